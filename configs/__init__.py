@@ -1,0 +1,192 @@
+"""Settings of every script: a dataclass's defaults < a YAML file < key=value on the command line, and nothing unknown."""
+
+import difflib
+import sys
+import textwrap
+import typing
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+Schema = TypeVar("Schema")
+CONFIG_FOLDER = Path(__file__).parent
+
+
+def run_main(main: Callable[[], object]) -> None:
+    """Ends the program with main's result: 2 and one line for a user's mistake, 130 for Ctrl-C, a traceback for ours."""
+    try:
+        sys.exit(main())
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def load_config(schema: type[Schema], argv: list[str] | None = None) -> Schema:
+    """The settings of a script, from `--config file.yaml key=value ...`; --help prints the script's docstring and all keys.
+
+    A mistake is a ValueError with one line.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & set(argv):
+        print(help_text(schema, sys.modules[schema.__module__].__doc__ or ""))
+        sys.exit(0)
+    config = OmegaConf.structured(schema)
+    path, assignments = split_arguments(argv)
+    if path is not None:
+        config = merged(config, read_yaml(path, schema), str(path))
+    for assignment in assignments:
+        key, value = assignment.split("=", 1)
+        hint = type_of(schema, key.strip(), "command line")
+        config = merged(config, nested(key.strip(), parsed(value, hint, key)), "command line")
+    try:
+        config = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise ValueError(one_line(error)) from error
+    check_choices(config)
+    return config
+
+
+def split_arguments(argv: list[str]) -> tuple[Path | None, list[str]]:
+    """--config's path, and the key=value assignments."""
+    path, assignments, arguments = None, [], iter(argv)
+    for argument in arguments:
+        if argument == "--config" or argument.startswith("--config="):
+            value = argument.partition("=")[2] or next(arguments, "")
+            if not value or path is not None:
+                raise ValueError("--config: expected one YAML file, as in --config configs/demo.yaml")
+            path = Path(value)
+        elif "=" in argument and not argument.startswith("-"):
+            assignments.append(argument)
+        else:
+            raise ValueError(f"'{argument}': expected --config file.yaml or key=value, as in seed=7: see --help")
+    return path, assignments
+
+
+def read_yaml(path: Path, schema: type) -> dict:
+    """A YAML file's mapping, each key checked against the schema."""
+    if not path.is_file():
+        known = ", ".join(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file) for file in yaml_files())
+        raise ValueError(f"{path}: no such config file: there are {known}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        raise ValueError(f"{where}: not YAML ({getattr(error, 'problem', None) or 'unreadable text'})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected lines of key: value (found a {type(values).__name__})")
+    check_keys(values, schema, str(path))
+    return escaped(values)
+
+
+def check_keys(values: dict, schema: type, source: str, prefix: str = "") -> None:
+    for key, value in values.items():
+        hint = type_of(schema, f"{prefix}{key}", source)
+        if isinstance(value, dict) and is_dataclass(hint):
+            check_keys(value, schema, source, f"{prefix}{key}.")
+
+
+def type_of(schema: type, key: str, source: str):
+    """The type of a dotted key; ValueError with the nearest known key when there is none."""
+    hint = schema
+    for part in key.split("."):
+        hint = typing.get_type_hints(hint).get(part) if is_dataclass(hint) else None
+        if hint is None:
+            near = difflib.get_close_matches(key, [name for name, *_ in rows(schema)], n=1, cutoff=0.5)
+            last = key.rpartition(".")[2]
+            near = near or [name for name, *_ in rows(schema) if name.rpartition(".")[2] == last]
+            remedy = f"did you mean {near[0]}?" if near else "see --help for all keys"
+            raise ValueError(f"{source}: unknown key '{key}': {remedy}")
+    return hint
+
+
+def parsed(value: str, hint: object, key: str):
+    """A command-line value: text stays as typed (null or nothing is None where that is allowed), the rest is YAML."""
+    if hint == str | None and value in ("", "null"):
+        return None
+    if hint in (str, str | None):
+        return escaped(value)
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{key}={value}: cannot be read as a value") from error
+
+
+def escaped(value):
+    """Text with OmegaConf's ${...} switched off: a config has no interpolation, and a prompt may contain anything."""
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    return value.replace("${", "\\${") if isinstance(value, str) else value
+
+
+def nested(key: str, value) -> dict:
+    """('a.b', 1) -> {'a': {'b': 1}}"""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def merged(config, values: dict, source: str):
+    try:
+        return OmegaConf.merge(config, values)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ValueError(f"{source}: {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """OmegaConf's message, with its key in front and its context lines left out."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    key = getattr(error, "full_key", None)
+    return f"{key}: {text}" if key else text
+
+
+def check_choices(config, prefix: str = "") -> None:
+    """Fields whose metadata lists `choices` hold one of them."""
+    for field in fields(config):
+        value, choices = getattr(config, field.name), field.metadata.get("choices")
+        if is_dataclass(value):
+            check_choices(value, f"{prefix}{field.name}.")
+        elif choices and value not in choices:
+            raise ValueError(f"{prefix}{field.name}: must be one of {', '.join(map(str, choices))} (found '{value}')")
+
+
+def rows(schema: type, prefix: str = "") -> list[tuple[str, object, str]]:
+    """(dotted key, default, help) of every setting; a group's default is its type."""
+    result, hints, defaults = [], typing.get_type_hints(schema), schema()
+    for field in fields(schema):
+        name, help_line = f"{prefix}{field.name}", field.metadata.get("help", "")
+        if is_dataclass(hints[field.name]):
+            doc = (hints[field.name].__doc__ or "").strip().splitlines()
+            result += [(name, hints[field.name], help_line or doc[0]), *rows(hints[field.name], f"{name}.")]
+        else:
+            choices = field.metadata.get("choices")
+            help_line += f" [{' | '.join(map(str, choices))}]" if choices else ""
+            result.append((name, getattr(defaults, field.name), help_line))
+    return result
+
+
+def help_text(schema: type, description: str = "") -> str:
+    """What --help prints: the script's docstring, every key with its default and meaning, the shipped configs."""
+    lines = [description.strip(), "", "usage: --config file.yaml key=value ...   (defaults < file < key=value)", "", "keys:"]
+    for name, default, help_line in rows(schema):
+        if is_dataclass(default):
+            lines += ["", f"  {name}: {help_line}"]
+            continue
+        shown = {"": '""', None: "null"}.get(default, default) if isinstance(default, str | None) else default
+        lines += textwrap.wrap(f"{help_line} (default: {shown})", 118, initial_indent=f"  {name:<30} ", subsequent_indent=" " * 33)
+    lines += ["", "configs:"]
+    for file in yaml_files():
+        lines.append(f"  configs/{file.name:<22} {file.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+    return "\n".join(lines)
+
+
+def yaml_files() -> list[Path]:
+    return sorted(CONFIG_FOLDER.glob("*.yaml"))

@@ -1,0 +1,91 @@
+"""133 keypoints of one person in a box: the contract of DWPose's dw-ll_ucoco_384.onnx (SimCC, two axis heat lines)."""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dwpose.session import OnnxModel
+from dwpose.skeleton import NUM_KEYPOINTS
+
+CROP_HEIGHT, CROP_WIDTH = 384, 288              # pixels
+BOX_PADDING = 1.25                              # crop side per box side
+BINS_PER_PIXEL = 2                              # SimCC bins per crop pixel
+PIXEL_MEAN = np.array((123.675, 116.28, 103.53), np.float32)     # of ImageNet, RGB
+PIXEL_STD = np.array((58.395, 57.12, 57.375), np.float32)
+CROPS_PER_RUN = 16
+
+
+class PoseHead(OnnxModel):
+    """(frame, box) pairs -> keypoints. `channel_order` is what the network sees; it was trained on RGB."""
+
+    def __init__(self, session, path, channel_order="rgb"):
+        super().__init__(session, path, channel_order)
+        outputs = [output.shape for output in session.get_outputs()]
+        wanted = [[NUM_KEYPOINTS, CROP_WIDTH * BINS_PER_PIXEL], [NUM_KEYPOINTS, CROP_HEIGHT * BINS_PER_PIXEL]]
+        if self.input_shape[2:] != [CROP_HEIGHT, CROP_WIDTH] or not _agree([shape[1:] for shape in outputs], wanted):
+            raise ValueError(f"{path}: expected a SimCC pose network, (N, 3, 384, 288) to (N, 133, 576) and "
+                             f"(N, 133, 768) (found {self.input_shape} to {outputs}): is this the person detector?")
+
+    def __call__(self, frames: np.ndarray, chosen: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """Keypoints (N, 133, 3) of the box (x1, y1, x2, y2) in frames[chosen], N at a time.
+
+        frames: (F, H, W, 3) uint8 RGB; chosen: (N,) frame indices; boxes: (N, 4) frame pixels.
+        The third number is the raw score: usually in [0, 1], at most 0 where the network sees nothing.
+        """
+        found = np.empty((len(boxes), NUM_KEYPOINTS, 3))
+        centres, extents = crop_geometry(boxes)
+        for start in range(0, len(boxes), CROPS_PER_RUN):
+            part = slice(start, start + CROPS_PER_RUN)
+            crops = np.stack([crop(self.ordered(frames[frame]), centre, extent)
+                              for frame, centre, extent in zip(chosen[part], centres[part], extents[part])])
+            points, scores = decode(*self.run(normalised(crops)))                   # (N, 133, 2), (N, 133)
+            side = np.array((CROP_WIDTH, CROP_HEIGHT))
+            scale, corner = extents[part, None] / side, centres[part, None] - extents[part, None] / 2
+            found[part, :, :2], found[part, :, 2] = points * scale + corner, scores
+        return found
+
+
+def crop_geometry(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and extents (N, 2) of the crops around boxes (N, 4): padded, the short side enlarged to 3:4."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    centres, extents = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * BOX_PADDING
+    aspect = CROP_WIDTH / CROP_HEIGHT
+    width, height = extents.T
+    wide = width > height * aspect
+    return centres, np.stack([np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)], axis=1)
+
+
+def crop(frame: np.ndarray, centre: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """The crop (384, 288, 3) uint8 of a frame; outside the frame it is black."""
+    size = (CROP_WIDTH, CROP_HEIGHT)
+    return cv2.warpAffine(np.ascontiguousarray(frame), warp(centre, extent), size, flags=cv2.INTER_LINEAR)
+
+
+def warp(centre: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """Frame pixels to crop pixels (2, 3). Through three float32 points as published, so that crops agree to the byte."""
+    half = np.float32(extent[0] / 2)
+    middle, target = np.float32(centre), np.float32((CROP_WIDTH / 2, CROP_HEIGHT / 2))
+    up, target_up = np.float32((0, -half)), np.float32((0, -CROP_WIDTH / 2))
+    left, target_left = up[::-1], target_up[::-1]
+    return cv2.getAffineTransform(np.stack([middle, middle + up, middle + up + left]),
+                                  np.stack([target, target + target_up, target + target_up + target_left]))
+
+
+def normalised(crops: np.ndarray) -> np.ndarray:
+    """(N, 384, 288, 3) uint8 to (N, 3, 384, 288) float32 with ImageNet's mean and deviation, in array order."""
+    pixels = (crops.astype(np.float32) - PIXEL_MEAN) / PIXEL_STD
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def decode(simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Heat lines (N, 133, bins) to points (N, 133, 2) in crop pixels and scores (N, 133): the weaker of two maxima."""
+    points = np.stack([simcc_x.argmax(-1), simcc_y.argmax(-1)], axis=-1).astype(np.float64)
+    scores = np.minimum(simcc_x.max(-1), simcc_y.max(-1))
+    points[scores <= 0] = -1                                                        # published mark for "nothing"
+    return points / BINS_PER_PIXEL, scores
+
+
+def _agree(found: list, wanted: list) -> bool:
+    """Are the shapes equal where the file states them? Exporters may leave axes unnamed."""
+    return len(found) == len(wanted) and all(
+        len(a) == len(b) and all(not isinstance(x, int) or x == y for x, y in zip(a, b)) for a, b in zip(found, wanted))

@@ -1,0 +1,126 @@
+"""`Skeleton`: one person's whole-body keypoints over time, in COCO-WholeBody order, with names for the joints.
+
+The neck is derived (mid-shoulders) and never stored; OpenPose's 18 points are a view, `openpose18`.
+"""
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+NUM_KEYPOINTS = 133
+
+(NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW,
+ LEFT_WRIST, RIGHT_WRIST, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE,
+ LEFT_BIG_TOE, LEFT_SMALL_TOE, LEFT_HEEL, RIGHT_BIG_TOE, RIGHT_SMALL_TOE, RIGHT_HEEL) = range(23)
+
+BODY = slice(0, 17)
+FEET = slice(17, 23)
+FACE = slice(23, 91)            # 68 iBUG points
+LEFT_HAND = slice(91, 112)      # wrist, then four points per finger from the thumb on
+RIGHT_HAND = slice(112, 133)
+HANDS = slice(91, 133)
+
+SEEN_CONFIDENCE = 0.3           # DWPose: a point below this is not part of the person
+NECK = 1                        # index in the OpenPose view only
+OPENPOSE_FROM_COCO = (NOSE, None, RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST, LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST,
+                      RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE, LEFT_HIP, LEFT_KNEE, LEFT_ANKLE,
+                      RIGHT_EYE, LEFT_EYE, RIGHT_EAR, LEFT_EAR)          # None: the neck
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """One person over time, in COCO-WholeBody order. The neck is derived (mid-shoulders), never stored."""
+
+    keypoints: np.ndarray       # (F, 133, 3) float32: x, y in canvas pixels; confidence in [0, 1], 0 = unseen
+    size: tuple[int, int]       # canvas (height, width), pixels
+    fps: float                  # frames per second
+
+    def __post_init__(self):
+        keypoints = np.asarray(self.keypoints, dtype=np.float32)
+        if keypoints.ndim != 3 or keypoints.shape[1:] != (NUM_KEYPOINTS, 3):
+            raise ValueError(f"keypoints: expected (F, {NUM_KEYPOINTS}, 3) in COCO-WholeBody order "
+                             f"(found {keypoints.shape}): add the frame axis, or convert the joint order")
+        if not np.isfinite(keypoints).all():
+            raise ValueError("keypoints: expected finite numbers (found NaN or infinity): "
+                             "mark a missing point with confidence 0")
+        height, width = (int(side) for side in self.size)
+        if height <= 0 or width <= 0:
+            raise ValueError(f"skeleton size: expected a positive height and width (found {self.size})")
+        if not self.fps > 0:
+            raise ValueError(f"skeleton fps: expected a positive rate (found {self.fps})")
+        object.__setattr__(self, "keypoints", keypoints)
+        object.__setattr__(self, "size", (height, width))
+        object.__setattr__(self, "fps", float(self.fps))
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __getitem__(self, frames: int | slice | np.ndarray) -> Skeleton:
+        """The chosen frames as a `Skeleton`: an int keeps the frame axis (F = 1); a slice's step does not change fps."""
+        if isinstance(frames, (int, np.integer)):
+            frames = [int(frames)]
+        return replace(self, keypoints=self.keypoints[frames])
+
+    @property
+    def xy(self) -> np.ndarray:
+        """(F, 133, 2) canvas pixels."""
+        return self.keypoints[..., :2]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(F, 133) in [0, 1]."""
+        return self.keypoints[..., 2]
+
+    def without_hands(self) -> Skeleton:
+        """The same person with all 42 hand points unseen; the wrists belong to the body and stay."""
+        keypoints = self.keypoints.copy()
+        keypoints[:, HANDS] = 0
+        return replace(self, keypoints=keypoints)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write an .npz that appears under its name only when complete."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, keypoints=self.keypoints, size=np.array(self.size, np.int64), fps=np.float64(self.fps))
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Skeleton:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                height, width = file["size"].tolist()
+                return cls(file["keypoints"], (height, width), float(file["fps"]))
+        except FileNotFoundError:
+            raise
+        except (KeyError, OSError, EOFError, TypeError, ValueError, BadZipFile) as error:
+            raise ValueError(f"{path}: expected a skeleton file with keypoints, size and fps ({error}): "
+                             "write it with Skeleton.save") from error
+
+
+def necks(keypoints: np.ndarray) -> np.ndarray:
+    """Mid-shoulders (F, 3); confidence 1 when both shoulders are seen, else 0, as in DWPose."""
+    left, right = keypoints[..., LEFT_SHOULDER, :], keypoints[..., RIGHT_SHOULDER, :]   # (F, 3) each
+    neck = (left + right) / 2                                                           # (F, 3)
+    neck[..., 2] = (left[..., 2] >= SEEN_CONFIDENCE) & (right[..., 2] >= SEEN_CONFIDENCE)
+    return neck
+
+
+def openpose18(keypoints: np.ndarray) -> np.ndarray:
+    """(F, 133, 3) to OpenPose's 18 body points (F, 18, 3): nose, neck, right arm, left arm, legs, eyes, ears."""
+    order = [NOSE if joint is None else joint for joint in OPENPOSE_FROM_COCO]
+    body = keypoints[..., order, :]                                                     # (F, 18, 3)
+    body[..., NECK, :] = necks(keypoints)
+    return body

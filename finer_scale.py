@@ -1,0 +1,210 @@
+"""Give a driving skeleton the reference person's proportions and place (Fleximo, arXiv 2411.19459, "anchor points").
+
+    python finer_scale.py skeleton.npz reference.png -o rescaled.npz --preview rescaled.mp4
+
+First one scale and shift for the clip, then every limb from the neck outward at the reference's length. A limb that
+points out of the image plane stays as foreshortened as it was; feet that touched the floor touch the reference's.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dwpose.detector import PoseDetector
+from dwpose.draw import draw
+from dwpose.proportions import (BONES, CHILDREN, CLUSTER_RANGE, CLUSTERS, NECK_POINT, PARENTS, Cluster, bone_factors,
+                                distances, full_lengths, middle_factor, seen_quantile, unshortened, with_middles)
+from dwpose.skeleton import (BODY, LEFT_ANKLE, NUM_KEYPOINTS, OPENPOSE_FROM_COCO, RIGHT_ANKLE, SEEN_CONFIDENCE,
+                             Skeleton, openpose18)
+from mimicmotion.video import read_image, write_video
+
+ANKLES = [LEFT_ANKLE, RIGHT_ANKLE]
+FLOOR_QUANTILE = 0.95               # of the lowest ankle's y over the clip
+STANDING_QUANTILE = 0.75            # of the neck's height over the clip: above squats, below jumps
+SCALE_RANGE = (0.02, 50.0)          # of the whole body
+# The published script, in OpenPose's 18 points: anchor, point that moves, points carried along unturned.
+PUBLISHED_BONES = ((1, 2, (3, 4)), (1, 5, (6, 7)), (1, 0, (14, 15, 16, 17)))
+
+
+def rescale(skeleton: Skeleton, reference: Skeleton, *, published: bool = False) -> Skeleton:
+    """The driving skeleton on the reference's canvas, with the limb lengths, position and floor of its first frame.
+
+    published: only the three limbs of Fleximo's script, without scale or shift; meant for parity with it.
+    """
+    if not len(skeleton) or not len(reference):
+        raise ValueError(f"rescale: expected at least one frame (found {len(skeleton)} driving, {len(reference)} reference)")
+    if not (reference.confidence[0, BODY] >= SEEN_CONFIDENCE).any():
+        raise ValueError("reference: expected a person (found no body keypoint): use a picture of the whole body")
+    if published:
+        return _rescale_published(skeleton, reference)
+    fallback_scale = reference.size[0] / skeleton.size[0]
+    keypoints = rescaled(skeleton.keypoints, reference.keypoints[0], fallback_scale)
+    return Skeleton(keypoints, reference.size, skeleton.fps)
+
+
+def rescaled(driver: np.ndarray, reference: np.ndarray, fallback_scale: float = 1.0) -> np.ndarray:
+    """Driving keypoints (..., F, 133, 3) with the proportions of the reference (..., 133, 3), each on its own canvas.
+
+    fallback_scale: the body's scale where the two have no bone in common. Unseen points stay unseen, at 0.
+    """
+    points, target = with_middles(driver), with_middles(reference)[..., None, :, :]     # (..., F, 135, 3), F = 1
+    driver_lengths = unshortened(full_lengths(distances(points, PARENTS, CHILDREN)))    # (..., 14)
+    target_lengths = unshortened(full_lengths(distances(target, PARENTS, CHILDREN)))
+    scale = middle_factor(driver_lengths, target_lengths)                               # (...)
+    scale = np.clip(np.where(scale > 0, scale, fallback_scale), *SCALE_RANGE)
+    factors = bone_factors(driver_lengths, target_lengths, scale)                       # (..., 14)
+
+    before = shifted(points, target, scale)                                             # (..., F, 135, 2)
+    placed = before.copy()
+    for row, bone in enumerate(BONES):
+        _place(placed, points, bone.parent, [bone.child], factors[..., row], driver_lengths[..., row])
+    for mirrored in CLUSTERS:
+        factor = cluster_factor(mirrored, points, target, factors)
+        for cluster in mirrored:
+            for joint in cluster.joints:
+                _place(placed, points, joint, list(cluster.points), factor)
+    placed[..., 1] += floor_correction(points, before, placed)[..., None]
+    result = driver.astype(np.float32).copy()
+    result[..., :2] = np.where(driver[..., 2:] > 0, placed[..., :NUM_KEYPOINTS, :], 0)
+    return result
+
+
+def shifted(points: np.ndarray, target: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The clip (..., F, 135, 3) scaled as a whole and moved to where the target (..., 1, 135, 3) stands: (..., F, 135, 2).
+
+    Sideways the middle of the driver's path meets the target; vertically the lowest ankles do, or else the necks of
+    both when they stand.
+    """
+    trunk, known = trunk_position(points)                                               # (..., F, 2), (..., F, 1)
+    goal, _ = trunk_position(target)                                                    # (..., 1, 2)
+    origin = np.concatenate([seen_quantile(trunk[..., :1], known, 0.5),
+                             seen_quantile(trunk[..., 1:], known, 1 - STANDING_QUANTILE)], axis=-1)     # (..., 2)
+    goal = goal[..., 0, :].copy()                                                       # (..., 2)
+    floor, grounded = lowest_ankle(points)                                              # (..., F) each
+    target_floor, target_grounded = lowest_ankle(target)                                # (..., 1) each
+    both = grounded.any(axis=-1) & target_grounded[..., 0]                              # (...)
+    floor = seen_quantile(floor[..., None], grounded[..., None], FLOOR_QUANTILE)[..., 0]
+    origin[..., 1], goal[..., 1] = np.where(both, floor, origin[..., 1]), np.where(both, target_floor[..., 0], goal[..., 1])
+    origin, goal = origin[..., None, None, :], goal[..., None, None, :]
+    return (points[..., :2] - origin) * scale[..., None, None, None] + goal
+
+
+def trunk_position(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per frame the neck, or the middle of the seen body where it is unseen (..., F, 2), and whether any is (..., F, 1)."""
+    seen = points[..., BODY, 2:] >= SEEN_CONFIDENCE                                     # (..., F, 17, 1)
+    middle = (points[..., BODY, :2] * seen).sum(axis=-2) / np.maximum(seen.sum(axis=-2), 1)
+    neck_seen = points[..., NECK_POINT, 2:] >= SEEN_CONFIDENCE
+    return np.where(neck_seen, points[..., NECK_POINT, :2], middle), seen.any(axis=-2)
+
+
+def lowest_ankle(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per frame the y of the lowest seen ankle (..., F) and whether one is seen (..., F)."""
+    seen = points[..., ANKLES, 2] >= SEEN_CONFIDENCE                                    # (..., F, 2)
+    return np.where(seen, points[..., ANKLES, 1], -np.inf).max(axis=-1, initial=-1e9), seen.any(axis=-1)
+
+
+def _place(placed: np.ndarray, points: np.ndarray, parent: int, children: list[int], factor: np.ndarray,
+           longest: np.ndarray | None = None) -> None:
+    """Put children (in `placed`) at `factor` (...) times their offset from the parent, where both are known.
+
+    longest: (...) driver pixels; a longer bone is noise and is cut to it, so that no bone exceeds the reference's.
+    """
+    offset = points[..., children, :2] - points[..., parent, None, :2]                  # (..., F, n, 2)
+    factor = factor[..., None, None, None]
+    if longest is not None:
+        length = np.linalg.norm(offset, axis=-1, keepdims=True)
+        limit = np.where(longest > 0, longest, np.inf)[..., None, None, None]
+        factor = factor * np.minimum(1, limit / np.maximum(length, 1e-9))
+    known = (points[..., children, 2:] > 0) & (points[..., parent, None, 2:] > 0)       # (..., F, n, 1)
+    placed[..., children, :] = np.where(known, placed[..., parent, None, :] + factor * offset, placed[..., children, :])
+
+
+def cluster_factor(clusters: tuple[Cluster, ...], points: np.ndarray, target: np.ndarray,
+                   factors: np.ndarray) -> np.ndarray:
+    """How much the head, the hands or the feet grow (...): by their own size, within reach of the bones they end."""
+    bones = factors[..., [CHILDREN.index(cluster.joints[-1]) for cluster in clusters]].mean(axis=-1)
+    sizes = []
+    for body in (points, target):
+        spans = [full_lengths(distances(body, *map(list, zip(*cluster.spans)))) for cluster in clusters]
+        sizes.append(np.max(spans, axis=0))                                             # (..., spans)
+    own = middle_factor(*sizes)
+    return np.where(own > 0, np.clip(own, bones / CLUSTER_RANGE, bones * CLUSTER_RANGE), bones)
+
+
+def floor_correction(points: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Vertical shift per frame (..., F) that brings the lowest ankle back to where it was before the limbs changed.
+
+    points: the driver (..., F, 135, 3), for what is seen; before, after: (..., F, 135, 2). A frame without ankles takes
+    the shift of the last frame that had them, or of the next.
+    """
+    confidence = points[..., 2:]
+    (old, seen), (new, _) = (lowest_ankle(np.concatenate([xy, confidence], axis=-1)) for xy in (before, after))
+    frames = np.arange(seen.shape[-1])
+    last = np.maximum.accumulate(np.where(seen, frames, -1), axis=-1)                   # (..., F)
+    following = np.minimum.accumulate(np.where(seen, frames, len(frames))[..., ::-1], axis=-1)[..., ::-1]
+    source = np.where(last >= 0, last, np.minimum(following, len(frames) - 1))
+    shift = np.where(seen, old - new, 0)
+    return np.take_along_axis(shift, source, axis=-1)
+
+
+def anchor_rescale(body: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Fleximo's script: neck to shoulders and nose at the reference's length, what hangs on them carried along.
+
+    body: (F, 18 or more, 2) and reference: (18, 2), OpenPose order, pixels. A bone of no length stays where it is,
+    where the script ends in NaN.
+    """
+    body = body.copy()
+    for anchor, joint, carried in PUBLISHED_BONES:
+        bone = body[:, joint] - body[:, anchor]                                         # (F, 2)
+        length = np.linalg.norm(bone, axis=-1, keepdims=True)                           # (F, 1)
+        wanted = np.linalg.norm(reference[joint] - reference[anchor])
+        body[:, [joint, *carried]] += (bone * np.where(length > 0, wanted / np.where(length > 0, length, 1) - 1, 0))[:, None]
+    return body
+
+
+def _rescale_published(skeleton: Skeleton, reference: Skeleton) -> Skeleton:
+    """`anchor_rescale` on the 17 stored body points; feet, face and hands stay where they are, as in the script."""
+    view, target = openpose18(skeleton.keypoints), openpose18(reference.keypoints)[0]
+    keypoints = skeleton.keypoints.copy()
+    for joint, xy in zip(OPENPOSE_FROM_COCO, np.moveaxis(anchor_rescale(view[..., :2], target[:, :2]), 1, 0)):
+        if joint is not None:
+            keypoints[:, joint, :2] = xy
+    return replace(skeleton, keypoints=keypoints)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("skeleton", type=Path, help="driving skeleton, .npz")
+    parser.add_argument("reference", type=Path, help="reference person: a picture, or a skeleton .npz")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="rescaled skeleton, .npz")
+    parser.add_argument("--preview", type=Path, help="also draw it as a video")
+    parser.add_argument("--published", action="store_true", help="only the three limbs of Fleximo's script")
+    parser.add_argument("--detector", type=Path, default=Path("weights/demo/dwpose/detector.onnx"))
+    parser.add_argument("--pose", type=Path, default=Path("weights/demo/dwpose/pose.onnx"))
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        result = rescale(Skeleton.load(args.skeleton), _reference(args), published=args.published)
+        result.save(args.output)
+        if args.preview:
+            write_video(args.preview, draw(result), result.fps)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"finer_scale: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _reference(args: argparse.Namespace) -> Skeleton:
+    """The reference skeleton: read from an .npz, or detected in a picture."""
+    if args.reference.suffix == ".npz":
+        return Skeleton.load(args.reference)
+    detector = PoseDetector.load(args.detector, args.pose)
+    return detector.detect(read_image(args.reference)[None], source=str(args.reference))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The diffusion maths of Stable Video Diffusion, once: noise levels, the preconditioned denoiser, and the loss.
+
+Karras et al. 2022 (EDM) with sigma_data = 1 and a v-predicting network, which is what SVD's Euler scheduler inverts.
+"""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+SIGMA_MIN, SIGMA_MAX = 0.002, 700.0      # SVD's scheduler_config.json
+
+
+def expand(per_sample: Tensor, like: Tensor) -> Tensor:
+    """(B,) to (B, 1, 1, ...) so that it broadcasts over `like`, whose first axis is B."""
+    return per_sample.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def sample_sigmas(normal: Tensor, uniform: Tensor, *, mean: float, std: float, uniform_share: float) -> Tensor:
+    """Noise levels (B,): log-normal (EDM, Table 1), a share of them log-uniform so that no level is starved.
+
+    normal: (B,) standard normal numbers; uniform: (B, 2) numbers in [0, 1), which sample is log-uniform and where.
+    """
+    log_normal = mean + std * normal                                                    # (B,)
+    low, high = math.log(SIGMA_MIN), math.log(SIGMA_MAX)
+    log_uniform = low + (high - low) * uniform[:, 1]                                    # (B,)
+    return torch.where(uniform[:, 0] < uniform_share, log_uniform, log_normal.clamp(low, high)).exp()
+
+
+def noise_condition(sigma: Tensor) -> Tensor:
+    """What the network is told about the noise level: c_noise = ln(sigma) / 4 (EDM, Table 1). (B,) to (B,)"""
+    return 0.25 * sigma.log()
+
+
+def scaled_input(noisy: Tensor, sigma: Tensor) -> Tensor:
+    """c_in * x (EDM, Eq. 7): unit variance at every noise level. noisy: (B, F, 4, h, w); sigma: (B,)"""
+    return noisy / (expand(sigma, noisy) ** 2 + 1).sqrt()
+
+
+def denoised(noisy: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
+    """The clean latents a v-prediction stands for: c_skip * x + c_out * v (EDM, Eq. 7). (B, F, 4, h, w)"""
+    s = expand(sigma, noisy)
+    return noisy / (s**2 + 1) - v * s / (s**2 + 1).sqrt()
+
+
+def velocity(clean: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """The v whose `denoised` is `clean` when noisy = clean + sigma * noise. (B, F, 4, h, w)"""
+    s = expand(sigma, clean)
+    return (noise - s * clean) / (s**2 + 1).sqrt()
+
+
+def denoising_loss(v: Tensor, clean: Tensor, noise: Tensor, sigma: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Squared error of v per sample (B,): EDM's lambda(sigma) = (sigma^2 + 1) / sigma^2 on the clean latents.
+
+    weight: (B, F, 1, h, w), mean 1 per sample, to look harder at a region.
+    """
+    error = (v.float() - velocity(clean, noise, sigma)) ** 2                            # (B, F, 4, h, w)
+    return (error if weight is None else error * weight).flatten(1).mean(1)

@@ -1,0 +1,185 @@
+"""PoseToVideo: one picture and a pose frame for every frame → a video of that person in those poses (MimicMotion, §3).
+
+Every public MimicMotion or SVD checkpoint runs unchanged. Where this leaves the published code: PoseNet runs once per
+video, both halves of the guidance share a call, latents stay float32 between steps, pixels are rounded.
+"""
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
+from einops import rearrange
+from torch import Tensor
+from tqdm import tqdm
+from transformers import CLIPVisionModelWithProjection
+
+from .checkpoint import load_image_encoder, load_vae, load_video_model, read_json
+from .conditioning import added_time_ids, image_embeddings, image_latents
+from .decoding import decode
+from .pose_net import PoseNet
+from .spatial import is_silent, spatial_only
+from .tiles import check_tiling, tile_ranges, tile_weights
+from .unet import PoseUNet
+
+POSES_AT_ONCE = 16                                                            # frames per PoseNet call
+
+
+@dataclass(frozen=True, eq=False)
+class PoseToVideo:
+    """The networks of one video model. The skeleton adapter is the same with other weights."""
+    unet: PoseUNet
+    pose_net: PoseNet
+    vae: AutoencoderKLTemporalDecoder
+    image_encoder: CLIPVisionModelWithProjection
+    scheduler: EulerDiscreteScheduler
+
+    @classmethod
+    def load(cls, svd: str | Path, checkpoint: str | Path | None = None, device: str | torch.device = "cpu",
+             dtype: torch.dtype = torch.float32) -> "PoseToVideo":
+        """From an SVD folder and a video checkpoint: our folder, a .safetensors, MimicMotion's .pth, or None (plain SVD).
+
+        A checkpoint folder may bring its own image encoder. dtype is for weights and arithmetic: float16 on a GPU;
+        bfloat16 is the fastest on a CPU that has it.
+        """
+        svd = Path(svd)
+        unet, pose_net = load_video_model(svd, checkpoint, dtype)
+        own_encoder = Path(checkpoint or svd) / "image_encoder"
+        image_encoder = load_image_encoder(own_encoder if own_encoder.is_dir() else svd / "image_encoder", dtype)
+        modules = unet, pose_net, load_vae(svd / "vae", dtype), image_encoder
+        return cls(*(module.to(device) for module in modules), load_scheduler(svd / "scheduler"))
+
+    def __call__(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
+                 reference_pose: np.ndarray | None = None, decode_chunk_size: int = 8,
+                 decode_overlap: int | None = None, tiles: str = "published", progress: bool = True,
+                 **sampling) -> np.ndarray:
+        """The video, (F, H, W, 3) uint8. image: (H, W, 3), poses: (F, H, W, 3), uint8 RGB; `sampling` as in `sample`.
+
+        reference_pose: (H, W, 3), the pose drawn for the picture itself. MimicMotion puts it first, where every tile
+        shares it, and does not return its frame. Without it the first pose has that part, and its frame is returned.
+        decode_overlap: frames decoded twice and blended where chunks meet; None is 0 for published tiles (as published)
+        and a quarter of the chunk otherwise.
+        """
+        if reference_pose is not None:
+            poses = np.concatenate([reference_pose[None], poses])
+        if decode_overlap is None:
+            decode_overlap = 0 if tiles == "published" else decode_chunk_size // 4
+        latents = self.sample(image, poses, generator, tiles=tiles, progress=progress, **sampling)
+        frames = decode(self.vae, latents, decode_chunk_size, decode_overlap, progress).numpy()
+        return frames if reference_pose is None else frames[1:]
+
+    @torch.no_grad()
+    def sample(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
+               num_inference_steps: int = 25, guidance_scale: float | tuple[float, float] = 2.0,
+               noise_aug_strength: float = 0.0, tile_size: int = 72, tile_overlap: int = 6, tiles: str = "published",
+               fps: int = 7, motion_bucket_id: int = 127, progress: bool = True) -> Tensor:
+        """Latents (F, 4, h, w) float32. guidance_scale: one number, or (first frame's, last frame's); up to 1 is none.
+
+        The generator is drawn from twice: noise for the picture (also when its strength is 0), then for the latents of
+        one tile, which all tiles repeat.
+        """
+        check_tiling(tile_size, tile_overlap, tiles)
+        self.check_frames(image, poses)
+        if num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps: expected at least 1 (found {num_inference_steps})")
+        num_frames, height, width = poses.shape[:3]
+        ranges = tile_ranges(num_frames, tile_size, tile_overlap, tiles)
+        scheduler = EulerDiscreteScheduler.from_config(self.scheduler.config)
+        scheduler.set_timesteps(num_inference_steps, device=self.device)
+        guidance = self.guidance(guidance_scale, num_frames)
+        pixels = as_pixels(image[None]).to(self.device)                       # (1, 3, H, W)
+        pixels_noise = self.noise(pixels.shape, generator)
+        conditions = image_latents(self.vae, pixels + noise_aug_strength * pixels_noise)
+        embeddings = image_embeddings(self.image_encoder, pixels)             # (1, 1, D)
+        time_ids = added_time_ids(fps, motion_bucket_id, noise_aug_strength).to(self.device)
+        pose_features = self.pose_features(poses)                             # (F, C0, h, w)
+        noise = self.noise((min(tile_size, num_frames), *conditions.shape[1:]), generator)
+        repeats = -(-num_frames // len(noise))
+        latents = noise.repeat(repeats, 1, 1, 1)[:num_frames] * scheduler.init_noise_sigma
+        with spatial_only(self.unet, when=is_silent):
+            for timestep in tqdm(scheduler.timesteps, desc="denoising", unit="step", dynamic_ncols=True,
+                                 disable=not progress):
+                noisy = scheduler.scale_model_input(latents, timestep)        # (F, 4, h, w)
+                v = torch.zeros_like(latents)
+                total = v.new_zeros(num_frames, 1, 1, 1)
+                for frames in ranges:
+                    weight = tile_weights(len(frames)).to(v)[:, None, None, None]
+                    g = None if guidance is None else guidance[frames]
+                    v[frames] += weight * self.predict(noisy[frames], timestep, conditions, embeddings, time_ids,
+                                                       pose_features[frames], g)
+                    total[frames] += weight
+                latents = scheduler.step(v / total, timestep, latents).prev_sample
+                if not latents.isfinite().all():
+                    raise ValueError(f"latents: expected finite values (found inf or NaN at noise step {timestep:.3f}, "
+                                     f"{self.dtype}): try float32; if that fails too the weights are damaged")
+        return latents
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditions: Tensor, embeddings: Tensor, time_ids: Tensor,
+                pose_features: Tensor, guidance: Tensor | None) -> Tensor:
+        """The guided v of one tile, (T, 4, h, w) float32. noisy: (T, 4, h, w); guidance: (T, 1, 1, 1), None for none."""
+        still = conditions.expand(len(noisy), -1, -1, -1)                     # (T, 4, h, w)
+        sample = torch.cat([noisy.to(self.dtype), still], dim=1)[None]        # (1, T, 8, h, w)
+        if guidance is None:
+            return self.unet(sample, timestep, embeddings, time_ids, pose_features).sample[0].float()
+        blind = torch.cat([sample[:, :, :noisy.shape[1]], torch.zeros_like(still)[None]], dim=2)
+        v = self.unet(torch.cat([blind, sample]), timestep, torch.cat([torch.zeros_like(embeddings), embeddings]),
+                      time_ids.expand(2, -1), torch.cat([torch.zeros_like(pose_features), pose_features])).sample
+        without, given = v.float()                                            # (T, 4, h, w) each
+        return without + guidance * (given - without)
+
+    def guidance(self, scale: float | tuple[float, float], num_frames: int) -> Tensor | None:
+        """Guidance per frame, (F, 1, 1, 1), or None where none is wanted."""
+        first, last = scale if isinstance(scale, (tuple, list)) else (scale, scale)
+        if max(first, last) <= 1:
+            return None
+        return torch.linspace(first, last, num_frames, device=self.device)[:, None, None, None]
+
+    def pose_features(self, poses: np.ndarray) -> Tensor:
+        """PoseNet's features of all pose frames, (F, C0, h, w); computed once, a few frames at a time."""
+        runs = [poses[start:start + POSES_AT_ONCE] for start in range(0, len(poses), POSES_AT_ONCE)]
+        return torch.cat([self.pose_net(as_pixels(run).to(self.device, self.dtype)) for run in runs])
+
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Standard normal float32 numbers, drawn where the generator lives: a CPU seed means the same on every GPU."""
+        return torch.randn(shape, generator=generator, device=generator.device).to(self.device)
+
+    def check_frames(self, image: np.ndarray, poses: np.ndarray) -> None:
+        """Refuse frames the networks cannot take, and say which size they can."""
+        for name, frames, rank in (("image", image, 3), ("poses", poses, 4)):
+            if frames.dtype != np.uint8 or frames.ndim != rank or frames.shape[-1] != 3 or len(frames) == 0:
+                raise ValueError(f"{name}: expected uint8 RGB {'(F, H, W, 3)' if rank == 4 else '(H, W, 3)'} "
+                                 f"(found {frames.dtype} {frames.shape})")
+        height, width = size = poses.shape[1:3]
+        if image.shape[:2] != size:
+            raise ValueError(f"image: expected the poses' size {height}x{width} (found {image.shape[0]}x{image.shape[1]}): "
+                             "use fit_to_canvas")
+        step = 2 ** (len(self.vae.config.block_out_channels) + len(self.unet.config.block_out_channels) - 2)
+        if height % step or width % step:
+            near = " or ".join(f"{nearest(height, step, up)}x{nearest(width, step, up)}" for up in (False, True))
+            raise ValueError(f"size: expected height and width in multiples of {step} (found {height}x{width}): use {near}")
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+
+def nearest(length: int, step: int, up: bool) -> int:
+    """The multiple of `step` at or beside `length`, never 0."""
+    return max(-(-length // step) if up else length // step, 1) * step
+
+
+def as_pixels(frames: np.ndarray) -> Tensor:
+    """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1]."""
+    return rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "n h w c -> n c h w").float() / 127.5 - 1
+
+
+def load_scheduler(folder: Path) -> EulerDiscreteScheduler:
+    """SVD's Euler scheduler. Its published config carries fields of another scheduler, which are left out."""
+    known = inspect.signature(EulerDiscreteScheduler.__init__).parameters
+    config = read_json(folder / "scheduler_config.json")
+    return EulerDiscreteScheduler(**{key: value for key, value in config.items() if key in known})

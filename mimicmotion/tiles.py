@@ -1,0 +1,54 @@
+"""Overlapping tiles of frames, and the weights that blend them (MimicMotion §3.4, progressive latent fusion).
+
+A tile is frame 0 plus a run of consecutive frames: the first frame anchors every tile to the same appearance.
+A frame's temporal position, for the UNet, is its position in the tile.
+"""
+import torch
+from torch import Tensor
+
+MODES = ("published", "balanced")
+
+
+def check_tiling(tile_size: int, tile_overlap: int, mode: str):
+    """Refuse tilings that would leave frames without a prediction."""
+    if mode not in MODES:
+        raise ValueError(f"tiles: expected one of {', '.join(MODES)} (found {mode!r})")
+    if tile_size < 2:
+        raise ValueError(f"tile_size: expected at least 2 frames (found {tile_size}): frame 0 is part of every tile")
+    if not 1 <= tile_overlap < tile_size:
+        raise ValueError(f"tile_overlap: expected 1 to tile_size - 1 = {tile_size - 1} (found {tile_overlap}): "
+                         "frame 0 is shared by all tiles and counts as one")
+
+
+def tile_ranges(num_frames: int, tile_size: int, tile_overlap: int, mode: str = "published") -> list[list[int]]:
+    """The frames of each tile; consecutive tiles share frame 0 and at least tile_overlap - 1 others.
+
+    "published": full tiles of `tile_size`; where the end is not met, one more full tile ends there, repeating frames.
+    "balanced": no more tiles than that, of equal length up to one frame, with exactly the overlap asked for.
+    Fewer frames than a tile are one tile of all frames, in both.
+    """
+    check_tiling(tile_size, tile_overlap, mode)
+    if num_frames <= tile_size:
+        return [list(range(num_frames))]
+    if mode == "balanced":
+        return balanced_ranges(num_frames, tile_size, tile_overlap)
+    run = tile_size - 1                                                       # frames of a tile beside frame 0
+    starts = list(range(1, num_frames - run + 1, tile_size - tile_overlap))
+    if starts[-1] != num_frames - run:
+        starts.append(num_frames - run)
+    return [[0, *range(start, start + run)] for start in starts]
+
+
+def balanced_ranges(num_frames: int, tile_size: int, tile_overlap: int) -> list[list[int]]:
+    """The fewest tiles of at most `tile_size` frames that cover all frames, as equal as whole frames allow."""
+    shared = tile_overlap - 1                                                 # frames two neighbours share beside frame 0
+    num_tiles = -(-(num_frames - tile_overlap) // (tile_size - tile_overlap))
+    advance = (num_frames - tile_overlap) / num_tiles                         # new frames per tile
+    edges = [round(i * advance) for i in range(num_tiles + 1)]
+    return [[0, *range(1 + start, 1 + end + shared)] for start, end in zip(edges, edges[1:])]
+
+
+def tile_weights(num_frames: int) -> Tensor:
+    """Triangle over a tile's frames, (num_frames,): 1/T at both ends, largest in the middle, never zero."""
+    position = (torch.arange(num_frames) + 0.5) * 2 / num_frames
+    return torch.minimum(position, 2 - position)

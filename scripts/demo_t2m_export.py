@@ -1,0 +1,55 @@
+"""Sizes of the demo's text-to-motion model, and the folder it is shipped in."""
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+from scripts.demo_t2m_data import CONTEXT_LENGTH, PROMPT
+from synthetic.phrases import PHRASES
+from t2m.text import WORDS, stem
+from t2m.transformer import GPT
+from t2m.vqvae import VQVAE
+
+TEXT_DIM = 128
+VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=120, depth=3)
+GPT_SIZE = dict(num_codes=512, width=128, text_dim=TEXT_DIM, block_size=51, num_layers=2, num_heads=4, dropout=0.1)
+TEMPERATURE = 0.7               # of the shipped model's draws
+
+
+def text_encoder(vocab_size: int, end_of_text: int) -> CLIPTextModelWithProjection:
+    """CLIP's text tower at the demo's size, with fresh weights."""
+    return CLIPTextModelWithProjection(CLIPTextConfig(
+        vocab_size=vocab_size, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=CONTEXT_LENGTH, projection_dim=TEXT_DIM, attention_dropout=0.1,
+        bos_token_id=end_of_text - 1, eos_token_id=end_of_text, pad_token_id=end_of_text))
+
+
+def save_half(model: nn.Module, path: Path) -> None:
+    save_file({name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}, path)
+
+
+def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProjection, tokenizer: Path,
+           mean: np.ndarray, std: np.ndarray) -> None:
+    """Write everything TextToMotion.load reads, weights in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(dict(
+        vqvae=VQVAE_SIZE, gpt=GPT_SIZE, prompt=PROMPT, temperature=TEMPERATURE), indent=1) + "\n")
+    (folder / "known_motions.json").write_text(json.dumps(known_motions(), indent=1) + "\n")
+    save_half(vqvae, folder / "vqvae.safetensors")
+    save_half(gpt, folder / "gpt.safetensors")
+    np.save(folder / "mean.npy", mean)
+    np.save(folder / "std.npy", std)
+    encoder.half().save_pretrained(folder / "text_encoder")
+    shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
+
+
+def known_motions() -> dict[str, list[str]]:
+    """Words and phrases"""
+    return {"words": [], "phrases": []}

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# The test suite on the CPU, offline: bash scripts/test.sh [pytest arguments]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+cd "$repo"
+exec python -m pytest -q "$@"

@@ -1,0 +1,136 @@
+"""Train the demo's person detector and whole-body pose network on synthetic clips, and export them as ONNX.
+
+    python scripts/train_demo_pose.py --clips outputs/demo_clips --out weights/demo/dwpose
+
+`--clips` is a cache of rendered clips (scripts/prepare_demo_clips.py, or rendered here when the folder is absent).
+About 20 minutes on one CPU core. Interrupted, it goes on from the last checkpoint beside the clips.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from dwpose.networks import PersonNetwork, PoseNetwork, export  # noqa: E402
+from mimicmotion.optimizer import Muon  # noqa: E402
+from synthetic.cache import render_cache  # noqa: E402
+from synthetic.pose_samples import PoseSamples  # noqa: E402
+
+logger = logging.getLogger("train_demo_pose")
+
+SIMCC_SIGMA = (6.0, 6.93)           # bins, of the official training
+CELL_STRIDE = 32                    # input pixels per cell of the person network
+
+
+def pose_loss(network: PoseNetwork, batch: dict[str, Tensor]) -> Tensor:
+    """Cross entropy to Gaussian lines where a point is inside the crop, and of the confidence everywhere."""
+    with torch.autocast("cpu", torch.bfloat16):
+        x, y, seen = network.lines(batch["pixels"])
+    points, inside = batch["points"], batch["inside"]                               # (N, 133, 3), (N, 133)
+    loss = 0
+    for axis, logits in enumerate((x, y)):
+        bins = torch.arange(logits.shape[-1])
+        target = torch.softmax(-(bins - points[..., axis, None]) ** 2 / (2 * SIMCC_SIGMA[axis] ** 2), dim=-1)
+        entropy = -(target * logits.float().log_softmax(-1)).sum(-1)                # (N, 133)
+        loss = loss + (entropy * inside).sum() / inside.sum().clamp(min=1)
+    return loss + 4 * F.binary_cross_entropy_with_logits(seen.float(), points[..., 2])
+
+
+def person_loss(network: PersonNetwork, batch: dict[str, Tensor]) -> Tensor:
+    """Objectness in every cell; box numbers, as distances and as overlap, in the cells around a person's centre."""
+    with torch.autocast("cpu", torch.bfloat16):
+        cells = network.cells(batch["pixels"])                                      # (N, 400, 5)
+    cells, owned, boxes = cells.float(), batch["owned"], batch["boxes"]             # ..., (N, 400), (N, 400, 4)
+    objectness = F.binary_cross_entropy_with_logits(cells[..., 4], owned, weight=batch["counted"])
+    mine = owned > 0
+    if not mine.any():
+        return objectness
+    found, wanted = cells[..., :4][mine], boxes[mine]                               # (M, 4) each
+    shared = (torch.minimum(corner(found, 1), corner(wanted, 1))
+              - torch.maximum(corner(found, -1), corner(wanted, -1))).clamp(min=0).prod(-1)
+    area = found[:, 2:].exp().prod(-1) + wanted[:, 2:].exp().prod(-1) - shared
+    return 10 * objectness + F.smooth_l1_loss(found, wanted, beta=0.1) + 2 * (1 - shared / area).mean()
+
+
+def corner(boxes: Tensor, side: int) -> Tensor:
+    """Low (-1) or high (1) corners (M, 2), in cells, of boxes given as centre in cells and log extent."""
+    return boxes[:, :2] + side * boxes[:, 2:].exp() / 2
+
+
+def fit(name: str, network: nn.Module, loss_of: Callable, sample: Callable, *, steps: int, lr: float, folder: Path,
+        seed: int) -> nn.Module:
+    """Muon with warm-up and linear decay; step i always sees the batch of generator (seed, i), so resuming is exact."""
+    optimizer = Muon(network.named_parameters(), lr=lr, adam_lr=lr / 10)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1, (step + 1) / 30) * max(0.01, 1 - step / steps))
+    checkpoint, first = folder / f"{name}.pt", 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        if saved["steps"] == steps:
+            network.load_state_dict(saved["network"])
+            optimizer.load_state_dict(saved["optimizer"])
+            schedule.load_state_dict(saved["schedule"])
+            first = saved["step"]
+            logger.info("%s: going on at step %d/%d", name, first, steps)
+    network.train()
+    started, losses = time.perf_counter(), []
+    for step in tqdm(range(first, steps), initial=first, total=steps, desc=name, mininterval=10):
+        loss = loss_of(network, sample(np.random.default_rng((seed, step))))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if (step + 1) % 50 == 0 or step + 1 == steps:
+            state = dict(network=network.state_dict(), optimizer=optimizer.state_dict(),
+                         schedule=schedule.state_dict(), step=step + 1, steps=steps)
+            torch.save(state, checkpoint.with_suffix(".part"))
+            checkpoint.with_suffix(".part").replace(checkpoint)
+            logger.info("%s  step %d/%d  loss %.4f  %.2f s/step", name, step + 1, steps, np.mean(losses[-50:]),
+                        (time.perf_counter() - started) / (step + 1 - first))
+    return network.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=Path, required=True, help="folder of rendered clips; rendered if absent")
+    parser.add_argument("--out", type=Path, default=Path("weights/demo/dwpose"))
+    parser.add_argument("--work", type=Path, help="folder for checkpoints (default: the clips')")
+    parser.add_argument("--num-clips", type=int, default=800, help="clips to render if --clips is absent, of 5 frames")
+    parser.add_argument("--pose-steps", type=int, default=700)
+    parser.add_argument("--person-steps", type=int, default=700)
+    parser.add_argument("--batch", type=int, default=48, help="pictures per step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    if not (args.clips / "frames.npy").exists():
+        render_cache(args.clips, first_seed=500_000 + args.seed * args.num_clips, num_clips=args.num_clips, num_frames=4, fps=2.5,
+                     size=(320, 192), workers=args.threads)
+    samples, work = PoseSamples(args.clips), args.work or args.clips
+    work.mkdir(parents=True, exist_ok=True)
+    person = fit("person", PersonNetwork(), person_loss, lambda rng: samples.pictures(args.batch, rng),
+                 steps=args.person_steps, lr=0.02, folder=work, seed=args.seed)
+    export(person, args.out / "detector.onnx", torch.zeros(1, 3, 640, 640), "images", ["output"])
+    pose = fit("pose", PoseNetwork(), pose_loss, lambda rng: samples.crops(args.batch, rng),
+               steps=args.pose_steps, lr=0.02, folder=work, seed=args.seed)
+    export(pose, args.out / "pose.onnx", torch.zeros(1, 3, 384, 288), "input", ["simcc_x", "simcc_y"])
+    logger.info("wrote %s", ", ".join(f"{path} {path.stat().st_size / 1e6:.2f} MB"
+                                      for path in (args.out / "detector.onnx", args.out / "pose.onnx")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Train the demo's text-to-motion model on procedural motions: the VQ-VAE, then the text encoder with the GPT.
+
+    python scripts/train_demo_t2m.py --work data/t2m --out weights/demo/t2m [--stage all|prepare|vqvae|gpt|export]
+
+Every stage saves once a minute to --work and goes on from there when started again.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mimicmotion.optimizer import Muon
+from scripts.demo_t2m_data import (
+    CONTEXT_LENGTH, MAX_TOKENS, MotionCache, caption_corpus, prepare, statistics, train_tokenizer, training_prompt,
+    window_batch)
+from scripts.demo_t2m_export import GPT_SIZE, VQVAE_SIZE, export, text_encoder
+from t2m.scoring import round_trip_errors
+from t2m.text import TextEncoder
+from t2m.training import MovingCodebook, Normalisation, autoencoder_losses, gpt_loss, vqvae_losses
+from t2m.transformer import GPT
+from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
+from transformers import CLIPTokenizer
+
+log = logging.getLogger("train_demo_t2m")
+SAVE_SECONDS = 60.0
+HELD_OUT = 164                  # motions at the end of the cache that no step sees
+EDGES = {"encoder.model.0": "conv_in", "decoder.model.6": "conv_out", "tok_emb": "embedding",
+         "trans_head.head": "head", "trans_head.blocks": "later.blocks", "position_embedding": "embedding"}
+
+
+def optimizer_for(*models: nn.Module, lr: float, adam_lr: float) -> Muon:
+    """Muon on hidden matrices, Adam on the first and last layers, which Muon finds by these names."""
+    named = []
+    for name, parameter in (pair for model in models for pair in model.named_parameters()):
+        for ours, edge in EDGES.items():
+            name = name.replace(ours, edge)
+        named.append((name, parameter))
+    return Muon(named, lr, adam_lr=adam_lr)
+
+
+class Progress:
+    """Step, learning rate and what a resumed run needs, saved once a minute."""
+
+    def __init__(self, path: Path, steps: int, optimizer: torch.optim.Optimizer, **parts):
+        self.path, self.steps, self.optimizer, self.parts, self.step = path, steps, optimizer, parts, 0
+        self.peak = [group["lr"] for group in optimizer.param_groups]
+        self.saved = time.monotonic()
+        if path.exists():
+            state = torch.load(path, weights_only=True)
+            self.step = state["step"]
+            for name, part in {**parts, "optimizer": optimizer}.items():
+                part.load_state_dict(state[name])
+            log.info("resumed %s at step %d", path, self.step)
+
+    def __iter__(self):
+        """Steps left; warms up over 30 steps, then a cosine to a fiftieth."""
+        while self.step < self.steps:
+            factor = min((self.step + 1) / 30, 1) * max(0.5 + 0.5 * math.cos(math.pi * self.step / self.steps), 0.02)
+            for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
+                group["lr"] = peak * factor
+            yield self.step
+            self.step += 1
+            if time.monotonic() - self.saved > SAVE_SECONDS or self.step == self.steps:
+                self.save()
+
+    def save(self) -> None:
+        state = {name: part.state_dict() for name, part in {**self.parts, "optimizer": self.optimizer}.items()}
+        torch.save(state | {"step": self.step}, self.path.with_suffix(".tmp"))
+        self.path.with_suffix(".tmp").replace(self.path)
+        self.saved = time.monotonic()
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
+    optimizer.step()
+
+
+def train_vqvae(cache: MotionCache, norm: Normalisation, work: Path, *, steps: int, batch: int, window: int,
+                free_steps: int, seed: int) -> VQVAE:
+    """Features -> tokens -> features; the first `free_steps` without the bottleneck."""
+    torch.manual_seed(seed)
+    model = VQVAE(**VQVAE_SIZE)
+    codebook = MovingCodebook(model.vqvae.quantizer.codebook)
+    optimizer = optimizer_for(model, lr=0.02, adam_lr=1e-3)
+    progress = Progress(work / "vqvae.pt", steps, optimizer, model=model, codebook=codebook)
+    for step in progress:
+        rng, generator = np.random.default_rng((seed, step)), torch.Generator().manual_seed(seed + step)
+        rows = window_batch(cache, rng.integers(len(cache) - HELD_OUT, size=batch), window, rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            if step < free_steps:
+                losses, latents = autoencoder_losses(model, rows, norm)
+            else:
+                losses, latents, codes = vqvae_losses(model, rows, norm)
+        update(optimizer, sum(losses.values()))
+        if step == free_steps - 1:
+            codebook.start(latents, generator)
+        elif step >= free_steps:
+            codebook.update(latents, codes, generator)
+        if (step + 1) % 200 == 0:
+            errors = round_trip_errors(model.eval(), norm, cache.held_out(HELD_OUT)[::2])
+            model.train()
+            log.info("vqvae %d/%d  loss %.3f  used %d codes  held-out mm: %s", step + 1, steps, sum(losses.values()),
+                     len(codes.unique()) if step >= free_steps else 0,
+                     "  ".join(f"{name} {1000 * metres:.1f}" for name, metres in errors.items()))
+    return model.eval()
+
+
+@torch.no_grad()
+def token_table(model: VQVAE, norm: Normalisation, cache: MotionCache) -> tuple[Tensor, Tensor]:
+    """Tokens of every whole motion (M, 50), zero beyond its length, and the lengths (M,)."""
+    codes = torch.zeros(len(cache), MAX_TOKENS, dtype=torch.long)
+    lengths = torch.from_numpy(np.diff(cache.starts) // FRAMES_PER_TOKEN)
+    for index in range(len(cache)):
+        codes[index, :lengths[index]] = model.encode(norm.normalised(cache.motion(index))[None])[0]
+    return codes, lengths
+
+
+def train_gpt(cache: MotionCache, codes: Tensor, lengths: Tensor, work: Path, *, steps: int, batch: int,
+              seed: int) -> tuple[GPT, nn.Module]:
+    """Prompt -> tokens; a head that is not kept also reads kind and side off the text feature."""
+    torch.manual_seed(seed)
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer", local_files_only=True)
+    encoder, gpt = text_encoder(len(tokenizer), tokenizer.eos_token_id), GPT(**GPT_SIZE)
+    labels = sorted({(fact["kind"], fact["side"] or "") for fact in cache.facts})
+    label = torch.tensor([labels.index((fact["kind"], fact["side"] or "")) for fact in cache.facts])    # (M,)
+    reader = nn.Linear(encoder.config.projection_dim, len(labels))
+    optimizer = optimizer_for(encoder, gpt, reader, lr=0.01, adam_lr=1e-3)
+    progress = Progress(work / "gpt.pt", steps, optimizer, gpt=gpt, encoder=encoder, reader=reader)
+    for step in progress:
+        rng, generator = np.random.default_rng((seed, step)), torch.Generator().manual_seed(seed + step)
+        chosen = torch.from_numpy(rng.integers(len(cache) - HELD_OUT, size=batch))
+        prompts = [training_prompt(cache.facts[i], int(lengths[i]), rng) for i in chosen.tolist()]
+        ids = tokenizer(prompts, padding=True, truncation=True, max_length=CONTEXT_LENGTH, return_tensors="pt")
+        with torch.autocast("cpu", torch.bfloat16):
+            text = encoder(input_ids=ids["input_ids"]).text_embeds                    # (B, D)
+            loss, right = gpt_loss(gpt, text, codes[chosen], lengths[chosen], keep=0.5, smoothing=0.05,
+                                   generator=generator)
+            reading = nn.functional.cross_entropy(reader(text).float(), label[chosen], label_smoothing=0.05)
+        update(optimizer, loss + 0.3 * reading)
+        if (step + 1) % 100 == 0:
+            log.info("gpt %d/%d  loss %.3f  tokens right %.3f  kind and side from text %.3f", step + 1, steps, loss,
+                     right, reading)
+    return gpt.eval(), encoder.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("data/t2m"), help="folder for motions and checkpoints")
+    parser.add_argument("--out", type=Path, default=Path("weights/demo/t2m"))
+    parser.add_argument("--motions", type=int, default=18000)
+    parser.add_argument("--vqvae-steps", type=int, default=2400)
+    parser.add_argument("--gpt-steps", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+    cache = prepare(arguments.work / "motions", arguments.motions, arguments.seed)
+    mean, std = statistics(cache)
+    norm = Normalisation(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
+    vqvae = train_vqvae(cache, norm, arguments.work, steps=arguments.vqvae_steps, batch=64, window=64,
+                        free_steps=200, seed=arguments.seed)
+    if not (arguments.work / "tokenizer").exists():
+        train_tokenizer(arguments.work / "tokenizer", caption_corpus(40000, arguments.seed), vocab_size=1700)
+    codes, lengths = token_table(vqvae, norm, cache)
+    gpt, encoder = train_gpt(cache, codes, lengths, arguments.work, steps=arguments.gpt_steps, batch=128,
+                             seed=arguments.seed)
+    export(arguments.out, vqvae, gpt, encoder, arguments.work / "tokenizer", mean, std)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Train the demo's VAE on procedural pictures and drawn poses.
+
+    accelerate launch scripts/train_demo_vae.py data/pictures weights/demo/svd/vae --steps 6000
+
+Only the spatial layers are trained; the decoder's temporal branches stay silent, so every frame is decoded by itself.
+Interrupt it at will: it goes on from its last checkpoint.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from diffusers import AutoencoderKLTemporalDecoder
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from dwpose.draw import draw
+from dwpose.skeleton import (LEFT_ANKLE, LEFT_HAND, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_HAND, RIGHT_WRIST,
+                             Skeleton)
+from mimicmotion.optimizer import Muon
+from mimicmotion.spatial import is_temporal, spatial_only
+from mimicmotion.stream import SampleStream
+from synthetic.cache import as_tensor, open_array
+
+DETAILS = (NOSE, NOSE, NOSE, LEFT_WRIST, RIGHT_WRIST, LEFT_HAND.start + 9, RIGHT_HAND.start + 9, LEFT_ANKLE, RIGHT_ANKLE)
+
+
+class Crops(Dataset):
+    """Square crops, most of them around faces, hands and feet; a share of them from drawn poses."""
+
+    def __init__(self, folder: Path, side: int, pose_share: float, seed: int):
+        self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
+        self.clips = np.flatnonzero(open_array(folder, "rendered"))
+        self.side, self.pose_share, self.seed = side, pose_share, seed
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+        index, position = key
+        rng = np.random.default_rng((self.seed, position))
+        clip, frame = self.clips[index], rng.integers(self.frames.shape[1])
+        picture, keypoints = self.frames[clip, frame], self.keypoints[clip, frame]
+        height, width = picture.shape[:2]
+        if rng.random() < self.pose_share:
+            picture = draw(Skeleton(keypoints[None], (height, width), fps=1))[0]
+        x, y = rng.integers(width), rng.integers(height)
+        if rng.random() < 0.8:
+            x, y = keypoints[rng.choice(DETAILS), :2] - rng.integers(self.side, size=2)
+        x, y = int(np.clip(x, 0, width - self.side)), int(np.clip(y, 0, height - self.side))
+        crop = picture[y:y + self.side, x:x + self.side]
+        return as_tensor(crop[:, ::-1] if rng.random() < 0.5 else crop)
+
+
+def reconstruction_loss(decoded: Tensor, target: Tensor) -> Tensor:
+    """L1, L1 of edges, L1 of 4 x 4 means (colour) and RMSE. (B, 3, H, W) each, to a scalar."""
+    error = decoded - target
+    edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    rmse = (error**2).mean((1, 2, 3)).add(1e-8).sqrt().mean()
+    return error.abs().mean() + 0.5 * edges + 2 * F.avg_pool2d(error, 4).abs().mean() + rmse
+
+
+def training_loss(vae: torch.nn.Module, pictures: Tensor, kl_weight: float, latent_noise: float) -> Tensor:
+    """Reconstruct through latents that carry a little noise, as a diffusion model's do."""
+    posterior = vae.encode(pictures).latent_dist
+    latents = posterior.sample()
+    strength = latent_noise * torch.rand(len(latents), 1, 1, 1, device=latents.device)
+    latents = latents + strength * latents.detach().std() * torch.randn_like(latents)
+    decoded = vae.decode(latents, num_frames=1).sample.float()
+    kl = 0.5 * (posterior.mean.float()**2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+    return reconstruction_loss(decoded, pictures) + kl_weight * kl
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cache", type=Path, help="a folder rendered by scripts/prepare_demo_clips.py")
+    parser.add_argument("vae", type=Path, help="the VAE to start from and to write")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch-size", type=int, default=8, help="crops per process")
+    parser.add_argument("--crop", type=int, default=96, help="pixels")
+    parser.add_argument("--learning-rate", type=float, default=0.01, help="Muon's; AdamW takes a twentieth")
+    parser.add_argument("--pose-share", type=float, default=0.2, help="share of crops from drawn poses")
+    parser.add_argument("--kl-weight", type=float, default=2e-4)
+    parser.add_argument("--latent-noise", type=float, default=0.1, help="in standard deviations of the latents")
+    parser.add_argument("--checkpoint-every", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train from the last checkpoint to `steps`, then write the averaged weights and the latents' scaling factor."""
+    accelerator = Accelerator(mixed_precision="bf16")
+    torch.manual_seed(arguments.seed + accelerator.process_index)
+    vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.vae, torch_dtype=torch.float32)
+    named = [(name, p) for name, p in vae.named_parameters() if not is_temporal(name)]
+    for name, parameter in vae.named_parameters():
+        parameter.requires_grad_(not is_temporal(name))
+    optimizer = Muon(named, arguments.learning_rate, adam_lr=arguments.learning_rate / 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1, (step + 1) / 40) * (0.51 + 0.49 * math.cos(math.pi * step / arguments.steps)))
+    parameters = [p for _, p in named]
+    ema = EMAModel(parameters, decay=0.99)
+    parts = {"vae": vae, "optimizer": optimizer, "schedule": schedule, "ema": ema}
+    checkpoint, step = arguments.vae / "training.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        step = state.pop("step")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    objective = accelerator.prepare(Objective(vae, arguments))
+    crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.seed)
+    stream = SampleStream(len(crops), arguments.batch_size, arguments.seed, start=step,
+                          num_processes=accelerator.num_processes, process_index=accelerator.process_index)
+    bar = tqdm(total=arguments.steps, initial=step, unit="step", disable=not accelerator.is_main_process)
+    with spatial_only(vae):
+        for pictures in DataLoader(crops, batch_sampler=stream):
+            if step >= arguments.steps:
+                break
+            with accelerator.autocast():
+                loss = objective(pictures.to(accelerator.device))
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            schedule.step()
+            ema.step(parameters)
+            step += 1
+            bar.update()
+            bar.set_postfix_str(f"loss {loss.item():.4f}")
+            if step % arguments.checkpoint_every == 0 and accelerator.is_main_process:
+                partial = checkpoint.with_suffix(".partial")
+                torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, partial)
+                partial.replace(checkpoint)
+    if accelerator.is_main_process:
+        ema.copy_to(parameters)
+        vae.register_to_config(scaling_factor=1 / latent_std(vae, crops))
+        vae.half().save_pretrained(arguments.vae)
+        checkpoint.unlink(missing_ok=True)
+
+
+class Objective(torch.nn.Module):
+    """The loss as a module, so that gradients are averaged over processes."""
+
+    def __init__(self, vae: AutoencoderKLTemporalDecoder, arguments: argparse.Namespace):
+        super().__init__()
+        self.vae, self.kl_weight, self.latent_noise = vae, arguments.kl_weight, arguments.latent_noise
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return training_loss(self.vae, pictures, self.kl_weight, self.latent_noise)
+
+
+@torch.no_grad()
+def latent_std(vae: AutoencoderKLTemporalDecoder, crops: Crops, num_pictures: int = 32) -> float:
+    """Standard deviation of the latents of whole pictures: its inverse is the scaling factor."""
+    pictures = np.stack([crops.frames[clip, 0] for clip in crops.clips[:num_pictures]])
+    return float(vae.encode(as_tensor(pictures)).latent_dist.mean.std())
+
+
+if __name__ == "__main__":
+    main()

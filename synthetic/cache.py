@@ -1,0 +1,150 @@
+"""A folder of rendered clips with cached VAE latents, and the training clips read from it.
+
+Rendering is cheap and encoding is not, so both are done once. Arrays are .npy files opened in place; a flag per clip says
+what is done, so an interrupted preparation goes on where it stopped.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from dwpose.draw import draw
+from dwpose.skeleton import FACE, HANDS, LEFT_HAND, RIGHT_HAND, Skeleton
+from synthetic.clips import sample_clip
+
+LATENT_SHRINK = 8                   # pixels per latent, each way
+
+
+def open_array(folder: Path, name: str, shape: tuple[int, ...] | None = None, dtype=None, *,
+           writable: bool = False) -> np.ndarray:
+    """The named array of a cache, opened in place; created with zeros when a shape is given and it does not exist."""
+    path = folder / f"{name}.npy"
+    if not path.exists():
+        if shape is None:
+            raise FileNotFoundError(f"{path}: expected a prepared clip cache (found none): "
+                                    "run scripts/prepare_demo_clips.py first")
+        folder.mkdir(parents=True, exist_ok=True)
+        np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+    array = np.load(path, mmap_mode="r+" if shape or writable else "r")
+    if shape and array.shape != shape:
+        raise ValueError(f"{path}: expected shape {shape} (found {array.shape}): use another folder for other settings")
+    return array
+
+
+def _render_one(job: tuple) -> int:
+    folder, index, seed, num_frames, fps, size = job
+    clip = sample_clip(seed, num_frames=num_frames, fps=fps, size=size)
+    frames, keypoints, done = (open_array(folder, name, writable=True) for name in ("frames", "keypoints", "rendered"))
+    frames[index, 0], frames[index, 1:] = clip.reference, clip.frames
+    keypoints[index, 0], keypoints[index, 1:] = clip.reference_skeleton.keypoints[0], clip.skeleton.keypoints
+    done[index] = True
+    return index
+
+
+def render_cache(folder: Path, *, first_seed: int, num_clips: int, num_frames: int, fps: float,
+                 size: tuple[int, int], workers: int = 2) -> None:
+    """Render clips of seeds first_seed ... into `folder`: per clip the reference picture, then `num_frames` frames."""
+    height, width = size
+    open_array(folder, "frames", (num_clips, 1 + num_frames, height, width, 3), np.uint8)
+    open_array(folder, "keypoints", (num_clips, 1 + num_frames, 133, 3), np.float32)
+    rendered = open_array(folder, "rendered", (num_clips,), np.bool_)
+    jobs = [(folder, index, first_seed + index, num_frames, fps, size) for index in np.flatnonzero(~rendered).tolist()]
+    with ProcessPoolExecutor(workers) as pool:
+        for _ in tqdm(pool.map(_render_one, jobs, chunksize=4), total=len(jobs), desc="rendering", unit="clip"):
+            pass
+
+
+def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, poses: bool, style: str = "bold",
+                 share: slice = slice(None), limit: int | None = None) -> None:
+    """Cache what `encode` ((n, H, W, 3) uint8 to (n, 4, h, w)) makes of the frames, or of the poses drawn for them.
+
+    share: the clips this process takes, e.g. slice(rank, None, world size); limit: only the first clips.
+    """
+    frames, keypoints, rendered = (open_array(folder, name) for name in ("frames", "keypoints", "rendered"))
+    num_clips, num_frames, height, width, _ = frames.shape
+    shape = (num_clips, num_frames, 4, height // LATENT_SHRINK, width // LATENT_SHRINK)
+    name = "pose_latents" if poses else "latents"
+    latents, done = open_array(folder, name, shape, np.float16), open_array(folder, f"{name}_done", (num_clips,), np.bool_)
+    todo = [index for index in range(num_clips)[share] if rendered[index] and not done[index]]
+    for index in tqdm(todo if limit is None else [i for i in todo if i < limit], desc=f"encoding {name}", unit="clip"):
+        pictures = frames[index]
+        if poses:
+            pictures = draw(Skeleton(keypoints[index], (height, width), fps=1), style)
+        latents[index] = encode(np.ascontiguousarray(pictures))
+        done[index] = True
+
+
+def as_tensor(pictures: np.ndarray) -> Tensor:
+    """(..., H, W, 3) uint8 RGB to (..., 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3).float() / 127.5 - 1
+
+
+class CachedClips(Dataset):
+    """Training clips of a cache: frames for the video model, or drawn poses (with hands from without) for the adapter.
+
+    num_frames = 1 takes any frame and any other as the reference; more takes consecutive frames and the reference picture.
+    """
+
+    def __init__(self, folder: str | Path, num_frames: int, *, adapter: bool = False, style: str = "bold", seed: int = 0):
+        folder, name = Path(folder), "pose_latents" if adapter else "latents"
+        self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
+        self.latents, done = open_array(folder, name), open_array(folder, f"{name}_done")
+        self.clips = np.flatnonzero(done)
+        if not len(self.clips):
+            raise ValueError(f"{folder}: expected encoded clips (found none): run scripts/prepare_demo_clips.py")
+        available = self.latents.shape[1] - 1
+        if num_frames > available:
+            raise ValueError(f"{folder}: num_frames {num_frames} exceeds the {available} frames of its clips: lower it")
+        self.num_frames, self.adapter, self.style, self.seed = num_frames, adapter, style, seed
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        index, position = key
+        clip, rng = self.clips[index], np.random.default_rng((self.seed, position))
+        chosen, reference = self._choose(rng)
+        keypoints = self.keypoints[clip, chosen].copy()                                 # (F, 133, 3)
+        keypoints = without_hands(keypoints) if self.adapter else as_detected(keypoints, rng)
+        picture = self._draw(self.keypoints[clip, reference][None])[0] if self.adapter else self.frames[clip, reference]
+        return {"latents": torch.from_numpy(self.latents[clip, chosen].astype(np.float32)),
+                "reference_latents": torch.from_numpy(self.latents[clip, reference].astype(np.float32)),
+                "reference": as_tensor(picture), "pose": as_tensor(self._draw(keypoints)),
+                "position": torch.tensor(position)}
+
+    def _choose(self, rng: np.random.Generator) -> tuple[list[int], int]:
+        """Which frames are the target, and which is the reference (0 is the reference picture)."""
+        total = self.latents.shape[1]
+        if self.num_frames > 1:
+            first = int(rng.integers(1, total - self.num_frames + 1))
+            return list(range(first, first + self.num_frames)), 0
+        target, other = rng.choice(total, size=2, replace=False).tolist()
+        return [target], 0 if target and rng.random() < 0.6 else other
+
+    def _draw(self, keypoints: np.ndarray) -> np.ndarray:
+        return draw(Skeleton(keypoints, self.frames.shape[2:4], fps=1), self.style)
+
+
+def without_hands(keypoints: np.ndarray) -> np.ndarray:
+    """(F, 133, 3) with no hand point seen: what text-to-motion can give."""
+    keypoints[:, HANDS] = 0
+    return keypoints
+
+
+def as_detected(keypoints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(F, 133, 3) with what a detector or the adapter may leave out or misplace: hands, the face, a pixel here and there."""
+    for hand in (LEFT_HAND, RIGHT_HAND):
+        if rng.random() < 0.1:
+            keypoints[:, hand] = 0
+    if rng.random() < 0.05:
+        keypoints[:, FACE] = 0
+    jitter = rng.normal(0, 0.7 * (rng.random() < 0.5), keypoints[..., :2].shape)        # pixels
+    keypoints[..., :2] += jitter.astype(np.float32)
+    return keypoints

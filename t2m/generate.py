@@ -1,0 +1,99 @@
+"""Text -> 3D motion with T2M-GPT (Zhang et al. 2023): CLIP text feature -> GPT tokens -> VQ-VAE features -> joints."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .features import joints_from_features
+from .motion import MOTION_FPS, Motion
+from .text import KnownMotions, TextEncoder
+from .transformer import GPT
+from .vqvae import FRAMES_PER_TOKEN, VQVAE
+from .weights import GPT_FILES, VQVAE_FILES, found, load_strictly, read_config, read_statistics
+
+SECONDS_PER_TOKEN = FRAMES_PER_TOKEN / MOTION_FPS      # 4 / 20 = 0.2 s
+
+
+@dataclass(frozen=True)
+class TextToMotion:
+    """Text and seconds -> Motion. The same class runs the released weights and ours; only sizes and files differ."""
+
+    encoder: TextEncoder
+    gpt: GPT
+    vqvae: VQVAE
+    mean: Tensor                     # (263,) float64, as upstream multiplies
+    std: Tensor                      # (263,) float64
+    prompt: str = "{text}"           # what the text encoder reads; may mention {seconds}
+    temperature: float = 1.0         # of the draw, when there is a generator
+    known: KnownMotions | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | torch.device = "cpu",
+             dtype: torch.dtype = torch.float32) -> TextToMotion:
+        """From a folder with the weights of the VQ-VAE and the GPT, mean.npy, std.npy, and CLIP's text encoder.
+
+        Ours: config.json, vqvae.safetensors, gpt.safetensors, text_encoder/, tokenizer/, known_motions.json.
+        Released: net_last.pth, net_best_fid.pth (also in the folders they unpack to), text_encoder/, tokenizer/.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: expected a folder of text-to-motion weights (found none)")
+        config, vqvae_path, gpt_path = read_config(folder), found(folder, VQVAE_FILES), found(folder, GPT_FILES)
+        mean, std = read_statistics(folder, released=vqvae_path.suffix == ".pth")
+        vqvae = load_strictly(VQVAE(**config.get("vqvae", {})), vqvae_path)
+        gpt = load_strictly(GPT(**config.get("gpt", {})), gpt_path)
+        if gpt.end_token != vqvae.num_codes:
+            raise ValueError(f"{gpt_path}: expected the {vqvae.num_codes} codes of {vqvae_path.name} "
+                             f"(found {gpt.end_token})")
+        known_path = folder / "known_motions.json"
+        return cls(
+            encoder=TextEncoder.load(folder, device, dtype),
+            gpt=gpt.to(device, dtype).eval(),
+            vqvae=vqvae.to(device, dtype).eval(),
+            mean=torch.from_numpy(mean).to(device),
+            std=torch.from_numpy(std).to(device),
+            prompt=config.get("prompt", "{text}"),
+            temperature=config.get("temperature", 1.0),
+            known=KnownMotions.of(**json.loads(known_path.read_text())) if known_path.exists() else None,
+        )
+
+    @property
+    def max_seconds(self) -> float:
+        return self.gpt.max_tokens * SECONDS_PER_TOKEN
+
+    @torch.no_grad()
+    def __call__(self, text: str, seconds: float, generator: torch.Generator | None = None) -> Motion:
+        """A motion of round(seconds * 20) frames; the likeliest without a generator, a draw with one.
+
+        The end token is suppressed until the asked length, so the motion is as long as asked. Upstream stops where
+        the model ends, and crashes when it ends at once.
+        """
+        num_frames = round(seconds * MOTION_FPS)
+        if not text.strip():
+            raise ValueError("t2m: expected a description of the motion (found an empty text)")
+        if not 1 <= num_frames <= self.gpt.max_tokens * FRAMES_PER_TOKEN:
+            raise ValueError(f"t2m: {text!r}: {seconds:.2f} s is outside the {1 / MOTION_FPS:.2f} to "
+                             f"{self.max_seconds:.1f} s this model can make: split it, or lower planner.max_seconds")
+        num_tokens = math.ceil(num_frames / FRAMES_PER_TOKEN)
+        feature = self.encoder([self.prompt.format(text=text.strip(), seconds=seconds)]).to(self.mean.device)
+        codes = self.gpt.sample(feature, min_tokens=num_tokens, max_tokens=num_tokens, generator=generator,
+                                temperature=self.temperature)[0]
+        return self.decoded(codes, num_frames)
+
+    def decoded(self, codes: Tensor, num_frames: int) -> Motion:
+        """The first frames of a token sequence (L,) as a Motion."""
+        rows = self.vqvae.decode(codes[None])[0].double() * self.std + self.mean                # (4 L, 263)
+        return Motion(joints_from_features(rows.float())[:num_frames].cpu().numpy())
+
+    def unknown_motion(self, text: str) -> str | None:
+        """Why `text` asks for nothing this checkpoint was trained on, or None; never a reason without a word list."""
+        if self.known is None or self.known.covers(text):
+            return None
+        nearest = self.known.nearest(text, self.encoder)
+        return f"no motion word this checkpoint was trained on; nearest known: {nearest!r}"

@@ -1,0 +1,134 @@
+"""Several motions -> one: position and heading carried on, poses blended, and feet that step instead of sliding.
+
+Nothing is cut or added: the joined motion has the frames of its parts. A seam is blended by the start of the later part:
+the difference to the pose before it fades away, and each foot walks to its new place, one after the other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .contacts import LEGS, with_ankles, without_foot_slide
+from .features import (
+    across_hips, across_shoulders, forward_vector, quaternion_between, retargeted, rotated, unit,
+)
+from .motion import NUM_JOINTS, PARENTS, PELVIS, Motion
+
+FLOOR = np.array([1.0, 0.0, 1.0])      # keeps x and z
+STEP_LIFT = 0.06                       # metres a foot rises on a step at a seam
+STEP_FROM = 0.02                       # metres; a foot this near its new place does not need to rise
+SAME_BONES = 0.02                      # share by which bone lengths may differ on one body
+
+
+def join_motions(motions: list[Motion], transition_seconds: float = 0.5) -> Motion:
+    """The motions one after another; each blends in over its first `transition_seconds`. Length: sum of the lengths."""
+    if not motions:
+        raise ValueError("join_motions: expected at least one motion (found none)")
+    rates = {motion.fps for motion in motions}
+    if len(rates) > 1:
+        raise ValueError(f"join_motions: expected one frame rate (found {sorted(rates)})")
+    if transition_seconds < 0:
+        raise ValueError(f"join_motions: expected transition_seconds >= 0 (found {transition_seconds})")
+    lengths = bone_lengths(motions[0].joints)
+    num_blended = round(transition_seconds * motions[0].fps)
+    joined = with_bone_lengths(motions[0].joints, lengths)
+    for motion in motions[1:]:
+        joined = appended(joined, on_body(motion.joints, lengths), num_blended)
+    return Motion(without_foot_slide(joined), motions[0].fps)
+
+
+def bone_lengths(joints: np.ndarray) -> np.ndarray:
+    """Median length of the bone that ends in each joint, 0 for the pelvis. (T, 22, 3) -> (22,) metres"""
+    bones = joints[:, 1:] - joints[:, list(PARENTS[1:])]                              # (T, 21, 3)
+    return np.concatenate([[0.0], np.median(np.linalg.norm(bones, axis=-1), axis=0)])
+
+
+def bone_directions(joints: np.ndarray) -> np.ndarray:
+    """Unit vectors parent -> joint, zero for the pelvis. (T, 22, 3) -> (T, 22, 3)"""
+    directions = np.zeros(joints.shape)
+    directions[:, 1:] = unit(joints[:, 1:] - joints[:, list(PARENTS[1:])])
+    return directions
+
+
+def from_directions(pelvis: np.ndarray, directions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Joints of a body. pelvis: (T, 3); directions: (T, 22, 3); lengths: (22,) -> (T, 22, 3)"""
+    joints = np.empty((len(pelvis), NUM_JOINTS, 3))
+    joints[:, PELVIS] = pelvis
+    for joint in range(1, NUM_JOINTS):
+        joints[:, joint] = joints[:, PARENTS[joint]] + directions[:, joint] * lengths[joint]
+    return joints
+
+
+def with_bone_lengths(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The same bone directions on bones that keep their length; decoded motions let it waver."""
+    joints = np.asarray(joints, dtype=np.float64)
+    return from_directions(joints[:, PELVIS], bone_directions(joints), lengths)
+
+
+def on_body(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The motion on a body of these bone lengths, its path scaled to its legs where the bodies differ."""
+    own = bone_lengths(joints)
+    if np.abs(own - lengths).max() > SAME_BONES * lengths.max():
+        return retargeted(joints, lengths[:, None] * np.array([0.0, 1.0, 0.0]))
+    return with_bone_lengths(joints, lengths)
+
+
+def heading(pose: np.ndarray) -> float:
+    """Yaw in radians that hips and shoulders face, 0 = +z, positive to the person's left. pose: (22, 3)"""
+    x, _, z = forward_vector(across_hips(pose) + across_shoulders(pose))
+    return float(np.arctan2(x, z))
+
+
+def yaw_rotated(joints: np.ndarray, yaw: float) -> np.ndarray:
+    return rotated(np.array([np.cos(yaw / 2), 0.0, np.sin(yaw / 2), 0.0]), joints)
+
+
+def fading(num_frames: int, num_blended: int) -> np.ndarray:
+    """What is left of the past at each frame after a seam: from nearly 1 smoothly to 0. -> (num_frames,)"""
+    done = np.clip((np.arange(num_frames) + 1) / (num_blended + 1), 0, 1)
+    return 1 - done**2 * (3 - 2 * done)
+
+
+def partial_rotations(rotation: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The given shares of rotations about their own axes. (J, 4), (T,) -> (T, J, 4)"""
+    half = np.arccos(np.clip(rotation[:, 0], -1, 1))                                  # (J,)
+    angle = shares[:, None] * half                                                    # (T, J)
+    return np.concatenate([np.cos(angle)[..., None], np.sin(angle)[..., None] * unit(rotation[:, 1:])], axis=-1)
+
+
+def appended(before: np.ndarray, after: np.ndarray, num_blended: int) -> np.ndarray:
+    """`before` followed by `after`, which starts where and as `before` stops. (T1, 22, 3), (T2, 22, 3)"""
+    after = yaw_rotated(after, heading(before[-1]) - heading(after[0]))
+    past = fading(len(after), num_blended)                                            # (T2,)
+    after = after + (before[-1, PELVIS] - after[0, PELVIS]) * FLOOR + carried_momentum(before, after, past)[:, None]
+
+    directions = bone_directions(after)                                               # (T2, 22, 3)
+    to_past = quaternion_between(directions[0], bone_directions(before[-1:])[0])      # (22, 4)
+    directions = rotated(partial_rotations(to_past, past), directions)
+    pelvis = after[:, PELVIS].copy()                                                  # (T2, 3)
+    pelvis[:, 1] += past * (before[-1, PELVIS, 1] - after[0, PELVIS, 1])
+    blended = from_directions(pelvis, directions, bone_lengths(before))
+    return np.concatenate([before, with_ankles(blended, stepping_ankles(before, after, num_blended))])
+
+
+def carried_momentum(before: np.ndarray, after: np.ndarray, past: np.ndarray) -> np.ndarray:
+    """How far the body is carried on by the speed it had, which fades into its new speed. -> (T2, 3) metres"""
+    speed = [motion[-1, PELVIS] - motion[-2, PELVIS] if len(motion) > 1 else np.zeros(3) for motion in (before, after[1::-1])]
+    return np.cumsum(past[:, None] * (speed[0] + speed[1]) * FLOOR, axis=0)
+
+
+def stepping_ankles(before: np.ndarray, after: np.ndarray, num_blended: int) -> dict[int, np.ndarray]:
+    """Ankle paths (T2, 3) over a seam: each foot waits where it stands, then steps to where `after` has it.
+
+    The foot with the longer way goes in the first half of the blend, the other in the second.
+    """
+    away = {ankle: before[-1, ankle] - after[0, ankle] for _, _, ankle, _ in LEGS}    # (3,) each
+    order = sorted(away, key=lambda ankle: -np.linalg.norm(away[ankle]))
+    half = max(num_blended / 2, 1e-6)
+    paths = {}
+    for turn, ankle in enumerate(order):
+        done = np.clip((np.arange(len(after)) + 1 - turn * half) / half, 0, 1)        # (T2,) of this foot's step
+        eased = (done**2 * (3 - 2 * done))[:, None]
+        lift = min(np.linalg.norm(away[ankle]) / STEP_FROM, 1.0) * STEP_LIFT * np.sin(np.pi * done) ** 2
+        paths[ankle] = (1 - eased) * before[-1, ankle] + eased * after[:, ankle] + lift[:, None] * (1 - FLOOR)
+    return paths

@@ -1,0 +1,91 @@
+"""Reading T2M-GPT's files: the released ones and ours, strictly, with errors that name the file and the tensor."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
+
+VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
+GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/net_best_fid.pth",
+             "pretrained/VQTransformer_corruption05/net_best_fid.pth")
+META_FOLDERS = ("", "meta", "VQVAEV3_CB1024_CMT_H1024_NRES3/meta",
+                "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
+RELEASED_KEYS = ("net", "trans")              # the one top-level key of each released .pth
+HUMANML3D_STD = ((YAW_VELOCITY, 0.012826), (CONTACTS, 0.355933))     # what the released weights were NOT trained with
+
+
+def found(folder: Path, names: tuple[str, ...]) -> Path:
+    """The first of `names` that exists in `folder`."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{folder}: expected one of {', '.join(names)} (found none): "
+                            "run scripts/download_weights.py, or point t2m at the folder that has it")
+
+
+def read_config(folder: Path) -> dict:
+    """Sizes and prompt of the checkpoint; without a config.json, none, which means the released ones."""
+    path = folder / "config.json"
+    if not path.exists():
+        return {}
+    config = json.loads(path.read_text())
+    unknown = set(config) - {"vqvae", "gpt", "prompt", "temperature"}
+    if unknown:
+        raise ValueError(f"{path}: expected vqvae, gpt, prompt and temperature (found {sorted(unknown)[0]!r})")
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors, or of a released .pth under its one top-level key."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path}: expected a readable checkpoint ({error}): download it again") from error
+    for key in RELEASED_KEYS:
+        if isinstance(content, dict) and key in content:
+            return content[key]
+    raise ValueError(f"{path}: expected a checkpoint with the key {' or '.join(map(repr, RELEASED_KEYS))} "
+                     f"(found {sorted(content)[:3] if isinstance(content, dict) else type(content).__name__})")
+
+
+def load_strictly(model: nn.Module, path: Path) -> nn.Module:
+    """Fill `model` from `path`; a missing, left-over or misshapen tensor is named."""
+    tensors, expected = read_tensors(path), model.state_dict()
+    for problem, names in (("missing", expected.keys() - tensors.keys()), ("left over", tensors.keys() - expected.keys())):
+        if names:
+            raise ValueError(f"{path}: {len(names)} tensors {problem}, first {min(names)!r}: is this the right file?")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise ValueError(f"{path}: {name}: expected {tuple(expected[name].shape)} (found {tuple(tensor.shape)}): "
+                             "do the sizes in config.json belong to this file?")
+    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return model
+
+
+def read_statistics(folder: Path, released: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (263,) float64; for the released weights they must be the evaluator's `meta` pair."""
+    mean_path = found(folder, tuple(str(Path(meta, "mean.npy")) for meta in META_FOLDERS))
+    std_path = found(mean_path.parent, ("std.npy",))
+    mean, std = (np.load(path, allow_pickle=False).astype(np.float64) for path in (mean_path, std_path))
+    for path, values in ((mean_path, mean), (std_path, std)):
+        if values.shape != (NUM_FEATURES,) or not np.isfinite(values).all():
+            raise ValueError(f"{path}: expected ({NUM_FEATURES},) finite numbers (found shape {values.shape})")
+    if not (std > 0).all():
+        raise ValueError(f"{std_path}: expected positive deviations (found {std.min():.3g}): is this a copy of mean.npy?")
+    if released and all(np.allclose(std[block], value, rtol=0.1) for block, value in HUMANML3D_STD):
+        raise ValueError(
+            f"{std_path}: expected the evaluator's meta/std.npy, whose first value is 0.000515 (found {std[0]:.6f}, "
+            "HumanML3D's Std.npy): the released weights would turn and walk 25 times too much; take std.npy of "
+            "VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
+    return mean, std

@@ -1,0 +1,60 @@
+"""Fine-tune the skeleton adapter: poses without hands in, the same poses with hands out (Fleximo, section 3.4).
+
+    accelerate launch train_skeleton_adapter.py --config configs/train_skeleton_adapter.yaml poses_with_hands=… poses_without_hands=…
+
+The adapter is the pose-to-video model with other weights: its pictures are drawn poses, its reference is the drawn pose
+of the reference person.
+"""
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from torch.utils.data import Dataset
+
+from configs import load_config, run_main
+from mimicmotion.clips import PairedClips
+from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.train_config import TrainConfig
+from mimicmotion.training import train
+from synthetic.cache import CachedClips
+
+
+def _setting(default, help: str):
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class SkeletonAdapterConfig:
+    """Train the skeleton adapter: poses with hands from poses without."""
+
+    svd: str = _setting("weights/svd", "folder of Stable Video Diffusion in diffusers format")
+    checkpoint: str | None = _setting(None, "where the UNet and PoseNet start from; null = SVD's UNet and a fresh PoseNet")
+    poses_with_hands: str = _setting("data/poses_with_hands", "folder of pose videos: the targets")
+    poses_without_hands: str = _setting("data/poses_without_hands", "folder of equally named pose videos")
+    cache: str | None = _setting(None, "a prepared clip cache instead of the two folders")
+    num_frames: int = _setting(16, "frames per clip; 1 trains on single pictures")
+    frame_stride: int = _setting(1, "take every n-th frame of a video")
+    height: int = _setting(1024, "pixels")
+    width: int = _setting(576, "pixels")
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def training_clips(config: SkeletonAdapterConfig) -> Dataset:
+    """The clips a config names: a cache, or two folders of videos."""
+    if config.cache:
+        return CachedClips(config.cache, config.num_frames, adapter=True, seed=config.train.seed)
+    return PairedClips(config.poses_with_hands, config.poses_without_hands, config.num_frames,
+                       (config.height, config.width), frame_stride=config.frame_stride, seed=config.train.seed)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = load_config(SkeletonAdapterConfig)
+    clips = training_clips(config)
+    model = PoseToVideo.load(config.svd, config.checkpoint)
+    train(model, clips, config.train)
+
+
+if __name__ == "__main__":
+    run_main(main)
