@@ -17,13 +17,12 @@ import numpy as np
 
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
-from dwpose.proportions import (BONES, CHILDREN, CLUSTER_RANGE, CLUSTERS, NECK_POINT, PARENTS, Cluster, bone_factors,
-                                distances, full_lengths, middle_factor, seen_quantile, unshortened, with_middles)
-from dwpose.skeleton import (BODY, LEFT_ANKLE, NUM_KEYPOINTS, OPENPOSE_FROM_COCO, RIGHT_ANKLE, SEEN_CONFIDENCE,
-                             Skeleton, openpose18)
+from dwpose.proportions import (BONES, CHILDREN, CLUSTERS, PARENTS, bone_factors, cluster_factor, distances,
+                                full_lengths, lowest_ankle, middle_factor, seen_quantile, trunk_position, unshortened,
+                                with_middles)
+from dwpose.skeleton import BODY, NUM_KEYPOINTS, OPENPOSE_FROM_COCO, SEEN_CONFIDENCE, Skeleton, openpose18
 from mimicmotion.video import read_image, write_video
 
-ANKLES = [LEFT_ANKLE, RIGHT_ANKLE]
 FLOOR_QUANTILE = 0.95               # of the lowest ankle's y over the clip
 STANDING_QUANTILE = 0.75            # of the neck's height over the clip: above squats, below jumps
 SCALE_RANGE = (0.02, 50.0)          # of the whole body
@@ -37,7 +36,7 @@ def rescale(skeleton: Skeleton, reference: Skeleton, *, published: bool = False)
     published: only the three limbs of Fleximo's script, without scale or shift; meant for parity with it.
     """
     if not len(skeleton) or not len(reference):
-        raise ValueError(f"rescale: expected at least one frame (found {len(skeleton)} driving, {len(reference)} reference)")
+        raise ValueError(f"rescale: expected frames (found {len(skeleton)} driving, {len(reference)} reference)")
     if not (reference.confidence[0, BODY] >= SEEN_CONFIDENCE).any():
         raise ValueError("reference: expected a person (found no body keypoint): use a picture of the whole body")
     if published:
@@ -75,7 +74,7 @@ def rescaled(driver: np.ndarray, reference: np.ndarray, fallback_scale: float = 
 
 
 def shifted(points: np.ndarray, target: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The clip (..., F, 135, 3) scaled as a whole and moved to where the target (..., 1, 135, 3) stands: (..., F, 135, 2).
+    """The clip (..., F, 135, 3) scaled as a whole and moved where the target (..., 1, 135, 3) stands: (..., F, 135, 2).
 
     Sideways the middle of the driver's path meets the target; vertically the lowest ankles do, or else the necks of
     both when they stand.
@@ -89,23 +88,10 @@ def shifted(points: np.ndarray, target: np.ndarray, scale: np.ndarray) -> np.nda
     target_floor, target_grounded = lowest_ankle(target)                                # (..., 1) each
     both = grounded.any(axis=-1) & target_grounded[..., 0]                              # (...)
     floor = seen_quantile(floor[..., None], grounded[..., None], FLOOR_QUANTILE)[..., 0]
-    origin[..., 1], goal[..., 1] = np.where(both, floor, origin[..., 1]), np.where(both, target_floor[..., 0], goal[..., 1])
+    origin[..., 1] = np.where(both, floor, origin[..., 1])
+    goal[..., 1] = np.where(both, target_floor[..., 0], goal[..., 1])
     origin, goal = origin[..., None, None, :], goal[..., None, None, :]
     return (points[..., :2] - origin) * scale[..., None, None, None] + goal
-
-
-def trunk_position(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per frame the neck, or the middle of the seen body where it is unseen (..., F, 2), and whether any is (..., F, 1)."""
-    seen = points[..., BODY, 2:] >= SEEN_CONFIDENCE                                     # (..., F, 17, 1)
-    middle = (points[..., BODY, :2] * seen).sum(axis=-2) / np.maximum(seen.sum(axis=-2), 1)
-    neck_seen = points[..., NECK_POINT, 2:] >= SEEN_CONFIDENCE
-    return np.where(neck_seen, points[..., NECK_POINT, :2], middle), seen.any(axis=-2)
-
-
-def lowest_ankle(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per frame the y of the lowest seen ankle (..., F) and whether one is seen (..., F)."""
-    seen = points[..., ANKLES, 2] >= SEEN_CONFIDENCE                                    # (..., F, 2)
-    return np.where(seen, points[..., ANKLES, 1], -np.inf).max(axis=-1, initial=-1e9), seen.any(axis=-1)
 
 
 def _place(placed: np.ndarray, points: np.ndarray, parent: int, children: list[int], factor: np.ndarray,
@@ -122,18 +108,6 @@ def _place(placed: np.ndarray, points: np.ndarray, parent: int, children: list[i
         factor = factor * np.minimum(1, limit / np.maximum(length, 1e-9))
     known = (points[..., children, 2:] > 0) & (points[..., parent, None, 2:] > 0)       # (..., F, n, 1)
     placed[..., children, :] = np.where(known, placed[..., parent, None, :] + factor * offset, placed[..., children, :])
-
-
-def cluster_factor(clusters: tuple[Cluster, ...], points: np.ndarray, target: np.ndarray,
-                   factors: np.ndarray) -> np.ndarray:
-    """How much the head, the hands or the feet grow (...): by their own size, within reach of the bones they end."""
-    bones = factors[..., [CHILDREN.index(cluster.joints[-1]) for cluster in clusters]].mean(axis=-1)
-    sizes = []
-    for body in (points, target):
-        spans = [full_lengths(distances(body, *map(list, zip(*cluster.spans)))) for cluster in clusters]
-        sizes.append(np.max(spans, axis=0))                                             # (..., spans)
-    own = middle_factor(*sizes)
-    return np.where(own > 0, np.clip(own, bones / CLUSTER_RANGE, bones * CLUSTER_RANGE), bones)
 
 
 def floor_correction(points: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -163,7 +137,8 @@ def anchor_rescale(body: np.ndarray, reference: np.ndarray) -> np.ndarray:
         bone = body[:, joint] - body[:, anchor]                                         # (F, 2)
         length = np.linalg.norm(bone, axis=-1, keepdims=True)                           # (F, 1)
         wanted = np.linalg.norm(reference[joint] - reference[anchor])
-        body[:, [joint, *carried]] += (bone * np.where(length > 0, wanted / np.where(length > 0, length, 1) - 1, 0))[:, None]
+        growth = np.where(length > 0, wanted / np.where(length > 0, length, 1) - 1, 0)  # (F, 1)
+        body[:, [joint, *carried]] += (bone * growth)[:, None]
     return body
 
 
@@ -177,7 +152,7 @@ def _rescale_published(skeleton: Skeleton, reference: Skeleton) -> Skeleton:
     return replace(skeleton, keypoints=keypoints)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("skeleton", type=Path, help="driving skeleton, .npz")
     parser.add_argument("reference", type=Path, help="reference person: a picture, or a skeleton .npz")
@@ -186,7 +161,7 @@ def main() -> None:
     parser.add_argument("--published", action="store_true", help="only the three limbs of Fleximo's script")
     parser.add_argument("--detector", type=Path, default=Path("weights/demo/dwpose/detector.onnx"))
     parser.add_argument("--pose", type=Path, default=Path("weights/demo/dwpose/pose.onnx"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         result = rescale(Skeleton.load(args.skeleton), _reference(args), published=args.published)

@@ -158,18 +158,18 @@ def check_choices(config, prefix: str = "") -> None:
             raise ValueError(f"{prefix}{field.name}: must be one of {', '.join(map(str, choices))} (found '{value}')")
 
 
-def rows(schema: type, prefix: str = "") -> list[tuple[str, object, str]]:
-    """(dotted key, default, help) of every setting; a group's default is its type."""
-    result, hints, defaults = [], typing.get_type_hints(schema), schema()
-    for field in fields(schema):
-        name, help_line = f"{prefix}{field.name}", field.metadata.get("help", "")
-        if is_dataclass(hints[field.name]):
-            doc = (hints[field.name].__doc__ or "").strip().splitlines()
-            result += [(name, hints[field.name], help_line or doc[0]), *rows(hints[field.name], f"{name}.")]
+def rows(schema: object, prefix: str = "") -> list[tuple[str, object, str]]:
+    """(dotted key, default, help) of every setting of a schema or its instance; a group's default is the group."""
+    defaults, result = schema() if isinstance(schema, type) else schema, []
+    for field in fields(defaults):
+        name, default, help_line = f"{prefix}{field.name}", getattr(defaults, field.name), field.metadata.get("help", "")
+        if is_dataclass(default):
+            doc = (default.__doc__ or "").strip().splitlines()
+            result += [(name, default, help_line or doc[0]), *rows(default, f"{name}.")]
         else:
             choices = field.metadata.get("choices")
             help_line += f" [{' | '.join(map(str, choices))}]" if choices else ""
-            result.append((name, getattr(defaults, field.name), help_line))
+            result.append((name, default, help_line))
     return result
 
 
@@ -180,7 +180,7 @@ def help_text(schema: type, description: str = "") -> str:
         if is_dataclass(default):
             lines += ["", f"  {name}: {help_line}"]
             continue
-        shown = {"": '""', None: "null"}.get(default, default) if isinstance(default, str | None) else default
+        shown = str(default).lower() if isinstance(default, bool) else {"": '""', None: "null"}.get(default, default)
         lines += textwrap.wrap(f"{help_line} (default: {shown})", 118, initial_indent=f"  {name:<30} ", subsequent_indent=" " * 33)
     lines += ["", "configs:"]
     for file in yaml_files():

@@ -32,7 +32,7 @@ class PoseDetector:
     @classmethod
     def load(cls, detector_onnx: str | os.PathLike, pose_onnx: str | os.PathLike, device: str = "cpu", *,
              num_threads: int = 0, detector_channels: str = "rgb", pose_channels: str = "rgb") -> PoseDetector:
-        """num_threads: CPU threads per network, 0 = all. Channel orders default to what MimicMotion was trained with."""
+        """num_threads: CPU threads per network, 0 = all. Channel orders default to what MimicMotion trained with."""
         return cls(PersonDetector.load(detector_onnx, device, num_threads, detector_channels),
                    PoseHead.load(pose_onnx, device, num_threads, pose_channels))
 

@@ -1,4 +1,4 @@
-"""The demo's own person detector and whole-body network: small, with the input and output contracts of the official ones.
+"""The demo's own person detector and whole-body network: small, with the official input and output contracts.
 
 Used by `scripts/train_demo_pose.py` only; at run time `yolox.py` and `pose_head.py` read the exported ONNX files and
 cannot tell them from the official ones.
@@ -37,7 +37,7 @@ class PoseNetwork(nn.Module):
     Unlike the official network the maximum of a line is a trained probability that the keypoint is seen.
     """
 
-    def __init__(self, width: int = 24, hidden: int = 128):
+    def __init__(self, width: int = 20, hidden: int = 128):
         super().__init__()
         self.conv_in = conv(3, width, 2)
         self.trunk = nn.Sequential(conv(width, width), conv(width, 2 * width, 2), conv(2 * width, 2 * width),
@@ -92,7 +92,8 @@ class PersonNetwork(nn.Module):
         return F.pad(people, (0, 0, NO_OBJECT_ROWS, 0))
 
 
-def export(network: nn.Module, path: str | os.PathLike, example: Tensor, input_name: str, output_names: list[str]) -> Path:
+def export(network: nn.Module, path: str | os.PathLike, example: Tensor, input_name: str,
+           output_names: list[str]) -> Path:
     """Write an ONNX file with a dynamic batch axis whose weights are stored as float16 and cast when it is opened."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

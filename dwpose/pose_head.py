@@ -62,7 +62,7 @@ def crop(frame: np.ndarray, centre: np.ndarray, extent: np.ndarray) -> np.ndarra
 
 
 def warp(centre: np.ndarray, extent: np.ndarray) -> np.ndarray:
-    """Frame pixels to crop pixels (2, 3). Through three float32 points as published, so that crops agree to the byte."""
+    """Frame pixels to crop pixels (2, 3), through three float32 points as published: crops agree to the byte."""
     half = np.float32(extent[0] / 2)
     middle, target = np.float32(centre), np.float32((CROP_WIDTH / 2, CROP_HEIGHT / 2))
     up, target_up = np.float32((0, -half)), np.float32((0, -CROP_WIDTH / 2))

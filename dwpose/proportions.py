@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_HEEL,
+from dwpose.skeleton import (BODY, FACE, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_HEEL,
                              LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, NUM_KEYPOINTS, RIGHT_ANKLE,
                              RIGHT_BIG_TOE, RIGHT_EAR, RIGHT_ELBOW, RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL, RIGHT_HIP,
                              RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, SEEN_CONFIDENCE)
 
 NECK_POINT, PELVIS_POINT = NUM_KEYPOINTS, NUM_KEYPOINTS + 1         # mid-shoulders and mid-hips, appended
+ANKLES = [LEFT_ANKLE, RIGHT_ANKLE]
 MIDDLES = ((NECK_POINT, LEFT_SHOULDER, RIGHT_SHOULDER), (PELVIS_POINT, LEFT_HIP, RIGHT_HIP))
 
 
@@ -122,9 +123,35 @@ def middle_factor(driver: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def bone_factors(driver: np.ndarray, reference: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """How much each bone (..., 14) grows; one unseen on either side grows as its mirror does, else as the body, `scale`."""
+    """How much each bone (..., 14) grows; one unseen in either grows as its mirror does, else as the body, `scale`."""
     both = (driver > 0) & (reference > 0)
     factors = np.where(both, reference / np.where(both, driver, 1), 0)
     factors = np.where(factors > 0, factors, factors[..., MIRRORS])
     scale = scale[..., None]
     return np.where(factors > 0, np.clip(factors, scale / FACTOR_RANGE, scale * FACTOR_RANGE), scale)
+
+
+def cluster_factor(clusters: tuple[Cluster, ...], points: np.ndarray, target: np.ndarray,
+                   factors: np.ndarray) -> np.ndarray:
+    """How much the head, the hands or the feet grow (...): by their own size, within reach of the bones they end."""
+    bones = factors[..., [CHILDREN.index(cluster.joints[-1]) for cluster in clusters]].mean(axis=-1)
+    sizes = []
+    for body in (points, target):
+        spans = [full_lengths(distances(body, *map(list, zip(*cluster.spans)))) for cluster in clusters]
+        sizes.append(np.max(spans, axis=0))                                             # (..., spans)
+    own = middle_factor(*sizes)
+    return np.where(own > 0, np.clip(own, bones / CLUSTER_RANGE, bones * CLUSTER_RANGE), bones)
+
+
+def trunk_position(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per frame the neck, or the middle of the seen body (..., F, 2), and whether any of it is seen (..., F, 1)."""
+    seen = points[..., BODY, 2:] >= SEEN_CONFIDENCE                                     # (..., F, 17, 1)
+    middle = (points[..., BODY, :2] * seen).sum(axis=-2) / np.maximum(seen.sum(axis=-2), 1)
+    neck_seen = points[..., NECK_POINT, 2:] >= SEEN_CONFIDENCE
+    return np.where(neck_seen, points[..., NECK_POINT, :2], middle), seen.any(axis=-2)
+
+
+def lowest_ankle(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per frame the y of the lowest seen ankle (..., F) and whether one is seen (..., F)."""
+    seen = points[..., ANKLES, 2] >= SEEN_CONFIDENCE                                    # (..., F, 2)
+    return np.where(seen, points[..., ANKLES, 1], -np.inf).max(axis=-1, initial=-1e9), seen.any(axis=-1)

@@ -61,7 +61,7 @@ class Skeleton:
         return len(self.keypoints)
 
     def __getitem__(self, frames: int | slice | np.ndarray) -> Skeleton:
-        """The chosen frames as a `Skeleton`: an int keeps the frame axis (F = 1); a slice's step does not change fps."""
+        """The chosen frames as a `Skeleton`: an int keeps the frame axis (F = 1); a step does not change fps."""
         if isinstance(frames, (int, np.integer)):
             frames = [int(frames)]
         return replace(self, keypoints=self.keypoints[frames])

@@ -1,1 +1,1 @@
-"""Picture + pose frames → video: MimicMotion (arXiv 2406.19680) on Stable Video Diffusion. Knows frames, never joints."""
+"""Picture + pose frames → video: MimicMotion (arXiv 2406.19680) on Stable Video Diffusion. Frames, never joints."""

@@ -28,7 +28,7 @@ IGNORED = ("vision_model.embeddings.position_ids",)           # a counter that o
 def read_json(path: Path) -> dict:
     """A config file."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a config file (found none): is {path.parent} a complete model folder?")
+        raise FileNotFoundError(f"{path}: expected a config file (found none): is this a complete model folder?")
     try:
         return json.loads(path.read_text())
     except ValueError as error:
@@ -48,8 +48,8 @@ def read_tensors(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
             raise ValueError(f"{path}: expected whole safetensors ({error}): fetch the file again") from None
     tensors = read_pickled(path)
     if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise ValueError(f"{path}: expected one flat dict of tensors (found {type(tensors).__name__} with other things): "
-                         "is this a training state?")
+        raise ValueError(f"{path}: expected one flat dict of tensors (found a {type(tensors).__name__} with other "
+                         "things): is this a training state?")
     return {name: cast(tensor) for name, tensor in tensors.items()}
 
 
@@ -62,7 +62,8 @@ def read_pickled(path: Path):
         raise ValueError(f"{path}: expected tensors only (found {found[1] if found else 'something else'}, "
                          "not run): do not trust this file") from None
     except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: expected a whole torch file ({str(error).splitlines()[0]}): fetch it again") from None
+        raise ValueError(f"{path}: expected a whole torch file ({str(error).split('. ')[0] or 'it ends early'}): "
+                         "fetch it again") from None
 
 
 def is_zip(path: Path) -> bool:
@@ -85,8 +86,9 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path | str, pref
                          f"is it a {type(module).__name__} of the size in its config.json?")
     if reshaped:
         name = reshaped[0]
-        raise ValueError(f"{source}: {len(reshaped)} tensors of another shape, first '{prefix}{name}' {tuple(tensors[name].shape)}"
-                         f" instead of {tuple(expected[name].shape)}: does config.json belong to this file?")
+        found, wanted = tuple(tensors[name].shape), tuple(expected[name].shape)
+        raise ValueError(f"{source}: {len(reshaped)} tensors of another shape, first '{prefix}{name}' "
+                         f"{found} instead of {wanted}: does config.json belong to this file?")
     module.load_state_dict({name: tensors[name] for name in expected}, assign=True)
     return module.requires_grad_(True).eval()
 

@@ -20,7 +20,7 @@ def gaussian_kernel(num_taps: int, sigma: float) -> Tensor:
 
 
 def blur_and_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Squash to `size` (height, width) as SVD does: Gaussian low-pass, then bicubic with aligned corners; may overshoot."""
+    """Squash to `size` (height, width) as SVD does: Gaussian low-pass, then bicubic, corners aligned; overshoots."""
     channels = images.shape[1]
     kernels = []
     for length, target in zip(images.shape[-2:], size):

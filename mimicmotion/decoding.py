@@ -1,4 +1,4 @@
-"""Latents → frames, a chunk at a time. The SVD decoder mixes neighbouring frames, so chunk borders show unless blended."""
+"""Latents → frames, a chunk at a time. SVD's decoder mixes neighbouring frames: chunk borders show unless blended."""
 import logging
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @torch.no_grad()
 def mixes_frames(vae) -> bool:
-    """Does the decoder look at neighbouring frames? False when its temporal branches are exact zeros (never trained)."""
+    """Does the decoder look at neighbouring frames? False when its temporal branches are exact zeros."""
     if any(isinstance(block, SpatioTemporalResBlock) and not is_silent(block) for block in vae.decoder.modules()):
         return True
     kernel = vae.decoder.time_conv_out.weight                                 # (3, 3, taps, 1, 1)

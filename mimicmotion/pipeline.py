@@ -1,4 +1,4 @@
-"""PoseToVideo: one picture and a pose frame for every frame → a video of that person in those poses (MimicMotion, §3).
+"""PoseToVideo: a picture and one pose per frame → a video of that person in those poses (MimicMotion, §3).
 
 Every public MimicMotion or SVD checkpoint runs unchanged. Where this leaves the published code: PoseNet runs once per
 video, both halves of the guidance share a call, latents stay float32 between steps, pixels are rounded.
@@ -26,7 +26,7 @@ from .unet import PoseUNet
 POSES_AT_ONCE = 16                                                            # frames per PoseNet call
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PoseToVideo:
     """The networks of one video model. The skeleton adapter is the same with other weights."""
     unet: PoseUNet
@@ -73,8 +73,10 @@ class PoseToVideo:
     def sample(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
                num_inference_steps: int = 25, guidance_scale: float | tuple[float, float] = 2.0,
                noise_aug_strength: float = 0.0, tile_size: int = 72, tile_overlap: int = 6, tiles: str = "published",
-               fps: int = 7, motion_bucket_id: int = 127, progress: bool = True) -> Tensor:
+               fps: int = 7, motion_bucket_id: int = 127, low_memory: bool = False, progress: bool = True) -> Tensor:
         """Latents (F, 4, h, w) float32. guidance_scale: one number, or (first frame's, last frame's); up to 1 is none.
+
+        low_memory: the two halves of the guidance one after the other, for half the activations of a tile.
 
         The generator is drawn from twice: noise for the picture (also when its strength is 0), then for the latents of
         one tile, which all tiles repeat.
@@ -107,7 +109,7 @@ class PoseToVideo:
                     weight = tile_weights(len(frames)).to(v)[:, None, None, None]
                     g = None if guidance is None else guidance[frames]
                     v[frames] += weight * self.predict(noisy[frames], timestep, conditions, embeddings, time_ids,
-                                                       pose_features[frames], g)
+                                                       pose_features[frames], g, low_memory)
                     total[frames] += weight
                 latents = scheduler.step(v / total, timestep, latents).prev_sample
                 if not latents.isfinite().all():
@@ -116,16 +118,17 @@ class PoseToVideo:
         return latents
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditions: Tensor, embeddings: Tensor, time_ids: Tensor,
-                pose_features: Tensor, guidance: Tensor | None) -> Tensor:
-        """The guided v of one tile, (T, 4, h, w) float32. noisy: (T, 4, h, w); guidance: (T, 1, 1, 1), None for none."""
+                pose_features: Tensor, guidance: Tensor | None, low_memory: bool) -> Tensor:
+        """The guided v of a tile, (T, 4, h, w) float32. noisy: (T, 4, h, w); guidance: (T, 1, 1, 1), None for none."""
         still = conditions.expand(len(noisy), -1, -1, -1)                     # (T, 4, h, w)
         sample = torch.cat([noisy.to(self.dtype), still], dim=1)[None]        # (1, T, 8, h, w)
         if guidance is None:
             return self.unet(sample, timestep, embeddings, time_ids, pose_features).sample[0].float()
         blind = torch.cat([sample[:, :, :noisy.shape[1]], torch.zeros_like(still)[None]], dim=2)
-        v = self.unet(torch.cat([blind, sample]), timestep, torch.cat([torch.zeros_like(embeddings), embeddings]),
-                      time_ids.expand(2, -1), torch.cat([torch.zeros_like(pose_features), pose_features])).sample
-        without, given = v.float()                                            # (T, 4, h, w) each
+        both = (torch.cat([blind, sample]), torch.cat([torch.zeros_like(embeddings), embeddings]),
+                time_ids.expand(2, -1), torch.cat([torch.zeros_like(pose_features), pose_features]))
+        calls = zip(*(rows.chunk(2 if low_memory else 1) for rows in both))
+        without, given = torch.cat([self.unet(x, timestep, *rest).sample for x, *rest in calls]).float()
         return without + guidance * (given - without)
 
     def guidance(self, scale: float | tuple[float, float], num_frames: int) -> Tensor | None:
@@ -152,12 +155,13 @@ class PoseToVideo:
                                  f"(found {frames.dtype} {frames.shape})")
         height, width = size = poses.shape[1:3]
         if image.shape[:2] != size:
-            raise ValueError(f"image: expected the poses' size {height}x{width} (found {image.shape[0]}x{image.shape[1]}): "
-                             "use fit_to_canvas")
+            raise ValueError(f"image: expected the poses' size {height}x{width} "
+                             f"(found {image.shape[0]}x{image.shape[1]}): use fit_to_canvas")
         step = 2 ** (len(self.vae.config.block_out_channels) + len(self.unet.config.block_out_channels) - 2)
         if height % step or width % step:
             near = " or ".join(f"{nearest(height, step, up)}x{nearest(width, step, up)}" for up in (False, True))
-            raise ValueError(f"size: expected height and width in multiples of {step} (found {height}x{width}): use {near}")
+            raise ValueError(f"size: expected height and width in multiples of {step} (found {height}x{width}): "
+                             f"use {near}")
 
     @property
     def device(self) -> torch.device:

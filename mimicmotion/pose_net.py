@@ -8,7 +8,7 @@ LAYERS = (               # in, out, kernel, stride: three strides of 2 go from p
 
 
 class PoseNet(nn.Module):
-    """Eight convolutions with SiLU and a 1x1 projection, times a learnt scale. A new one gives zeros, as ControlNet's do."""
+    """Eight convolutions with SiLU and a 1x1 projection, times a learnt scale. A new one gives zeros."""
 
     def __init__(self, out_channels: int):
         super().__init__()

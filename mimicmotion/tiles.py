@@ -41,7 +41,7 @@ def tile_ranges(num_frames: int, tile_size: int, tile_overlap: int, mode: str = 
 
 def balanced_ranges(num_frames: int, tile_size: int, tile_overlap: int) -> list[list[int]]:
     """The fewest tiles of at most `tile_size` frames that cover all frames, as equal as whole frames allow."""
-    shared = tile_overlap - 1                                                 # frames two neighbours share beside frame 0
+    shared = tile_overlap - 1                                                 # by two neighbours, beside frame 0
     num_tiles = -(-(num_frames - tile_overlap) // (tile_size - tile_overlap))
     advance = (num_frames - tile_overlap) / num_tiles                         # new frames per tile
     edges = [round(i * advance) for i in range(num_tiles + 1)]

@@ -27,7 +27,7 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
     They are added once, before conv_in's output is stored as the first skip connection. No pose is the plain SVD UNet.
     """
 
-    @functools.wraps(UNetSpatioTemporalConditionModel.__init__)               # diffusers reads the signature to load configs
+    @functools.wraps(UNetSpatioTemporalConditionModel.__init__)               # load_config reads the signature
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         plain = self.conv_in

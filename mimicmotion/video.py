@@ -1,4 +1,4 @@
-"""Pictures and videos: files ↔ (F, H, W, 3) uint8 RGB. Codecs, rotation marks and timestamps are PyAV's and Pillow's work."""
+"""Pictures and videos: files ↔ (F, H, W, 3) uint8 RGB. Codecs, rotation and timestamps are PyAV's and Pillow's work."""
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -50,7 +50,8 @@ def read_video(path: str | Path, *, fps: float | None = None, max_frames: int | 
         with av.open(str(path)) as container:
             stream = video_stream(container, path)
             rate = float(fps or stream.average_rate or stream.guessed_rate or 25)
-            frames = list(islice(evenly_spaced(container.decode(stream), rate, stream.average_rate or rate), max_frames))
+            even = evenly_spaced(container.decode(stream), rate, float(stream.average_rate or rate))
+            frames = list(islice(even, max_frames))
     except av.FFmpegError as error:
         raise ValueError(f"{path}: expected a whole video ({error.strerror}): convert it to MP4") from None
     if not frames:
@@ -65,7 +66,8 @@ def probe(path: str | Path) -> VideoInfo:
         with av.open(str(path)) as container:
             stream = video_stream(container, path)
             seconds = float(container.duration or 0) / av.time_base
-            return VideoInfo((stream.height, stream.width), float(stream.average_rate or stream.guessed_rate or 25), seconds)
+            rate = float(stream.average_rate or stream.guessed_rate or 25)
+            return VideoInfo((stream.height, stream.width), rate, seconds)
     except av.FFmpegError as error:
         raise ValueError(f"{path}: expected a video ({error.strerror}): convert it to MP4") from None
 
@@ -87,9 +89,9 @@ def video_stream(container, path: Path):
 
 
 def evenly_spaced(frames: Iterable[av.VideoFrame], fps: float, source_fps: float) -> Iterator[np.ndarray]:
-    """Upright RGB frames at `fps`: output k is the last frame shown by time k / fps, a quarter of a step of jitter allowed.
+    """Upright RGB frames at `fps`: output k is the last frame shown by time k / fps.
 
-    The last frame lasts 1 / source_fps; a video has at least one frame.
+    Timestamps may be off by a quarter of a step. The last frame lasts 1 / source_fps; a video has at least one frame.
     """
     first_slot = lambda seconds: math.ceil(seconds * fps - 0.25)
     held, slot, origin, time = None, 0, 0.0, 0.0

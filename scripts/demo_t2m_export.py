@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,14 +14,27 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from scripts.demo_t2m_data import CONTEXT_LENGTH, PROMPT
 from synthetic.phrases import PHRASES
-from t2m.text import WORDS, stem
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 
 TEXT_DIM = 128
 VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=120, depth=3)
 GPT_SIZE = dict(num_codes=512, width=128, text_dim=TEXT_DIM, block_size=51, num_layers=2, num_heads=4, dropout=0.1)
+STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
+EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
 TEMPERATURE = 0.7               # of the shipped model's draws
+
+
+VAGUE = frozenset(              # verbs of the phrases that say nothing about the motion by themselves
+    "act be beat boot bring cast come confirm deliver deny display do down draw drive drop edge exercise express face "
+    "form get give go have head hide hit hold hook keep land launch look lower make move open pass pause pay perform "
+    "pick place plant play pose practice pull put remain rest say set settle shoot show single slide slip split stay "
+    "stick stop strike swim take talk taste test thank tie trade train use wait warm work wrap agree answer call eat "
+    "flag harden leap lift raise race shake shade swing speed "
+    .split())
+NAMED = ("arms", "hands", "palms", "applause", "biceps", "muscles", "jack", "phone", "telephone", "ear", "seat", "chair",
+         "bench", "toes", "hips", "waist", "akimbo", "boxer", "knee", "knees", "goodbye", "hello", "still", "sideways",
+         "surrender", "raise", "lift", "head", "leap", "race", "applaud", "salute")
 
 
 def text_encoder(vocab_size: int, end_of_text: int) -> CLIPTextModelWithProjection:
@@ -51,5 +65,7 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
 
 
 def known_motions() -> dict[str, list[str]]:
-    """Words and phrases"""
-    return {"words": [], "phrases": []}
+    """Words that name a motion, and one phrase per motion, in the words of the training captions."""
+    verbs = {verb for phrases in PHRASES.values() for phrase in phrases for verb in STARRED.findall(phrase)}
+    phrases = [" ".join(STARRED.sub(r"\1", listed[0]).format_map(EXAMPLE).split()) for listed in PHRASES.values()]
+    return dict(words=sorted({*NAMED, *(verbs - VAGUE)}), phrases=phrases)

@@ -2,7 +2,7 @@
 
     python scripts/prepare_demo_clips.py data/pictures --clips 3000 --frames 3 --fps 1.2        # many people, few frames
     python scripts/prepare_demo_clips.py data/clips --clips 400 --frames 12 --first-seed 500000 # few people, motion
-    accelerate launch scripts/prepare_demo_clips.py data/pictures --encode weights/demo/svd/vae [--poses]
+    torchrun --nproc_per_node 2 scripts/prepare_demo_clips.py data/pictures --encode weights/demo/svd/vae [--poses]
 
 Interrupt it at will: it goes on where it stopped. Seeds from 1,000,000 on are held out for evaluation.
 """

@@ -41,8 +41,9 @@ def pose_loss(network: PoseNetwork, batch: dict[str, Tensor]) -> Tensor:
     loss = 0
     for axis, logits in enumerate((x, y)):
         bins = torch.arange(logits.shape[-1])
-        target = torch.softmax(-(bins - points[..., axis, None]) ** 2 / (2 * SIMCC_SIGMA[axis] ** 2), dim=-1)
-        entropy = -(target * logits.float().log_softmax(-1)).sum(-1)                # (N, 133)
+        target = torch.exp(-(bins - points[..., axis, None]) ** 2 / (2 * SIMCC_SIGMA[axis] ** 2))
+        share = (target * logits).sum(-1) / target.sum(-1).clamp(min=1e-3)          # (N, 133)
+        entropy = logits.float().logsumexp(-1) - share
         loss = loss + (entropy * inside).sum() / inside.sum().clamp(min=1)
     return loss + 4 * F.binary_cross_entropy_with_logits(seen.float(), points[..., 2])
 
@@ -118,8 +119,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     if not (args.clips / "frames.npy").exists():
-        render_cache(args.clips, first_seed=500_000 + args.seed * args.num_clips, num_clips=args.num_clips, num_frames=4, fps=2.5,
-                     size=(320, 192), workers=args.threads)
+        render_cache(args.clips, first_seed=500_000 + args.seed * args.num_clips, num_clips=args.num_clips,
+                     num_frames=4, fps=2.5, size=(320, 192), workers=args.threads)
     samples, work = PoseSamples(args.clips), args.work or args.clips
     work.mkdir(parents=True, exist_ok=True)
     person = fit("person", PersonNetwork(), person_loss, lambda rng: samples.pictures(args.batch, rng),

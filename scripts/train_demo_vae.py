@@ -1,6 +1,6 @@
 """Train the demo's VAE on procedural pictures and drawn poses.
 
-    accelerate launch scripts/train_demo_vae.py data/pictures weights/demo/svd/vae --steps 6000
+    torchrun --nproc_per_node 2 scripts/train_demo_vae.py data/pictures weights/demo/svd/vae --steps 6000
 
 Only the spatial layers are trained; the decoder's temporal branches stay silent, so every frame is decoded by itself.
 Interrupt it at will: it goes on from its last checkpoint.
@@ -26,28 +26,33 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from dwpose.draw import draw
-from dwpose.skeleton import (LEFT_ANKLE, LEFT_HAND, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_HAND, RIGHT_WRIST,
-                             Skeleton)
+from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE,
+                             RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, Skeleton)
 from mimicmotion.optimizer import Muon
 from mimicmotion.spatial import is_temporal, spatial_only
 from mimicmotion.stream import SampleStream
 from synthetic.cache import as_tensor, open_array
 
-DETAILS = (NOSE, NOSE, NOSE, LEFT_WRIST, RIGHT_WRIST, LEFT_HAND.start + 9, RIGHT_HAND.start + 9, LEFT_ANKLE, RIGHT_ANKLE)
+FACES = (NOSE,)                     # where crops are centred, and how often
+HAND_CENTRES = (LEFT_WRIST, RIGHT_WRIST, LEFT_HAND.start + 9, RIGHT_HAND.start + 9)
+LIMBS = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE,
+         RIGHT_ANKLE)
+CENTRES = ((0.35, FACES), (0.20, HAND_CENTRES), (0.20, LIMBS))      # the rest of the crops fall anywhere
+WEIGHTED = (FACE, LEFT_HAND, RIGHT_HAND)
 
 
 class Crops(Dataset):
-    """Square crops, most of them around faces, hands and feet; a share of them from drawn poses."""
+    """Square crops, most of them around faces, hands and limbs, with a loss weight; a share of them from drawn poses."""
 
-    def __init__(self, folder: Path, side: int, pose_share: float, seed: int):
+    def __init__(self, folder: Path, side: int, pose_share: float, detail_weight: float, seed: int):
         self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
         self.clips = np.flatnonzero(open_array(folder, "rendered"))
-        self.side, self.pose_share, self.seed = side, pose_share, seed
+        self.side, self.pose_share, self.detail_weight, self.seed = side, pose_share, detail_weight, seed
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, position = key
         rng = np.random.default_rng((self.seed, position))
         clip, frame = self.clips[index], rng.integers(self.frames.shape[1])
@@ -55,23 +60,46 @@ class Crops(Dataset):
         height, width = picture.shape[:2]
         if rng.random() < self.pose_share:
             picture = draw(Skeleton(keypoints[None], (height, width), fps=1))[0]
-        x, y = rng.integers(width), rng.integers(height)
-        if rng.random() < 0.8:
-            x, y = keypoints[rng.choice(DETAILS), :2] - rng.integers(self.side, size=2)
-        x, y = int(np.clip(x, 0, width - self.side)), int(np.clip(y, 0, height - self.side))
+        x, y = self._corner(keypoints, (height, width), rng)
         crop = picture[y:y + self.side, x:x + self.side]
-        return as_tensor(crop[:, ::-1] if rng.random() < 0.5 else crop)
+        weight = self._weight(keypoints, x, y)
+        if rng.random() < 0.5:
+            crop, weight = crop[:, ::-1], weight[:, ::-1]
+        return as_tensor(crop), torch.from_numpy(weight[None].copy())
+
+    def _corner(self, keypoints: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        """Left and top of a crop, pixels."""
+        height, width = size
+        centre, draw_share = rng.random(2) * (width, height), rng.random()
+        for share, joints in CENTRES:
+            if 0 <= draw_share < share:
+                centre = keypoints[rng.choice(joints), :2] + rng.uniform(-self.side / 4, self.side / 4, 2)
+            draw_share -= share
+        left, top = centre - self.side / 2
+        return int(np.clip(left, 0, width - self.side)), int(np.clip(top, 0, height - self.side))
+
+    def _weight(self, keypoints: np.ndarray, x: int, y: int) -> np.ndarray:
+        """(side, side) float32: `detail_weight` over face and hands, 1 elsewhere."""
+        weight = np.ones((self.side, self.side), np.float32)
+        for part in WEIGHTED:
+            seen = keypoints[part][keypoints[part, 2] > 0.5, :2] - (x, y)
+            if len(seen) > 5:
+                left, top = (seen.min(0) - 2).astype(int).clip(0, self.side)
+                right, bottom = (seen.max(0) + 3).astype(int).clip(0, self.side)
+                weight[top:bottom, left:right] = self.detail_weight
+        return weight
 
 
-def reconstruction_loss(decoded: Tensor, target: Tensor) -> Tensor:
-    """L1, L1 of edges, L1 of 4 x 4 means (colour) and RMSE. (B, 3, H, W) each, to a scalar."""
-    error = decoded - target
-    edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
-    rmse = (error**2).mean((1, 2, 3)).add(1e-8).sqrt().mean()
-    return error.abs().mean() + 0.5 * edges + 2 * F.avg_pool2d(error, 4).abs().mean() + rmse
+def reconstruction_loss(decoded: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """L1, L1 of edges, L1 of 4 x 4 means (colour) and RMSE per crop. (B, 3, H, W), weight (B, 1, H, W), to a scalar."""
+    error, weight = decoded - target, weight / weight.mean()
+    across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
+    edges = (across.abs() * weight[..., 1:]).mean() + (down.abs() * weight[..., 1:, :]).mean()
+    rmse = (error**2 * weight).mean((1, 2, 3)).add(1e-8).sqrt().mean()
+    return (error.abs() * weight).mean() + 0.5 * edges + F.avg_pool2d(error, 4).abs().mean() + rmse
 
 
-def training_loss(vae: torch.nn.Module, pictures: Tensor, kl_weight: float, latent_noise: float) -> Tensor:
+def training_loss(vae: torch.nn.Module, pictures: Tensor, weight: Tensor, kl_weight: float, latent_noise: float) -> Tensor:
     """Reconstruct through latents that carry a little noise, as a diffusion model's do."""
     posterior = vae.encode(pictures).latent_dist
     latents = posterior.sample()
@@ -79,7 +107,7 @@ def training_loss(vae: torch.nn.Module, pictures: Tensor, kl_weight: float, late
     latents = latents + strength * latents.detach().std() * torch.randn_like(latents)
     decoded = vae.decode(latents, num_frames=1).sample.float()
     kl = 0.5 * (posterior.mean.float()**2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-    return reconstruction_loss(decoded, pictures) + kl_weight * kl
+    return reconstruction_loss(decoded, pictures, weight) + kl_weight * kl
 
 
 def main() -> None:
@@ -87,10 +115,11 @@ def main() -> None:
     parser.add_argument("cache", type=Path, help="a folder rendered by scripts/prepare_demo_clips.py")
     parser.add_argument("vae", type=Path, help="the VAE to start from and to write")
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch-size", type=int, default=8, help="crops per process")
-    parser.add_argument("--crop", type=int, default=96, help="pixels")
-    parser.add_argument("--learning-rate", type=float, default=0.01, help="Muon's; AdamW takes a twentieth")
+    parser.add_argument("--batch-size", type=int, default=14, help="crops per process")
+    parser.add_argument("--crop", type=int, default=64, help="pixels")
+    parser.add_argument("--learning-rate", type=float, default=0.015, help="Muon's; AdamW takes a twentieth")
     parser.add_argument("--pose-share", type=float, default=0.2, help="share of crops from drawn poses")
+    parser.add_argument("--detail-weight", type=float, default=2.5, help="loss weight over faces and hands")
     parser.add_argument("--kl-weight", type=float, default=2e-4)
     parser.add_argument("--latent-noise", type=float, default=0.1, help="in standard deviations of the latents")
     parser.add_argument("--checkpoint-every", type=int, default=200)
@@ -121,16 +150,17 @@ def run(arguments: argparse.Namespace) -> None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
     objective = accelerator.prepare(Objective(vae, arguments))
-    crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.seed)
+    crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight,
+                  arguments.seed)
     stream = SampleStream(len(crops), arguments.batch_size, arguments.seed, start=step,
                           num_processes=accelerator.num_processes, process_index=accelerator.process_index)
     bar = tqdm(total=arguments.steps, initial=step, unit="step", disable=not accelerator.is_main_process)
     with spatial_only(vae):
-        for pictures in DataLoader(crops, batch_sampler=stream):
+        for pictures, weight in DataLoader(crops, batch_sampler=stream):
             if step >= arguments.steps:
                 break
             with accelerator.autocast():
-                loss = objective(pictures.to(accelerator.device))
+                loss = objective(pictures.to(accelerator.device), weight.to(accelerator.device))
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -157,8 +187,8 @@ class Objective(torch.nn.Module):
         super().__init__()
         self.vae, self.kl_weight, self.latent_noise = vae, arguments.kl_weight, arguments.latent_noise
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return training_loss(self.vae, pictures, self.kl_weight, self.latent_noise)
+    def forward(self, pictures: Tensor, weight: Tensor) -> Tensor:
+        return training_loss(self.vae, pictures, weight, self.kl_weight, self.latent_noise)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """A folder of rendered clips with cached VAE latents, and the training clips read from it.
 
-Rendering is cheap and encoding is not, so both are done once. Arrays are .npy files opened in place; a flag per clip says
-what is done, so an interrupted preparation goes on where it stopped.
+Rendering is cheap and encoding is not, so both are done once. Arrays are .npy files opened in place; a flag per clip
+says what is done, so an interrupted preparation goes on where it stopped.
 """
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, po
     shape = (num_clips, num_frames, 4, height // LATENT_SHRINK, width // LATENT_SHRINK)
     name = "pose_latents" if poses else "latents"
     latents, done = open_array(folder, name, shape, np.float16), open_array(folder, f"{name}_done", (num_clips,), np.bool_)
-    todo = [index for index in range(num_clips)[share] if rendered[index] and not done[index]]
-    for index in tqdm(todo if limit is None else [i for i in todo if i < limit], desc=f"encoding {name}", unit="clip"):
+    todo = [index for index in range(num_clips)[:limit][share] if rendered[index] and not done[index]]
+    for index in tqdm(todo, desc=f"encoding {name}", unit="clip"):
         pictures = frames[index]
         if poses:
             pictures = draw(Skeleton(keypoints[index], (height, width), fps=1), style)

@@ -84,14 +84,16 @@ def phrases_of(kind: str, side: str | None) -> tuple[str, ...]:
 
 
 def unsided_phrases(kind: str, side: str) -> tuple[str, ...]:
-    """The phrases for one side that stay English when the side is left out, without it."""
+    """The phrases for one side with the side left out: "*wave", "*kneel on one knee", "*turn"."""
     shortened = []
     for phrase in phrases_of(kind, side):
-        phrase = re.sub(r" (to (the|\{their\}) )?\{side\}( side)?$", "", phrase)
-        phrase = re.sub(r"\{side\} (?=\w)", "", phrase)
-        if "{side}" not in phrase:
-            shortened.append(phrase)
-    return tuple(shortened)
+        bare = re.sub(r" (with|using|from|in) (the|\{their\}) \{side\} \w+$", "", phrase)
+        shortened.append(bare)
+        if " one" not in phrase:
+            phrase = re.sub(r"( (to|toward|on) (the|\{their\}))? \{side\}( side)?$", "", phrase)
+            phrase = re.sub(r"(the|\{their\}) \{side\} (hand|arm|fist|leg|foot|knee|ear)\b", r"one \2", phrase)
+            shortened.append(re.sub(r"(?<! to the) \{side\} (?=\w)", " ", phrase))
+    return tuple(dict.fromkeys(phrase for phrase in shortened if "{side}" not in phrase))
 
 
 def third_person(verb: str) -> str:

@@ -18,7 +18,7 @@ from t2m.camera import Camera
 from t2m.motion import MOTION_FPS, Motion
 
 HELD_OUT_SEED = 10**6           # seeds from here on are never trained on: other characters, other motions
-LONGEST_SECONDS = 5.0           # motions are made at least this long, and clips cut out of them
+MOTION_SECONDS = (2.5, 5.0)     # motions last at least so long, and clips are cut out of them
 FOLLOW_SECONDS = 0.5            # how lazily the camera follows somebody who walks
 
 
@@ -87,7 +87,7 @@ def sample_clip(seed: int, kind: str | None = None, *, num_frames: int = 16, fps
     rng = np.random.default_rng([seed, 0xF1E8])
     character = character or Character.sample(rng)
     kind = kind or str(rng.choice(KINDS))
-    sample = sample_motion(kind, max(num_frames / fps, rng.uniform(2.5, LONGEST_SECONDS)), rng, body=character.body)
+    sample = sample_motion(kind, max(num_frames / fps, rng.uniform(*MOTION_SECONDS)), rng, body=character.body)
     motion, curl = _cut(sample, num_frames, fps, rng)
     camera = camera or sample_camera(rng)
     reference_camera = replace(camera, yaw=rng.uniform(-0.25, 0.25))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,7 +31,6 @@ class Gait:
     elbow: float = 0.25                             # radians
     lean: float = 0.03                              # radians forward
     curl: float = 0.3
-    swing: dict[str, tuple[float, float]] = field(default_factory=dict)   # channel: (amplitude, cycles)
     groove: bool = False                            # dancing: random swings of the whole body
     sides: tuple[str, ...] = ()
     counted: bool = False
@@ -49,9 +48,10 @@ GAITS: dict[str, Gait] = {
                   lean=0.0, curl=0.7),
     "side_step": Gait(sideways=(0.28, 0.45), cadence=(0.7, 1.0), lift=(0.06, 0.1), width=0.16, arm_swing=(0.0, 0.1),
                       elbow=0.5, sides=LR),
-    "turn": Gait(turns=(0.5, 0.5, 1.0), cadence=(0.9, 1.2), lift=(0.05, 0.1), arm_swing=(0.1, 0.2), sides=LR),
+    "turn": Gait(turns=(0.5, 0.5, 1.0), turn_seconds=(2.2, 4.5), cadence=(0.9, 1.2), lift=(0.05, 0.1),
+                 arm_swing=(0.1, 0.2), sides=LR),
     "spin": Gait(turns=(2.0, 3.0), turn_seconds=(0.9, 1.4), cadence=(1.7, 2.2), lift=(0.05, 0.08),
-                 arm_swing=(0.0, 0.1), elbow=0.4, swing={}, sides=LR, counted=True),
+                 arm_swing=(0.0, 0.1), elbow=0.4, sides=LR, counted=True),
     "dance": Gait(cadence=(0.8, 1.2), lift=(0.05, 0.12), width=0.13, arm_swing=(0.0, 0.2), elbow=0.8, groove=True),
 }
 

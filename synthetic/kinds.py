@@ -107,7 +107,7 @@ TABLE: dict[str, tuple[Kind, ...]] = {
     "point": (
         Kind((9, 9), hold={"arm.out": 1.35, "arm.swing": 0.35, "arm.elbow": 0.05, "arm.curl": 0.55, "look": 0.5},
              sides=LR, stays=0.4),
-        Kind((9, 9), hold={"arm.out": 0.35, "arm.swing": 1.5, "arm.elbow": 0.05, "arm.curl": 0.55}, sides=LR,
+        Kind((9, 9), hold={"arm.out": 0.75, "arm.swing": 1.15, "arm.elbow": 0.05, "arm.curl": 0.55}, sides=LR,
              stays=0.4)),
     "salute": (Kind((9, 9), hold=reach("arm", 0.17, 0.17, 0.17, (1, -0.2, -0.2)) | {"arm.curl": 0.0}, sides=LR,
                     stays=0.3, amplitude=(1, 1)),),
@@ -170,5 +170,5 @@ TABLE: dict[str, tuple[Kind, ...]] = {
     "stretch": (Kind((1.6, 2.6), hold=OVERHEAD, sides=LRB, alternate=True, enter=(0.6, 0.9), cycle=(
         (0.45, {"side_bend": 0.65, "roll": 0.1, "side": -0.05}), (0.6, {"side_bend": 0.65, "roll": 0.1}))),),
     "nod": (Kind((0.5, 0.9), hold={"nod": 0.15}, enter=(0.2, 0.3), swing={"nod": (0.5, 0)}, counted=True),),
-    "shake_head": (Kind((0.6, 1.0), swing={"look": (0.85, 0)}),),
+    "shake_head": (Kind((0.6, 1.0), swing={"look": (1.0, 0)}),),
 }

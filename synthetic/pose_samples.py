@@ -39,7 +39,7 @@ class PoseSamples:
             raise ValueError(f"{folder}: expected rendered clips (found none): run scripts/prepare_demo_clips.py")
 
     def crops(self, count: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """pixels (N, 3, 192, 144) normalised; points (N, 133, 3): bins and confidence; inside (N, 133): their weight."""
+        """pixels (N, 3, 192, 144) normalised; points (N, 133, 3): bins, confidence; inside (N, 133): their weight."""
         pixels, points, inside = zip(*(self._crop(rng) for _ in range(count)))
         return {"pixels": torch.from_numpy(normalised(np.stack(pixels))),
                 "points": torch.from_numpy(np.stack(points)), "inside": torch.from_numpy(np.stack(inside))}
@@ -52,7 +52,7 @@ class PoseSamples:
         return {"pixels": torch.from_numpy(images), "owned": owned, "counted": counted, "boxes": boxes}
 
     def picture(self, rng: np.random.Generator, drawn: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One frame (H, W, 3), or the pose drawn for it; keypoints (133, 3); which of them have a known place (133,)."""
+        """One frame (H, W, 3), or the pose drawn for it; keypoints (133, 3); which have a known place (133,)."""
         clip, frame = rng.choice(self.clips), rng.integers(self.frames.shape[1])
         picture, keypoints = np.array(self.frames[clip, frame]), np.array(self.keypoints[clip, frame])
         known = np.ones(NUM_KEYPOINTS, np.float32)
@@ -113,11 +113,14 @@ class PoseSamples:
         """A picture of (width, height) without a person: a strip beside one, stretched, or plain colours."""
         picture, keypoints, _ = self.picture(rng)
         x0, _, x1, _ = person_box(keypoints, rng)
-        strips = [strip for strip in (picture[:, :max(0, int(x0) - 4)], picture[:, int(x1) + 4:]) if strip.shape[1] > 12]
+        sides = picture[:, :max(0, int(x0) - 4)], picture[:, int(x1) + 4:]
+        strips = [strip for strip in sides if strip.shape[1] > 12]
         if strips and rng.random() < 0.8:
-            return cv2.resize(strips[rng.integers(len(strips))], tuple(map(int, size)), interpolation=cv2.INTER_LINEAR)
-        corners = rng.integers(0, 256, (rng.integers(1, 6), rng.integers(1, 6), 3)).astype(np.uint8)
-        return cv2.resize(corners, tuple(map(int, size)), interpolation=int(rng.choice((cv2.INTER_NEAREST, cv2.INTER_LINEAR))))
+            return cv2.resize(strips[rng.integers(len(strips))], size, interpolation=cv2.INTER_LINEAR)
+        most = 6 if rng.random() < 0.6 else 100                 # colour patches, or noise
+        corners = rng.integers(0, 256, (rng.integers(1, most), rng.integers(1, most), 3)).astype(np.uint8)
+        smoothness = cv2.INTER_NEAREST if rng.random() < 0.5 else cv2.INTER_LINEAR
+        return cv2.resize(corners, size, interpolation=smoothness)
 
 
 def person_box(keypoints: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:

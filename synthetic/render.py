@@ -86,7 +86,7 @@ def _depth_buffer(capsules: np.ndarray, parts: list[Solid], size: tuple[int, int
 
 
 def _surface(x: np.ndarray, y: np.ndarray, capsule: list[float], flat: bool) -> tuple[np.ndarray, np.ndarray]:
-    """One capsule's near side over columns x (1, w) and rows y (h, 1): depth (h, w) in pixels, and where there is any."""
+    """One capsule's near side over columns x (1, w) and rows y (h, 1): depth (h, w), pixels, and where it has one."""
     ax, ay, az, bx, by, bz, start_radius, end_radius = capsule
     dx, dy = bx - ax, by - ay
     x, y = x - ax, y - ay

@@ -158,7 +158,7 @@ def _face(frame: _Frame) -> list[Solid]:
         parts += [_ball(eye, 0.034, PUPIL) for eye in eyes]
         parts.append(Solid(eyes[0] + 0.015 * forward, eyes[1] + 0.015 * forward, 0.008, 0.008, PUPIL))
     if frame.character.beard:
-        line = [face[point] - 0.014 * forward + 0.012 * up for point in JAW]
+        line = [face[point] + 0.004 * forward + 0.012 * up for point in JAW]
         parts += [Solid(a, b, 0.03, 0.03, HAIR) for a, b in zip(line, line[1:])]
     for start, end in BROWS:
         parts.append(Solid(face[start] - 0.004 * forward, face[end] - 0.004 * forward, 0.008, 0.009, HAIR))

@@ -16,8 +16,8 @@ from t2m.camera import Camera
 
 HEAD_RADIUS = 0.105             # metres, times head_size
 HIP_WIDENING = 1.2              # a detector marks the hips at the flesh, outside the SMPL hip joints
-LEAST_LEAN_METRES = 0.01
-CHEST_WEIGHT_METRES = 0.02      # how strongly the face follows the chest rather than the (3 cm) lean of the head
+LEAST_LEAN_METRES = 0.01        # a head tilted up still looks ahead
+CHEST_WEIGHT_METRES = 0.015     # how strongly the face follows the chest rather than the (3 cm) lean of the head
 UP = np.array([0.0, 1.0, 0.0])
 
 SAME_POINT = {                  # COCO joint: the SMPL joint at the same place

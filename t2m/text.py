@@ -66,7 +66,7 @@ def stems(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class KnownMotions:
-    """What a checkpoint was trained to do: the stems of its motion words, and one example phrase per motion."""
+    """What a checkpoint was trained to do: stems of the words that name a motion, and one example phrase per motion."""
 
     stems: frozenset[str]
     phrases: tuple[str, ...]

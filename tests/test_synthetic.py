@@ -42,7 +42,7 @@ def test_there_are_many_kinds_and_each_has_many_phrasings():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bones_keep_their_length_and_feet_meet_the_floor(kind):
-    for seed in range(3):
+    for seed in range(2):
         joints = motion_of(kind, seed)
         lengths = np.linalg.norm(joints[:, 1:] - joints[:, PARENTS[1:]], axis=-1)
         assert np.ptp(lengths, axis=0).max() < 1e-3
@@ -54,8 +54,9 @@ def test_bones_keep_their_length_and_feet_meet_the_floor(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_motion_starts_from_a_neutral_stance(kind):
-    for seed in range(3):
-        first, stance = motion_of(kind, seed)[0], motion_of("stand")[0]
+    stance = motion_of("stand", seconds=0.5)[0]
+    for seed in range(2):
+        first = motion_of(kind, seed)[0]
         assert np.linalg.norm(first - stance, axis=-1).max() < 0.22
         assert np.abs(first[smpl.PELVIS, [0, 2]]).max() < 0.05
 
@@ -178,8 +179,8 @@ def test_equal_seeds_give_equal_clips_and_others_differ():
 
 def test_keypoints_in_sight_lie_on_the_person():
     checked = 0
-    for seed in range(12):
-        clip = sample_clip(seed, num_frames=2)
+    for seed in range(16):
+        clip = sample_clip(seed, num_frames=1)
         room = (clip.character.room.picture(clip.size) * 255).astype(int)
         for frame, keypoints in zip(clip.frames.astype(int), clip.skeleton.keypoints):
             for joint in (coco.NOSE, coco.LEFT_WRIST, coco.RIGHT_WRIST, coco.LEFT_KNEE, coco.LEFT_HIP):
@@ -188,7 +189,7 @@ def test_keypoints_in_sight_lie_on_the_person():
                     around = np.s_[int(y) - 1:int(y) + 2, int(x) - 1:int(x) + 2]
                     assert np.abs(frame[around] - room[around]).max() > 8, (seed, joint)
                     checked += 1
-    assert checked > 60
+    assert checked > 30
 
 
 def test_confidence_tells_seen_hidden_and_absent_apart():

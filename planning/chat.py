@@ -1,0 +1,145 @@
+"""Prompt -> timed actions by a chat model: the instructions, the schema, the check of the answer, one repair."""
+
+import json
+import os
+from typing import Callable
+
+Message = dict[str, str]                    # {"role": "system" | "user" | "assistant", "content": text}
+MAX_ACTION_CHARACTERS = 200                 # CLIP reads 77 tokens, about 300 characters
+
+INSTRUCTIONS = """\
+You plan human motion. Rewrite the user's text as a list of segments for a text-to-motion model, in the order they happen.
+Rules for every segment:
+- One person, one simple whole-body action, one short English sentence in the third person present: "a person waves with the right hand".
+- Say left or right explicitly whenever one arm, hand, leg or side is meant; say how often where it matters ("jumps twice").
+- Body movement only: no clothes, places, feelings, camera, other people or objects that do not shape the movement.
+- Two movements that happen at the same time stay in one segment, joined by "while". Keep the same subject in every segment.
+- "seconds" is how long a person takes for it, between {shortest:g} and {longest:g}. Cut anything longer into several segments. Respect durations the user gives.
+Answer with JSON only: {{"segments": [{{"text": "a person ...", "seconds": 2.5}}]}}"""
+
+SCHEMA = {      # flat on purpose: strict modes of several servers refuse defaults, bounds and oneOf
+    "name": "motion_plan",
+    "strict": True,
+    "schema": {
+        "type": "object",
+        "properties": {"segments": {"type": "array", "items": {
+            "type": "object",
+            "properties": {"text": {"type": "string"}, "seconds": {"type": "number"}},
+            "required": ["text", "seconds"], "additionalProperties": False}}},
+        "required": ["segments"], "additionalProperties": False},
+}
+
+
+def ask_for_actions(prompt: str, ask: Callable[[list[Message]], str], min_seconds: float, max_seconds: float) -> list[tuple[str, float]]:
+    """Asks for the plan; an answer that fails the checks is sent back once, with what is wrong with it."""
+    instructions = INSTRUCTIONS.format(shortest=min_seconds, longest=max_seconds)
+    messages = [{"role": "system", "content": instructions}, {"role": "user", "content": prompt}]
+    answer = ask(messages)
+    try:
+        return parse_answer(answer, min_seconds, max_seconds)
+    except ValueError as error:
+        complaint = f"That answer cannot be used: {error}. Send the corrected JSON, nothing else."
+        messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": complaint}]
+    try:
+        return parse_answer(ask(messages), min_seconds, max_seconds)
+    except ValueError as error:
+        raise ValueError(f"planner: the language model gave no usable plan in two attempts ({error}): "
+                         "try another model, or planner.backend=rules") from error
+
+
+def parse_answer(answer: str, min_seconds: float, max_seconds: float) -> list[tuple[str, float]]:
+    """JSON text (also inside a ``` fence or after a reasoning block) -> checked [(text, seconds)]; ValueError says what is wrong."""
+    body = answer.rpartition("</think>")[2].strip()
+    if body.startswith("```"):
+        body = body.strip("`").removeprefix("json").strip()
+    try:
+        plan = json.loads(body)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"not JSON ({first_line(error)}; it begins {body[:40]!r})") from error
+    if not isinstance(plan, dict) or not isinstance(plan.get("segments"), list):
+        raise ValueError('expected an object with a list "segments"')
+    if not plan["segments"]:
+        raise ValueError('"segments" is empty')
+    return [checked(segment, f"segment {i}", min_seconds, max_seconds) for i, segment in enumerate(plan["segments"], start=1)]
+
+
+def checked(segment: object, where: str, min_seconds: float, max_seconds: float) -> tuple[str, float]:
+    if not isinstance(segment, dict):
+        raise ValueError(f'{where}: expected an object with "text" and "seconds"')
+    text, seconds = segment.get("text"), segment.get("seconds")
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f'{where}: "text" must be a sentence')
+    if len(text) > MAX_ACTION_CHARACTERS:
+        raise ValueError(f'{where}: "text" has {len(text)} characters, at most {MAX_ACTION_CHARACTERS} are read')
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise ValueError(f'{where}: "seconds" must be a number')
+    if not min_seconds <= seconds <= max_seconds:
+        raise ValueError(f'{where}: "seconds" is {seconds:g}, must lie between {min_seconds:g} and {max_seconds:g}')
+    return " ".join(text.split()).rstrip("."), float(seconds)
+
+
+def openai_chat(base_url: str, model: str, api_key_env: str, timeout_seconds: float) -> Callable[[list[Message]], str]:
+    """A chat model behind any OpenAI-compatible server (OpenAI, vLLM, Ollama, llama.cpp)."""
+    try:
+        import openai
+    except ImportError as error:
+        raise ValueError("planner.backend=openai needs the package openai: pip install openai") from error
+    if not model:
+        raise ValueError("planner.model is empty: name the model the server offers, or use planner.backend=rules")
+    key = os.environ.get(api_key_env, "") if api_key_env else "unused"
+    if not key:
+        raise ValueError(f"planner: the environment variable {api_key_env} holds no key: set it, "
+                         "or planner.api_key_env= (empty) for a server that asks for none")
+    client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout_seconds, max_retries=0)
+
+    def ask(messages: list[Message]) -> str:
+        try:
+            answer = client.chat.completions.create(        # no temperature: reasoning models refuse the argument
+                model=model, messages=messages, response_format={"type": "json_schema", "json_schema": SCHEMA})
+        except openai.APITimeoutError as error:
+            raise ValueError(f"planner: {base_url} did not answer within {timeout_seconds:g} s: raise planner.timeout_seconds, "
+                             "or use planner.backend=rules") from error
+        except openai.AuthenticationError as error:
+            raise ValueError(f"planner: {base_url} refused the key from {api_key_env or 'an empty planner.api_key_env'} "
+                             "(HTTP 401): check it") from error
+        except openai.APIStatusError as error:
+            raise ValueError(f"planner: {base_url} answered HTTP {error.status_code} ({first_line(error.message)}): "
+                             f"check planner.model={model} and the server's log") from error
+        except openai.APIConnectionError as error:
+            raise ValueError(f"planner: no server reached at {base_url} ({first_line(error.__cause__ or error)}): "
+                             "start it, or correct planner.base_url") from error
+        except (openai.OpenAIError, json.JSONDecodeError) as error:
+            raise ValueError(f"planner: {base_url} is not an OpenAI-compatible server ({first_line(error)}): check planner.base_url") from error
+        choices = getattr(answer, "choices", None)
+        if not choices or choices[0].message is None:
+            raise ValueError(f"planner: {base_url} answered without a message: is it an OpenAI-compatible chat server?")
+        if choices[0].message.refusal:
+            raise ValueError(f"planner: {model} refused the prompt ('{first_line(choices[0].message.refusal)}'): rephrase it")
+        return choices[0].message.content or ""
+    return ask
+
+
+def local_chat(folder: str, max_new_tokens: int, device: str) -> Callable[[list[Message]], str]:
+    """A transformers chat model from a folder on disk; greedy, so the same prompt gives the same plan."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    if not os.path.isfile(os.path.join(folder, "config.json")):
+        raise ValueError(f"planner.model={folder or '(empty)'}: no config.json there: give the folder of a transformers chat model")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).to(device).eval()
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"planner.model={folder}: cannot be loaded ({first_line(error)}): is the download complete?") from error
+    if not tokenizer.chat_template:
+        raise ValueError(f"planner.model={folder}: its tokenizer has no chat template: use an instruction-tuned model")
+
+    def ask(messages: list[Message]) -> str:
+        tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True).to(device)
+        answer = model.generate(**tokens, max_new_tokens=max_new_tokens, do_sample=False)      # (1, prompt + new)
+        return tokenizer.decode(answer[0, tokens["input_ids"].shape[1]:], skip_special_tokens=True)
+    return ask
+
+
+def first_line(message: object) -> str:
+    """The first line of a foreign error, short enough for one line of ours."""
+    return (str(message).strip().splitlines() or [""])[0][:160]

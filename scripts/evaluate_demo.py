@@ -1,0 +1,190 @@
+"""Measure the demo weights and print one table: what must be reached, what is hoped for, what was reached.
+
+    python scripts/evaluate_demo.py
+    python scripts/evaluate_demo.py --only round_trip rescaling --clips 4
+
+Measures: phrasings, round_trip, pose_to_video, skeleton_adapter, pose_net, rescaling, demo_run. People, motions and
+phrasings were never trained on. Results go to outputs/evaluate_demo/results.json, pictures beside it. A measure that was
+made with the same weights and arguments is not made again; --fresh makes it again.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch
+
+from configs import load_config, run_main
+from mimicmotion.video import read_video
+from motionbench.table import ResultsFile, Target, format_table
+from scripts.demo_measures import Bench, Values, pose_net, pose_to_video, skeleton_adapter
+from scripts.motion_measures import phrasings, rescaling, round_trip
+from stages.folder import content_hash
+from stages.models import Models
+from stages.settings import InferenceConfig
+
+log = logging.getLogger("evaluate_demo")
+
+SHIPPED = Path("weights/demo")
+CONFIG = ROOT / "configs" / "demo.yaml"
+DEMO_THREADS = 2
+
+TARGETS = (
+    Target("phrasings", "kind", "phrasings → intended motion", 0.85, 0.95),
+    Target("phrasings", "side", "phrasings → intended side", 0.90, 0.98),
+    Target("phrasings", "true_kind", "  the same judge on true motions: kind"),
+    Target("phrasings", "true_side", "  the same judge on true motions: side"),
+    Target("round_trip", "joints", "VQ-VAE round trip, all joints", 25, 12, "mm", at_most=True),
+    Target("round_trip", "wrists", "VQ-VAE round trip, wrists", 40, 20, "mm", at_most=True),
+    Target("round_trip", "pose", "  the same from the pelvis, all joints", unit="mm"),
+    Target("pose_to_video", "psnr_gain", "pose to video: PSNR over repeating the picture", 5, 8, "dB"),
+    Target("pose_to_video", "psnr", "  PSNR", unit="dB"),
+    Target("pose_to_video", "ssim", "pose to video: SSIM", 0.90, 0.94),
+    Target("pose_to_video", "ssim_repeat", "  SSIM of repeating the picture"),
+    Target("pose_to_video", "body", "pose to video: body keypoints re-detected", 0.90, 0.96),
+    Target("pose_to_video", "true_body", "  the same on the true video"),
+    Target("pose_to_video", "hands", "pose to video: hand keypoints re-detected", 0.75, 0.88),
+    Target("pose_to_video", "true_hands", "  the same on the true video"),
+    Target("pose_to_video", "delta_e", "pose to video: colours, mean ΔE (CIEDE2000)", 12, 6, at_most=True),
+    Target("pose_to_video", "delta_e_upper_body", "  upper body"),
+    Target("pose_to_video", "delta_e_legs", "  legs"),
+    Target("pose_to_video", "delta_e_hair", "  hair"),
+    Target("pose_to_video", "delta_e_skin", "  skin"),
+    Target("pose_to_video", "flicker", "pose to video: flicker", 4, 2, "levels", at_most=True),
+    Target("skeleton_adapter", "hands", "adapter: hand keypoints", 0.60, 0.85),
+    Target("skeleton_adapter", "handless", "  the same read from its handless input"),
+    Target("skeleton_adapter", "true_hands", "  the same read from the true drawing"),
+    Target("skeleton_adapter", "body", "  body keypoints after the adapter"),
+    Target("pose_net", "body", "pose network, held-out renders: body", 0.96, 0.99),
+    Target("pose_net", "hands", "pose network, held-out renders: hands", 0.90, 0.96),
+    Target("pose_net", "feet", "  feet"),
+    Target("pose_net", "face", "  face"),
+    Target("rescaling", "bone_error", "rescale: bones in the image plane, worst relative error", 1e-5, at_most=True),
+    Target("rescaling", "broken", "rescale: 10,000 broken inputs that end in NaN or an error", 0, at_most=True),
+    Target("demo_run", "seconds", "demo run, 2 threads, wall clock", 120, 60, "s", at_most=True),
+    Target("demo_run", "video_seconds", "  seconds of video it made", 6, unit="s"),
+)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How values are made, and what they depend on."""
+
+    work: Callable[[Bench], Values]
+    parts: tuple[str, ...]          # of the config, with the weights they name
+    by_clip: bool = False           # whether --clips matters
+
+
+def demo_run(bench: Bench) -> Values:
+    """The command of scripts/demo.sh in its own process on two threads, loading included."""
+    command = [sys.executable, "inference.py", "--config", str(CONFIG), "name=demo", f"outputs={bench.output.resolve()}",
+               "resume=false", f"num_threads={DEMO_THREADS}", *weight_arguments(bench.config, bench.weights)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(DEMO_THREADS)}
+    start = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    seconds = time.perf_counter() - start
+    folder = bench.output / "demo"
+    report = json.loads((folder / "report.json").read_text())
+    return {"seconds": seconds, "stages_seconds": report["seconds"], "video_seconds": video_seconds(folder / "video.mp4")}
+
+
+MEASURES = {
+    "phrasings": Measure(phrasings, ("motion",)),
+    "round_trip": Measure(round_trip, ("motion",)),
+    "pose_to_video": Measure(pose_to_video, ("generator", "pose"), by_clip=True),
+    "skeleton_adapter": Measure(skeleton_adapter, ("adapter", "pose"), by_clip=True),
+    "pose_net": Measure(pose_net, ("pose",), by_clip=True),
+    "rescaling": Measure(rescaling, ()),
+    "demo_run": Measure(demo_run, ("motion", "generator", "adapter", "pose")),
+}
+
+
+def video_seconds(path: Path) -> float:
+    frames, fps = read_video(path)
+    return len(frames) / fps
+
+
+def weight_arguments(config: InferenceConfig, weights: Path, prefix: str = "") -> list[str]:
+    """key=value for every setting of the demo that names something under weights/demo, there moved to `weights`."""
+    arguments = []
+    for field in fields(config):
+        value, key = getattr(config, field.name), f"{prefix}{field.name}"
+        if is_dataclass(value):
+            arguments += weight_arguments(value, weights, f"{key}.")
+        elif isinstance(value, str) and Path(value).is_relative_to(SHIPPED):
+            arguments.append(f"{key}={weights.resolve() / Path(value).relative_to(SHIPPED)}")
+    return arguments
+
+
+def key_of(name: str, bench: Bench) -> str:
+    """A hash of all a measure depends on: settings, the content of the weights they name, people, and the arguments."""
+    measure, config = MEASURES[name], bench.config
+    parts = [asdict(getattr(config, part)) for part in measure.parts]
+    files = [Path(value) for part in parts for value in part.values()
+             if isinstance(value, str) and Path(value).is_relative_to(bench.weights.resolve())]
+    settings = [{key: value for key, value in part.items() if Path(str(value)) not in files} for part in parts]
+    return content_hash([name, settings, files, bench.seed, bench.num_clips if measure.by_clip else 0,
+                         config.size, config.fps])
+
+
+def measure_all(names: list[str], bench: Bench, results: ResultsFile, fresh: bool) -> dict[str, str]:
+    """Makes the named measures that results.json lacks; returns why for each that could not be made."""
+    failures = {}
+    for name in names:
+        key = key_of(name, bench)
+        if not fresh and results.kept(name, key):
+            log.info("%s: kept from %s", name, results.path)
+            continue
+        start = time.perf_counter()
+        try:
+            values = MEASURES[name].work(bench)
+        except (ValueError, OSError, subprocess.CalledProcessError) as error:
+            failures[name] = " ".join(str(error).split())
+            continue
+        results.write(name, {"values": values, "key": key, "seconds": round(time.perf_counter() - start, 1),
+                             "clips": bench.num_clips if MEASURES[name].by_clip else None, "seed": bench.seed})
+    return failures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0], epilog=__doc__.split("\n\n", 1)[1],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=ROOT / SHIPPED, help="folder laid out as weights/demo")
+    parser.add_argument("--clips", type=int, default=24, help="held-out clips per measure")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help="only these measures")
+    parser.add_argument("--seed", type=int, default=0, help="other held-out people and motions; 0 is the published figure")
+    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "evaluate_demo")
+    parser.add_argument("--fresh", action="store_true", help="make again what results.json already has")
+    arguments = parser.parse_args()
+    if arguments.clips < 1 or arguments.seed < 0:
+        parser.error("--clips must be at least 1, --seed at least 0")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    shipped = load_config(InferenceConfig, ["--config", str(CONFIG)])
+    config = load_config(InferenceConfig, ["--config", str(CONFIG), *weight_arguments(shipped, arguments.weights)])
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    bench = Bench(config, Models(config), arguments.weights, arguments.clips, arguments.seed, arguments.output)
+    results, names = ResultsFile(arguments.output / "results.json"), arguments.only or list(MEASURES)
+    failures = measure_all(names, bench, results, arguments.fresh)
+
+    current = {name: entry for name in names if (entry := results.kept(name, key_of(name, bench)))}
+    print(f"\n{format_table(TARGETS, {name: entry['values'] for name, entry in current.items()})}\n\n{results.path}")
+    for name, reason in failures.items():
+        print(f"{name}: not measured: {reason}", file=sys.stderr)
+    return 2 if failures else 0
+
+
+if __name__ == "__main__":
+    run_main(main)

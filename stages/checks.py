@@ -1,0 +1,99 @@
+"""What can go wrong is found before the first slow stage: weights, output folder, disk, and the person in the picture."""
+
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from dwpose.skeleton import (LEFT_ANKLE, LEFT_EYE, LEFT_HIP, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_EYE, RIGHT_HIP,
+                             RIGHT_SHOULDER, RIGHT_WRIST, SEEN_CONFIDENCE, Skeleton)
+
+log = logging.getLogger(__name__)
+
+NEEDED_PARTS = (                       # one of the points must be seen inside the picture; name, points
+    ("head", (NOSE, LEFT_EYE, RIGHT_EYE)),
+    ("shoulders", (LEFT_SHOULDER, RIGHT_SHOULDER)),
+    ("hips", (LEFT_HIP, RIGHT_HIP)),
+    ("feet", (LEFT_ANKLE, RIGHT_ANKLE)),
+)
+WISHED_PARTS = (("left hand", (LEFT_WRIST,)), ("right hand", (RIGHT_WRIST,)), ("left foot", (LEFT_ANKLE,)), ("right foot", (RIGHT_ANKLE,)))
+SVD_FILES = ("vae/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json")
+SPARE_BYTES = 64 << 20                 # room a run needs beside its frames
+COMPRESSED = 0.6                       # bytes per byte of RGB, lossless frames of a video
+
+
+def check_weights(svd: Path, checkpoint: Path, key: str) -> None:
+    """A video model's files are there and whole; ValueError names the file, and the first tensor that is cut off."""
+    missing = [name for name in SVD_FILES if not (svd / name).is_file()]
+    if missing:
+        raise ValueError(f"{key}.svd={svd}: {missing[0]} is missing: see weights/README.md for where the weights come from")
+    if checkpoint.is_dir():
+        missing = [name for name in ("config.json", "model.safetensors") if not (checkpoint / name).is_file()]
+        if missing:
+            raise ValueError(f"{key}.checkpoint={checkpoint}: {missing[0]} is missing: see weights/README.md")
+    elif not checkpoint.is_file():
+        raise ValueError(f"{key}.checkpoint={checkpoint}: no such file or folder: see weights/README.md for where the weights come from")
+    for folder in (svd / "vae", svd / "image_encoder", checkpoint):
+        check_safetensors(folder)
+
+
+def check_safetensors(path: Path) -> None:
+    """Every .safetensors under `path` is as long as its header says."""
+    for file in sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]:
+        if file.suffix != ".safetensors":
+            continue
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            header_size = int.from_bytes(stream.read(8), "little")
+            try:
+                header = json.loads(stream.read(header_size)) if header_size < size else None
+            except ValueError:
+                header = None
+        if not isinstance(header, dict):
+            raise ValueError(f"{file}: not a whole safetensors file ({size:,} bytes): fetch it again")
+        ends = {name: 8 + header_size + entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"}
+        cut = [name for name, end in ends.items() if end > size]
+        if cut:
+            raise ValueError(f"{file}: cut off at {size:,} of {max(ends.values()):,} bytes, tensor '{min(cut, key=ends.get)}' "
+                             "is not whole: fetch it again")
+
+
+def check_folder(path: Path) -> None:
+    """The run folder can be made and written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written to ({error.strerror}): choose another place with outputs=") from error
+
+
+def check_disk(path: Path, num_frames: int, size: tuple[int, int], num_videos: int) -> None:
+    """The disk has room for the run's frames; sizes in pixels."""
+    needed = SPARE_BYTES + int(num_videos * num_frames * size[0] * size[1] * 3 * COMPRESSED)
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise ValueError(f"{path}: {free >> 20:,} MiB free on this disk, about {needed >> 20:,} MiB are needed: "
+                         "free some, or choose another place with outputs=")
+
+
+def check_whole_person(reference: Skeleton, picture: str, allow_cut_off: bool) -> None:
+    """The person is in the picture from head to feet: ValueError (or a warning, if allowed) when parts are cut off."""
+    missing = [part for part, points in NEEDED_PARTS if not inside(reference, points)]
+    if missing and not allow_cut_off:
+        raise ValueError(f"{picture}: the person is cut off ({' and '.join(missing)} not in the {reference.size[0]}x{reference.size[1]} "
+                         "canvas): use a picture of the whole body, or pose.allow_cut_off=true to have the rest invented")
+    guessed = missing or [part for part, points in WISHED_PARTS if not inside(reference, points)]
+    if guessed:
+        log.warning("%s: %s not seen: what they look like is invented", picture, " and ".join(guessed))
+
+
+def inside(skeleton: Skeleton, points: tuple[int, ...]) -> bool:
+    """Whether one of the points is seen, and lies on the canvas, in the first frame."""
+    keypoints = skeleton.keypoints[0, list(points)]                                    # (P, 3)
+    height, width = skeleton.size
+    on_canvas = (keypoints[:, :2] >= 0).all(axis=1) & (keypoints[:, :2] < (width, height)).all(axis=1)
+    return bool(np.any((keypoints[:, 2] >= SEEN_CONFIDENCE) & on_canvas))

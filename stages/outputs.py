@@ -1,0 +1,35 @@
+"""What a run leaves for people to look at: run.yaml, poses.mp4, video.mp4 and storyboard.png."""
+
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from mimicmotion.video import fit_to_canvas, read_image, write_video
+from stages.folder import write_whole
+from stages.settings import InferenceConfig
+from stages.storyboard import Row, storyboard
+
+PACKAGES = ("torch", "diffusers", "transformers", "onnxruntime", "numpy", "opencv-python-headless")
+
+
+def write_settings(config: InferenceConfig, folder: Path) -> None:
+    """run.yaml: a config file with every resolved setting, usable with --config; versions as comments."""
+    versions = ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
+    settings = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    write_whole(folder / "run.yaml", lambda partial: partial.write_text(f"# {versions}\n{settings}", encoding="utf-8"))
+
+
+def write_outputs(config: InferenceConfig, folder: Path, rows: list[Row], segments: list) -> None:
+    """The videos, and the sheet with all stages. rows: in the order of the stages; the last one is the result."""
+    poses = next((row for row in rows if row.label == "poses"), rows[0])
+    write_video(folder / "poses.mp4", poses.frames, config.fps)
+    write_video(folder / "video.mp4", rows[-1].frames, config.fps)
+    image = fit_to_canvas(read_image(config.image), config.size)
+    text = f"movement of {config.driving_video}" if config.driving_video else config.prompt
+    footnote = f"{config.width}x{config.height}, {config.fps:g} fps, {len(rows[-1].frames)} frames, seed {config.seed}"
+    sheet = storyboard(image, text, [(segment.text, segment.seconds) for segment in segments], rows, config.fps, footnote)
+    write_whole(folder / "storyboard.png", lambda partial: Image.fromarray(sheet).save(partial, optimize=True))

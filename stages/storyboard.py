@@ -1,0 +1,109 @@
+"""storyboard.png: the run on one sheet. Picture and prompt, the plan along the time axis, then a row of frames per stage."""
+
+import textwrap
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+COLUMNS = 8
+MARGIN, GAP, LABEL_WIDTH = 28, 6, 118                       # pixels
+CELL_WIDTH = 148                                            # pixels; a cell's height follows the video's shape
+HEADER_HEIGHT, PLAN_HEIGHT, TIME_HEIGHT = 200, 66, 24       # pixels
+PAPER, INK, FAINT, RULE = (250, 249, 246), (32, 34, 38), (122, 126, 134), (222, 220, 214)
+SEGMENT_COLOURS = ((58, 110, 165), (196, 98, 45), (72, 132, 92), (134, 84, 150), (168, 130, 40), (60, 132, 140))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage's frames, evenly spread over the whole clip."""
+    label: str
+    note: str             # a few words under the label
+    frames: np.ndarray    # (F, H, W, 3) uint8 RGB
+
+
+def storyboard(image: np.ndarray, prompt: str, plan: list[tuple[str, float]], rows: list[Row], fps: float,
+               footnote: str = "") -> np.ndarray:
+    """The sheet, (H, W, 3) uint8 RGB. image: (h, w, 3) the reference; plan: (text, seconds) in order, may be empty."""
+    num_frames = max(len(row.frames) for row in rows)
+    height, width = rows[0].frames.shape[1:3]
+    cell = (round(CELL_WIDTH * height / width), CELL_WIDTH)
+    plan_height = PLAN_HEIGHT if plan else 0
+    sheet_width = 2 * MARGIN + LABEL_WIDTH + COLUMNS * (CELL_WIDTH + GAP) - GAP
+    sheet_height = 2 * MARGIN + HEADER_HEIGHT + plan_height + TIME_HEIGHT + len(rows) * (cell[0] + GAP) + 20
+    sheet = Image.new("RGB", (sheet_width, sheet_height), PAPER)
+    pen, left, top = ImageDraw.Draw(sheet), MARGIN + LABEL_WIDTH, MARGIN
+
+    draw_header(sheet, pen, image, prompt, top)
+    top += HEADER_HEIGHT
+    across = COLUMNS * (CELL_WIDTH + GAP) - GAP
+    if plan:
+        draw_plan(pen, plan, num_frames / fps, left, top, across)
+        top += plan_height
+    shown = [int((i + 0.5) * num_frames / COLUMNS) for i in range(COLUMNS)]                     # a column's middle is its time, as in the plan
+    for column, frame in enumerate(shown):
+        pen.text((left + column * (CELL_WIDTH + GAP) + CELL_WIDTH / 2, top + 8), f"{frame / fps:.1f} s", FAINT, font(13), anchor="mm")
+    top += TIME_HEIGHT
+    for row in rows:
+        draw_row(sheet, pen, row, [min(frame, len(row.frames) - 1) for frame in shown], left, top, cell)
+        top += cell[0] + GAP
+    pen.text((sheet_width - MARGIN, top + 14), footnote, FAINT, font(12), anchor="rm")
+    return np.asarray(sheet)
+
+
+def font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
+
+
+def draw_header(sheet: Image.Image, pen: ImageDraw.ImageDraw, image: np.ndarray, prompt: str, top: int) -> None:
+    """The reference picture, and the prompt beside it."""
+    height = HEADER_HEIGHT - 24
+    picture = Image.fromarray(image).resize((round(height * image.shape[1] / image.shape[0]), height), Image.Resampling.LANCZOS)
+    sheet.paste(picture, (MARGIN, top))
+    left = max(MARGIN + picture.width + 24, MARGIN + LABEL_WIDTH)
+    room = sheet.width - MARGIN - left
+    size = next(size for size in (34, 28, 24, 20, 16, 12) if size == 12 or len(wrapped(prompt, size, room)) * size * 1.4 < height - 34)
+    lines = wrapped(prompt, size, room)
+    fits = int((height - 34) / (size * 1.4))
+    if len(lines) > fits:
+        lines = [*lines[:fits - 1], lines[fits - 1] + " …"]
+    pen.text((left, top + 4), "picture + text", FAINT, font(14))
+    for i, line in enumerate(lines):
+        pen.text((left, top + 34 + i * size * 1.4), line, INK, font(size))
+
+
+def wrapped(text: str, size: int, room: int) -> list[str]:
+    """Lines of text no wider than `room` pixels."""
+    per_line = max(int(room / (size * 0.5)), 10)
+    lines = textwrap.wrap(text, per_line)
+    while per_line > 10 and any(font(size).getlength(line) > room for line in lines):
+        per_line -= 2
+        lines = textwrap.wrap(text, per_line)
+    return lines
+
+
+def draw_plan(pen: ImageDraw.ImageDraw, plan: list[tuple[str, float]], seconds: float, left: int, top: int, across: int) -> None:
+    """One bar per segment, as long as it lasts, with its text."""
+    pen.text((MARGIN, top + 10), "plan", INK, font(16))
+    pen.text((MARGIN, top + 31), f"{seconds:.1f} s", FAINT, font(12))
+    total, start = sum(length for _, length in plan), 0.0
+    for i, (text, length) in enumerate(plan):
+        x0, x1 = left + across * start / total, left + across * (start + length) / total - 3
+        start += length
+        pen.rounded_rectangle((x0, top + 4, x1, top + 52), 6, SEGMENT_COLOURS[i % len(SEGMENT_COLOURS)])
+        lines = wrapped(text, 14, max(int(x1 - x0 - 16), 24))[:2]
+        for j, line in enumerate(lines):
+            while line and font(14).getlength(line) > x1 - x0 - 12:
+                line = line[:-1]
+            pen.text((x0 + 8, top + 28 + (j - (len(lines) - 1) / 2) * 18), line, (255, 255, 255), font(14), anchor="lm")
+
+
+def draw_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, shown: list[int], left: int, top: int, cell: tuple[int, int]) -> None:
+    """The stage's name at the left, then its frames."""
+    pen.line((MARGIN, top, left - GAP, top), RULE)
+    pen.text((MARGIN, top + 10), row.label, INK, font(16))
+    for i, line in enumerate(textwrap.wrap(row.note, 17)):
+        pen.text((MARGIN, top + 34 + 15 * i), line, FAINT, font(12))
+    for column, frame in enumerate(shown):
+        picture = Image.fromarray(row.frames[frame]).resize((cell[1], cell[0]), Image.Resampling.LANCZOS)
+        sheet.paste(picture, (left + column * (CELL_WIDTH + GAP), top))

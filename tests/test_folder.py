@@ -1,0 +1,156 @@
+"""The run folder: what is reused, what is not, and that nothing is ever left half written."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.folder import EDGE_BYTES, Artefact, RunFolder, content_hash, load_frames, save_frames, write_whole
+from stages.report import Report
+
+TEXT = Artefact("text.txt", lambda text, path: path.write_text(text), Path.read_text)
+
+
+@dataclass(frozen=True)
+class Settings:
+    steps: int = 4
+    name: str = "a"
+
+
+class Counter:
+    """Work that counts how often it is done."""
+
+    def __init__(self, result: str):
+        self.result, self.times = result, 0
+
+    def __call__(self) -> str:
+        self.times += 1
+        return self.result
+
+
+def run(path: Path, resume: bool, work, *inputs) -> str:
+    folder = RunFolder(path, resume, Report())
+    result = folder.stage("stage", TEXT, work, *inputs)
+    folder.finish()
+    return result
+
+
+def test_a_stage_is_reused_only_on_resume_and_only_with_equal_inputs(tmp_path):
+    work = Counter("hello")
+    inputs = ("prompt", Settings(), np.arange(5.0))
+    assert run(tmp_path, True, work, *inputs) == "hello" and work.times == 1
+    assert run(tmp_path, True, work, *inputs) == "hello" and work.times == 1
+    run(tmp_path, False, work, *inputs)
+    assert work.times == 2
+    run(tmp_path, True, work, "prompt", Settings(steps=5), np.arange(5.0))
+    assert work.times == 3
+
+
+def test_a_lost_result_is_made_again(tmp_path):
+    work = Counter("hello")
+    run(tmp_path, True, work)
+    (tmp_path / "text.txt").unlink()
+    run(tmp_path, True, work)
+    assert work.times == 2
+
+
+def test_an_edited_result_is_what_later_stages_get(tmp_path):
+    work = Counter("hello")
+    run(tmp_path, True, work)
+    (tmp_path / "text.txt").write_text("edited")
+    assert run(tmp_path, True, work) == "edited" and work.times == 1
+
+
+@pytest.mark.parametrize("report", ["", "{", "[]", '{"keys": 3}', "{}"])
+def test_a_broken_report_means_starting_anew(tmp_path, report):
+    work = Counter("hello")
+    run(tmp_path, True, work)
+    (tmp_path / "report.json").write_text(report)
+    run(tmp_path, True, work)
+    assert work.times == 2
+
+
+def test_a_stage_that_fails_leaves_the_old_file_but_forgets_that_it_fits(tmp_path):
+    run(tmp_path, True, Counter("old"), "before")
+    folder = RunFolder(tmp_path, True, Report())
+
+    def fails():
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        folder.stage("stage", TEXT, fails, "after")
+    work = Counter("new")
+    assert run(tmp_path, True, work, "after") == "new" and work.times == 1
+
+
+def test_writing_that_fails_halfway_leaves_nothing(tmp_path):
+    def write(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+    with pytest.raises(OSError):
+        write_whole(tmp_path / "file.txt", write)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file.txt").write_text("old")
+    with pytest.raises(OSError):
+        write_whole(tmp_path / "file.txt", write)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_the_report_has_each_stage_with_seconds_and_memory(tmp_path):
+    def work() -> str:
+        ballast = np.ones(40_000_000)                   # 320 MB for a moment
+        return f"{ballast.sum():.0f}"
+    before = RunFolder(tmp_path, False, Report())
+    before.stage("light", TEXT, Counter("x"))
+    before.stage("heavy", Artefact("heavy.txt", TEXT.save, TEXT.load), work)
+    light, heavy = json.loads((tmp_path / "report.json").read_text())["stages"]
+    assert heavy["peak_memory"] - light["peak_memory"] > 200e6
+    assert heavy["seconds"] > 0 and heavy["file"] == "heavy.txt" and not heavy["reused"]
+    assert "heavy" in before.report.table() and "in all" in before.report.table()
+
+
+def test_equal_content_hashes_equally_and_any_change_shows(tmp_path):
+    file = tmp_path / "weights.bin"
+    file.write_bytes(b"abc")
+    value = {"a": [1, 2.5, None, True, "x"], "b": np.zeros((2, 3), np.float32), "c": Settings(), "d": file}
+    reference = content_hash(value)
+    assert content_hash({key: value[key] for key in reversed(value)}) == reference
+    for key, other in [("a", [1, 2.5, None, 1, "x"]), ("a", [1, 2.5, None, True, "x", []]), ("b", np.zeros((3, 2), np.float32)),
+                       ("b", np.zeros((2, 3))), ("c", Settings(name="b"))]:
+        assert content_hash(value | {key: other}) != reference
+    file.write_bytes(b"abd")
+    assert content_hash(value) != reference
+
+
+def test_files_in_a_folder_count_by_name_and_content(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    first = content_hash(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert content_hash(tmp_path) != first
+
+
+def test_of_a_large_file_the_ends_and_the_length_count(tmp_path):
+    file, size = tmp_path / "large", 2 * EDGE_BYTES + 100
+    hashes = set()
+    for length, changed in [(size, None), (size, 0), (size, size - 1), (size + 1, None)]:
+        with file.open("wb") as stream:
+            stream.truncate(length)
+            if changed is not None:
+                stream.seek(changed)
+                stream.write(b"x")
+        hashes.add(content_hash(file))
+    assert len(hashes) == 4
+
+
+def test_what_cannot_be_hashed_is_refused():
+    with pytest.raises(TypeError, match="cannot hash a object"):
+        content_hash(object())
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 48, 3), (1, 320, 192, 3), (2, 33, 35, 3)])
+def test_frames_survive_the_disk_bit_for_bit(tmp_path, shape):
+    frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    save_frames(frames, tmp_path / "frames.mkv")
+    loaded = load_frames(tmp_path / "frames.mkv")
+    assert loaded.dtype == np.uint8 and np.array_equal(loaded, frames)

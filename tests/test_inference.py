@@ -1,0 +1,297 @@
+"""inference.py: what a run leaves, what a second run reuses, and what each mistake says.
+
+Where a test is about the run around the stages, the models are stand-ins: a detector that sees a standing person, procedural
+motions, and a video that mixes its inputs with noise. One test uses the real video model (tiny, random), the last one all of weights/demo.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import inference
+from configs import load_config
+from dwpose.skeleton import FEET, LEFT_ANKLE, LEFT_KNEE, RIGHT_ANKLE, RIGHT_KNEE, Skeleton
+from mimicmotion.video import read_video
+from stages.folder import load_frames
+from stages.models import Models
+from stages.settings import InferenceConfig
+from synthetic.motions import sample_motion
+from t2m.project import project
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE, FPS = (96, 64), 5.0
+KINDS = {"waves": "wave", "squats": "squat", "jumps": "jump", "bows": "bow"}
+
+
+class StandIns(Models):
+    """Models whose detector always sees the person standing, and whose text-to-motion knows four verbs."""
+    calls: list[str] = []
+    cut_off, real_video = False, False
+    interrupt_in: str | None = None
+
+    def detect(self, frames, fps, source):
+        self.calls.append("detect")
+        standing = project(sample_motion("stand", 2.0, np.random.default_rng(0)).motion, SIZE, 1.0, "static")[0]
+        keypoints = np.repeat(standing.keypoints, len(frames), axis=0)
+        if self.cut_off:
+            keypoints[:, [LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE]] = 0
+            keypoints[:, FEET] = 0
+        return Skeleton(keypoints, SIZE, fps)
+
+    def motions(self, segments):
+        self.calls.append("motions")
+        kinds = [next(kind for verb, kind in KINDS.items() if verb in segment.text) for segment in segments]
+        return [sample_motion(kind, segment.seconds, np.random.default_rng(0)).motion for kind, segment in zip(kinds, segments)]
+
+    def video(self, stage, settings, image, poses, reference_pose):
+        self.calls.append(stage)
+        if stage == self.interrupt_in:
+            raise KeyboardInterrupt
+        if self.real_video:
+            return super().video(stage, settings, image, poses, reference_pose)
+        noise = torch.rand(poses.shape, generator=self._generator(stage)).numpy() * 60
+        return (0.4 * poses + 0.2 * image + 0.1 * reference_pose + noise + 40 * settings.noise_aug_strength).astype(np.uint8)
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "person.png")
+    return tmp_path / "person.png"
+
+
+@pytest.fixture
+def models(monkeypatch):
+    monkeypatch.setattr(inference, "Models", StandIns)
+    monkeypatch.setattr(StandIns, "calls", [])
+    torch.set_num_threads(1)
+    return StandIns
+
+
+@pytest.fixture
+def arguments(tmp_path, picture, tiny_svd_folder, tiny_checkpoint) -> list[str]:
+    """A run at 64x96 with the tiny random models: 2.4 s at 5 fps."""
+    weights = tmp_path / "t2m"
+    weights.mkdir()
+    values = dict(image=picture, prompt="A person waves for 1.2 s, then bows for 1.2 s.", outputs=tmp_path / "out", name="run", height=SIZE[0],
+                  width=SIZE[1], fps=FPS, refinements=1, device="cpu", dtype="float32", **{
+                      "motion.weights": weights, "pose.style": "bold", "adapter.guidance_scale": 1.0, "generator.guidance_scale": 1.0})
+    for part in ("adapter", "generator"):
+        values |= {f"{part}.svd": tiny_svd_folder, f"{part}.checkpoint": tiny_checkpoint, f"{part}.num_inference_steps": 1,
+                   f"{part}.tile_size": 8, f"{part}.tile_overlap": 2}
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def reused(folder: Path) -> dict[str, bool]:
+    return {entry["name"]: entry["reused"] for entry in json.loads((folder / "report.json").read_text())["stages"]}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every stage result: its frames if it has some (a video file itself holds a random id), else its bytes."""
+    frames = {path.name: load_frames(path).tobytes() for path in (folder / "frames").iterdir()}
+    return frames | {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".npz", ".json", ".png") and path.name != "report.json"}
+
+
+def test_a_run_leaves_every_artefact_and_each_reads_back(models, arguments, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(StandIns, "real_video", True)
+    assert inference.main(arguments) == 0
+    folder = tmp_path / "out" / "run"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == sorted(["run.yaml", "plan.json", "motion.npz", "reference.npz", "skeleton.npz", "seen_1.npz", "frames", "poses.mp4",
+                            "video.mp4", "storyboard.png", "report.json"])
+    assert [s["text"] for s in json.loads((folder / "plan.json").read_text())["segments"]] == ["a person waves", "a person bows"]
+    frames, fps = read_video(folder / "video.mp4")
+    assert frames.shape == (12, *SIZE, 3) and fps == FPS
+    refined = load_frames(folder / "frames" / "refined_1.mkv")
+    assert np.abs(frames.astype(int) - refined).mean() < 12                      # the .mp4 shows the last pass
+    assert len(Skeleton.load(folder / "skeleton.npz")) == 12
+    table = capsys.readouterr().out
+    stages = ["reference", "plan", "motion", "skeleton", "poses", "video", "seen_1", "refined_1", "outputs"]
+    assert list(reused(folder)) == stages and all(stage in table for stage in stages) and "peak GiB" in table
+    assert Image.open(folder / "storyboard.png").size[0] > 1000
+
+
+def test_run_yaml_is_a_config_that_repeats_the_run(models, arguments, tmp_path):
+    inference.main(arguments + ["refinements=0"])
+    first = contents(tmp_path / "out" / "run")
+    shutil.copy(tmp_path / "out" / "run" / "run.yaml", tmp_path / "again.yaml")
+    shutil.rmtree(tmp_path / "out")
+    inference.main(["--config", str(tmp_path / "again.yaml")])
+    assert contents(tmp_path / "out" / "run") == first
+
+
+def test_resume_reuses_everything_when_nothing_changed_and_nothing_without_it(models, arguments, tmp_path):
+    inference.main(arguments)
+    models.calls.clear()
+    before = contents(tmp_path / "out" / "run")
+    assert inference.main(arguments + ["resume=true"]) == 0
+    assert models.calls == [] and contents(tmp_path / "out" / "run") == before
+    inference.main(arguments)
+    assert models.calls == ["detect", "motions", "poses", "video", "detect", "refined_1"]
+
+
+@pytest.mark.parametrize("change, again", [
+    ("prompt=A person jumps for 2.4 s.", ["motions", "poses", "video", "detect", "refined_1"]),
+    ("seed=8", ["motions", "poses", "video", "detect", "refined_1"]),
+    ("generator.noise_aug_strength=0.1", ["video", "detect", "refined_1"]),
+    ("generator.motion_bucket_id=30", ["video", "detect", "refined_1"]),
+    ("refinements=0", []), ("refinements=2", ["detect", "refined_2"]), ("num_threads=1", []),
+])
+def test_resume_repeats_exactly_what_depends_on_a_change(models, arguments, tmp_path, change, again):
+    inference.main(arguments)
+    models.calls.clear()
+    inference.main([*arguments, "resume=true", change])
+    assert models.calls == again
+
+
+def test_an_edited_plan_is_followed_on_resume(models, arguments, tmp_path):
+    inference.main(arguments + ["refinements=0"])
+    models.calls.clear()
+    plan = tmp_path / "out" / "run" / "plan.json"
+    plan.write_text('{"segments": [{"text": "a person jumps", "seconds": 2.0}]}')
+    inference.main(arguments + ["refinements=0", "resume=true"])
+    assert models.calls == ["motions", "poses", "video"]
+    assert len(read_video(tmp_path / "out" / "run" / "video.mp4")[0]) == 10
+
+
+@pytest.mark.parametrize("stage", ["poses", "video", "refined_1"])
+def test_ctrl_c_keeps_finished_stages_and_resuming_equals_never_stopping(models, arguments, tmp_path, monkeypatch, capsys, stage):
+    inference.main(arguments + ["name=whole"])
+    monkeypatch.setattr(StandIns, "interrupt_in", stage)
+    assert inference.main(arguments) == 130
+    assert "resume=true" in capsys.readouterr().err
+    folder = tmp_path / "out" / "run"
+    assert (folder / "skeleton.npz").is_file() and not list(folder.rglob(".partial*")) and not (folder / f"frames/{stage}.mkv").exists()
+    monkeypatch.setattr(StandIns, "interrupt_in", None)
+    models.calls.clear()
+    assert inference.main(arguments + ["resume=true"]) == 0
+    assert models.calls[0] == stage
+    assert contents(folder) == contents(tmp_path / "out" / "whole")
+
+
+def test_the_seed_decides_the_video(models, arguments, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        inference.main([*arguments, "refinements=0", f"name={name}", f"seed={seed}"])
+    a, b, c = (load_frames(tmp_path / "out" / name / "frames" / "video.mkv") for name in "abc")
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def test_without_an_adapter_the_poses_are_drawn_as_they_are(models, arguments, tmp_path):
+    inference.main([*arguments, "adapter.checkpoint=", "refinements=0"])
+    assert models.calls == ["detect", "motions", "video"]
+
+
+def test_a_driving_video_takes_the_place_of_prompt_and_motion(models, arguments, tmp_path):
+    from mimicmotion.video import write_video
+    write_video(tmp_path / "drive.mp4", np.zeros((20, 96, 64, 3), np.uint8), 10.0)
+    inference.main([*arguments, f"driving_video={tmp_path / 'drive.mp4'}", "refinements=0", "prompt="])
+    assert models.calls == ["detect", "detect", "video"]
+    assert len(read_video(tmp_path / "out" / "run" / "video.mp4")[0]) == 10            # 2 s at the run's 5 fps
+
+
+def test_warnings_are_in_the_report(models, arguments, tmp_path):
+    inference.main([*arguments, "refinements=0", "prompt=Two people wave for 2 s. In a sunny park. A person bows."])
+    warnings = json.loads((tmp_path / "out" / "run" / "report.json").read_text())["warnings"]
+    assert any("one person is animated" in line for line in warnings) and any("in a sunny park" in line for line in warnings)
+
+
+# ---------------------------------------------------------------- mistakes
+
+def broken(tmp_path: Path, name: str, content: bytes) -> str:
+    path = tmp_path / name
+    path.write_bytes(content)
+    return str(path)
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda t: "image=nobody.png", "nobody.png"),
+    (lambda t: f"image={broken(t, 'notes.png', b'not a picture')}", "notes.png"),
+    (lambda t: "prompt=", "prompt: is empty"),
+    (lambda t: "prompt=" + "A person waves. " * 625, "2,000 characters"),
+    (lambda t: "prompt=Una persona salta", "no English"),
+    (lambda t: "promt=x", "did you mean prompt"),
+    (lambda t: "seed=seven", "seed"), (lambda t: "seed=-1", "seed"),
+    (lambda t: "generator.tiles=wild", "generator.tiles: must be one of balanced, published"),
+    (lambda t: "device=tpu", "device"), (lambda t: "device=cuda:9", "device"),
+    (lambda t: "name=../elsewhere", "name: must be a plain folder name"),
+    (lambda t: "motion.weights=nowhere", "motion.weights=nowhere"),
+    (lambda t: "generator.svd=nowhere", "generator.svd=nowhere: vae/config.json is missing"),
+    (lambda t: "adapter.checkpoint=nowhere", "adapter.checkpoint=nowhere"),
+    (lambda t: "driving_video=nowhere.mp4", "driving_video=nowhere.mp4"),
+    (lambda t: f"outputs={broken(t, 'file', b'')}", "cannot be written to"),
+    (lambda t: "outputs=/proc/nowhere", "cannot be written to"),
+    (lambda t: "height=99", "size: expected height and width in multiples of"),
+    (lambda t: f"generator.checkpoint={broken(t, 'noise.safetensors', bytes(range(256)) * 9)}", "noise.safetensors"),
+])
+def test_a_mistake_is_one_line_that_names_it(models, arguments, tmp_path, change, says, monkeypatch):
+    monkeypatch.setattr(StandIns, "real_video", True)
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        inference.main([*arguments, change(tmp_path)])
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob(".partial*")) and not list(tmp_path.rglob("video.mp4"))
+
+
+def test_a_truncated_checkpoint_names_the_first_tensor_that_is_cut(models, arguments, tmp_path, tiny_checkpoint):
+    whole = tiny_checkpoint.read_bytes()
+    cut = broken(tmp_path, "cut.safetensors", whole[:len(whole) * 2 // 3])
+    with pytest.raises(ValueError, match=r"cut.safetensors: cut off at .* tensor '(unet|pose_net)\.[\w.]+' is not whole"):
+        inference.main([*arguments, f"generator.checkpoint={cut}"])
+    assert models.calls == []
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(models, arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(StandIns, "real_video", True)
+
+    class Payload:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "executed",)
+    torch.save({"unet.x": Payload()}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match="evil.pth"):
+        inference.main([*arguments, "adapter.checkpoint=", f"generator.checkpoint={tmp_path / 'evil.pth'}"])
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_person_cut_off_is_refused_before_anything_slow_unless_allowed(models, arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(StandIns, "cut_off", True)
+    with pytest.raises(ValueError, match=r"person.png: the person is cut off \(feet not in"):
+        inference.main([*arguments, "refinements=0"])
+    assert models.calls == ["detect"]
+    assert inference.main([*arguments, "refinements=0", "pose.allow_cut_off=true"]) == 0
+
+
+def test_a_full_disk_is_seen_before_anything_slow(models, arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, 10**6))
+    with pytest.raises(ValueError, match="0 MiB free on this disk"):
+        inference.main(arguments)
+    assert models.calls == []
+
+
+def test_the_program_ends_with_one_line_and_code_2(tmp_path):
+    done = subprocess.run([sys.executable, ROOT / "inference.py", "image=none.png"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: none.png: ") and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- the shipped weights
+
+@pytest.mark.skipif(not (ROOT / "weights" / "demo" / "video").is_dir(), reason="weights/demo is not in this checkout")
+def test_the_demo_turns_picture_and_text_into_a_video_of_that_movement(tmp_path):
+    config = load_config(InferenceConfig, ["--config", str(ROOT / "configs" / "demo.yaml")])
+    assert inference.main(["--config", str(ROOT / "configs" / "demo.yaml"), f"image={ROOT / config.image}", f"outputs={tmp_path}", "refinements=0",
+                           "prompt=A person raises both arms for 2 s."]) == 0
+    frames, fps = read_video(tmp_path / "demo" / "video.mp4")
+    assert fps == config.fps and frames.shape == (round(2 * config.fps), config.height, config.width, 3)
+    skeleton = Skeleton.load(tmp_path / "demo" / "skeleton.npz")
+    seen = Models(config).detect(frames, fps, "video")
+    both = (seen.confidence > 0.3) & (skeleton.confidence > 0.3)
+    distance = np.linalg.norm(seen.xy - skeleton.xy, axis=-1)[both]
+    assert np.median(distance) < 0.05 * config.height                           # the video's person follows the skeleton
+    assert yaml.safe_load((tmp_path / "demo" / "run.yaml").read_text())["seed"] == config.seed

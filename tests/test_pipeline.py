@@ -1,0 +1,246 @@
+"""The whole sampler against the published one's recorded runs, and what it promises beyond them."""
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableVideoDiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from mimicmotion.conditioning import added_time_ids, clip_pixels, image_embeddings, image_latents
+from mimicmotion.decoding import blended_windows, decode, decode_window, mixes_frames, windows
+from mimicmotion.pipeline import PoseToVideo, as_pixels
+from mimicmotion.spatial import silence_temporal_branches
+
+FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
+FAST = {"num_inference_steps": 2, "tile_size": 4, "tile_overlap": 2, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_svd_folder, tiny_checkpoint):
+    return PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
+
+
+def seed(number: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def frames_of(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.movedim(-3, -1).numpy()
+
+
+def golden(run: str) -> tuple[dict, dict]:
+    facts = json.loads((FIXTURES / f"pipeline_{run}.json").read_text())
+    return facts, load_file(FIXTURES / f"pipeline_{run}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return frames_of(golden("a")[1]["in.image_u8"])
+
+
+@pytest.fixture(scope="module")
+def poses() -> np.ndarray:
+    return frames_of(golden("b")[1]["in.pose_u8"])
+
+
+def call_of(facts: dict, run: str) -> dict:
+    call = facts["call"]
+    return {"num_inference_steps": call["num_inference_steps"], "tile_size": call["tile_size"],
+            "tile_overlap": call["tile_overlap"], "noise_aug_strength": facts["noise_aug_strength"][run],
+            "guidance_scale": (call["min_guidance_scale"], call["max_guidance_scale"]), "progress": False}
+
+
+@pytest.mark.parametrize("which, run", [("a", "aug002"), ("a", "aug0"), ("b", "aug002"), ("b", "aug0"), ("g", "aug002")])
+def test_latents_equal_the_published_pipeline(model, which, run):
+    facts, tensors = golden(which)
+    latents = model.sample(frames_of(tensors["in.image_u8"]), frames_of(tensors["in.pose_u8"]),
+                           seed(facts["call"]["seed"]), **call_of(facts, run))
+    assert_close(latents, tensors[f"{run}.out.latents"][0], atol=facts["tolerance"]["latents_max_abs"], rtol=0)
+
+
+@pytest.mark.parametrize("which", "ab")
+def test_frames_equal_the_published_pipeline(model, which):
+    facts, tensors = golden(which)
+    wanted = tensors["aug002.out.last_frame"][0]                                          # (3, H, W) in [0, 1]
+    latents, chunk = tensors["aug002.out.latents"][0], facts["call"]["decode_chunk_size"]
+    with torch.no_grad():
+        assert_close(list(blended_windows(model.vae, latents, chunk, 0))[-1][-1], wanted, atol=1e-4, rtol=0)
+    rounded = decode(model.vae, latents, chunk)[-1]
+    assert np.abs(rounded.numpy() - frames_of(wanted * 255)).max() <= 0.5 + 1e-2
+
+
+def test_half_precision_stays_near_the_published_half_precision_run(tiny_svd_folder, tiny_checkpoint):
+    model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint, dtype=torch.float16)
+    facts, tensors = golden("a")
+    published = load_file(FIXTURES / "pipeline_fp16.safetensors")
+    latents = model.sample(frames_of(published["mid.image_u8_seen_by_pipeline"]), frames_of(tensors["in.pose_u8"]),
+                           seed(facts["call"]["seed"]), **call_of(facts, "aug002"))
+    assert_close(latents, published["out.latents"][0].float(), atol=0.1, rtol=0)
+
+
+def test_conditioning_equals_the_published_one(model, image):
+    tensors = golden("a")[1]
+    pixels = as_pixels(image[None])
+    assert_close(clip_pixels(pixels, 224)[:, :, ::16, ::16], tensors["mid.clip_pixel_values_every16"], atol=1e-5, rtol=0)
+    with torch.no_grad():
+        embedding = image_embeddings(model.image_encoder, pixels)
+    assert_close(embedding, tensors["mid.image_embeddings"][1:], atol=1e-5, rtol=0)       # row 0: unconditional
+    assert_close(added_time_ids(7, 127, 0.02), tensors["aug002.added_time_ids"][1:])
+
+
+@torch.no_grad()
+def test_conditioning_never_mixes_samples(model, poses):
+    pixels = as_pixels(poses[[0, 5, 9]])
+    for of in (lambda x: image_embeddings(model.image_encoder, x), lambda x: image_latents(model.vae, x)):
+        together = of(pixels)
+        assert_close(together, torch.cat([of(pixels[i:i + 1]) for i in range(3)]), atol=1e-5, rtol=0)
+        assert (together[0] - together[1]).abs().max() > 1e-3
+    assert added_time_ids(10, 127, torch.tensor([0., 0.5]), batch_size=2).tolist() == [[9, 127, 0], [9, 127, 0.5]]
+
+
+def test_one_tile_without_pose_equals_diffusers_svd_pipeline(tiny_svd_folder, image):
+    model = PoseToVideo.load(tiny_svd_folder)                                             # a new PoseNet says nothing
+    published = StableVideoDiffusionPipeline(
+        vae=model.vae, image_encoder=model.image_encoder, unet=model.unet, scheduler=model.scheduler,
+        feature_extractor=lambda images, **_: type("Pixels", (), {"pixel_values": clip_normalised(images)}))
+    published.set_progress_bar_config(disable=True)
+    wanted = published(Image.fromarray(image), height=64, width=48, num_frames=5, num_inference_steps=2, fps=7,
+                       noise_aug_strength=0.02, min_guidance_scale=1.0, max_guidance_scale=3.0, generator=seed(3),
+                       output_type="latent").frames[0]
+    ours = model.sample(image, np.zeros((5, 64, 48, 3), np.uint8), seed(3), num_inference_steps=2,
+                        guidance_scale=(1.0, 3.0), noise_aug_strength=0.02, progress=False)
+    assert_close(ours, wanted, atol=2e-4, rtol=0)
+
+
+def clip_normalised(images: torch.Tensor) -> torch.Tensor:
+    """What CLIPImageProcessor does to pictures in [0, 1] when asked to normalise only."""
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    return (images - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+
+
+def test_any_number_of_poses_gives_as_many_finite_frames(model, image, poses):
+    for num_frames in (1, 3, 4, 5, 11):
+        for tiles in ("published", "balanced"):
+            latents = model.sample(image, poses[:num_frames], seed(), tiles=tiles, guidance_scale=1.0, **FAST)
+            assert len(latents) == num_frames and latents.isfinite().all()
+
+
+def test_the_reference_pose_comes_first_and_its_frame_is_not_returned(model, image, poses):
+    whole = model(image, poses[:5], seed(), **FAST)
+    rest = model(image, poses[1:5], seed(), reference_pose=poses[0], **FAST)
+    assert whole.dtype == np.uint8 and whole.shape == (5, 64, 48, 3)
+    assert np.array_equal(rest, whole[1:])
+
+
+def test_the_same_seed_gives_the_same_video_and_another_seed_another(model, image, poses):
+    video = lambda number: model(image, poses[:3], seed(number), **FAST)
+    assert np.array_equal(video(5), video(5)) and not np.array_equal(video(5), video(6))
+
+
+def test_pose_net_runs_once_per_video_and_guidance_up_to_1_costs_no_second_branch(model, image, poses):
+    frames, rows = [], []
+    hooks = [model.pose_net.register_forward_hook(lambda module, args, output: frames.append(len(output))),
+             model.unet.register_forward_hook(lambda module, args, output: rows.append(len(output.sample)))]
+    try:
+        model.sample(image, poses[:7], seed(), guidance_scale=1.0, **FAST)
+        assert sum(frames) == 7 and set(rows) == {1}
+        rows.clear()
+        model.sample(image, poses[:7], seed(), guidance_scale=1.5, **FAST)
+        assert set(rows) == {2} and len(rows) == 2 * 3                                    # steps x tiles
+    finally:
+        [hook.remove() for hook in hooks]
+
+
+def test_low_memory_gives_the_same_latents_from_calls_of_half_the_size(model, image, poses):
+    wanted = model.sample(image, poses[:6], seed(), **FAST)
+    rows = []
+    hook = model.unet.register_forward_hook(lambda module, args, output: rows.append(len(output.sample)))
+    latents = model.sample(image, poses[:6], seed(), low_memory=True, **FAST)
+    hook.remove()
+    assert_close(latents, wanted, atol=2e-4, rtol=0)
+    assert set(rows) == {1}
+
+
+def test_skipping_silent_temporal_branches_changes_nothing_but_time(tiny_svd_folder, tiny_checkpoint, image, poses,
+                                                                   monkeypatch):
+    model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
+    silence_temporal_branches(model.unet)
+    silence_temporal_branches(model.vae)
+    assert not mixes_frames(model.vae)
+    latents = model.sample(image, poses[:6], seed(), **FAST)
+    frames = decode(model.vae, latents, 2)
+    for module in ("pipeline", "decoding"):
+        monkeypatch.setattr(f"mimicmotion.{module}.is_silent", lambda block: False)
+    assert_close(latents, model.sample(image, poses[:6], seed(), **FAST), atol=2e-4, rtol=0)
+    assert (frames.int() - decode(model.vae, latents, 2).int()).abs().max() <= 1
+
+
+def test_a_trained_decoder_is_never_taken_for_a_silent_one(model):
+    assert mixes_frames(model.vae)
+
+
+@torch.no_grad()
+def test_blending_removes_the_seam_between_decoded_chunks(model):
+    still = torch.randn(1, 4, 8, 6, generator=seed()).expand(16, -1, -1, -1) * 0.3       # nothing moves
+    step = lambda overlap: max_step(torch.cat(list(blended_windows(model.vae, still, 8, overlap))))
+    assert step(0) > 4 * max_step(decode_window(model.vae, still))                        # the seam is there
+    assert step(2) < step(0) / 2 and step(4) < step(0) / 4
+
+
+def max_step(video: torch.Tensor) -> float:
+    """The largest mean change from one frame to the next; the ends, padded in any decoding, left out."""
+    return (video[1:] - video[:-1]).abs().mean(dim=(1, 2, 3))[3:-3].max().item()
+
+
+def test_windows_cover_every_frame_and_share_the_overlap():
+    for num_frames in range(1, 30):
+        for size, overlap in ((1, 0), (8, 0), (8, 2), (8, 7), (40, 3)):
+            runs = windows(num_frames, size, overlap)
+            assert set().union(*runs) == set(range(num_frames)) and max(map(len, runs)) <= size
+            assert all(left.stop - right.start == overlap for left, right in zip(runs, runs[1:]))
+    with pytest.raises(ValueError, match="decode_overlap: .*found 8 of 8"):
+        windows(20, 8, 8)
+
+
+class SmallMemory:
+    """The VAE on a device with room for three frames."""
+
+    def __init__(self, vae):
+        self.vae, self.config, self.dtype, self.decoder = vae, vae.config, vae.dtype, vae.decoder
+
+    def decode(self, latents, num_frames):
+        if num_frames > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.vae.decode(latents, num_frames=num_frames)
+
+
+def test_decoding_out_of_memory_goes_on_with_smaller_chunks(model):
+    latents = torch.randn(9, 4, 8, 6, generator=seed())
+    assert torch.equal(decode(SmallMemory(model.vae), latents, 8, 2), decode(model.vae, latents, 2, 1))
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(image=np.zeros((60, 48, 3), np.uint8)), "image: expected the poses' size 64x48 .found 60x48"),
+    (dict(image=np.zeros((64, 48, 3), np.float32)), r"image: expected uint8 RGB \(H, W, 3\) .found float32"),
+    (dict(poses=np.zeros((0, 64, 48, 3), np.uint8)), r"poses: expected uint8 RGB \(F, H, W, 3\)"),
+    (dict(image=np.zeros((70, 41, 3), np.uint8), poses=np.zeros((2, 70, 41, 3), np.uint8)),
+     "size: expected height and width in multiples of 16 .found 70x41.: use 64x32 or 80x48"),
+    (dict(num_inference_steps=0), "num_inference_steps: expected at least 1"),
+    (dict(tile_overlap=0), "tile_overlap: expected 1 to .*found 0"),
+])
+def test_what_cannot_work_is_refused_before_any_work(model, image, poses, change, words):
+    call = {"image": image, "poses": poses[:4], "generator": seed(), "progress": False, **change}
+    with pytest.raises(ValueError, match=words):
+        model(**call)
+
+
+def test_damaged_weights_end_in_words_not_in_black_frames(tiny_svd_folder, tiny_checkpoint, image, poses):
+    model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
+    with torch.no_grad():
+        model.unet.conv_out.bias[0] = torch.nan
+    with pytest.raises(ValueError, match="latents: expected finite values .*float32"):
+        model.sample(image, poses[:3], seed(), **FAST)

@@ -1,0 +1,370 @@
+"""The planner: what the rules read out of English, and how a language model's answers are checked over real HTTP."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import llm_planner
+from llm_planner import Segment, plan, segments_from_json, segments_to_json
+from planning.lexicon import SHORTEST_SECONDS, VERBS, gerund, third_person
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def texts(prompt: str, **options) -> list[str]:
+    return [segment.text for segment in plan(prompt, **options)]
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("A person waves with the right hand, then does two squats and jumps.",
+     ["a person waves with the right hand", "a person does two squats", "a person jumps"]),
+    ("A woman in a red coat walks forward. She turns around and then sits down.",
+     ["a woman in a red coat walks forward", "a woman in a red coat turns around", "a woman in a red coat sits down"]),
+    ("Wave with your left hand, then do five jumping jacks and kick with the right leg.",
+     ["a person waves with the left hand", "a person does five jumping jacks", "a person kicks with the right leg"]),
+    ("A boy will jump and clap.", ["a boy jumps", "a boy claps"]),
+    ("A person is walking forward and waving, then jumping.", ["a person walks forward", "a person waves", "a person jumps"]),
+    ("First, he stretches; second, he runs in place; finally he bows.", ["a person stretches", "a person runs in place", "a person bows"]),
+    ("1. wave\n2. jump up\n", ["a person waves", "a person jumps up"]),
+    ("someone raises two hands and shakes them", ["someone raises two hands", "someone shakes them"]),
+    ("A person steps to the left -> squat", ["a person steps to the left", "a person squats"]),
+])
+def test_order_words_commas_and_sentences_separate_actions_and_keep_the_subject(prompt, expected):
+    assert texts(prompt) == expected
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("A person jumps before sitting down.", ["a person jumps", "a person sits down"]),
+    ("After waving, the man jumps.", ["the man waves", "the man jumps"]),
+    ("Before jumping, he waves.", ["a person waves", "a person jumps"]),
+    ("After waving, the man jumps before sitting down.", ["the man waves", "the man jumps", "the man sits down"]),
+    ("A person bows before the mirror.", ["a person bows before the mirror"]),
+])
+def test_before_and_after_put_actions_into_the_order_they_happen(prompt, expected):
+    assert texts(prompt) == expected
+
+
+def test_what_happens_at_the_same_time_stays_one_action():
+    assert texts("A person walks forward while waving the right hand.") == ["a person walks forward while waving the right hand"]
+
+
+def test_a_clause_without_a_verb_takes_the_previous_one():
+    assert texts("A person walks forward, then backward.") == ["a person walks forward", "a person walks backward"]
+    assert texts("Two squats, then a jump.") == ["a person does two squats", "a person does a jump"]
+
+
+def test_next_to_is_a_place_and_not_the_next_action():
+    assert texts("A person stands next to a chair, next sits down.") == ["a person stands next to a chair", "a person sits down"]
+
+
+def test_an_unknown_verb_is_still_an_action():
+    assert texts("A person moonwalks across the floor, then claps.") == ["a person moonwalks across the floor", "a person claps"]
+
+
+@pytest.mark.parametrize("words, seconds", [
+    ("for five seconds", 5.0), ("for 3s", 3.0), ("for 2.5 sec", 2.5), ("for a few seconds", 3.0), ("for about 4 seconds", 4.0),
+    ("for half a minute", 30.0), ("for a second", 1.0), ("for a couple of seconds", 2.0), ("for a minute", 60.0),
+])
+def test_a_duration_is_obeyed_and_leaves_the_text(words, seconds):
+    segments = plan(f"A person walks {words}, then bows.")
+    walking = [segment for segment in segments if segment.text == "a person walks"]
+    assert sum(segment.seconds for segment in walking) == pytest.approx(seconds, abs=0.05)
+    assert segments[-1].text == "a person bows" and len(segments) == len(walking) + 1
+
+
+@pytest.mark.parametrize("once, more", [
+    ("jumps once", "jumps three times"), ("does two squats", "does four squats"), ("claps twice", "claps 8 times"),
+    ("throws 3 punches", "throws 6 punches"), ("does one jumping jack", "does five jumping jacks"),
+])
+def test_more_repetitions_take_longer(once, more):
+    (short,), (long,) = plan(f"A person {once}."), plan(f"A person {more}.")
+    assert long.seconds > short.seconds and once in short.text and more in long.text
+
+
+def test_hands_are_not_counted_as_repetitions():
+    assert plan("A person raises two hands.")[0].seconds == plan("A person raises the hands.")[0].seconds
+
+
+def test_long_actions_are_split_and_their_repetitions_shared_out():
+    segments = plan("A person does ten squats.", max_seconds=9.8)
+    assert [segment.text for segment in segments] == ["a person does four squats", "a person does three squats", "a person does three squats"]
+    assert all(segment.seconds <= 9.8 for segment in segments)
+
+
+@pytest.mark.parametrize("max_seconds", [1.0, 2.3, 5.0, 9.8])
+def test_every_segment_lies_within_the_bounds(max_seconds):
+    prompt = "A person walks for 23 seconds, waves for 0.1 seconds, jumps 11 times, claps, and then does 40 squats."
+    seconds = [segment.seconds for segment in plan(prompt, max_seconds=max_seconds)]
+    assert all(min(SHORTEST_SECONDS, max_seconds) * 0.5 <= s <= max_seconds + 1e-6 for s in seconds)
+    assert sum(seconds) > 23
+
+
+def test_the_same_prompt_gives_the_same_plan_whatever_its_case_and_spacing():
+    prompt = "A person waves with the left hand, then kicks twice. Finally the person bows."
+    assert plan(prompt) == plan("  " + prompt.upper().replace(" ", "  ") + "\n") == plan(prompt)
+
+
+@pytest.mark.parametrize("base, third, running", [("walk", "walks", "walking"), ("squat", "squats", "squatting"), ("wave", "waves", "waving"),
+                                                  ("reach", "reaches", "reaching"), ("carry", "carries", "carrying"), ("lie", "lies", "lying"),
+                                                  ("do", "does", "doing"), ("jog", "jogs", "jogging"), ("bow", "bows", "bowing")])
+def test_verb_forms_are_english(base, third, running):
+    assert third_person(base) == third and gerund(base) == running
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_known_verb_is_read_in_all_its_forms(verb):
+    third = third_person(verb)
+    expected = [f"a person waves", f"a person {third} now"]
+    assert texts(f"A person waves, {third} now.") == expected
+    assert texts(f"Wave, then {verb} now.") == expected
+    assert texts(f"A person waves and then, {gerund(verb)} now.") == expected
+
+
+@pytest.mark.parametrize("prompt, says", [
+    ("", "prompt: is empty"), (" \n\t", "prompt: is empty"),
+    ("A person waves. " * 625, "at most 2,000 characters (found 10,000)"),
+    ("Une personne marche et saute deux fois", "no English"), ("Eine Person springt in die Luft und winkt", "no English"),
+    ("Una persona camina y luego salta", "no English"), ("人が手を振る", "no English"), ("Человек машет рукой", "no English"),
+    ("a person waves. " + "человек прыгает и машет рукой " * 3, "no English"), ("!!! ??? 123", "no English"), ("asdf qwer zxcv", "no English"),
+    ("a red car on the road", "no action found"), ("A person walks for 1000 seconds.", "last 1000 s"),
+])
+def test_a_prompt_that_cannot_be_planned_is_one_clear_line(prompt, says):
+    with pytest.raises(ValueError, match="^prompt: ") as caught:
+        plan(prompt)
+    assert says in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_the_command_line_prints_a_plan_that_reads_back(tmp_path):
+    prompt = "A person waves, then jumps twice."
+    done = subprocess.run([sys.executable, ROOT / "llm_planner.py", prompt], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and segments_from_json(done.stdout) == plan(prompt)
+    failed = subprocess.run([sys.executable, ROOT / "llm_planner.py", ""], capture_output=True, text=True, cwd=tmp_path)
+    assert failed.returncode == 2 and failed.stderr.count("\n") == 1 and failed.stdout == ""
+
+
+def test_a_plan_survives_json_and_a_broken_file_says_so():
+    segments = [Segment("a person waves", 2.5), Segment("a person — bows", 1 / 3)]
+    assert segments_from_json(segments_to_json(segments)) == segments
+    for broken in ("", "[]", '{"segments": [{"text": "a"}]}', '{"segments": [3]}', '{"segments": [{"text": "a", "seconds": "soon"}]}',
+                   '{"segments": [{"text": "a", "seconds": -1}]}', '{"segments": [{"text": "a", "seconds": Infinity}]}'):
+        with pytest.raises(ValueError):
+            segments_from_json(broken)
+
+
+# ---------------------------------------------------------------- language models, over HTTP
+
+GOOD = json.dumps({"segments": [{"text": "a person waves with the right hand.", "seconds": 3}, {"text": "a person bows", "seconds": 2.5}]})
+
+
+class ChatServer(ThreadingHTTPServer):
+    """Answers each chat request with the next scripted reply and keeps the requests."""
+
+    def __init__(self, *replies):
+        super().__init__(("127.0.0.1", 0), ChatHandler)
+        self.replies, self.requests = list(replies), []
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class ChatHandler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append((self.path, self.headers.get("Authorization"), body))
+        reply = self.server.replies.pop(0)
+        if isinstance(reply, float):
+            time.sleep(reply)
+            reply = "too late"
+        status, payload = reply if isinstance(reply, tuple) else (200, completion(content=reply))
+        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+        except OSError:
+            pass                                    # the client did not wait
+
+    def log_message(self, *_):
+        pass
+
+
+def completion(**message) -> dict:
+    return {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}]}
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    monkeypatch.setenv("PLANNER_TEST_KEY", "secret-key")
+
+    def ask(server: ChatServer, **options) -> list[Segment]:
+        options = {"timeout_seconds": 5.0, "api_key_env": "PLANNER_TEST_KEY"} | options
+        return plan("Il salue puis s'incline", backend="openai", base_url=server.url, model="tiny", **options)
+    return ask
+
+
+def test_a_good_answer_becomes_the_plan_and_the_request_carries_schema_and_key(ask):
+    with ChatServer(GOOD) as server:
+        assert ask(server) == [Segment("a person waves with the right hand", 3.0), Segment("a person bows", 2.5)]
+    (path, key, body), = server.requests
+    assert path == "/v1/chat/completions" and key == "Bearer secret-key" and body["model"] == "tiny"
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["segments"]["items"]["required"] == ["text", "seconds"]
+    assert body["messages"][-1] == {"role": "user", "content": "Il salue puis s'incline"}
+
+
+@pytest.mark.parametrize("wrapped", [f"```json\n{GOOD}\n```", f"<think>They wave {{first}}.</think>\n{GOOD}", f"\n  {GOOD}\n"])
+def test_fences_and_reasoning_around_the_json_do_not_matter(ask, wrapped):
+    with ChatServer(wrapped) as server:
+        assert len(ask(server)) == 2
+
+
+@pytest.mark.parametrize("garbage, quoted", [
+    ("Sure! Here is your plan:", "not JSON"), ('{"segments": []}', "empty"), ('{"plan": 3}', "segments"), ("[1, 2]", "segments"),
+    ('{"segments": [{"text": "a person waves", "seconds": 30}]}', "must lie between 1 and 9.8"),
+    ('{"segments": [{"text": "a person waves", "seconds": NaN}]}', "must lie between"),
+    ('{"segments": [{"text": "a person waves", "seconds": true}]}', "must be a number"),
+    ('{"segments": [{"text": "  ", "seconds": 2}]}', "must be a sentence"), ('{"segments": ["wave"]}', "segment 1"),
+    ('{"segments": [{"text": "' + "a" * 201 + '", "seconds": 2}]}', "201 characters"), ("[" * 100_000, "not JSON"), ("", "not JSON"),
+])
+def test_garbage_is_sent_back_once_with_what_is_wrong_and_repaired(ask, garbage, quoted):
+    with ChatServer(garbage, GOOD) as server:
+        assert len(ask(server)) == 2
+    repair = server.requests[1][2]["messages"]
+    assert repair[-2] == {"role": "assistant", "content": garbage} and quoted in repair[-1]["content"]
+
+
+def fails(ask, server: ChatServer, **options) -> str:
+    with server, pytest.raises(ValueError) as caught:
+        ask(server, **options)
+    assert "\n" not in str(caught.value) and "secret-key" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_garbage_twice_is_an_error_and_no_third_request(ask):
+    server = ChatServer("no", "still no", GOOD)
+    assert "no usable plan in two attempts (not JSON" in fails(ask, server)
+    assert len(server.requests) == 2
+
+
+def test_a_refusal_is_quoted(ask):
+    assert "refused the prompt ('I cannot help" in fails(ask, ChatServer((200, completion(content=None, refusal="I cannot help with that.\nSorry"))))
+
+
+def test_a_server_that_does_not_answer_in_time_is_left(ask):
+    start = time.monotonic()
+    assert "did not answer within 0.3 s" in fails(ask, ChatServer(1.5), timeout_seconds=0.3)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("reply, says", [
+    ((401, {"error": {"message": "Incorrect API key"}}), "refused the key from PLANNER_TEST_KEY (HTTP 401)"),
+    ((500, {"error": {"message": "CUDA out of memory\nTraceback ..."}}), "HTTP 500"),
+    ((404, {"error": {"message": "model tiny not found"}}), "HTTP 404"),
+    ((429, {"error": {"message": "slow down"}}), "HTTP 429"),
+    ((200, b"<html>It works!</html>"), "OpenAI-compatible"), ((200, {"choices": []}), "OpenAI-compatible"), ((200, {}), "OpenAI-compatible"),
+])
+def test_http_trouble_is_one_line_with_the_address(ask, reply, says):
+    server = ChatServer(reply)
+    message = fails(ask, server)
+    assert says in message and server.url in message and len(server.requests) == 1
+
+
+def test_an_unreachable_server_a_missing_key_and_a_missing_model_are_named(ask, monkeypatch):
+    with ChatServer() as server:
+        url = server.url
+    with pytest.raises(ValueError, match=f"no server reached at {url}"):
+        plan("wave", backend="openai", base_url=url, model="tiny", api_key_env="", timeout_seconds=2)
+    with pytest.raises(ValueError, match="planner.model is empty"):
+        plan("wave", backend="openai", base_url=url)
+    monkeypatch.delenv("PLANNER_TEST_KEY")
+    with pytest.raises(ValueError, match="PLANNER_TEST_KEY holds no key"):
+        plan("wave", backend="openai", base_url=url, model="tiny", api_key_env="PLANNER_TEST_KEY")
+
+
+def test_a_server_without_keys_gets_none_asked_for(ask):
+    with ChatServer(GOOD) as server:
+        assert len(ask(server, api_key_env="")) == 2
+
+
+def test_an_unknown_backend_lists_the_known_ones():
+    with pytest.raises(ValueError, match="rules, openai, local"):
+        plan("A person waves.", backend="gpt")
+
+
+# ---------------------------------------------------------------- a local transformers model
+
+CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}<assistant> {% endif %}"
+
+
+@pytest.fixture(scope="module")
+def chat_folder(tmp_path_factory) -> Path:
+    """A two-layer Llama with random weights, a byte-level tokenizer and a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(["</s>", *alphabet])}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    folder = tmp_path_factory.mktemp("chat")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="</s>")
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(vocab_size=257, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+                                 max_position_embeddings=4096, eos_token_id=0, pad_token_id=0)).save_pretrained(folder)
+    return folder
+
+
+def test_a_local_model_is_asked_with_its_chat_template_and_its_babble_is_refused(chat_folder):
+    with pytest.raises(ValueError, match="no usable plan in two attempts"):
+        plan("A person waves.", backend="local", model=str(chat_folder), max_new_tokens=8)
+
+
+def test_what_a_local_model_writes_is_what_is_checked(chat_folder, monkeypatch):
+    from transformers import LlamaForCausalLM
+    import torch
+    seen = []
+
+    def writes(self, input_ids, **_):
+        from transformers import AutoTokenizer
+        tokenizer = AutoTokenizer.from_pretrained(chat_folder)
+        seen.append(tokenizer.decode(input_ids[0]))
+        return torch.cat([input_ids, torch.tensor([tokenizer.encode(GOOD)])], dim=1)
+    monkeypatch.setattr(LlamaForCausalLM, "generate", writes)
+    assert plan("Salue !", backend="local", model=str(chat_folder)) == [Segment("a person waves with the right hand", 3.0),
+                                                                         Segment("a person bows", 2.5)]
+    assert "<user> Salue !" in seen[0] and seen[0].endswith("<assistant> ")
+
+
+@pytest.mark.parametrize("broken", ["missing", "config", "weights", "template"])
+def test_a_local_folder_that_is_no_chat_model_is_named(chat_folder, tmp_path, broken):
+    import shutil
+    folder = tmp_path / "model"
+    if broken != "missing":
+        shutil.copytree(chat_folder, folder)
+    if broken == "config":
+        (folder / "config.json").write_text("{}")
+    elif broken == "weights":
+        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:3000])
+    elif broken == "template":
+        (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match="planner.model=") as caught:
+        plan("A person waves.", backend="local", model=str(folder))
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)

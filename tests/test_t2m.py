@@ -1,0 +1,293 @@
+"""The VQ-VAE, the GPT and the text encoder against the published code's outputs, and generation around them."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+from t2m.features import NUM_FEATURES
+from t2m.generate import TextToMotion
+from t2m.text import KnownMotions, TextEncoder, stem
+from t2m.transformer import GPT
+from t2m.vqvae import VQVAE
+from t2m.weights import load_strictly, read_tensors
+
+FIXTURES = Path(__file__).parent / "fixtures" / "t2m"
+VQVAE_SIZE = dict(num_codes=32, code_dim=16, width=24)
+GPT_SIZE = dict(num_codes=24, width=32, text_dim=20, block_size=11, num_layers=3, num_heads=4)
+CLOSE = dict(atol=5e-5, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def vqvae() -> VQVAE:
+    return load_strictly(VQVAE(**VQVAE_SIZE), FIXTURES / "vqvae_tiny.weights.safetensors").eval()
+
+
+@pytest.fixture(scope="module")
+def gpt() -> GPT:
+    return load_strictly(GPT(**GPT_SIZE), FIXTURES / "gpt_tiny.weights.safetensors").eval()
+
+
+@pytest.fixture(scope="module")
+def vqvae_golden() -> dict[str, torch.Tensor]:
+    return load_file(FIXTURES / "vqvae_tiny.io.safetensors")
+
+
+@pytest.fixture(scope="module")
+def gpt_golden() -> dict[str, torch.Tensor]:
+    return load_file(FIXTURES / "gpt_tiny.io.safetensors")
+
+
+@pytest.mark.parametrize("model, name", [(VQVAE, "vqvae"), (GPT, "gpt")])
+def test_the_released_checkpoint_fits_name_for_name(model, name):
+    with torch.device("meta"):
+        tensors = model().state_dict()
+    released = json.loads((FIXTURES / f"manifest_{name}.json").read_text())
+    assert {key: list(value.shape) for key, value in tensors.items()} == released
+
+
+@pytest.mark.parametrize("case", ["T30", "T7"])
+@torch.no_grad()
+def test_the_vqvae_equals_the_published_one(vqvae, vqvae_golden, case):
+    out = vqvae(vqvae_golden[f"in.motion_{case}"])
+    assert torch.equal(out.codes, vqvae_golden[f"out.codes_{case}"])
+    assert torch.equal(vqvae.encode(vqvae_golden[f"in.motion_{case}"]), out.codes)
+    torch.testing.assert_close(out.latents.transpose(1, 2), vqvae_golden[f"out.encoder_out_{case}"], **CLOSE)
+    torch.testing.assert_close(out.features, vqvae_golden[f"out.recon_{case}"], **CLOSE)
+    torch.testing.assert_close(out.commitment[None], vqvae_golden[f"out.commit_{case}"], **CLOSE)
+    torch.testing.assert_close(out.perplexity[None], vqvae_golden[f"out.perplexity_{case}"], **CLOSE)
+
+
+@torch.no_grad()
+def test_decoding_equals_the_published_one_and_never_mixes_rows(vqvae, vqvae_golden):
+    codes = vqvae_golden["in.decode_codes_1x9"]
+    torch.testing.assert_close(vqvae.decode(codes), vqvae_golden["out.decoded_1x9"], **CLOSE)
+    both = vqvae.decode(torch.cat([codes, codes.flip(1)]))
+    torch.testing.assert_close(both[:1], vqvae.decode(codes), **CLOSE)
+    torch.testing.assert_close(both[1:], vqvae.decode(codes.flip(1)), **CLOSE)
+
+
+def test_too_short_a_motion_is_refused(vqvae):
+    with pytest.raises(ValueError, match="at least 4 frames .found 3."):
+        vqvae.encode(torch.zeros(1, 3, NUM_FEATURES))
+
+
+@pytest.mark.parametrize("case", ["b3_full", "b1_l1", "b2_l4", "special"])
+@torch.no_grad()
+def test_logits_equal_the_published_ones(gpt, gpt_golden, case):
+    logits = gpt(gpt_golden[f"in.tok_{case}"], gpt_golden[f"in.clip_{case}"])
+    torch.testing.assert_close(logits, gpt_golden[f"out.logits_{case}"], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_logits_of_the_text_alone_equal_the_published_ones(gpt, gpt_golden):
+    torch.testing.assert_close(gpt(None, gpt_golden["in.clip_empty"]), gpt_golden["out.logits_empty"],
+                               atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["max_a", "max_b", "early", "late", "end_after1", "end_exactly_at_last_step"])
+def test_greedy_tokens_equal_the_published_ones(gpt, gpt_golden, case):
+    assert torch.equal(gpt.sample(gpt_golden[f"in.greedyclip_{case}"])[0], gpt_golden[f"out.greedy_{case}"][0])
+
+
+def test_an_end_at_the_first_step_is_an_empty_row(gpt, gpt_golden):
+    """The published code raises UnboundLocalError here; its golden is marked -1."""
+    assert gpt_golden["out.greedy_end_first"].tolist() == [[-1]]
+    assert gpt.sample(gpt_golden["in.greedyclip_end_first"])[0].tolist() == []
+
+
+def test_each_row_of_a_batch_ends_by_itself(gpt, gpt_golden):
+    """The published code ends every row with row 0."""
+    text = torch.cat([gpt_golden[f"in.greedyclip_{case}"] for case in ("early", "max_a", "end_first", "late")])
+    alone = [gpt.sample(row[None])[0] for row in text]
+    assert [len(row) for row in alone] == [4, 10, 0, 9]
+    for row, together in zip(alone, gpt.sample(text), strict=True):
+        assert torch.equal(row, together)
+
+
+@torch.no_grad()
+def test_the_cache_gives_the_logits_of_a_full_pass(gpt, gpt_golden):
+    text, codes = gpt_golden["in.clip_b3_full"], gpt_golden["in.tok_b3_full"]
+    cache = gpt.empty_cache()
+    steps = [gpt(None, text, cache)] + [gpt(codes[:, i:i + 1], None, cache) for i in range(codes.shape[1])]
+    torch.testing.assert_close(torch.cat(steps, dim=1), gpt(codes, text), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("case, length", [("early", 8), ("end_first", 3), ("max_a", 2)])
+def test_the_length_asked_for_is_the_length_made(gpt, gpt_golden, case, length):
+    tokens = gpt.sample(gpt_golden[f"in.greedyclip_{case}"], min_tokens=length, max_tokens=length)[0]
+    assert len(tokens) == length and (tokens < gpt.end_token).all()
+
+
+def test_draws_repeat_with_the_seed_and_differ_without(gpt, gpt_golden):
+    def drawn(seed):
+        return gpt.sample(gpt_golden["in.greedyclip_max_a"], min_tokens=10, max_tokens=10,
+                          generator=torch.Generator().manual_seed(seed))[0].tolist()
+    assert drawn(3) == drawn(3) and len({tuple(drawn(seed)) for seed in range(6)}) > 1
+
+
+def test_more_tokens_than_positions_are_refused(gpt):
+    with pytest.raises(ValueError, match="at most 10 tokens .found 11."):
+        gpt(torch.zeros(1, 11, dtype=torch.long), torch.zeros(1, 20))
+    with pytest.raises(ValueError, match="max_tokens <= 10"):
+        gpt.sample(torch.zeros(1, 20), max_tokens=11)
+
+
+def clip_from_openai(weights: dict[str, np.ndarray]) -> CLIPTextModelWithProjection:
+    """CLIP's text tower in transformers from the names of openai/CLIP (notes/t2m.md §4, clip.json key_map)."""
+    model = CLIPTextModelWithProjection(CLIPTextConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=12, projection_dim=16, hidden_act="quick_gelu", bos_token_id=62, eos_token_id=63,
+        pad_token_id=0))
+    tensors = {"text_model.embeddings.token_embedding.weight": weights["token_embedding.weight"],
+               "text_model.embeddings.position_embedding.weight": weights["positional_embedding"],
+               "text_projection.weight": weights["text_projection"].T}
+    for part in ("weight", "bias"):
+        tensors[f"text_model.final_layer_norm.{part}"] = weights[f"ln_final.{part}"]
+        for layer in range(2):
+            theirs, ours = f"transformer.resblocks.{layer}", f"text_model.encoder.layers.{layer}"
+            for name, rows in zip("qkv", np.split(weights[f"{theirs}.attn.in_proj_{part}"], 3), strict=True):
+                tensors[f"{ours}.self_attn.{name}_proj.{part}"] = rows
+            for a, b in (("attn.out_proj", "self_attn.out_proj"), ("ln_1", "layer_norm1"), ("ln_2", "layer_norm2"),
+                         ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2")):
+                tensors[f"{ours}.{b}.{part}"] = weights[f"{theirs}.{a}.{part}"]
+    state = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
+    missing = set(model.state_dict()) - set(state)
+    assert missing <= {"text_model.embeddings.position_ids"}
+    model.load_state_dict(model.state_dict() | state)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_the_text_feature_equals_openai_clips():
+    golden = np.load(FIXTURES / "clip_tiny.npz")
+    model = clip_from_openai({name[2:]: golden[name] for name in golden.files if name.startswith("w_")})
+    feature = model(input_ids=torch.from_numpy(golden["in_tokens"])).text_embeds
+    np.testing.assert_allclose(feature.numpy(), golden["out_text_features"], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory, vqvae) -> Path:
+    """A folder of ours with the tiny VQ-VAE, a GPT of its codes and a small text encoder."""
+    folder = tmp_path_factory.mktemp("t2m")
+    torch.manual_seed(0)
+    sizes = dict(vqvae=VQVAE_SIZE, gpt=dict(num_codes=32, width=32, text_dim=16, block_size=51, num_layers=1, num_heads=2))
+    (folder / "config.json").write_text(json.dumps(sizes | dict(prompt="{text}, {seconds:.0f} seconds")))
+    save_file(vqvae.state_dict(), folder / "vqvae.safetensors")
+    save_file(GPT(**sizes["gpt"]).half().state_dict(), folder / "gpt.safetensors")
+    meta = np.load(FIXTURES / "meta_stats.npz")
+    np.save(folder / "mean.npy", meta["meta_mean"])
+    np.save(folder / "std.npy", meta["meta_std"])
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789,."]
+    tokens = letters + [letter + "</w>" for letter in letters] + ["<|startoftext|>", "<|endoftext|>"]
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    CLIPTextModelWithProjection(CLIPTextConfig(
+        vocab_size=len(tokens), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=24, projection_dim=16, bos_token_id=len(tokens) - 2, eos_token_id=len(tokens) - 1,
+    )).save_pretrained(folder / "text_encoder")
+    return folder
+
+
+@pytest.mark.parametrize("seconds, frames", [(0.05, 1), (1.0, 20), (2.36, 47), (10.0, 200)])
+def test_a_motion_is_as_long_as_asked(model_folder, seconds, frames):
+    assert len(TextToMotion.load(model_folder)("waves", seconds)) == frames
+
+
+def test_a_seed_decides_the_motion(model_folder):
+    t2m = TextToMotion.load(model_folder)
+    first, again, other = (t2m("jumps", 3.0, torch.Generator().manual_seed(seed)).joints for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and np.abs(first - other).max() > 1e-3
+    assert np.array_equal(t2m("jumps", 3.0).joints, t2m("jumps", 3.0).joints)            # greedy without a generator
+
+
+@pytest.mark.parametrize("text, seconds, words", [("waves", 14.0, "'waves': 14.00 s.*10.0 s.*split"),
+                                                  ("waves", 0.0, "0.00 s"), ("  ", 2.0, "empty text")])
+def test_impossible_requests_name_the_text_and_the_limit(model_folder, text, seconds, words):
+    with pytest.raises(ValueError, match=words):
+        TextToMotion.load(model_folder)(text, seconds)
+
+
+def released_copy(folder: Path, target: Path, std: np.ndarray, mean: np.ndarray) -> Path:
+    """The same weights as the published files: .pth with one top-level key, at the published places."""
+    shutil.copytree(folder, target)
+    for ours, theirs, key in (("vqvae.safetensors", "VQVAE/net_last.pth", "net"),
+                              ("gpt.safetensors", "VQTransformer_corruption05/net_best_fid.pth", "trans")):
+        (target / theirs).parent.mkdir()
+        torch.save({key: load_file(target / ours)}, target / theirs)
+        (target / ours).unlink()
+    np.save(target / "std.npy", std)
+    np.save(target / "mean.npy", mean)
+    return target
+
+
+def test_the_released_files_load_to_the_same_model(model_folder, tmp_path):
+    meta = np.load(FIXTURES / "meta_stats.npz")
+    folder = released_copy(model_folder, tmp_path / "released", meta["meta_std"], meta["meta_mean"])
+    assert np.array_equal(TextToMotion.load(folder)("walks", 2.0).joints, TextToMotion.load(model_folder)("walks", 2.0).joints)
+
+
+def test_humanml3ds_std_is_refused_for_the_released_files(model_folder, tmp_path):
+    """notes/t2m.md §6: with it the person turns and walks 25 times too much."""
+    meta = np.load(FIXTURES / "meta_stats.npz")
+    folder = released_copy(model_folder, tmp_path / "wrong", meta["h3d_std"], meta["h3d_mean"])
+    with pytest.raises(ValueError, match="std.npy.*25 times"):
+        TextToMotion.load(folder)
+
+
+def test_a_mean_in_place_of_the_std_is_refused(model_folder, tmp_path):
+    """HMTV loads mean.npy for both."""
+    meta = np.load(FIXTURES / "meta_stats.npz")
+    folder = released_copy(model_folder, tmp_path / "mean", meta["meta_mean"], meta["meta_mean"])
+    with pytest.raises(ValueError, match="std.npy.*copy of mean.npy"):
+        TextToMotion.load(folder)
+
+
+def test_a_missing_or_misshapen_tensor_is_named_with_its_file(vqvae, tmp_path):
+    tensors = vqvae.state_dict()
+    save_file({name: value for name, value in tensors.items() if "codebook" not in name}, tmp_path / "short.safetensors")
+    with pytest.raises(ValueError, match="short.safetensors: 1 tensors missing, first 'vqvae.quantizer.codebook'"):
+        load_strictly(VQVAE(**VQVAE_SIZE), tmp_path / "short.safetensors")
+    save_file(tensors, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other.safetensors: vqvae.*: expected \(.*config.json"):
+        load_strictly(VQVAE(num_codes=32, code_dim=16, width=32), tmp_path / "other.safetensors")
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(ValueError, match="cut.pth"):
+        read_tensors(tmp_path / "cut.pth")
+
+
+def test_a_missing_file_says_what_was_looked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match="net_last.pth"):
+        TextToMotion.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        TextToMotion.load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="text encoder"):
+        TextEncoder.load(tmp_path)
+
+
+def test_inflected_words_share_a_stem_and_unlike_words_do_not():
+    for forms in (("wave", "waves", "waving", "waved"), ("clap", "claps", "clapping"), ("jump", "jumps", "jumping"),
+                  ("raise", "raises", "raising"), ("cross", "crosses", "crossed"), ("run", "runs", "running")):
+        assert len({stem(word) for word in forms}) == 1, forms
+    assert len({stem(word) for word in ("wave", "walk", "clap", "jump", "sit", "run")}) == 6
+
+
+def test_motions_outside_the_training_words_are_known_as_such():
+    known = KnownMotions.of(["wave", "walk"], ["waves", "walks"])
+    assert known.covers("She is Waving goodbye.") and not known.covers("plays the violin")
+
+
+def test_without_a_word_list_nothing_is_called_unknown(model_folder):
+    assert TextToMotion.load(model_folder).unknown_motion("plays the violin") is None
+
+
+def test_an_unknown_motion_is_explained_with_the_nearest_known(model_folder, tmp_path):
+    shutil.copytree(model_folder, tmp_path / "listed")
+    (tmp_path / "listed" / "known_motions.json").write_text(json.dumps(dict(words=["wave"], phrases=["waves hands"])))
+    t2m = TextToMotion.load(tmp_path / "listed")
+    assert "'waves hands'" in t2m.unknown_motion("plays the violin") and t2m.unknown_motion("he waved") is None

@@ -1,0 +1,102 @@
+"""The shipped text-to-motion weights do what they are told."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.demo_t2m_prompts import unseen_prompts
+from synthetic.captions import phrases_of
+from synthetic.motions import KINDS, sample_motion, sides_of
+from t2m.generate import TextToMotion
+from t2m.joining import join_motions
+from t2m.motion import LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, PELVIS, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST
+from t2m.scoring import MotionBank, motion_kind, round_trip_errors
+from t2m.features import features
+from t2m.training import Normalisation
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
+LARGEST_BYTES = 5.5e6
+
+
+@pytest.fixture(scope="module")
+def t2m() -> TextToMotion:
+    return TextToMotion.load(WEIGHTS)
+
+
+def made(t2m: TextToMotion, text: str, seconds: float = 4.0, seed: int = 0) -> np.ndarray:
+    return join_motions([t2m(text, seconds, torch.Generator().manual_seed(seed))]).joints
+
+
+def bank(seed: int, samples: int) -> MotionBank:
+    rng = np.random.default_rng(seed)
+    return MotionBank.of((kind, side, sample_motion(kind, 4.0, rng, side=side).motion.joints)
+                         for kind in KINDS for side in sides_of(kind) or (None,) for _ in range(samples))
+
+
+@pytest.mark.parametrize("side, wrist, other, shoulder", [
+    ("right", RIGHT_WRIST, LEFT_WRIST, RIGHT_SHOULDER), ("left", LEFT_WRIST, RIGHT_WRIST, LEFT_SHOULDER)])
+def test_waving_a_hand_raises_that_hand_only(t2m, side, wrist, other, shoulder):
+    for seed in range(3):
+        joints = made(t2m, f"a person waves the {side} hand", seed=seed)
+        assert (joints[:, wrist, 1] - joints[:, shoulder, 1]).max() > 0.0
+        assert (joints[:, other, 1] - joints[:, shoulder, 1]).max() < -0.15
+
+
+def test_walking_moves_forward_and_standing_does_not(t2m):
+    walked, stood = (made(t2m, text)[:, PELVIS] for text in ("a man walks forward", "a man stands still"))
+    assert walked[-1, 2] - walked[0, 2] > 1.0 and np.abs(stood[-1] - stood[0]).max() < 0.1
+
+
+@pytest.mark.parametrize("side, knee, other", [("right", RIGHT_KNEE, LEFT_KNEE), ("left", LEFT_KNEE, RIGHT_KNEE)])
+def test_kicking_lifts_the_named_leg(t2m, side, knee, other):
+    joints = made(t2m, f"someone kicks with the {side} leg", 3.0)
+    assert np.ptp(joints[:, knee, 1]) > 2 * np.ptp(joints[:, other, 1])
+
+
+def test_unseen_words_give_the_intended_motion(t2m):
+    """One prompt per kind and side, none of them a training phrase: at least 8 of 10 right, and no more sides wrong."""
+    prompts = list({(kind, side): (kind, side, text) for kind, side, text in unseen_prompts()}.values())[::2]
+    known = bank(0, 3)
+    found = [motion_kind(made(t2m, text), known) for _, _, text in prompts]
+    kinds = np.mean([kind == wanted for (wanted, _, _), (kind, _) in zip(prompts, found, strict=True)])
+    sides = np.mean([side == wanted for (_, wanted, _), (_, side) in zip(prompts, found, strict=True) if wanted])
+    assert kinds >= 0.8 and sides >= 0.85, (kinds, sides)
+
+
+def test_no_unseen_prompt_is_a_training_phrase():
+    for kind, side, text in unseen_prompts():
+        for phrase in phrases_of(kind, side):
+            assert phrase.replace("*", "").format(
+                side=side, their="their", them="them", they="they", are="are", have="have", them_self="themselves",
+            ) not in text
+
+
+def test_the_round_trip_through_tokens_is_close(t2m):
+    rng = np.random.default_rng(123)
+    norm = Normalisation(t2m.mean.float(), t2m.std.float())
+    rows = [torch.from_numpy(features(sample_motion(kind, 5.0, rng).motion)) for kind in KINDS[::3]]
+    errors = round_trip_errors(t2m.vqvae, norm, rows)
+    assert errors["joints"] < 0.035 and errors["wrists"] < 0.05 and errors["pose"] < 0.02, errors
+
+
+def test_the_score_knows_true_motions():
+    known, rng = bank(0, 3), np.random.default_rng(9)
+    truths = [(kind, side) for kind in KINDS for side in sides_of(kind) or (None,)]
+    found = [motion_kind(sample_motion(kind, 5.0, rng, side=side).motion.joints, known) for kind, side in truths]
+    assert np.mean([a == b for a, b in zip(truths, found, strict=True)]) >= 0.94
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.3, 9.8, 10.0])
+def test_the_length_asked_for_is_made(t2m, seconds):
+    assert len(t2m("a woman dances", seconds)) == round(seconds * 20)
+
+
+def test_what_was_never_trained_is_called_unknown(t2m):
+    for text in ("plays the violin", "a man cooks dinner", "a woman drives a car", "someone rides a bicycle"):
+        assert "nearest known" in t2m.unknown_motion(text)
+    assert [text for _, _, text in unseen_prompts() if t2m.unknown_motion(text)] == []
+
+
+def test_the_weights_stay_small():
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) <= LARGEST_BYTES

@@ -1,0 +1,160 @@
+"""Files ↔ frames, with what phones and cameras put into them."""
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from mimicmotion.video import canvas_size, cover_geometry, fit_to_canvas, probe, read_image, read_video, write_video
+
+FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
+LEVELS = (0, 60, 120, 180, 240)                                                # one grey level per frame
+
+
+def grey_frames(levels=LEVELS, size=(32, 48)) -> np.ndarray:
+    return np.stack([np.full((*size, 3), level, np.uint8) for level in levels])
+
+
+def levels_of(frames: np.ndarray) -> list[int]:
+    """The grey levels of frames, rounded to the nearest one used here."""
+    return [min(LEVELS, key=lambda level: abs(level - frame.mean())) for frame in frames]
+
+
+def quadrants() -> np.ndarray:
+    """Red, green / blue, white: every rotation and mirror image looks different."""
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[:16, :24], picture[:16, 24:] = (255, 0, 0), (0, 255, 0)
+    picture[16:, :24], picture[16:, 24:] = (0, 0, 255), (255, 255, 255)
+    return picture
+
+
+def test_a_video_comes_back_as_it_was_written(tmp_path):
+    frames = np.stack([np.roll(quadrants(), 4 * i, axis=1) for i in range(6)])
+    read, fps = read_video(write_video(tmp_path / "a.mp4", frames, 12.5))
+    assert read.shape == frames.shape and read.dtype == np.uint8 and fps == 12.5
+    assert np.abs(read.astype(int) - frames).mean() < 12                       # chroma is stored at half size
+    info = probe(tmp_path / "a.mp4")
+    assert info.size == (32, 48) and info.fps == 12.5 and info.seconds == pytest.approx(6 / 12.5, abs=0.02)
+
+
+def test_the_file_is_h264_yuv420p_which_plays_everywhere(tmp_path):
+    write_video(tmp_path / "a.mp4", grey_frames(), 10)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.name, codec.pix_fmt) == ("h264", "yuv420p")
+
+
+def test_odd_sizes_are_filled_up_to_even_with_the_border(tmp_path):
+    frames = grey_frames(levels=(180,), size=(33, 47))
+    read, _ = read_video(write_video(tmp_path / "a.mp4", frames, 10))
+    assert read.shape == (1, 34, 48, 3) and np.abs(read.astype(int) - 180).max() <= 3
+
+
+def test_frames_can_be_resampled_to_another_rate_and_cut_short(tmp_path):
+    path = write_video(tmp_path / "a.mp4", grey_frames(), 10)
+    assert levels_of(read_video(path)[0]) == [0, 60, 120, 180, 240]
+    assert levels_of(read_video(path, fps=20)[0]) == [0, 0, 60, 60, 120, 120, 180, 180, 240, 240]
+    assert levels_of(read_video(path, fps=5)[0]) == [0, 120, 240]
+    assert levels_of(read_video(path, max_frames=2)[0]) == [0, 60]
+    assert len(read_video(path, fps=0.1)[0]) == 1
+
+
+def test_uneven_timestamps_become_even_time(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for frame, milliseconds in zip(grey_frames(), (0, 100, 500, 600, 700)):
+            packet = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            packet.pts, packet.time_base = milliseconds, Fraction(1, 1000)
+            container.mux(stream.encode(packet))
+        container.mux(stream.encode())
+    frames, _ = read_video(tmp_path / "a.mkv", fps=10)
+    assert levels_of(frames)[:8] == [0, 60, 60, 60, 60, 120, 180, 240]
+
+
+def turned_quarter_clockwise(path: Path) -> None:
+    """Mark an MP4 "show me turned 90° clockwise", as a phone held upright does: the matrix in its track header."""
+    data = bytearray(path.read_bytes())
+    number = lambda value: int(value * 65536).to_bytes(4, "big", signed=True)
+    upright = number(1) + bytes(12) + number(1) + bytes(12) + (1 << 30).to_bytes(4, "big")
+    at = data.index(upright, data.index(b"tkhd"))
+    data[at:at + 16] = number(0) + number(1) + bytes(4) + number(-1)
+    data[at + 16:at + 20] = number(0)
+    path.write_bytes(data)
+
+
+def test_a_video_filmed_on_its_side_is_turned_upright(tmp_path):
+    path = write_video(tmp_path / "phone.mp4", quadrants()[None], 10)
+    turned_quarter_clockwise(path)
+    frames, _ = read_video(path)
+    wanted = np.rot90(quadrants(), -1)
+    assert frames.shape[1:] == wanted.shape and np.abs(frames[0].astype(int) - wanted).mean() < 12
+
+
+def test_a_picture_is_turned_as_its_exif_mark_asks(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6                                                           # orientation: turn 90° clockwise
+    Image.fromarray(quadrants()).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.rot90(quadrants(), -1))
+
+
+def test_transparency_becomes_white_and_grey_becomes_rgb(tmp_path):
+    Image.fromarray(np.dstack([quadrants(), np.zeros((32, 48), np.uint8)])).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png") == 255).all()
+    Image.fromarray(np.full((4, 6), 77, np.uint8)).save(tmp_path / "grey.png")
+    assert np.array_equal(read_image(tmp_path / "grey.png"), np.full((4, 6, 3), 77))
+
+
+@pytest.mark.parametrize("read, kind", [(read_image, "picture"), (read_video, "video"), (probe, "video")])
+def test_a_missing_or_foreign_file_is_named(tmp_path, read, kind):
+    with pytest.raises(FileNotFoundError, match=f"none.x: expected a {kind} .found no file"):
+        read(tmp_path / "none.x")
+    (tmp_path / "text.mp4").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.mp4: expected a "):
+        read(tmp_path / "text.mp4")
+
+
+def test_a_half_picture_is_named(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:3000])
+    with pytest.raises(ValueError, match="a.png: expected a whole picture"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = write_video(tmp_path / "a.mp4", grey_frames(), 10)
+    before = path.read_bytes()
+    wrong = [grey_frames()[0], np.zeros((16, 16, 3), np.uint8)]
+    for frames, words in ((wrong, "expected one size 32x48 .found 16x16"), ([], "expected at least one"),
+                          ([np.zeros((4, 4))], "expected uint8 RGB")):
+        with pytest.raises(ValueError, match=words):
+            write_video(path, frames, 10)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ValueError, match="ending in .mp4"):
+        write_video(tmp_path / "a.avi", grey_frames(), 10)
+
+
+def test_canvas_and_crop_are_mimicmotions():
+    for (width, height), target, resized, corner, short_side in json.loads((FIXTURES / "geometry.json").read_text()):
+        size = canvas_size((height, width), short_side)
+        assert list(size) == target, (width, height)
+        assert [list(pair) for pair in cover_geometry((height, width), size)] == [resized, corner], (width, height)
+
+
+def test_fitting_keeps_the_centre_and_the_proportions():
+    ramp = np.repeat(np.linspace(0, 255, 400).astype(np.uint8)[None, :, None], 200, axis=0).repeat(3, axis=2)
+    fitted = fit_to_canvas(ramp, (100, 60))
+    assert fitted.shape == (100, 60, 3)
+    assert fitted[:, 29:31].mean() == pytest.approx(127.5, abs=2)              # the middle stays in the middle
+    slope = np.diff(fitted[50, :, 0].astype(float)).mean()
+    assert slope == pytest.approx(2 * 255 / 400, rel=0.05)                     # scaled by one half, not squashed
+
+
+def test_shrinking_does_not_alias():
+    stripes = np.zeros((512, 512, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.abs(fit_to_canvas(stripes, (100, 100)).astype(int) - 127).max() < 45
