@@ -28,6 +28,21 @@ def sample_sigmas(normal: Tensor, uniform: Tensor, *, mean: float, std: float, u
     return torch.where(uniform[:, 0] < uniform_share, log_uniform, log_normal.clamp(low, high)).exp()
 
 
+def mixed_noise(noise: Tensor, sharing: float) -> Tensor:
+    """Noise whose frames have `sharing` of their variance in common (PYoCo's mixed noise, Ge et al. 2023, section 3.2).
+
+    noise: (..., F, 4, h, w) standard normal; the common part is frame 0's, so nothing more is drawn. Each frame stays
+    standard normal; 0 leaves them independent, as SVD was trained.
+    """
+    if not 0 <= sharing <= 1:
+        raise ValueError(f"noise_sharing: expected 0 (independent frames) to 1 (the same noise in all) (found {sharing})")
+    if sharing == 0:
+        return noise
+    common = noise[..., :1, :, :, :]                                                    # (..., 1, 4, h, w)
+    mixed = sharing**0.5 * common + (1 - sharing) ** 0.5 * noise[..., 1:, :, :, :]
+    return torch.cat([common, mixed], dim=-4)
+
+
 def noise_condition(sigma: Tensor) -> Tensor:
     """What the network is told about the noise level: c_noise = ln(sigma) / 4 (EDM, Table 1). (B,) to (B,)"""
     return 0.25 * sigma.log()

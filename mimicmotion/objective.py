@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from .conditioning import added_time_ids, image_embeddings, image_latents, video_latents
-from .diffusion import denoising_loss, expand, noise_condition, sample_sigmas, scaled_input
+from .diffusion import denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input
 from .pipeline import PoseToVideo
 from .train_config import TrainConfig
 
@@ -53,7 +53,7 @@ def sample_randomness(config: TrainConfig, positions: list[int],
     noise, normal, uniform = [], [], []
     for position in positions:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + position)
-        noise.append(torch.randn(latent_shape, generator=generator))
+        noise.append(mixed_noise(torch.randn(latent_shape, generator=generator), config.noise_sharing))
         normal.append(torch.randn((), generator=generator))
         uniform.append(torch.rand(3, generator=generator))
     uniform = torch.stack(uniform)                                                      # (B, 3)

@@ -18,6 +18,7 @@ from transformers import CLIPVisionModelWithProjection
 from .checkpoint import load_image_encoder, load_vae, load_video_model, read_json
 from .conditioning import added_time_ids, image_embeddings, image_latents
 from .decoding import decode
+from .diffusion import mixed_noise
 from .pose_net import PoseNet
 from .spatial import is_silent, spatial_only
 from .tiles import check_tiling, tile_ranges, tile_weights
@@ -72,7 +73,8 @@ class PoseToVideo:
     @torch.no_grad()
     def sample(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
                num_inference_steps: int = 25, guidance_scale: float | tuple[float, float] = 2.0,
-               noise_aug_strength: float = 0.0, tile_size: int = 72, tile_overlap: int = 6, tiles: str = "published",
+               noise_aug_strength: float = 0.0, noise_sharing: float = 0.0, tile_size: int = 72,
+               tile_overlap: int = 6, tiles: str = "published",
                fps: int = 7, motion_bucket_id: int = 127, low_memory: bool = False, progress: bool = True) -> Tensor:
         """Latents (F, 4, h, w) float32. guidance_scale: one number, or (first frame's, last frame's); up to 1 is none.
 
@@ -97,6 +99,7 @@ class PoseToVideo:
         time_ids = added_time_ids(fps, motion_bucket_id, noise_aug_strength).to(self.device)
         pose_features = self.pose_features(poses)                             # (F, C0, h, w)
         noise = self.noise((min(tile_size, num_frames), *conditions.shape[1:]), generator)
+        noise = mixed_noise(noise, noise_sharing)                             # (T, 4, h, w)
         repeats = -(-num_frames // len(noise))
         latents = noise.repeat(repeats, 1, 1, 1)[:num_frames] * scheduler.init_noise_sigma
         with spatial_only(self.unet, when=is_silent):

@@ -33,6 +33,7 @@ class TrainConfig:
     sigma_uniform_share: float = _setting(0.0, "share of samples whose sigma is log-uniform")
     conditioning_dropout: float = _setting(0.1, "share of samples without picture and pose, for guidance")
     noise_aug_strength: float = _setting(0.02, "noise on the reference picture")
+    noise_sharing: float = _setting(0.0, "share of the noise's variance common to a clip's frames; 0 as SVD")
     pose_weight: float = _setting(1.0, "loss weight where the pose is drawn, against 1 elsewhere")
     fps: int = _setting(7, "frame rate the network is told")
     motion_bucket_id: int = _setting(127, "amount of motion the network is told")

@@ -73,7 +73,7 @@ def frame_lengths(skeleton: Skeleton) -> np.ndarray:
 
 
 def broken_skeleton(num_frames: int, rng: np.random.Generator) -> Skeleton:
-    """A skeleton as no person is: joints missing, coincident, far outside, collapsed to a point or a line, huge or tiny.
+    """A skeleton as no person is: joints missing, coincident, far away, collapsed to a point or line, huge, tiny.
 
     At least one body joint of the first frame is seen, so that there is a person at all.
     """

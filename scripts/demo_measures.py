@@ -1,6 +1,6 @@
 """What evaluate_demo.py measures of the learnt pose and video models; each function gives one measure's values.
 
-People, motions and cameras are of held-out seeds, and every network runs as inference.py runs it with configs/demo.yaml.
+People, motions and cameras are of held-out seeds; every network runs as inference.py runs it with configs/demo.yaml.
 """
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def pose_to_video(bench: Bench) -> Values:
     scores, rows = [], []
     for index, clip in enumerate(bench.clips("pose to video")):
         poses, own_pose = bench.draw(clip.skeleton), bench.draw(clip.reference_skeleton)[0]
-        video = bench.models.video(f"evaluate {index}", bench.config.generator, clip.reference, poses, own_pose)
+        video = bench.models.video(f"evaluate {index}", bench.config.generator, clip.reference, poses, own_pose,
+                                   progress=False)
         scores.append(video_scores(bench, clip, video))
         rows.append(SheetRow(clip.kind, clip.reference, poses, clip.frames, video))
     bench.save_sheets("video", rows)
@@ -101,7 +102,7 @@ def skeleton_adapter(bench: Bench) -> Values:
         reference, handless = clip.reference_skeleton, clip.skeleton.without_hands()
         own_pose, given, wanted = bench.draw(reference)[0], bench.draw(handless), bench.draw(clip.skeleton)
         made = bench.models.video(f"evaluate {index}", bench.config.adapter, own_pose, given,
-                                  bench.draw(reference.without_hands())[0])
+                                  bench.draw(reference.without_hands())[0], progress=False)
         read = {name: bench.detect(frames, bench.config.fps)
                 for name, frames in (("hands", made), ("handless", given), ("true_hands", wanted))}
         scores.append({name: pck(found, clip.skeleton, HANDS) for name, found in read.items()}

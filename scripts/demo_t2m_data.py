@@ -25,6 +25,7 @@ from t2m.vqvae import FRAMES_PER_TOKEN
 MIN_TOKENS, MAX_TOKENS = 6, 50                # 1.2 to 10 s
 SIDES = (None, "left", "right", "both")
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
+TRAVELLING = ("run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
 END_OF_WORD, START_OF_TEXT, END_OF_TEXT = "</w>", "<|startoftext|>", "<|endoftext|>"
 CLIP_WORDS = Regex(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""")
 CONTEXT_LENGTH = 32                           # tokens of a prompt, both ends included
@@ -56,6 +57,11 @@ class MotionCache:
     def __len__(self) -> int:
         return len(self.facts)
 
+    def training_indices(self, count: int, held_out: int, rng: np.random.Generator) -> np.ndarray:
+        """Motions to learn from, those that travel or turn three times as often: they are the hardest to keep."""
+        weights = np.array([3.0 if fact["kind"] in TRAVELLING else 1.0 for fact in self.facts[:-held_out]])
+        return rng.choice(len(weights), size=count, p=weights / weights.sum())
+
     def held_out(self, count: int) -> list[Tensor]:
         """The last motions, which no training step sees."""
         return [self.motion(index) for index in range(len(self) - count, len(self))]
@@ -81,8 +87,14 @@ def prepare(folder: Path, num_motions: int, seed: int) -> MotionCache:
                        json.loads((folder / "facts.json").read_text()))
 
 
-def statistics(cache: MotionCache) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation (263,) float64, one deviation per block of features, the root's shrunk by ROOT_EMPHASIS."""
+def statistics(cache: MotionCache, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation (263,) float64, one deviation per block of features, the root's shrunk by ROOT_EMPHASIS.
+
+    Computed once and kept in `folder`.
+    """
+    paths = folder / "mean.npy", folder / "std.npy"
+    if all(path.exists() for path in paths):
+        return tuple(np.load(path) for path in paths)
     rows = np.asarray(cache.rows[::5], dtype=np.float64)
     mean, std = rows.mean(axis=0), rows.std(axis=0)
     for block in FEATURE_BLOCKS:
@@ -90,22 +102,27 @@ def statistics(cache: MotionCache) -> tuple[np.ndarray, np.ndarray]:
     for block in (YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT):
         std[block] /= ROOT_EMPHASIS
     assert mean.shape == (NUM_FEATURES,)
+    for path, values in zip(paths, (mean, std), strict=True):
+        np.save(path, values)
     return mean, std
 
 
 def window_batch(cache: MotionCache, indices: np.ndarray, num_rows: int, rng: np.random.Generator) -> Tensor:
-    """A random window of each motion, the end held where it is shorter. -> (B, num_rows, 263)"""
+    """A window of each motion, every fourth from its start, the end held where it is shorter. -> (B, num_rows, 263)
+
+    The first row is unlike all others: the published features put the whole turn to the smoothed heading there.
+    """
     windows = []
     for index in indices:
         rows = cache.motion(index)
-        start = int(rng.integers(max(len(rows) - num_rows, 0) + 1))
+        start = int(rng.integers(max(len(rows) - num_rows, 0) + 1)) * (rng.random() > 0.25)
         window = rows[start:start + num_rows]
         windows.append(torch.cat([window, window[-1:].expand(num_rows - len(window), -1)]))
     return torch.stack(windows)
 
 
 def training_prompt(fact: dict, num_tokens: int, rng: np.random.Generator) -> str:
-    """A fresh caption of a motion as inference will phrase it: mostly with its length, sometimes with a scene or a gap."""
+    """A fresh caption as inference will phrase it: mostly with the length, sometimes with a scene or a gap."""
     text = fact["caption"]
     if rng.random() < 0.7:
         text = caption(fact["kind"], fact["side"], fact["repetitions"], rng)

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection

@@ -82,21 +82,23 @@ class Measure:
     """How values are made, and what they depend on."""
 
     work: Callable[[Bench], Values]
-    parts: tuple[str, ...]          # of the config, with the weights they name
+    parts: tuple[str, ...]          # keys of the config, with the weights they name
     by_clip: bool = False           # whether --clips matters
 
 
 def demo_run(bench: Bench) -> Values:
     """The command of scripts/demo.sh in its own process on two threads, loading included."""
-    command = [sys.executable, "inference.py", "--config", str(CONFIG), "name=demo", f"outputs={bench.output.resolve()}",
-               "resume=false", f"num_threads={DEMO_THREADS}", *weight_arguments(bench.config, bench.weights)]
+    command = [sys.executable, "inference.py", "--config", str(CONFIG), "name=demo", "resume=false",
+               f"outputs={bench.output.resolve()}", f"num_threads={DEMO_THREADS}",
+               *weight_arguments(load_config(InferenceConfig, ["--config", str(CONFIG)]), bench.weights)]
     environment = os.environ | {"OMP_NUM_THREADS": str(DEMO_THREADS)}
     start = time.perf_counter()
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     seconds = time.perf_counter() - start
     folder = bench.output / "demo"
     report = json.loads((folder / "report.json").read_text())
-    return {"seconds": seconds, "stages_seconds": report["seconds"], "video_seconds": video_seconds(folder / "video.mp4")}
+    return {"seconds": seconds, "stages_seconds": report["seconds"],
+            "video_seconds": video_seconds(folder / "video.mp4")}
 
 
 MEASURES = {
@@ -106,7 +108,8 @@ MEASURES = {
     "skeleton_adapter": Measure(skeleton_adapter, ("adapter", "pose"), by_clip=True),
     "pose_net": Measure(pose_net, ("pose",), by_clip=True),
     "rescaling": Measure(rescaling, ()),
-    "demo_run": Measure(demo_run, ("motion", "generator", "adapter", "pose")),
+    "demo_run": Measure(demo_run, ("image", "prompt", "planner", "motion", "camera", "pose", "adapter", "generator",
+                                   "refinements")),
 }
 
 
@@ -130,7 +133,8 @@ def weight_arguments(config: InferenceConfig, weights: Path, prefix: str = "") -
 def key_of(name: str, bench: Bench) -> str:
     """A hash of all a measure depends on: settings, the content of the weights they name, people, and the arguments."""
     measure, config = MEASURES[name], bench.config
-    parts = [asdict(getattr(config, part)) for part in measure.parts]
+    parts = [asdict(part) if is_dataclass(part) else {name: part}
+             for name, part in ((name, getattr(config, name)) for name in measure.parts)]
     files = [Path(value) for part in parts for value in part.values()
              if isinstance(value, str) and Path(value).is_relative_to(bench.weights.resolve())]
     settings = [{key: value for key, value in part.items() if Path(str(value)) not in files} for part in parts]
@@ -163,7 +167,7 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, default=ROOT / SHIPPED, help="folder laid out as weights/demo")
     parser.add_argument("--clips", type=int, default=24, help="held-out clips per measure")
     parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help="only these measures")
-    parser.add_argument("--seed", type=int, default=0, help="other held-out people and motions; 0 is the published figure")
+    parser.add_argument("--seed", type=int, default=0, help="other held-out people; 0 is the published figure")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "evaluate_demo")
     parser.add_argument("--fresh", action="store_true", help="make again what results.json already has")
     arguments = parser.parse_args()

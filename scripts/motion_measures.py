@@ -31,7 +31,7 @@ NUM_BROKEN, BROKEN_FRAMES = 10_000, 4
 
 
 def phrasings(bench: Bench) -> Values:
-    """Share of PHRASINGS whose motion is nearest, by joint angles, to an intended kind; and, of those with a side, whose
+    """Share of PHRASINGS whose motion is nearest, by joint angles, to an intended kind; and of those with a side, whose
     motion is nearer to that side of the intended kind than to its other sides.
 
     `true_*` give the same figures for true motions instead of generated ones: what the comparison allows at best.
@@ -97,7 +97,7 @@ def round_trip(bench: Bench) -> Values:
 
 
 def rescaling(bench: Bench) -> Values:
-    """Largest relative error of bones in the image plane on puppets, and how many broken inputs give a broken output."""
+    """Largest relative error of puppets' bones in the image plane, and how many broken inputs give a broken output."""
     worst = 0.0
     for index in tqdm(range(NUM_PUPPETS), desc="rescale, puppets", unit="puppet"):
         rng = np.random.default_rng((HELD_OUT_SEED, bench.seed, index))

@@ -11,7 +11,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,16 +69,30 @@ def corner(boxes: Tensor, side: int) -> Tensor:
     return boxes[:, :2] + side * boxes[:, 2:].exp() / 2
 
 
-def fit(name: str, network: nn.Module, loss_of: Callable, sample: Callable, *, steps: int, lr: float, folder: Path,
-        seed: int) -> nn.Module:
-    """Muon with warm-up and linear decay; step i always sees the batch of generator (seed, i), so resuming is exact."""
+def learning_rate_factor(step: int, rounds: Sequence[int]) -> float:
+    """Warm-up and linear decay in every round of steps; later rounds start half as high."""
+    start = 0
+    for number, steps in enumerate(rounds):
+        if step < start + steps:
+            done = step - start
+            return min(1, (done + 1) / 30) * max(0.01, 1 - done / steps) * (0.5 if number else 1)
+        start += steps
+    return 0.0
+
+
+def fit(name: str, network: nn.Module, loss_of: Callable, sample: Callable, *, rounds: Sequence[int], lr: float,
+        folder: Path, seed: int) -> nn.Module:
+    """Muon in rounds of steps; step i always sees the batch of generator (seed, i), so resuming is exact.
+
+    A finished run can be given another round: it goes on from its checkpoint.
+    """
+    rounds, steps = list(rounds), sum(rounds)
     optimizer = Muon(network.named_parameters(), lr=lr, adam_lr=lr / 10)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / 30) * max(0.01, 1 - step / steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, rounds))
     checkpoint, first = folder / f"{name}.pt", 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        if saved["steps"] == steps:
+        if rounds[:len(saved["rounds"])] == saved["rounds"]:
             network.load_state_dict(saved["network"])
             optimizer.load_state_dict(saved["optimizer"])
             schedule.load_state_dict(saved["schedule"])
@@ -95,7 +109,7 @@ def fit(name: str, network: nn.Module, loss_of: Callable, sample: Callable, *, s
         losses.append(loss.item())
         if (step + 1) % 50 == 0 or step + 1 == steps:
             state = dict(network=network.state_dict(), optimizer=optimizer.state_dict(),
-                         schedule=schedule.state_dict(), step=step + 1, steps=steps)
+                         schedule=schedule.state_dict(), step=step + 1, rounds=rounds)
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
             logger.info("%s  step %d/%d  loss %.4f  %.2f s/step", name, step + 1, steps, np.mean(losses[-50:]),
@@ -109,9 +123,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights/demo/dwpose"))
     parser.add_argument("--work", type=Path, help="folder for checkpoints (default: the clips')")
     parser.add_argument("--num-clips", type=int, default=800, help="clips to render if --clips is absent, of 5 frames")
-    parser.add_argument("--pose-steps", type=int, default=700)
-    parser.add_argument("--person-steps", type=int, default=700)
-    parser.add_argument("--batch", type=int, default=48, help="pictures per step")
+    parser.add_argument("--pose-steps", type=int, nargs="+", default=[500, 800], help="steps of each round")
+    parser.add_argument("--person-steps", type=int, nargs="+", default=[600])
+    parser.add_argument("--batch", type=int, default=40, help="pictures per step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
@@ -124,10 +138,10 @@ def main() -> None:
     samples, work = PoseSamples(args.clips), args.work or args.clips
     work.mkdir(parents=True, exist_ok=True)
     person = fit("person", PersonNetwork(), person_loss, lambda rng: samples.pictures(args.batch, rng),
-                 steps=args.person_steps, lr=0.02, folder=work, seed=args.seed)
+                 rounds=args.person_steps, lr=0.02, folder=work, seed=args.seed)
     export(person, args.out / "detector.onnx", torch.zeros(1, 3, 640, 640), "images", ["output"])
     pose = fit("pose", PoseNetwork(), pose_loss, lambda rng: samples.crops(args.batch, rng),
-               steps=args.pose_steps, lr=0.02, folder=work, seed=args.seed)
+               rounds=args.pose_steps, lr=0.02, folder=work, seed=args.seed)
     export(pose, args.out / "pose.onnx", torch.zeros(1, 3, 384, 288), "input", ["simcc_x", "simcc_y"])
     logger.info("wrote %s", ", ".join(f"{path} {path.stat().st_size / 1e6:.2f} MB"
                                       for path in (args.out / "detector.onnx", args.out / "pose.onnx")))

@@ -7,7 +7,6 @@ Every stage saves once a minute to --work and goes on from there when started ag
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import sys
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
 from mimicmotion.optimizer import Muon
 from scripts.demo_t2m_data import (
@@ -26,15 +26,14 @@ from scripts.demo_t2m_data import (
     window_batch)
 from scripts.demo_t2m_export import GPT_SIZE, VQVAE_SIZE, export, text_encoder
 from t2m.scoring import round_trip_errors
-from t2m.text import TextEncoder
 from t2m.training import MovingCodebook, Normalisation, autoencoder_losses, gpt_loss, vqvae_losses
 from t2m.transformer import GPT
 from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
-from transformers import CLIPTokenizer
 
 log = logging.getLogger("train_demo_t2m")
 SAVE_SECONDS = 60.0
 HELD_OUT = 164                  # motions at the end of the cache that no step sees
+ENCODED_AT_ONCE = 32            # motions of one length
 EDGES = {"encoder.model.0": "conv_in", "decoder.model.6": "conv_out", "tok_emb": "embedding",
          "trans_head.head": "head", "trans_head.blocks": "later.blocks", "position_embedding": "embedding"}
 
@@ -62,6 +61,7 @@ class Progress:
             for name, part in {**parts, "optimizer": optimizer}.items():
                 part.load_state_dict(state[name])
             log.info("resumed %s at step %d", path, self.step)
+        self.begun = self.saved, self.step
 
     def __iter__(self):
         """Steps left; warms up over 30 steps, then a cosine to a fiftieth."""
@@ -73,6 +73,10 @@ class Progress:
             self.step += 1
             if time.monotonic() - self.saved > SAVE_SECONDS or self.step == self.steps:
                 self.save()
+
+    def __str__(self) -> str:
+        pace = (time.monotonic() - self.begun[0]) / max(self.step + 1 - self.begun[1], 1)
+        return f"step {self.step + 1}/{self.steps}  {pace:.2f} s/step"
 
     def save(self) -> None:
         state = {name: part.state_dict() for name, part in {**self.parts, "optimizer": self.optimizer}.items()}
@@ -98,7 +102,7 @@ def train_vqvae(cache: MotionCache, norm: Normalisation, work: Path, *, steps: i
     progress = Progress(work / "vqvae.pt", steps, optimizer, model=model, codebook=codebook)
     for step in progress:
         rng, generator = np.random.default_rng((seed, step)), torch.Generator().manual_seed(seed + step)
-        rows = window_batch(cache, rng.integers(len(cache) - HELD_OUT, size=batch), window, rng)
+        rows = window_batch(cache, cache.training_indices(batch, HELD_OUT, rng), window, rng)
         with torch.autocast("cpu", torch.bfloat16):
             if step < free_steps:
                 losses, latents = autoencoder_losses(model, rows, norm)
@@ -112,7 +116,7 @@ def train_vqvae(cache: MotionCache, norm: Normalisation, work: Path, *, steps: i
         if (step + 1) % 200 == 0:
             errors = round_trip_errors(model.eval(), norm, cache.held_out(HELD_OUT)[::2])
             model.train()
-            log.info("vqvae %d/%d  loss %.3f  used %d codes  held-out mm: %s", step + 1, steps, sum(losses.values()),
+            log.info("vqvae %s  loss %.3f  used %d codes  held-out mm: %s", progress, float(sum(losses.values())),
                      len(codes.unique()) if step >= free_steps else 0,
                      "  ".join(f"{name} {1000 * metres:.1f}" for name, metres in errors.items()))
     return model.eval()
@@ -123,8 +127,10 @@ def token_table(model: VQVAE, norm: Normalisation, cache: MotionCache) -> tuple[
     """Tokens of every whole motion (M, 50), zero beyond its length, and the lengths (M,)."""
     codes = torch.zeros(len(cache), MAX_TOKENS, dtype=torch.long)
     lengths = torch.from_numpy(np.diff(cache.starts) // FRAMES_PER_TOKEN)
-    for index in range(len(cache)):
-        codes[index, :lengths[index]] = model.encode(norm.normalised(cache.motion(index))[None])[0]
+    for length in lengths.unique().tolist():                                          # no padding: it would be encoded
+        for group in (lengths == length).nonzero()[:, 0].split(ENCODED_AT_ONCE):
+            rows = torch.stack([cache.motion(index) for index in group.tolist()])     # (G, T, 263)
+            codes[group, :length] = model.encode(norm.normalised(rows))
     return codes, lengths
 
 
@@ -151,8 +157,8 @@ def train_gpt(cache: MotionCache, codes: Tensor, lengths: Tensor, work: Path, *,
             reading = nn.functional.cross_entropy(reader(text).float(), label[chosen], label_smoothing=0.05)
         update(optimizer, loss + 0.3 * reading)
         if (step + 1) % 100 == 0:
-            log.info("gpt %d/%d  loss %.3f  tokens right %.3f  kind and side from text %.3f", step + 1, steps, loss,
-                     right, reading)
+            log.info("gpt %s  loss %.3f  tokens right %.3f  kind and side from text %.3f", progress, float(loss),
+                     float(right), float(reading))
     return gpt.eval(), encoder.eval()
 
 
@@ -168,7 +174,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     cache = prepare(arguments.work / "motions", arguments.motions, arguments.seed)
-    mean, std = statistics(cache)
+    mean, std = statistics(cache, arguments.work / "motions")
     norm = Normalisation(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
     vqvae = train_vqvae(cache, norm, arguments.work, steps=arguments.vqvae_steps, batch=64, window=64,
                         free_steps=200, seed=arguments.seed)

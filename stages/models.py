@@ -49,7 +49,8 @@ class Models:
         rng = self._generator("motion") if self.config.motion.sampling == "sampled" else None
         return [t2m(segment.text, segment.seconds, rng) for segment in tqdm(segments, desc="motion", unit="segment", dynamic_ncols=True)]
 
-    def video(self, stage: str, settings: VideoModelConfig, image: np.ndarray, poses: np.ndarray, reference_pose: np.ndarray) -> np.ndarray:
+    def video(self, stage: str, settings: VideoModelConfig, image: np.ndarray, poses: np.ndarray, reference_pose: np.ndarray,
+              progress: bool = True) -> np.ndarray:
         """(F, H, W, 3) uint8: the person of `image` (H, W, 3) in `poses` (F, H, W, 3)."""
         wanted = (settings.svd, settings.checkpoint)
         if self._loaded is None or self._loaded[0] != wanted:
@@ -59,9 +60,9 @@ class Models:
         return self._loaded[1](
             image, poses, self._generator(stage), reference_pose=reference_pose if settings.share_reference else None,
             num_inference_steps=settings.num_inference_steps, guidance_scale=settings.guidance_scale,
-            noise_aug_strength=settings.noise_aug_strength, tile_size=settings.tile_size, tile_overlap=settings.tile_overlap,
+            noise_aug_strength=settings.noise_aug_strength, noise_sharing=settings.noise_sharing, tile_size=settings.tile_size, tile_overlap=settings.tile_overlap,
             tiles=settings.tiles, decode_chunk_size=settings.decode_chunk_size, fps=settings.fps,
-            motion_bucket_id=settings.motion_bucket_id)
+            motion_bucket_id=settings.motion_bucket_id, progress=progress)
 
     def _generator(self, stage: str) -> torch.Generator:
         """On the CPU, so that a seed means the same on every device; its own for every stage, so that resuming changes nothing."""

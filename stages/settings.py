@@ -49,6 +49,7 @@ class VideoModelConfig:
     num_inference_steps: int = setting(25, "denoising steps")
     guidance_scale: float = setting(2.0, "classifier-free guidance; 1 or less: off, twice as fast")
     noise_aug_strength: float = setting(0.0, "noise on the reference picture, standard deviation in [-1, 1] pixels")
+    noise_sharing: float = setting(0.0, "share of the initial noise common to all frames, 0 to 1; more flickers less")
     tile_size: int = setting(72, "frames denoised together (72 for MimicMotion 1.1, 16 for 1.0)")
     tile_overlap: int = setting(6, "frames neighbouring tiles share")
     tiles: str = setting("balanced", "balanced: tiles of equal length; published: as MimicMotion's code", ("balanced", "published"))

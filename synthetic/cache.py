@@ -83,7 +83,7 @@ def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, po
 
 def as_tensor(pictures: np.ndarray) -> Tensor:
     """(..., H, W, 3) uint8 RGB to (..., 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pictures)).movedim(-1, -3).float() / 127.5 - 1
 
 
 class CachedClips(Dataset):

@@ -22,6 +22,7 @@ PERSON_CELLS = 20                   # cells per side there
 PAD_VALUE = 114
 
 DRAWN_SHARE = 0.15                  # drawn poses among the pictures
+REFERENCE_SHARE = 0.1               # pictures that are a clip's first: a reference, always standing
 HANDLESS_SHARE = 0.5                # of them without hands
 EMPTY_SHARE = 0.08                  # pictures without a person
 COVERED_HAND_SHARE = 0.12           # pictures with something in front of a hand
@@ -53,7 +54,9 @@ class PoseSamples:
 
     def picture(self, rng: np.random.Generator, drawn: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One frame (H, W, 3), or the pose drawn for it; keypoints (133, 3); which have a known place (133,)."""
-        clip, frame = rng.choice(self.clips), rng.integers(self.frames.shape[1])
+        frames = self.frames.shape[1]
+        frame = 0 if rng.random() < REFERENCE_SHARE else rng.integers(min(1, frames - 1), frames)
+        clip = rng.choice(self.clips)
         picture, keypoints = np.array(self.frames[clip, frame]), np.array(self.keypoints[clip, frame])
         known = np.ones(NUM_KEYPOINTS, np.float32)
         if drawn:
@@ -69,7 +72,7 @@ class PoseSamples:
             zeros = np.zeros((NUM_KEYPOINTS, 3), np.float32)
             return degraded(self._empty(rng, POSE_PIXELS), rng), zeros, zeros[:, 2]
         picture, keypoints, known = self.picture(rng, rng.random() < DRAWN_SHARE)
-        box = person_box(keypoints, rng)
+        box = person_box(keypoints)
         box = box + np.tile(box[2:] - box[:2], 2) * rng.normal(0, 0.04, 4)
         centre, extent = (part[0] for part in crop_geometry(box))
         extent = extent * rng.uniform(0.9, 1.3)
@@ -97,7 +100,7 @@ class PoseSamples:
         boxes, column = [], width / people
         for person in range(people):
             picture, keypoints, _ = self.picture(rng, drawn)
-            picture, box = zoomed(picture, person_box(keypoints, rng), rng)
+            picture, box = zoomed(picture, person_box(keypoints), rng)
             fit = min(column / picture.shape[1], height / picture.shape[0])
             fit *= 1 if rng.random() < 0.5 else rng.uniform(0.5, 1)
             small = cv2.resize(picture, None, fx=fit, fy=fit, interpolation=cv2.INTER_AREA)[:height, :int(column)]
@@ -112,7 +115,7 @@ class PoseSamples:
     def _empty(self, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
         """A picture of (width, height) without a person: a strip beside one, stretched, or plain colours."""
         picture, keypoints, _ = self.picture(rng)
-        x0, _, x1, _ = person_box(keypoints, rng)
+        x0, _, x1, _ = person_box(keypoints)
         sides = picture[:, :max(0, int(x0) - 4)], picture[:, int(x1) + 4:]
         strips = [strip for strip in sides if strip.shape[1] > 12]
         if strips and rng.random() < 0.8:
@@ -123,7 +126,7 @@ class PoseSamples:
         return cv2.resize(corners, size, interpolation=smoothness)
 
 
-def person_box(keypoints: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+def person_box(keypoints: np.ndarray) -> np.ndarray:
     """The box (4,) around a person's points (133, 3), with room for the top of the head, which has no point."""
     placed = keypoints[(keypoints[:, :2] != 0).any(axis=1), :2]
     low, high = placed.min(axis=0), placed.max(axis=0)

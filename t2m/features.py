@@ -39,16 +39,14 @@ CHAINS = (
     (SPINE3, LEFT_COLLAR, LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST),
 )
 LEFTWARD, RIGHTWARD, UP, DOWN, FORWARD = (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1)
-REST_DIRECTIONS = np.zeros((NUM_JOINTS, 3))                                           # (22, 3) bone to each joint
-for _direction, _joints in (
-    (LEFTWARD, (LEFT_HIP, LEFT_COLLAR)),
-    (RIGHTWARD, (RIGHT_HIP, RIGHT_COLLAR)),
-    (UP, (SPINE1, SPINE2, SPINE3, NECK)),
-    (DOWN, (LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE)),
-    (DOWN, (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST)),
-    (FORWARD, (LEFT_TOE, RIGHT_TOE, HEAD)),
-):
-    REST_DIRECTIONS[list(_joints)] = _direction
+REST_DIRECTIONS = {                  # of the bone that ends in each joint, on HumanML3D's axis-aligned skeleton
+    **dict.fromkeys((LEFT_HIP, LEFT_COLLAR), LEFTWARD),
+    **dict.fromkeys((RIGHT_HIP, RIGHT_COLLAR), RIGHTWARD),
+    **dict.fromkeys((SPINE1, SPINE2, SPINE3, NECK), UP),
+    **dict.fromkeys((LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE), DOWN),
+    **dict.fromkeys((LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST), DOWN),
+    **dict.fromkeys((LEFT_TOE, RIGHT_TOE, HEAD), FORWARD),
+}
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -156,7 +154,7 @@ def bone_rotations(joints: np.ndarray, root: np.ndarray) -> np.ndarray:
     for chain in CHAINS:
         before = root
         for parent, joint in zip(chain[:-1], chain[1:], strict=True):
-            rotation = quaternion_between(REST_DIRECTIONS[joint], unit(joints[:, joint] - joints[:, parent]))
+            rotation = quaternion_between(np.array(REST_DIRECTIONS[joint], float), unit(joints[:, joint] - joints[:, parent]))
             out[:, joint] = quaternion_product(inverse_quaternion(before), rotation)
             before = rotation
     return out

@@ -113,8 +113,9 @@ def appended(before: np.ndarray, after: np.ndarray, num_blended: int) -> np.ndar
 
 def carried_momentum(before: np.ndarray, after: np.ndarray, past: np.ndarray) -> np.ndarray:
     """How far the body is carried on by the speed it had, which fades into its new speed. -> (T2, 3) metres"""
-    speed = [motion[-1, PELVIS] - motion[-2, PELVIS] if len(motion) > 1 else np.zeros(3) for motion in (before, after[1::-1])]
-    return np.cumsum(past[:, None] * (speed[0] + speed[1]) * FLOOR, axis=0)
+    old = before[-1, PELVIS] - before[-2, PELVIS] if len(before) > 1 else np.zeros(3)
+    new = after[1, PELVIS] - after[0, PELVIS] if len(after) > 1 else np.zeros(3)
+    return np.cumsum(past[:, None] * (old - new) * FLOOR, axis=0)
 
 
 def stepping_ankles(before: np.ndarray, after: np.ndarray, num_blended: int) -> dict[int, np.ndarray]:

@@ -7,7 +7,8 @@ face seen from behind is unseen, any canvas keeps the body's proportions, and ti
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -17,6 +18,7 @@ from dwpose.skeleton import HANDS, Skeleton
 from .camera import Camera
 from .joining import bone_lengths
 from .landmarks import landmarks, seen_from
+from .mesh import body_vertices, with_mesh_head
 from .motion import HEAD, LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, NECK, PELVIS, SPINE1, SPINE2, SPINE3, Motion
 
 STANDING_SHARE = 0.8          # of the canvas height that a standing person fills, when the motion leaves room
@@ -42,13 +44,17 @@ class Fit:
     fps: float
 
 
-def project(motion: Motion, size: tuple[int, int], fps: float, camera: str | Camera = "auto") -> Skeleton:
+def project(motion: Motion, size: tuple[int, int], fps: float, camera: str | Camera = "auto",
+            smpl: str | Path | None = None) -> Skeleton:
     """The motion as a detector would see it, hands unseen. size: (height, width) pixels; fps: of the result.
 
-    camera: one of CAMERAS, or a Camera whose fields are floats or one value per frame of the result.
+    camera: one of CAMERAS, or a Camera whose fields are floats or one value per frame of the result. smpl: an SMPL model
+    file, from whose mesh the head is taken; without one a head is built on the joints.
     """
     joints = resampled(motion, fps)                                                   # (F, 22, 3)
     marks = landmarks(joints)
+    if smpl:
+        marks = replace(marks, points=with_mesh_head(marks.points, body_vertices(joints, smpl)))
     if isinstance(camera, str):
         if camera not in CAMERAS:
             raise ValueError(f"camera {camera!r}: expected one of {', '.join(CAMERAS)}")

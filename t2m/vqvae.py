@@ -87,10 +87,8 @@ class Quantizer(nn.Module):
 
     def codes(self, vectors: Tensor) -> Tensor:
         """Index of the nearest codebook row, the first of equals. vectors: (N, C) -> (N,)"""
-        distance = (
-            vectors.square().sum(dim=-1, keepdim=True) - 2 * vectors @ self.codebook.T + self.codebook.square().sum(dim=-1)
-        )                                                                             # (N, K)
-        return distance.argmin(dim=-1)                                                # (N,)
+        size, row_size = vectors.square().sum(dim=-1, keepdim=True), self.codebook.square().sum(dim=-1)
+        return (size - 2 * vectors @ self.codebook.T + row_size).argmin(dim=-1)       # (N,)
 
     def rows(self, codes: Tensor) -> Tensor:
         return functional.embedding(codes, self.codebook)                             # (..., C)

@@ -62,7 +62,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def load_strictly(model: nn.Module, path: Path) -> nn.Module:
     """Fill `model` from `path`; a missing, left-over or misshapen tensor is named."""
     tensors, expected = read_tensors(path), model.state_dict()
-    for problem, names in (("missing", expected.keys() - tensors.keys()), ("left over", tensors.keys() - expected.keys())):
+    missing, left_over = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    for problem, names in (("missing", missing), ("left over", left_over)):
         if names:
             raise ValueError(f"{path}: {len(names)} tensors {problem}, first {min(names)!r}: is this the right file?")
     for name, tensor in tensors.items():

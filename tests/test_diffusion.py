@@ -3,7 +3,7 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from mimicmotion.diffusion import (denoised, denoising_loss, expand, noise_condition, sample_sigmas, scaled_input,
+from mimicmotion.diffusion import (denoised, denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input,
                                    velocity)
 
 SIGMAS = torch.tensor([0.02, 0.7, 5.0, 700.0])
@@ -76,3 +76,12 @@ def test_sigmas_follow_their_distribution():
     assert abs(logs.mean() - 0.7) < 0.05 and abs(logs.std() - 1.6) < 0.05
     spread = sample_sigmas(normal, uniform, mean=0.7, std=0.01, uniform_share=0.25)
     assert abs((spread > 100).float().mean() - 0.25 * 0.1524) < 0.01       # ln(7) / ln(350000) of the uniform share
+
+
+def test_mixed_noise_stays_normal_and_shares_what_is_asked():
+    noise = torch.randn(6, 4, 80, 80, generator=torch.Generator().manual_seed(4))
+    mixed = mixed_noise(noise, 0.6)
+    covariance = torch.cov(mixed.flatten(1))
+    torch.testing.assert_close(covariance.diag(), torch.ones(6), atol=0.03, rtol=0)
+    torch.testing.assert_close(covariance[1:, 1:][~torch.eye(5, dtype=bool)], torch.full((20,), 0.6), atol=0.03, rtol=0)
+    assert torch.equal(mixed_noise(noise, 0.0), noise)

@@ -1,4 +1,4 @@
-"""scripts/evaluate_demo.py: the table, what is kept between runs, and every measure against oracles that know the truth."""
+"""scripts/evaluate_demo.py: the table, what is kept between runs, and the measures against oracles that know the truth."""
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ class Oracle:
     def __init__(self, clips, style):
         self.known, self.made = {}, {}
         for clip in clips:
-            drawings = [demo_measures.draw(skeleton, style) for skeleton in (clip.skeleton, clip.skeleton.without_hands())]
+            drawings = [demo_measures.draw(body, style) for body in (clip.skeleton, clip.skeleton.without_hands())]
             for frames, skeleton in ((clip.frames, clip.skeleton), (drawings[0], clip.skeleton),
                                      (drawings[1], clip.skeleton.without_hands())):
                 self.known[frames.tobytes()] = skeleton
@@ -37,14 +37,14 @@ class Oracle:
             raise ValueError("no person found")
         return self.known[frames.tobytes()]
 
-    def video(self, stage, settings, image, poses, reference_pose):
+    def video(self, stage, settings, image, poses, reference_pose, progress):
         return self.made[poses.tobytes()]
 
 
 class Repeater(Oracle):
     """Gives back what it was given."""
 
-    def video(self, stage, settings, image, poses, reference_pose):
+    def video(self, stage, settings, image, poses, reference_pose, progress):
         return poses if settings == CONFIG.adapter else np.broadcast_to(image, poses.shape)
 
 
@@ -56,7 +56,8 @@ def bench(tmp_path, monkeypatch):
 
 
 def test_the_table_says_what_is_met():
-    targets = (Target("a", "up", "larger is better", 0.85, 0.95), Target("a", "down", "smaller is better", 25, 12, "mm", at_most=True),
+    targets = (Target("a", "up", "larger is better", 0.85, 0.95),
+               Target("a", "down", "smaller is better", 25, 12, "mm", at_most=True),
                Target("a", "note", "a note"), Target("b", "up", "not measured", 1, 2))
     table = format_table(targets, {"a": {"up": 0.949, "down": 12, "note": 3.14159}})
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
@@ -105,7 +106,8 @@ def test_a_measure_is_made_once_per_weights_and_arguments(bench, tmp_path, monke
         return lambda bench: calls.append(name) or {"x": 1.0}
 
     monkeypatch.setattr(evaluate_demo, "MEASURES", {
-        "motion": Measure(counting("motion"), ("motion",)), "video": Measure(counting("video"), ("generator",), by_clip=True)})
+        "motion": Measure(counting("motion"), ("motion",)),
+        "video": Measure(counting("video"), ("generator",), by_clip=True)})
 
     def made(bench, fresh=False):
         calls.clear()
@@ -146,7 +148,8 @@ def test_missing_weights_are_named_and_the_exit_code_is_2(tmp_path, monkeypatch,
 
 def test_a_perfect_generator_gets_the_best_of_every_score_and_its_pictures_are_kept(bench):
     scores = pose_to_video(bench)
-    assert scores["psnr"] == 100 and scores["ssim"] == pytest.approx(1) and scores["flicker"] == 0 and scores["delta_e"] == 0
+    assert scores["psnr"] == 100 and scores["ssim"] == pytest.approx(1)
+    assert scores["flicker"] == scores["delta_e"] == 0
     assert scores["body"] == scores["hands"] == scores["true_body"] == scores["true_hands"] == 1
     assert scores["psnr_gain"] == pytest.approx(100 - scores["psnr_repeat"])
     assert (bench.output / "video_0.png").stat().st_size > 10_000
@@ -193,8 +196,8 @@ def test_means_leave_out_what_cannot_be_seen():
 
 def test_a_motion_is_judged_by_its_kind_and_side():
     rng = np.random.default_rng(5)
-    samples = [sample_motion(kind, 3, rng, side=side) for kind, sides in (("wave", ("left", "right", "both")), ("squat", (None,)))
-               for side in sides for _ in range(3)]
+    known = (("wave", "left"), ("wave", "right"), ("wave", "both"), ("squat", None))
+    samples = [sample_motion(kind, 3, rng, side=side) for kind, side in known for _ in range(3)]
     bank = MotionBank.of((sample.kind, sample.side, sample.motion.joints) for sample in samples)
     motion = sample_motion("wave", 3, rng, side="left").motion.joints
     right = motion_measures.judged(Phrasing("waves", ("wave",), "left"), motion, bank)

@@ -175,7 +175,8 @@ def model_folder(tmp_path_factory, vqvae) -> Path:
     """A folder of ours with the tiny VQ-VAE, a GPT of its codes and a small text encoder."""
     folder = tmp_path_factory.mktemp("t2m")
     torch.manual_seed(0)
-    sizes = dict(vqvae=VQVAE_SIZE, gpt=dict(num_codes=32, width=32, text_dim=16, block_size=51, num_layers=1, num_heads=2))
+    gpt_size = dict(num_codes=32, width=32, text_dim=16, block_size=51, num_layers=1, num_heads=2)
+    sizes = dict(vqvae=VQVAE_SIZE, gpt=gpt_size)
     (folder / "config.json").write_text(json.dumps(sizes | dict(prompt="{text}, {seconds:.0f} seconds")))
     save_file(vqvae.state_dict(), folder / "vqvae.safetensors")
     save_file(GPT(**sizes["gpt"]).half().state_dict(), folder / "gpt.safetensors")
@@ -229,7 +230,8 @@ def released_copy(folder: Path, target: Path, std: np.ndarray, mean: np.ndarray)
 def test_the_released_files_load_to_the_same_model(model_folder, tmp_path):
     meta = np.load(FIXTURES / "meta_stats.npz")
     folder = released_copy(model_folder, tmp_path / "released", meta["meta_std"], meta["meta_mean"])
-    assert np.array_equal(TextToMotion.load(folder)("walks", 2.0).joints, TextToMotion.load(model_folder)("walks", 2.0).joints)
+    released, ours = (TextToMotion.load(path)("walks", 2.0).joints for path in (folder, model_folder))
+    assert np.array_equal(released, ours)
 
 
 def test_humanml3ds_std_is_refused_for_the_released_files(model_folder, tmp_path):
