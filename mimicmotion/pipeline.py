@@ -79,7 +79,6 @@ class PoseToVideo:
         """Latents (F, 4, h, w) float32. guidance_scale: one number, or (first frame's, last frame's); up to 1 is none.
 
         low_memory: the two halves of the guidance one after the other, for half the activations of a tile.
-
         The generator is drawn from twice: noise for the picture (also when its strength is 0), then for the latents of
         one tile, which all tiles repeat.
         """
@@ -87,7 +86,7 @@ class PoseToVideo:
         self.check_frames(image, poses)
         if num_inference_steps < 1:
             raise ValueError(f"num_inference_steps: expected at least 1 (found {num_inference_steps})")
-        num_frames, height, width = poses.shape[:3]
+        num_frames = len(poses)
         ranges = tile_ranges(num_frames, tile_size, tile_overlap, tiles)
         scheduler = EulerDiscreteScheduler.from_config(self.scheduler.config)
         scheduler.set_timesteps(num_inference_steps, device=self.device)
@@ -106,8 +105,7 @@ class PoseToVideo:
             for timestep in tqdm(scheduler.timesteps, desc="denoising", unit="step", dynamic_ncols=True,
                                  disable=not progress):
                 noisy = scheduler.scale_model_input(latents, timestep)        # (F, 4, h, w)
-                v = torch.zeros_like(latents)
-                total = v.new_zeros(num_frames, 1, 1, 1)
+                v, total = torch.zeros_like(latents), latents.new_zeros(num_frames, 1, 1, 1)
                 for frames in ranges:
                     weight = tile_weights(len(frames)).to(v)[:, None, None, None]
                     g = None if guidance is None else guidance[frames]

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from mimicmotion.checkpoint import save_checkpoint
 from mimicmotion.pose_net import PoseNet
@@ -49,7 +49,7 @@ ADAPTER_UNET = unet_config((64, 64), (False, False))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("svd", type=Path, help="folder for vae, image_encoder, scheduler and the UNet's config")
+    parser.add_argument("svd", type=Path, help="folder for vae, image_encoder and scheduler")
     parser.add_argument("--video", type=Path, required=True, help="folder for the video model's fresh UNet and PoseNet")
     parser.add_argument("--adapter", type=Path, required=True, help="folder for the adapter's")
     parser.add_argument("--seed", type=int, default=0)
@@ -58,14 +58,12 @@ def main() -> None:
     vae = AutoencoderKLTemporalDecoder(**VAE)
     silence_temporal_branches(vae)
     vae.save_pretrained(arguments.svd / "vae")
-    CLIPVisionModelWithProjection(CLIPVisionConfig(**IMAGE_ENCODER)).save_pretrained(arguments.svd / "image_encoder")
+    encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**IMAGE_ENCODER))
+    encoder.save_pretrained(arguments.svd / "image_encoder")
     EulerDiscreteScheduler(**SCHEDULER).save_pretrained(arguments.svd / "scheduler")
-    side = IMAGE_ENCODER["image_size"]
-    CLIPImageProcessor(size={"shortest_edge": side}, crop_size=side).save_pretrained(arguments.svd / "feature_extractor")
     for folder, config in ((arguments.video, VIDEO_UNET), (arguments.adapter, ADAPTER_UNET)):
         unet = PoseUNet(**config)
         silence_temporal_branches(unet)
-        unet.save_config(arguments.svd / "unet")
         save_checkpoint(folder, unet, PoseNet(config["block_out_channels"][0]))
 
 

@@ -116,7 +116,7 @@ def train_vqvae(cache: MotionCache, norm: Normalisation, work: Path, *, steps: i
         if (step + 1) % 200 == 0:
             errors = round_trip_errors(model.eval(), norm, cache.held_out(HELD_OUT)[::2])
             model.train()
-            log.info("vqvae %s  loss %.3f  used %d codes  held-out mm: %s", progress, float(sum(losses.values())),
+            log.info("vqvae %s  loss %.3f  used %d codes  held-out mm: %s", progress, sum(losses.values()).item(),
                      len(codes.unique()) if step >= free_steps else 0,
                      "  ".join(f"{name} {1000 * metres:.1f}" for name, metres in errors.items()))
     return model.eval()
@@ -157,8 +157,8 @@ def train_gpt(cache: MotionCache, codes: Tensor, lengths: Tensor, work: Path, *,
             reading = nn.functional.cross_entropy(reader(text).float(), label[chosen], label_smoothing=0.05)
         update(optimizer, loss + 0.3 * reading)
         if (step + 1) % 100 == 0:
-            log.info("gpt %s  loss %.3f  tokens right %.3f  kind and side from text %.3f", progress, float(loss),
-                     float(right), float(reading))
+            log.info("gpt %s  loss %.3f  tokens right %.3f  kind and side from text %.3f", progress, loss.item(),
+                     right.item(), reading.item())
     return gpt.eval(), encoder.eval()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
+import av
 import numpy as np
 
 from stages.report import Report
@@ -125,9 +125,18 @@ def _feed_file(digest, path: Path) -> None:
 
 def save_frames(frames: np.ndarray, path: Path) -> None:
     """(F, H, W, 3) uint8 RGB -> FFV1 video, every bit kept; the .mp4 beside it is for people."""
-    iio.imwrite(path, frames, plugin="pyav", codec="ffv1", fps=10, out_pixel_format="bgr0", extension=".mkv")
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
 
 
 def load_frames(path: Path) -> np.ndarray:
     """Frames of `save_frames`, bit for bit: (F, H, W, 3) uint8 RGB."""
-    return iio.imread(path, plugin="pyav")
+    try:
+        with av.open(str(path)) as container:
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        raise ValueError(f"{path}: cannot be read back ({error}): delete it, resume=true makes it again") from error

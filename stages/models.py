@@ -54,14 +54,15 @@ class Models:
         """(F, H, W, 3) uint8: the person of `image` (H, W, 3) in `poses` (F, H, W, 3)."""
         wanted = (settings.svd, settings.checkpoint)
         if self._loaded is None or self._loaded[0] != wanted:
-            self._loaded = None
-            gc.collect()
+            if self._loaded is not None:
+                self._loaded = None
+                gc.collect()                    # the other model's memory, before this one takes its own
             self._loaded = wanted, PoseToVideo.load(settings.svd, settings.checkpoint, self.device, self.dtype)
         return self._loaded[1](
             image, poses, self._generator(stage), reference_pose=reference_pose if settings.share_reference else None,
             num_inference_steps=settings.num_inference_steps, guidance_scale=settings.guidance_scale,
-            noise_aug_strength=settings.noise_aug_strength, noise_sharing=settings.noise_sharing, tile_size=settings.tile_size, tile_overlap=settings.tile_overlap,
-            tiles=settings.tiles, decode_chunk_size=settings.decode_chunk_size, fps=settings.fps,
+            noise_aug_strength=settings.noise_aug_strength, noise_sharing=settings.noise_sharing, tile_size=settings.tile_size,
+            tile_overlap=settings.tile_overlap, tiles=settings.tiles, decode_chunk_size=settings.decode_chunk_size, fps=settings.fps,
             motion_bucket_id=settings.motion_bucket_id, progress=progress)
 
     def _generator(self, stage: str) -> torch.Generator:

@@ -32,4 +32,4 @@ def write_outputs(config: InferenceConfig, folder: Path, rows: list[Row], segmen
     text = f"movement of {config.driving_video}" if config.driving_video else config.prompt
     footnote = f"{config.width}x{config.height}, {config.fps:g} fps, {len(rows[-1].frames)} frames, seed {config.seed}"
     sheet = storyboard(image, text, [(segment.text, segment.seconds) for segment in segments], rows, config.fps, footnote)
-    write_whole(folder / "storyboard.png", lambda partial: Image.fromarray(sheet).save(partial, optimize=True))
+    write_whole(folder / "storyboard.png", lambda partial: Image.fromarray(sheet).save(partial))
