@@ -30,7 +30,7 @@ from dwpose.skeleton import Skeleton
 from finer_scale import rescale
 from llm_planner import check_prompt, plan, segments_from_json, segments_to_json
 from mimicmotion.video import fit_to_canvas, read_image, read_video
-from stages.checks import check_disk, check_folder, check_safetensors, check_weights, check_whole_person
+from stages.checks import check_disk, check_folder, check_safetensors, check_size, check_weights, check_whole_person
 from stages.folder import Artefact, RunFolder, load_frames, save_frames
 from stages.models import Models
 from stages.outputs import write_outputs, write_settings
@@ -124,6 +124,7 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
     for key, settings in (("adapter", config.adapter), ("generator", config.generator)):
         if settings.checkpoint or key == "generator":
             check_weights(Path(settings.svd), Path(settings.checkpoint), key)
+            check_size(config.size, Path(settings.svd), Path(settings.checkpoint))
     check_folder(config.folder)
     check_disk(config.folder, config.fps, config.size, 3 + config.refinements)
 

@@ -45,6 +45,8 @@ def load_config(schema: type[Schema], argv: list[str] | None = None) -> Schema:
     for assignment in assignments:
         key, value = assignment.split("=", 1)
         hint = type_of(schema, key.strip(), "command line")
+        if is_dataclass(hint):
+            raise ValueError(f"command line: '{key}' is a group of keys: set one of them, as in {key}.{fields(hint)[0].name}=...")
         config = merged(config, nested(key.strip(), parsed(value, hint, key)), "command line")
     try:
         config = OmegaConf.to_object(config)
@@ -90,7 +92,9 @@ def read_yaml(path: Path, schema: type) -> dict:
 def check_keys(values: dict, schema: type, source: str, prefix: str = "") -> None:
     for key, value in values.items():
         hint = type_of(schema, f"{prefix}{key}", source)
-        if isinstance(value, dict) and is_dataclass(hint):
+        if is_dataclass(hint):
+            if not isinstance(value, dict):
+                raise ValueError(f"{source}: '{prefix}{key}' is a group of keys (found {value!r})")
             check_keys(value, schema, source, f"{prefix}{key}.")
 
 
@@ -184,7 +188,8 @@ def help_text(schema: type, description: str = "") -> str:
         lines += textwrap.wrap(f"{help_line} (default: {shown})", 118, initial_indent=f"  {name:<30} ", subsequent_indent=" " * 33)
     lines += ["", "configs:"]
     for file in yaml_files():
-        lines.append(f"  configs/{file.name:<22} {file.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+        first = file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        lines.append(f"  configs/{file.name:<30} {textwrap.shorten(first, 110, placeholder=' ...')}")
     return "\n".join(lines)
 
 

@@ -27,13 +27,14 @@ LEADING_BEFORE_AFTER = re.compile(r"^(?P<word>before|after)\s+(?P<inner>[^,]+),\
 def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     """English prompt -> [(one action in the third person, seconds)], none longer than `max_seconds`."""
     require_english(prompt)
-    pieces = [take_duration_and_count(clause) for clause in clauses(prompt)]
+    opens_sentence = [opens for opens, _ in clauses(prompt)]
+    pieces = [take_duration_and_count(text) for _, text in clauses(prompt)]
     subjects = [split_subject(text) for text, _, _ in pieces]
     subject = next((named for named, _ in subjects if named), "a person")      # also of what comes before: 'after waving, the man jumps'
     verb, actions = None, []
-    for (clause, seconds, count), (named, predicate) in zip(pieces, subjects):
+    for opens, (clause, seconds, count), (named, predicate) in zip(opens_sentence, pieces, subjects):
         subject = named or subject
-        words, base = finite(predicate.split(), verb)
+        words, base = finite(predicate.split(), None if opens else verb)
         if base is None:
             log.warning("prompt: no action found in '%s', which is left out", clause.strip())
             continue
@@ -64,17 +65,21 @@ def shown(prompt: str) -> str:
 
 # ---------------------------------------------------------------- prompt -> clauses in the order they are played
 
-def clauses(prompt: str) -> list[str]:
-    """Lower-case pieces of the prompt, one action each, in time's order."""
+def clauses(prompt: str) -> list[tuple[bool, str]]:
+    """Lower-case pieces of the prompt, one action each, in time's order; True for one that opens a sentence by itself."""
     text = YOURS.sub("the", prompt.lower().replace("’", "'").replace("…", "."))
     sentences = re.split(r"[.!?]+(?=\s|$|[\"'”)])|\n+", text)
     pieces = []
     for sentence in sentences:
+        opens = True
         for part in ORDER_WORDS.split(sentence):
             part = OPENING_WORDS.sub("", part.strip(" ,;:\"'“”()"))
             for ordered in in_time_order(part):
-                pieces += split_verbs(ordered)
-    return [piece for piece in pieces if re.search(r"[a-z]", piece)]
+                for piece in split_verbs(ordered):
+                    if re.search(r"[a-z]", piece):
+                        pieces.append((opens, piece))
+                    opens = False
+    return pieces
 
 
 def in_time_order(part: str) -> list[str]:

@@ -24,6 +24,7 @@ from t2m.vqvae import FRAMES_PER_TOKEN
 
 MIN_TOKENS, MAX_TOKENS = 6, 50                # 1.2 to 10 s
 SIDES = (None, "left", "right", "both")
+FORWARD_SMOOTHING = 2.0                       # frames: the root turns with the body, also in a pirouette
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
 TRAVELLING = ("run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
 END_OF_WORD, START_OF_TEXT, END_OF_TEXT = "</w>", "<|startoftext|>", "<|endoftext|>"
@@ -77,7 +78,7 @@ def prepare(folder: Path, num_motions: int, seed: int) -> MotionCache:
         for index in tqdm(range(num_motions), desc="motions"):
             num_rows = FRAMES_PER_TOKEN * int(rng.integers(MIN_TOKENS, MAX_TOKENS + 1))
             sample = sample_motion(order[index % len(order)], (num_rows + 1) / MOTION_FPS, rng)
-            rows.append(features(sample.motion).astype(np.float16))
+            rows.append(features(sample.motion, FORWARD_SMOOTHING).astype(np.float16))
             facts.append(dict(kind=sample.kind, side=sample.side, repetitions=sample.repetitions,
                               caption=sample.caption))
         np.save(folder / "rows.npy", np.concatenate(rows))
@@ -110,7 +111,7 @@ def statistics(cache: MotionCache, folder: Path) -> tuple[np.ndarray, np.ndarray
 def window_batch(cache: MotionCache, indices: np.ndarray, num_rows: int, rng: np.random.Generator) -> Tensor:
     """A window of each motion, every fourth from its start, the end held where it is shorter. -> (B, num_rows, 263)
 
-    The first row is unlike all others: the published features put the whole turn to the smoothed heading there.
+    The first row is unlike all others: the turn to the smoothed heading is there.
     """
     windows = []
     for index in indices:

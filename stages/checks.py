@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -38,6 +39,16 @@ def check_weights(svd: Path, checkpoint: Path, key: str) -> None:
         raise ValueError(f"{key}.checkpoint={checkpoint}: no such file or folder: see weights/README.md for where the weights come from")
     for folder in (svd / "vae", svd / "image_encoder", checkpoint):
         check_safetensors(folder)
+
+
+def check_size(size: tuple[int, int], svd: Path, checkpoint: Path) -> None:
+    """Height and width are multiples of how far a video model's VAE and UNet shrink a frame."""
+    unet = (checkpoint if checkpoint.is_dir() else svd / "unet") / "config.json"
+    levels = [len(json.loads(path.read_text())["block_out_channels"]) for path in (svd / "vae" / "config.json", unet)]
+    step = 2 ** (sum(levels) - 2)
+    if any(side % step for side in size):
+        near = " or ".join("x".join(str(max(round_to(side / step), 1) * step) for side in size) for round_to in (math.floor, math.ceil))
+        raise ValueError(f"height, width: must be multiples of {step} (found {size[0]}x{size[1]}): use {near}")
 
 
 def check_safetensors(path: Path) -> None:

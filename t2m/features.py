@@ -31,13 +31,8 @@ FEET = (LEFT_ANKLE, LEFT_TOE, RIGHT_ANKLE, RIGHT_TOE)
 CONTACT_SPEED2 = 0.002               # a foot moving slower than this, in m^2/frame^2, is in contact
 FORWARD_SMOOTHING = 20.0             # standard deviation of the facing filter, frames
 
-CHAINS = (
-    (PELVIS, RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE, RIGHT_TOE),
-    (PELVIS, LEFT_HIP, LEFT_KNEE, LEFT_ANKLE, LEFT_TOE),
-    (PELVIS, SPINE1, SPINE2, SPINE3, NECK, HEAD),
-    (SPINE3, RIGHT_COLLAR, RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST),
-    (SPINE3, LEFT_COLLAR, LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST),
-)
+# The joint before each in its kinematic chain; both arm chains start over from the root, not from the chest.
+BEFORE = tuple(PELVIS if joint in (LEFT_COLLAR, RIGHT_COLLAR) else parent for joint, parent in enumerate(PARENTS))
 LEFTWARD, RIGHTWARD, UP, DOWN, FORWARD = (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1)
 REST_DIRECTIONS = {                  # of the bone that ends in each joint, on HumanML3D's axis-aligned skeleton
     **dict.fromkeys((LEFT_HIP, LEFT_COLLAR), LEFTWARD),
@@ -58,7 +53,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def quaternion_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Hamilton product of (..., 4) quaternions w, x, y, z: first b, then a."""
     scalar = a[..., :1] * b[..., :1] - (a[..., 1:] * b[..., 1:]).sum(-1, keepdims=True)
-    vector = a[..., :1] * b[..., 1:] + b[..., :1] * a[..., 1:] + np.cross(a[..., 1:], b[..., 1:], axis=-1)
+    vector = a[..., :1] * b[..., 1:] + b[..., :1] * a[..., 1:] + np.cross(a[..., 1:], b[..., 1:])
     return np.concatenate([scalar, vector], axis=-1)
 
 
@@ -107,13 +102,13 @@ def first_heading(joints: np.ndarray) -> np.ndarray:
     return quaternion_between(unit(forward), np.array(FORWARD))
 
 
-def smooth_headings(joints: np.ndarray) -> np.ndarray:
+def smooth_headings(joints: np.ndarray, smoothing: float) -> np.ndarray:
     """Rotation world -> facing frame over time, the identity at frame 0. joints: canonical (T, 22, 3) -> (T, 4)
 
     The published data SUBTRACTS the hips here (its inverse kinematics swaps the hip names); checkpoints depend on it.
     """
     forward = forward_vector(across_shoulders(joints) - across_hips(joints))
-    forward = gaussian_filter1d(forward, FORWARD_SMOOTHING, axis=0, mode="nearest")
+    forward = gaussian_filter1d(forward, smoothing, axis=0, mode="nearest")
     headings = quaternion_between(unit(forward), np.array(FORWARD))                   # (T, 4)
     headings[0] = (1, 0, 0, 0)
     return headings
@@ -145,27 +140,23 @@ def retargeted(joints: np.ndarray, target_offsets: np.ndarray) -> np.ndarray:
 
 
 def bone_rotations(joints: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Rotation of each joint against the one before it in its chain; every chain starts from the root's.
+    """Rotation of joints 1..21 against the one before in the chain. joints: (T, 22, 3); root: (T, 4) -> (T, 21, 4)"""
+    rest = np.array([REST_DIRECTIONS[joint] for joint in range(1, NUM_JOINTS)], dtype=np.float64)
+    bones = unit(joints[:, 1:] - joints[:, list(PARENTS[1:])])                        # (T, 21, 3)
+    world = np.concatenate([root[:, None], quaternion_between(rest, bones)], axis=1)  # (T, 22, 4)
+    return quaternion_product(inverse_quaternion(world[:, list(BEFORE[1:])]), world[:, 1:])
 
-    joints: (T, 22, 3); root: (T, 4) -> (T, 22, 4)
+
+def features(motion: Motion, smoothing: float = FORWARD_SMOOTHING) -> np.ndarray:
+    """HumanML3D features of a 20 fps motion, which is first made canonical. -> (T - 1, 263) float32
+
+    smoothing: standard deviation in frames of the facing filter. The published 20 hides a quick turn from the root, so
+    that the limbs have to carry it; recovery is exact with any.
     """
-    out = np.empty((*joints.shape[:2], 4))
-    out[:, PELVIS] = root
-    for chain in CHAINS:
-        before = root
-        for parent, joint in zip(chain[:-1], chain[1:], strict=True):
-            rotation = quaternion_between(np.array(REST_DIRECTIONS[joint], float), unit(joints[:, joint] - joints[:, parent]))
-            out[:, joint] = quaternion_product(inverse_quaternion(before), rotation)
-            before = rotation
-    return out
-
-
-def features(motion: Motion) -> np.ndarray:
-    """HumanML3D features of a 20 fps motion, which is first made canonical. -> (T - 1, 263) float32"""
     if len(motion) < 2:
         raise ValueError(f"features: expected at least 2 frames (found {len(motion)})")
     joints = canonical(motion.joints)                                                 # (T, 22, 3)
-    root = smooth_headings(joints)                                                    # (T, 4) world -> facing frame
+    root = smooth_headings(joints, smoothing)                                         # (T, 4) world -> facing frame
     step = joints[1:] - joints[:-1]                                                   # (T - 1, 22, 3)
     turn = quaternion_product(root[1:], inverse_quaternion(root[:-1]))                # (T - 1, 4)
     local = joints - joints[:, [PELVIS]] * (1, 0, 1)
@@ -176,7 +167,7 @@ def features(motion: Motion) -> np.ndarray:
         rotated(root[1:], step[:, PELVIS])[:, [0, 2]],
         joints[:-1, PELVIS, 1:2],
         local[:-1, 1:].reshape(rows, -1),
-        columns6d(bone_rotations(joints, root))[:-1, 1:].reshape(rows, -1),
+        columns6d(bone_rotations(joints, root))[:-1].reshape(rows, -1),
         rotated(root[:-1, None], step).reshape(rows, -1),
         np.square(step[:, FEET]).sum(-1) < CONTACT_SPEED2,
     ], axis=1).astype(np.float32)

@@ -1,4 +1,6 @@
 """scripts/evaluate_demo.py: the table, what is kept between runs, and the measures against oracles that know the truth."""
+import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from configs import load_config
 from dwpose.skeleton import BODY, Skeleton
+from mimicmotion.video import write_video
 from motionbench.phrasings import Phrasing
 from motionbench.table import ResultsFile, Target, format_table, number
 from scripts import demo_measures, evaluate_demo, motion_measures
@@ -222,3 +225,31 @@ def test_rescaling_is_measured_and_would_be_caught_failing(bench, monkeypatch):
     monkeypatch.setattr(motion_measures, "rescale", failing)
     driver, reference = (motion_measures.broken_skeleton(1, np.random.default_rng(seed)) for seed in (0, 1))
     assert not motion_measures.rescaled_well(driver, reference)
+
+STAND_IN = '''"""Writes what a run of inference.py leaves, from a video prepared beside it."""
+import json, os, pathlib, shutil, sys, time
+values = dict(argument.split("=", 1) for argument in sys.argv[3:])
+folder = pathlib.Path(values["outputs"]) / values["name"]
+folder.mkdir(parents=True)
+time.sleep(0.3)
+shutil.copy(pathlib.Path(__file__).with_name("video.mp4"), folder / "video.mp4")
+(folder / "report.json").write_text(json.dumps({"seconds": 0.25, "values": values, "threads": os.environ["OMP_NUM_THREADS"]}))
+sys.exit(int(pathlib.Path(__file__).with_name("exit").read_text()))
+'''
+
+
+def test_the_demo_run_is_timed_from_outside_on_two_threads_with_the_weights_in_question(bench, tmp_path, monkeypatch):
+    (tmp_path / "inference.py").write_text(STAND_IN)
+    (tmp_path / "exit").write_text("0")
+    write_video(tmp_path / "video.mp4", np.zeros((25, 32, 32, 3), np.uint8), 10.0)
+    monkeypatch.setattr(evaluate_demo, "ROOT", tmp_path)
+    bench = replace(bench, weights=tmp_path / "mine", output=tmp_path / "out")
+    values = evaluate_demo.demo_run(bench)
+    report = json.loads((tmp_path / "out" / "demo" / "report.json").read_text())
+    assert values["video_seconds"] == pytest.approx(2.5) and values["stages_seconds"] == 0.25
+    assert 0.3 <= values["seconds"] < 60
+    assert report["threads"] == report["values"]["num_threads"] == "2" and report["values"]["resume"] == "false"
+    assert report["values"]["generator.checkpoint"] == str(tmp_path / "mine" / "video")
+    (tmp_path / "exit").write_text("2")
+    with pytest.raises(subprocess.CalledProcessError):
+        evaluate_demo.demo_run(replace(bench, output=tmp_path / "again"))

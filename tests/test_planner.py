@@ -57,7 +57,13 @@ def test_what_happens_at_the_same_time_stays_one_action():
 
 def test_a_clause_without_a_verb_takes_the_previous_one():
     assert texts("A person walks forward, then backward.") == ["a person walks forward", "a person walks backward"]
+    assert texts("He walks forward. Then backward.") == ["a person walks forward", "a person walks backward"]
     assert texts("Two squats, then a jump.") == ["a person does two squats", "a person does a jump"]
+
+
+def test_a_sentence_about_the_scene_is_no_action(caplog):
+    assert texts("A person waves. In a sunny park. A red ball. She bows.") == ["a person waves", "a person bows"]
+    assert "in a sunny park" in caplog.text and "a red ball" in caplog.text
 
 
 def test_next_to_is_a_place_and_not_the_next_action():

@@ -1,0 +1,146 @@
+"""Settings: defaults < file < command line, and a mistake is one line that names the key."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from configs import load_config, rows, run_main, yaml_files
+from stages.settings import InferenceConfig
+from train_skeleton_adapter import SkeletonAdapterConfig
+from train_video_generation import VideoGenerationConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Optimizer:
+    """how to step"""
+    learning_rate: float = field(default=0.1, metadata={"help": "per step"})
+    name: str = field(default="adam", metadata={"help": "which", "choices": ("adam", "sgd")})
+
+
+@dataclass
+class Settings:
+    """Settings of the test."""
+    steps: int = field(default=10, metadata={"help": "how many"})
+    text: str = "hello"
+    path: str | None = None
+    fast: bool = False
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text("steps: 20\noptimizer:\n  learning_rate: 0.5\n")
+    return path
+
+
+def test_the_command_line_beats_the_file_and_the_file_beats_the_defaults(file):
+    config = load_config(Settings, ["--config", str(file), "steps=30", "optimizer.name=sgd"])
+    assert config == Settings(steps=30, optimizer=Optimizer(learning_rate=0.5, name="sgd"))
+    assert load_config(Settings, [f"--config={file}"]).steps == 20 and load_config(Settings, []) == Settings()
+
+
+@pytest.mark.parametrize("text", ["a: b", "[1, 2", "7", "yes", "null", "# not a comment", "${oc.env:HOME}", "{x}", "'quoted", "a=b=c", "", "naïve ☃"])
+def test_text_arrives_as_it_was_typed(text, tmp_path):
+    assert load_config(Settings, [f"text={text}"]).text == text
+    (tmp_path / "text.yaml").write_text(yaml.safe_dump({"text": text}), encoding="utf-8")
+    assert load_config(Settings, ["--config", str(tmp_path / "text.yaml")]).text == text
+
+
+def test_other_types_are_read_as_yaml():
+    config = load_config(Settings, ["fast=true", "optimizer.learning_rate=1e-3", "path=null"])
+    assert config.fast is True and config.optimizer.learning_rate == 1e-3 and config.path is None
+    assert load_config(Settings, ["path=a/b"]).path == "a/b"
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["stepps=3"], "unknown key 'stepps': did you mean steps?"), (["optimizer.learning_rte=3"], "did you mean optimizer.learning_rate?"),
+    (["learning_rate=3"], "did you mean optimizer.learning_rate?"), (["optimizer.name.x=3"], "unknown key"), (["zzzzzz=1"], "see --help"),
+    (["steps=many"], "steps: "), (["steps=1.5"], "steps: "), (["steps="], "steps: "), (["fast=perhaps"], "fast: "), (["optimizer=3"], "optimizer"),
+    (["optimizer.name=lion"], "optimizer.name: must be one of adam, sgd (found 'lion')"), (["steps"], "'steps': expected --config"),
+    (["--steps=3"], "expected --config"), (["--config"], "expected one YAML file"), (["--config", "none.yaml"], "none.yaml: no such config file"),
+    (["steps=[1"], "steps=[1"),
+])
+def test_a_mistake_is_one_line_that_names_the_key(arguments, says):
+    with pytest.raises(ValueError) as caught:
+        load_config(Settings, arguments)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content, says", [
+    ("stps: 3\n", "unknown key 'stps': did you mean steps?"), ("optimizer:\n  nme: x\n", "did you mean optimizer.name?"), ("- 1\n- 2\n", "found a list"),
+    ("a: [1\n", "line 2"), ("steps: many\n", "steps"), ("\x00", "not YAML"),
+])
+def test_a_mistake_in_a_file_names_the_file(tmp_path, content, says):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError) as caught:
+        load_config(Settings, ["--config", str(path)])
+    assert says in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def schema_of(path: Path) -> type:
+    if path.name.startswith("train_video"):
+        return VideoGenerationConfig
+    if path.name.startswith(("train_skeleton", "train_adapter")):
+        return SkeletonAdapterConfig
+    return InferenceConfig
+
+
+@pytest.mark.parametrize("path", yaml_files(), ids=lambda path: path.name)
+def test_every_shipped_config_loads(path):
+    load_config(schema_of(path), ["--config", str(path)])
+
+
+def test_demo_and_fleximo_have_the_same_keys_and_every_key_of_the_schema():
+    def keys(values: dict, prefix: str = "") -> set[str]:
+        return set().union(*(keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"} for key, value in values.items()))
+    demo, fleximo = (keys(yaml.safe_load((ROOT / "configs" / name).read_text())) for name in ("demo.yaml", "fleximo.yaml"))
+    everything = {name for name, default, _ in rows(InferenceConfig) if not hasattr(default, "__dataclass_fields__")}
+    assert demo == fleximo == everything
+
+
+def test_the_code_never_asks_whether_it_is_the_demo():
+    for path in [ROOT / "inference.py", *(ROOT / "stages").glob("*.py"), *(ROOT / "mimicmotion").glob("*.py"), *(ROOT / "t2m").glob("*.py")]:
+        assert "demo.yaml" not in path.read_text().replace("configs/demo.yaml", "") and "weights/demo" not in path.read_text(), path
+
+
+def test_every_setting_of_a_run_says_what_it_is():
+    assert all(help_line for _, _, help_line in rows(InferenceConfig))
+
+
+def test_every_setting_of_a_run_is_read_somewhere():
+    code = "".join(path.read_text() for path in [ROOT / "inference.py", *(ROOT / "stages").glob("*.py")] if path.name != "settings.py")
+    for name, default, _ in rows(InferenceConfig):
+        if not hasattr(default, "__dataclass_fields__") and not name.startswith("planner."):      # plan() takes the whole group
+            assert f".{name.rpartition('.')[2]}" in code or name in ("height", "width"), name
+
+
+@pytest.mark.parametrize("script", ["inference.py", "train_skeleton_adapter.py", "train_video_generation.py"])
+def test_help_explains_keys_and_configs(script):
+    done = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("usage: --config", "keys:", "configs/demo.yaml", "(default: "))
+    assert max(map(len, done.stdout.splitlines())) <= 160
+
+
+@pytest.mark.parametrize("raised, code", [(ValueError("x: is wrong\n  really"), 2), (FileNotFoundError("y: not there"), 2), (KeyboardInterrupt(), 130)])
+def test_main_turns_a_mistake_into_one_line_and_an_exit_code(raised, code, capsys):
+    def main():
+        raise raised
+    with pytest.raises(SystemExit) as ended:
+        run_main(main)
+    assert ended.value.code == code and capsys.readouterr().err.count("\n") == 1
+
+
+def test_our_own_bugs_keep_their_traceback():
+    def main():
+        raise TypeError("ours")
+    with pytest.raises(TypeError):
+        run_main(main)

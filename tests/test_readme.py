@@ -1,0 +1,102 @@
+"""The README's commands exist and mean what they say."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import load_config
+from stages.settings import InferenceConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "weights/README.md")}
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [shlex.split(line, comments=True) for language, block in BLOCKS if language == "bash" for line in block.splitlines() if line.strip()]
+
+
+def script_of(words: list[str]) -> tuple[Path, list[str]]:
+    """The script of this repository that a command runs, and its arguments."""
+    at = next(i for i, word in enumerate(words) if word.endswith((".py", ".sh")))
+    return ROOT / words[at], words[at + 1:]
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] != "source"], ids=" ".join)
+def test_every_command_runs_a_script_that_exists_with_settings_it_knows(words):
+    assert words[0] in ("bash", "python", "accelerate")
+    script, arguments = script_of(words)
+    assert script.is_file()
+    if script.name == "demo.sh":
+        load_config(InferenceConfig, ["--config", str(ROOT / "configs" / "demo.yaml"), *arguments])
+    elif script.name == "inference.py" and "--help" not in arguments:
+        load_config(InferenceConfig, [str(ROOT / word) if word.endswith(".yaml") else word for word in arguments])
+    for word in arguments:
+        if word.endswith(".yaml"):
+            assert (ROOT / word).is_file()
+
+
+@pytest.mark.parametrize("name", sorted({script_of(words)[0].relative_to(ROOT).as_posix() for words in COMMANDS if words[0] in ("python", "accelerate")}))
+def test_every_script_explains_itself_and_knows_the_options_the_readme_uses(name):
+    done = subprocess.run([sys.executable, ROOT / name, "--help"], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-1000:]
+    for words in COMMANDS:
+        if words[0] in ("python", "accelerate") and script_of(words)[0] == ROOT / name:
+            for option in (word for word in script_of(words)[1] if word.startswith("-")):
+                assert option in done.stdout, option
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.sh")))
+def test_every_shell_script_parses_and_stops_at_the_first_error(script):
+    path = ROOT / "scripts" / script
+    assert subprocess.run(["bash", "-n", path]).returncode == 0
+    assert script == "venv.sh" or "set -euo pipefail" in path.read_text()
+
+
+def test_ci_runs_the_test_script():
+    assert "scripts/test.sh" in (ROOT / ".ci" / "run").read_text() and (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_and_picture_is_there(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", PAGES[page]):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_every_file_the_stage_table_names_exists():
+    table = README.split("## Stages")[1].split("`inference.py` reads")[0]
+    for name in re.findall(r"`([\w/]+(?:\.py|/))`", table):
+        assert (ROOT / name).exists(), name
+
+
+def test_python_blocks_compile_and_import_what_exists():
+    for language, block in BLOCKS:
+        if language == "python":
+            compile(block, "README.md", "exec")
+            imports = "\n".join(line for line in block.splitlines() if line.startswith(("from ", "import ")))
+            assert subprocess.run([sys.executable, "-c", imports], cwd=ROOT).returncode == 0
+
+
+def test_the_demo_script_keeps_an_argument_with_spaces_whole(tmp_path):
+    """demo.sh with a venv that is ready and whose python prints what it is given."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("demo.sh", "venv.sh"):
+        (tmp_path / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
+    (tmp_path / "requirements.txt").write_text("nothing\n")
+    binaries = tmp_path / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "activate").write_text(f'PATH="{binaries}:$PATH"\n')
+    (binaries / "python").write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
+    (binaries / "python").chmod(0o755)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "me.png").write_bytes(b"")
+    run = lambda: subprocess.run(["bash", tmp_path / "scripts" / "demo.sh", "prompt=two  words", "image=me.png", "seed=7"],
+                                 capture_output=True, text=True, cwd=elsewhere, check=True).stdout.splitlines()
+    expected = ["<inference.py>", "<--config>", "<configs/demo.yaml>", "<prompt=two  words>", f"<image={elsewhere}/me.png>", "<seed=7>"]
+    first, second = run(), run()
+    assert first[-6:] == expected and any("requirements.txt" in line for line in first)
+    assert second == expected                                       # the stamp fits: nothing is installed again
