@@ -130,7 +130,7 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    config = load_config(InferenceConfig, argv)
+    config = load_config(InferenceConfig, argv, __doc__)
     report = Report()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger().addHandler(report.warnings)
@@ -151,7 +151,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"{error.filename or config.folder}: {error.strerror or error}: choose another place with outputs=") from error
+        place = error.filename if error.filename and Path(error.filename).exists() else config.folder      # not a temporary name
+        raise ValueError(f"{place}: {error.strerror or error}: make room, or choose another place with outputs=") from error
     finally:
         logging.getLogger().removeHandler(report.warnings)
     print(f"\n{report.table()}\n\n{config.folder / 'video.mp4'}\n{config.folder / 'storyboard.png'}")

@@ -29,14 +29,14 @@ def run_main(main: Callable[[], object]) -> None:
         sys.exit(130)
 
 
-def load_config(schema: type[Schema], argv: list[str] | None = None) -> Schema:
-    """The settings of a script, from `--config file.yaml key=value ...`; --help prints the script's docstring and all keys.
+def load_config(schema: type[Schema], argv: list[str] | None = None, description: str | None = None) -> Schema:
+    """The settings of a script, from `--config file.yaml key=value ...`; a mistake is a ValueError with one line.
 
-    A mistake is a ValueError with one line.
+    --help prints the description (by default the docstring of the schema's module) and all keys, and ends the program.
     """
     argv = sys.argv[1:] if argv is None else argv
     if {"-h", "--help"} & set(argv):
-        print(help_text(schema, sys.modules[schema.__module__].__doc__ or ""))
+        print(help_text(schema, description or sys.modules[schema.__module__].__doc__ or ""))
         sys.exit(0)
     config = OmegaConf.structured(schema)
     path, assignments = split_arguments(argv)
@@ -179,7 +179,7 @@ def rows(schema: object, prefix: str = "") -> list[tuple[str, object, str]]:
 
 def help_text(schema: type, description: str = "") -> str:
     """What --help prints: the script's docstring, every key with its default and meaning, the shipped configs."""
-    lines = [description.strip(), "", "usage: --config file.yaml key=value ...   (defaults < file < key=value)", "", "keys:"]
+    lines = [description.strip(), "", "usage: --config file.yaml key=value ...   (defaults < file < key=value)   --help: this text", "", "keys:"]
     for name, default, help_line in rows(schema):
         if is_dataclass(default):
             lines += ["", f"  {name}: {help_line}"]

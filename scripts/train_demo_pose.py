@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights/demo/dwpose"))
     parser.add_argument("--work", type=Path, help="folder for checkpoints (default: the clips')")
     parser.add_argument("--num-clips", type=int, default=800, help="clips to render if --clips is absent, of 5 frames")
-    parser.add_argument("--pose-steps", type=int, nargs="+", default=[500, 800], help="steps of each round")
+    parser.add_argument("--pose-steps", type=int, nargs="+", default=[500, 250, 300], help="steps of each round")
     parser.add_argument("--person-steps", type=int, nargs="+", default=[600])
     parser.add_argument("--batch", type=int, default=40, help="pictures per step")
     parser.add_argument("--seed", type=int, default=0)

@@ -2,6 +2,7 @@
 
 import textwrap
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -51,6 +52,7 @@ def storyboard(image: np.ndarray, prompt: str, plan: list[tuple[str, float]], ro
     return np.asarray(sheet)
 
 
+@cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 

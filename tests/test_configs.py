@@ -1,5 +1,6 @@
 """Settings: defaults < file < command line, and a mistake is one line that names the key."""
 
+import ast
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -126,6 +127,7 @@ def test_every_setting_of_a_run_is_read_somewhere():
 def test_help_explains_keys_and_configs(script):
     done = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(ast.get_docstring(ast.parse((ROOT / script).read_text())).splitlines()[0])
     assert all(word in done.stdout for word in ("usage: --config", "keys:", "configs/demo.yaml", "(default: "))
     assert max(map(len, done.stdout.splitlines())) <= 160
 

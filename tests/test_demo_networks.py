@@ -111,8 +111,8 @@ def test_resume_equals_never_stopping(tmp_path):
 
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(20, 20), nn.BatchNorm1d(20), nn.Linear(20, 20))
-        return fit("net", network, lambda net, batch: (net(batch) - batch.roll(1, 0)).square().mean(), sample, rounds=[40, 15],
-                   lr=0.02, folder=folder, seed=0)
+        return fit("net", network, lambda net, batch: (net(batch) - batch.roll(1, 0)).square().mean(), sample,
+                   rounds=[40, 15], lr=0.02, folder=folder, seed=0)
 
     whole = train(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

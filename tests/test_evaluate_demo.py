@@ -1,4 +1,4 @@
-"""scripts/evaluate_demo.py: the table, what is kept between runs, and the measures against oracles that know the truth."""
+"""scripts/evaluate_demo.py: the table, what is kept between runs, and the measures against all-knowing oracles."""
 import json
 import subprocess
 import sys
@@ -233,7 +233,8 @@ folder = pathlib.Path(values["outputs"]) / values["name"]
 folder.mkdir(parents=True)
 time.sleep(0.3)
 shutil.copy(pathlib.Path(__file__).with_name("video.mp4"), folder / "video.mp4")
-(folder / "report.json").write_text(json.dumps({"seconds": 0.25, "values": values, "threads": os.environ["OMP_NUM_THREADS"]}))
+report = {"seconds": 0.25, "values": values, "threads": os.environ["OMP_NUM_THREADS"]}
+(folder / "report.json").write_text(json.dumps(report))
 sys.exit(int(pathlib.Path(__file__).with_name("exit").read_text()))
 '''
 

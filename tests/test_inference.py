@@ -4,6 +4,7 @@ Where a test is about the run around the stages, the models are stand-ins: a det
 motions, and a video that mixes its inputs with noise. One test uses the real video model (tiny, random), the last one all of weights/demo.
 """
 
+import errno
 import json
 import shutil
 import subprocess
@@ -274,6 +275,17 @@ def test_a_full_disk_is_seen_before_anything_slow(models, arguments, tmp_path, m
     with pytest.raises(ValueError, match="0 MiB free on this disk"):
         inference.main(arguments)
     assert models.calls == []
+
+
+def test_a_disk_that_fills_up_on_the_way_is_one_line_and_leaves_no_half_file(models, arguments, tmp_path, monkeypatch):
+    def fills_up(frames, path):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    monkeypatch.setattr(inference, "save_frames", fills_up)
+    with pytest.raises(ValueError, match=r"out/run: No space left on device: make room"):
+        inference.main(arguments)
+    left = {path.name for path in (tmp_path / "out" / "run").rglob("*") if path.is_file()}
+    assert left == {"run.yaml", "report.json", "reference.npz", "plan.json", "motion.npz", "skeleton.npz"}
 
 
 def test_the_program_ends_with_one_line_and_code_2(tmp_path):
