@@ -26,7 +26,7 @@ MIN_TOKENS, MAX_TOKENS = 6, 50                # 1.2 to 10 s
 SIDES = (None, "left", "right", "both")
 FORWARD_SMOOTHING = 2.0                       # frames: the root turns with the body, also in a pirouette
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
-TRAVELLING = ("run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
+HARD_TO_KEEP = ("nod", "shake_head", "run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
 END_OF_WORD, START_OF_TEXT, END_OF_TEXT = "</w>", "<|startoftext|>", "<|endoftext|>"
 CLIP_WORDS = Regex(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""")
 CONTEXT_LENGTH = 32                           # tokens of a prompt, both ends included
@@ -59,8 +59,8 @@ class MotionCache:
         return len(self.facts)
 
     def training_indices(self, count: int, held_out: int, rng: np.random.Generator) -> np.ndarray:
-        """Motions to learn from, those that travel or turn three times as often: they are the hardest to keep."""
-        weights = np.array([3.0 if fact["kind"] in TRAVELLING else 1.0 for fact in self.facts[:-held_out]])
+        """Motions to learn from; those whose gist is a few centimetres, or that travel or turn, three times as often."""
+        weights = np.array([3.0 if fact["kind"] in HARD_TO_KEEP else 1.0 for fact in self.facts[:-held_out]])
         return rng.choice(len(weights), size=count, p=weights / weights.sum())
 
     def held_out(self, count: int) -> list[Tensor]:

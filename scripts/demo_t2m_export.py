@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from scripts.demo_t2m_data import CONTEXT_LENGTH, PROMPT
+from scripts.demo_t2m_data import CONTEXT_LENGTH, FORWARD_SMOOTHING, PROMPT
 from synthetic.phrases import PHRASES
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
@@ -21,7 +21,7 @@ VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=120, depth=3)
 GPT_SIZE = dict(num_codes=512, width=128, text_dim=TEXT_DIM, block_size=51, num_layers=2, num_heads=4, dropout=0.1)
 STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
-TEMPERATURE = 0.7               # of the shipped model's draws
+TEMPERATURE = 1.0               # of the shipped model's draws
 
 
 VAGUE = frozenset(              # verbs of the phrases that say nothing about the motion by themselves
@@ -53,7 +53,8 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     """Write everything TextToMotion.load reads, weights in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(dict(
-        vqvae=VQVAE_SIZE, gpt=GPT_SIZE, prompt=PROMPT, temperature=TEMPERATURE), indent=1) + "\n")
+        vqvae=VQVAE_SIZE, gpt=GPT_SIZE, prompt=PROMPT, temperature=TEMPERATURE,
+        forward_smoothing=FORWARD_SMOOTHING), indent=1) + "\n")
     (folder / "known_motions.json").write_text(json.dumps(known_motions(), indent=1) + "\n")
     save_half(vqvae, folder / "vqvae.safetensors")
     save_half(gpt, folder / "gpt.safetensors")

@@ -92,7 +92,8 @@ def round_trip(bench: Bench) -> Values:
     rng = np.random.default_rng((HELD_OUT_SEED, bench.seed))
     motions = [sample_motion(kind, ROUND_TRIP_SECONDS + 0.05, rng).motion
                for kind in tqdm(KINDS, desc="round trip", unit="kind") for _ in range(ROUND_TRIPS_PER_KIND)]
-    errors = round_trip_errors(model.vqvae, norm, [torch.from_numpy(features(motion)) for motion in motions])
+    errors = round_trip_errors(model.vqvae, norm, [
+        torch.from_numpy(features(motion, model.forward_smoothing)) for motion in motions])
     return {name: 1000 * metres for name, metres in errors.items()}
 
 

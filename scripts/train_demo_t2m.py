@@ -26,8 +26,7 @@ from scripts.demo_t2m_data import (
     window_batch)
 from scripts.demo_t2m_export import GPT_SIZE, VQVAE_SIZE, export, text_encoder
 from t2m.scoring import round_trip_errors
-from t2m.training import (
-    MovingCodebook, Normalisation, autoencoder_losses, gpt_loss, reconstruction_losses, vqvae_losses)
+from t2m.training import MovingCodebook, Normalisation, autoencoder_losses, gpt_loss, vqvae_losses
 from t2m.transformer import GPT
 from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
 
@@ -119,25 +118,6 @@ def train_vqvae(cache: MotionCache, norm: Normalisation, work: Path, *, steps: i
     return model.eval()
 
 
-def train_decoder(model: VQVAE, cache: MotionCache, norm: Normalisation, work: Path, *, steps: int, batch: int,
-                  window: int, seed: int) -> VQVAE:
-    """Tokens -> features once more, now that the tokens stay as they are; longer windows teach the path not to drift."""
-    model.vqvae.encoder.requires_grad_(False)
-    optimizer = optimizer_for(model, lr=0.003, adam_lr=2e-4)
-    progress = Progress(work / "decoder.pt", steps, optimizer, decoder=model.vqvae.decoder)
-    for step in progress:
-        rng = np.random.default_rng((seed, step))
-        rows = window_batch(cache, cache.training_indices(batch, HELD_OUT, rng), window, rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                codes = model.encode(norm.normalised(rows))
-            losses = reconstruction_losses(model.decode(codes), rows, norm)
-        update(optimizer, sum(losses.values()))
-        if (step + 1) % 200 == 0:
-            log_round_trip("decoder", progress, losses, model, norm, cache)
-    return model.eval()
-
-
 def log_round_trip(stage: str, progress: Progress, losses: dict[str, Tensor], model: VQVAE, norm: Normalisation,
                    cache: MotionCache) -> None:
     errors = round_trip_errors(model.eval(), norm, cache.held_out(HELD_OUT)[::2])
@@ -192,7 +172,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights/demo/t2m"))
     parser.add_argument("--motions", type=int, default=18000)
     parser.add_argument("--vqvae-steps", type=int, default=2400)
-    parser.add_argument("--decoder-steps", type=int, default=400)
     parser.add_argument("--gpt-steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -203,8 +182,6 @@ def main() -> None:
     norm = Normalisation(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
     vqvae = train_vqvae(cache, norm, arguments.work, steps=arguments.vqvae_steps, batch=64, window=64,
                         free_steps=200, seed=arguments.seed)
-    vqvae = train_decoder(vqvae, cache, norm, arguments.work, steps=arguments.decoder_steps, batch=32, window=128,
-                          seed=arguments.seed + 1)
     if not (arguments.work / "tokenizer").exists():
         train_tokenizer(arguments.work / "tokenizer", caption_corpus(40000, arguments.seed), vocab_size=1700)
     codes, lengths = token_table(vqvae, norm, cache)

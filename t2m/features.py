@@ -159,6 +159,7 @@ def features(motion: Motion, smoothing: float = FORWARD_SMOOTHING) -> np.ndarray
     root = smooth_headings(joints, smoothing)                                         # (T, 4) world -> facing frame
     step = joints[1:] - joints[:-1]                                                   # (T - 1, 22, 3)
     turn = quaternion_product(root[1:], inverse_quaternion(root[:-1]))                # (T - 1, 4)
+    turn *= np.where(turn[:, :1] < 0, -1, 1)      # the short way round; upstream turns back once per half turn passed
     local = joints - joints[:, [PELVIS]] * (1, 0, 1)
     local = rotated(root[:, None], local)                                             # (T, 22, 3)
     rows = len(step)

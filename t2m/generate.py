@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .features import joints_from_features
+from .features import FORWARD_SMOOTHING, joints_from_features
 from .motion import MOTION_FPS, Motion
 from .text import KnownMotions, TextEncoder
 from .transformer import GPT
@@ -31,6 +31,7 @@ class TextToMotion:
     std: Tensor                      # (263,) float64
     prompt: str = "{text}"           # what the text encoder reads; may mention {seconds}
     temperature: float = 1.0         # of the draw, when there is a generator
+    forward_smoothing: float = FORWARD_SMOOTHING     # frames; of the features the weights were trained on
     known: KnownMotions | None = None
 
     @classmethod
@@ -60,6 +61,7 @@ class TextToMotion:
             std=torch.from_numpy(std).to(device),
             prompt=config.get("prompt", "{text}"),
             temperature=config.get("temperature", 1.0),
+            forward_smoothing=config.get("forward_smoothing", FORWARD_SMOOTHING),
             known=KnownMotions.of(**json.loads(known_path.read_text())) if known_path.exists() else None,
         )
 

@@ -18,7 +18,7 @@ from .vqvae import FRAMES_PER_TOKEN, VQVAE
 WRISTS = [LEFT_WRIST, RIGHT_WRIST]
 COMPARED_EVERY = 2                # frames: motions are compared at 10 fps
 VELOCITY_SPAN = 4                 # frames over which velocities are taken
-DIRECTION_SPEED = 0.35            # weight of a bone's turning, in seconds: radians per second against radians
+DIRECTION_SPEED = 0.2            # weight of a bone's turning, in seconds: radians per second against radians
 ROOT_WEIGHTS = np.array([1.0, 1.0, 0.6, 1.0, 3.0])    # of velocity right, ahead, yaw speed, rise and height
 
 
@@ -90,10 +90,12 @@ class MotionBank:
 
 def motion_costs(joints: np.ndarray, bank: MotionBank) -> dict[tuple[str, str | None], float]:
     """How badly each kind and side fits: how far this motion's moments are from any moment of theirs, and theirs, in
-    the best of their samples, from any of this motion's. Order and tempo do not matter beyond the speeds themselves."""
+    the best of their samples, from any of this motion's. Order and tempo do not matter beyond the speeds themselves.
+    Distances are squared, so that a few moments which do not fit weigh more than many that nearly fit.
+    """
     mine = described(joints)                                                          # (F, D)
-    distance = np.sqrt(np.maximum(
-        (mine**2).sum(1)[:, None] - 2 * mine @ bank.rows.T + (bank.rows**2).sum(1), 0))             # (F, N)
+    distance = np.maximum(
+        (mine**2).sum(1)[:, None] - 2 * mine @ bank.rows.T + (bank.rows**2).sum(1), 0)  # (F, N)
     to_sample = np.minimum.reduceat(distance, bank.starts[:-1], axis=1)               # (F, S)
     covered = np.add.reduceat(distance.min(axis=0), bank.starts[:-1]) / np.diff(bank.starts)        # (S,)
     costs = {}

@@ -19,6 +19,7 @@ GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/
              "pretrained/VQTransformer_corruption05/net_best_fid.pth")
 META_FOLDERS = ("", "meta", "VQVAEV3_CB1024_CMT_H1024_NRES3/meta",
                 "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
+CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "forward_smoothing")
 RELEASED_KEYS = ("net", "trans")              # the one top-level key of each released .pth
 HUMANML3D_STD = ((YAW_VELOCITY, 0.012826), (CONTACTS, 0.355933))     # what the released weights were NOT trained with
 
@@ -38,9 +39,9 @@ def read_config(folder: Path) -> dict:
     if not path.exists():
         return {}
     config = json.loads(path.read_text())
-    unknown = set(config) - {"vqvae", "gpt", "prompt", "temperature"}
+    unknown = set(config) - set(CONFIG_KEYS)
     if unknown:
-        raise ValueError(f"{path}: expected vqvae, gpt, prompt and temperature (found {sorted(unknown)[0]!r})")
+        raise ValueError(f"{path}: expected only {', '.join(CONFIG_KEYS)} (found {sorted(unknown)[0]!r})")
     return config
 
 

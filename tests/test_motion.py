@@ -77,6 +77,15 @@ def test_features_and_back_is_the_same_motion(kind):
     np.testing.assert_allclose(joints, canonical(motion.joints)[:-1], atol=2e-4)
 
 
+@pytest.mark.parametrize("smoothing", [20.0, 2.0])
+@pytest.mark.parametrize("kind, seconds", [("spin", 6.0), ("turn", 8.0)])
+def test_turning_past_half_a_turn_is_kept(kind, seconds, smoothing):
+    """The quaternion of the heading changes sign there; upstream then turns back for one frame."""
+    motion = moving(kind, seconds, seed=3, side="left")
+    joints = joints_from_features(torch.from_numpy(features(motion, smoothing))).numpy()
+    np.testing.assert_allclose(joints, canonical(motion.joints)[:-1], atol=5e-4)
+
+
 def test_features_do_not_know_where_the_motion_happened():
     motion = moving("walk")
     elsewhere = Motion(yaw_rotated(motion.joints.astype(np.float64), 2.0) + (3.0, 0.2, -1.0))

@@ -1,0 +1,72 @@
+"""The cache of rendered clips: resumable, and what training reads from it."""
+import numpy as np
+import pytest
+import torch
+
+from dwpose.skeleton import HANDS
+from synthetic.cache import CachedClips, encode_cache, open_array, render_cache
+from synthetic.clips import sample_clip
+
+SIZE = (64, 64)
+
+
+def mean_colour(pictures: np.ndarray) -> np.ndarray:
+    """A stand-in encoder whose four channels tell which picture they came from: (n, 4, 8, 8)."""
+    means = pictures.reshape(len(pictures), -1, 3).mean(axis=1) / 255                    # (n, 3)
+    return np.concatenate([means, means[:, :1]], axis=1)[:, :, None, None] * np.ones((1, 1, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    render_cache(folder, first_seed=40, num_clips=3, num_frames=4, fps=5, size=SIZE, workers=1)
+    for poses in (False, True):
+        encode_cache(folder, mean_colour, poses=poses)
+    return folder
+
+
+def test_the_cache_holds_what_the_seeds_give(cache):
+    clip = sample_clip(41, num_frames=4, fps=5, size=SIZE)
+    assert np.array_equal(open_array(cache, "frames")[1, 1:], clip.frames)
+    assert np.array_equal(open_array(cache, "frames")[1, 0], clip.reference)
+    assert np.array_equal(open_array(cache, "keypoints")[1, 1:], clip.skeleton.keypoints)
+
+
+def test_an_interrupted_preparation_does_only_what_is_missing(cache):
+    frames, rendered = open_array(cache, "frames", writable=True), open_array(cache, "rendered", writable=True)
+    kept = frames[0].copy()
+    frames[0], frames[2] = 7, 9
+    rendered[2] = False
+    render_cache(cache, first_seed=40, num_clips=3, num_frames=4, fps=5, size=SIZE, workers=1)
+    assert (frames[0] == 7).all() and not (frames[2] == 9).all()
+    frames[0] = kept
+
+
+def test_another_shape_is_refused(cache):
+    with pytest.raises(ValueError, match="use another folder"):
+        render_cache(cache, first_seed=40, num_clips=3, num_frames=5, fps=5, size=SIZE, workers=1)
+
+
+def test_a_picture_never_is_its_own_reference(cache):
+    clips, rng = CachedClips(cache, 1), np.random.default_rng(0)
+    chosen = [clips._choose(rng) for _ in range(200)]
+    assert all(target != reference for (target,), reference in chosen)
+    assert {target for (target,), _ in chosen} == set(range(5))
+    assert 0.4 < np.mean([reference == 0 for _, reference in chosen]) < 0.8
+
+
+def test_consecutive_frames_keep_their_order(cache):
+    item, latents = CachedClips(cache, 3)[(2, 11)], open_array(cache, "latents")[2].astype(np.float32)
+    starts = [first for first in (1, 2) if np.array_equal(latents[first:first + 3], item["latents"].numpy())]
+    assert len(starts) == 1 and np.array_equal(item["reference_latents"].numpy(), latents[0])
+
+
+def test_the_adapter_sees_no_hands_and_is_asked_for_them(cache):
+    video, adapter = CachedClips(cache, 1), CachedClips(cache, 1, adapter=True)
+    item = adapter[(0, 4)]
+    keypoints = open_array(cache, "keypoints")[0].copy()
+    keypoints[:, HANDS] = 0
+    drawn = [adapter._draw(keypoints[frame:frame + 1])[0] for frame in range(5)]
+    seen = ((item["pose"][0].movedim(0, -1) + 1) * 127.5).round().numpy()
+    assert min(np.abs(seen - frame).max() for frame in drawn) < 1
+    assert not torch.equal(video[(0, 4)]["latents"], item["latents"])

@@ -1,0 +1,65 @@
+"""Training clips from two folders of videos."""
+import numpy as np
+import pytest
+import torch
+
+from mimicmotion.clips import PairedClips
+from mimicmotion.video import write_video
+
+
+def moving_square(num_frames: int, shift: int) -> np.ndarray:
+    """A white square that moves 4 pixels a frame on grey, (F, 64, 64, 3) uint8."""
+    frames = np.full((num_frames, 64, 64, 3), 80, np.uint8)
+    for index, frame in enumerate(frames):
+        frame[16 + shift:32 + shift, 4 * index:4 * index + 16] = 255
+    return frames
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name, shift in (("targets", 0), ("poses", 16)):
+        (tmp_path / name).mkdir()
+        for clip in ("a", "b"):
+            write_video(tmp_path / name / f"{clip}.mp4", moving_square(10, shift), 10)
+    return tmp_path / "targets", tmp_path / "poses"
+
+
+def columns_of_the_square(frames: torch.Tensor) -> list[int]:
+    """Left edge of the square in every frame."""
+    bright = (frames.mean(1) > 0.3).any(dim=1)                              # (F, W)
+    return [int(row.float().argmax()) for row in bright]
+
+
+def test_target_and_pose_show_the_same_moments(folders):
+    item = PairedClips(*folders, num_frames=4, size=(64, 64))[(0, 7)]
+    target, pose = columns_of_the_square(item["target"]), columns_of_the_square(item["pose"])
+    assert np.abs(np.array(target) - pose).max() <= 1
+    assert all(2 <= step <= 6 for step in np.diff(target))                  # consecutive: 4 pixels a frame
+    assert item["target"].shape == (4, 3, 64, 64) and item["reference"].shape == (3, 64, 64)
+
+
+def test_an_item_depends_on_its_position_alone(folders):
+    clips = PairedClips(*folders, num_frames=3, size=(64, 64), seed=1)
+    assert torch.equal(clips[(1, 5)]["target"], clips[(1, 5)]["target"])
+    starts = {columns_of_the_square(clips[(0, position)]["target"])[0] for position in range(12)}
+    assert len(starts) > 3
+
+
+def test_clips_of_unequal_length_are_named(folders):
+    write_video(folders[1] / "b.mp4", moving_square(7, 16), 10)
+    with pytest.raises(ValueError, match="b.mp4: expected as many frames as its pose video"):
+        PairedClips(*folders, num_frames=3, size=(64, 64))[(1, 0)]
+
+
+def test_too_short_a_clip_is_named(folders):
+    with pytest.raises(ValueError, match="a.mp4: expected at least 19 frames"):
+        PairedClips(*folders, num_frames=10, size=(64, 64), frame_stride=2)[(0, 0)]
+
+
+def test_folders_without_pairs_are_refused(tmp_path, folders):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match="expected videos"):
+        PairedClips(folders[0], tmp_path / "other", 2, (64, 64))
+    write_video(tmp_path / "other" / "z.mp4", moving_square(4, 0), 10)
+    with pytest.raises(ValueError, match="expected equal file names"):
+        PairedClips(folders[0], tmp_path / "other", 2, (64, 64))
