@@ -26,7 +26,7 @@ import torch
 
 from configs import load_config, run_main
 from dwpose.draw import draw
-from dwpose.skeleton import Skeleton
+from dwpose.skeleton import BODY, LEFT_HAND, LEFT_WRIST, RIGHT_HAND, RIGHT_WRIST, Skeleton
 from finer_scale import rescale
 from llm_planner import check_prompt, plan, segments_from_json, segments_to_json
 from mimicmotion.video import fit_to_canvas, read_image, read_video
@@ -42,6 +42,8 @@ from t2m.motion import Motion
 from t2m.project import project
 
 log = logging.getLogger("inference")
+
+SEEN_TOLERANCE = 0.08                       # of the person's height, for refinement
 
 PLAN = Artefact("plan.json", lambda segments, path: path.write_text(segments_to_json(segments), encoding="utf-8"),
                 lambda path: segments_from_json(path.read_text(encoding="utf-8")))
@@ -101,14 +103,24 @@ def driving_skeleton(config: InferenceConfig, models: Models) -> Skeleton:
 
 
 def seen_skeleton(models: Models, video: np.ndarray, skeleton: Skeleton) -> Skeleton:
-    """The keypoints of the generated person; where nobody is recognised, the skeleton that was asked for."""
+    """The keypoints of the generated person, where they are near those asked for; elsewhere the planned ones.
+
+    A point further off than SEEN_TOLERANCE of the person's height is a mistake of the video or of the detector, and
+    drawing it would make the second pass repeat the mistake.
+    """
     try:
         seen = models.detect(video, skeleton.fps, "generated video")
     except ValueError as error:
         log.warning("%s: the refinement uses the planned skeleton", error)
         return skeleton
-    empty = (seen.confidence == 0).all(axis=1)                                                   # (F,)
-    return replace(seen, keypoints=np.where(empty[:, None, None], skeleton.keypoints, seen.keypoints))
+    body = skeleton.xy[:, BODY]                                                                  # (F, 17, 2)
+    height = np.median(body[..., 1].max(axis=1) - body[..., 1].min(axis=1))                      # pixels
+    planned = skeleton.confidence > 0                                                            # (F, 133)
+    astray = np.linalg.norm(seen.xy - skeleton.xy, axis=-1) > SEEN_TOLERANCE * height            # (F, 133)
+    keypoints = np.where((planned & (astray | (seen.confidence == 0)))[..., None], skeleton.keypoints, seen.keypoints)
+    for wrist, hand in ((LEFT_WRIST, LEFT_HAND), (RIGHT_WRIST, RIGHT_HAND)):
+        keypoints[astray[:, wrist], hand] = 0                                                    # a hand without its arm
+    return replace(seen, keypoints=keypoints)
 
 
 def check_inputs(config: InferenceConfig, models: Models) -> None:

@@ -20,7 +20,7 @@ from .transformer import GPT
 from .vqvae import VQVAE
 
 JOINT_WEIGHTS = {
-    HEAD: 25.0, LEFT_WRIST: 4.0, RIGHT_WRIST: 4.0, LEFT_ELBOW: 2.0, RIGHT_ELBOW: 2.0,
+    HEAD: 40.0, LEFT_WRIST: 4.0, RIGHT_WRIST: 4.0, LEFT_ELBOW: 2.0, RIGHT_ELBOW: 2.0,
     LEFT_ANKLE: 2.0, RIGHT_ANKLE: 2.0, LEFT_TOE: 2.0, RIGHT_TOE: 2.0,
 }
 COMMITMENT = 0.05                    # weight of the commitment loss
