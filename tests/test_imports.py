@@ -54,10 +54,11 @@ import builtins, importlib, os, random, socket, sys, warnings
 import cv2, diffusers.models.activations, numpy, onnxruntime, torch, tqdm, transformers, omegaconf, scipy.ndimage, PIL.Image, av, psutil, accelerate, safetensors, yaml
 
 effects, root = [], sys.argv[1]
+def is_ours(code):                                    # the virtual environment lies below the root, too
+    return code.co_filename.startswith(root + os.sep) and "site-packages" not in code.co_filename
 real_open = builtins.open
 def opened(file, mode="r", *rest, **named):
-    frame = sys._getframe(1)
-    if frame.f_code.co_filename.startswith(root + os.sep) or (isinstance(file, (str, os.PathLike)) and set(mode) & set("wax+")):
+    if is_ours(sys._getframe(1).f_code) or (isinstance(file, (str, os.PathLike)) and set(mode) & set("wax+")):
         effects.append(f"open {file} {mode}")
     return real_open(file, mode, *rest, **named)
 def state():
@@ -71,7 +72,7 @@ before = state()
 builtins.open, out, sys.stdout = opened, sys.stdout, Loud()
 real_filter = warnings.filterwarnings
 def filtered(*rest, **named):
-    if sys._getframe(1).f_code.co_filename.startswith(root + os.sep):
+    if is_ours(sys._getframe(1).f_code):
         effects.append("warnings filter")
     return real_filter(*rest, **named)
 warnings.filterwarnings = filtered
