@@ -5,7 +5,6 @@ The neck is derived (mid-shoulders) and never stored; OpenPose's 18 points are a
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
@@ -86,15 +85,12 @@ class Skeleton:
         """Write an .npz that appears under its name only when complete."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
         try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, keypoints=self.keypoints, size=np.array(self.size, np.int64), fps=np.float64(self.fps))
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+            np.savez(temporary, keypoints=self.keypoints, size=np.array(self.size, np.int64), fps=np.float64(self.fps))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         return path
 
     @classmethod

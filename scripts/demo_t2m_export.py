@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from scripts.demo_t2m_data import CONTEXT_LENGTH, FORWARD_SMOOTHING, PROMPT
+from scripts.demo_t2m_data import FORWARD_SMOOTHING
+from scripts.demo_t2m_text import CONTEXT_LENGTH, PROMPT
 from synthetic.phrases import PHRASES
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE

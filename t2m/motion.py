@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +57,12 @@ class Motion:
         """Write an .npz whole or not at all: a temporary file, then a rename."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-            np.savez(file, joints=self.joints, fps=np.float64(self.fps))
-        os.replace(file.name, path)
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+        try:
+            np.savez(temporary, joints=self.joints, fps=np.float64(self.fps))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Motion:

@@ -1,0 +1,51 @@
+"""The prompts that train text to motion still say what is done, whatever is written around it."""
+import numpy as np
+import pytest
+from transformers import CLIPTokenizer
+
+from scripts import demo_t2m_text as text
+from scripts.demo_t2m_prompts import unseen_prompts
+from synthetic.captions import caption
+
+FACT = dict(kind="wave", side="left", repetitions=2, caption="The old man waves with his left hand twice.")
+
+
+def test_prompts_vary_and_never_lose_the_side():
+    rng = np.random.default_rng(0)
+    prompts = {text.training_prompt(FACT, 20, rng) for _ in range(300)}
+    assert len(prompts) > 200
+    words = [set(prompt.lower().replace(",", "").replace(".", "").split()) for prompt in prompts]
+    assert all("left" in used and "right" not in used for used in words)
+    assert 0.75 < np.mean([prompt.endswith(", 4 seconds") for prompt in prompts]) < 0.95
+
+
+def test_a_stranger_replaces_the_subject_and_nothing_else():
+    rng = np.random.default_rng(1)
+    changed = {text.with_stranger("a man squats deeply", rng) for _ in range(50)}
+    assert len(changed) > 30 and all(line.endswith(" squats deeply") and line != "a man squats deeply" for line in changed)
+    assert text.with_stranger("squatting deeply", rng) == "squatting deeply"
+
+
+@pytest.mark.parametrize("change", [text.with_clause, text.with_strange_words])
+def test_words_are_added_and_all_others_stay_in_order(change):
+    rng = np.random.default_rng(2)
+    kind = "kick"
+    for _ in range(50):
+        before = caption(kind, "right", None, rng).rstrip(".").split()
+        after = iter(change(" ".join(before), rng).replace(",", "").split())
+        assert all(word.replace(",", "") in after for word in before)
+
+
+def test_strange_words_name_no_motion():
+    words = set(text.strange_words())
+    assert len(words) > 1000 and not words & {"left", "right", "both", "wave", "jump", "raise", "turn", "kneel", "head"}
+
+
+def test_the_tokenizer_keeps_prompts_it_has_never_seen_whole(tmp_path):
+    text.train_tokenizer(tmp_path, text.caption_corpus(800, 0), vocab_size=1200)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    prompts = [prompt for _, _, prompt in unseen_prompts()]
+    ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    assert max(map(len, ids)) <= text.CONTEXT_LENGTH
+    decoded = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    assert ["".join(line.split()) for line in decoded] == ["".join(prompt.lower().split()) for prompt in prompts]
