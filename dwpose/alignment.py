@@ -33,7 +33,7 @@ class LinearMap:
 
 
 def fit(driver: np.ndarray, reference: np.ndarray, aspect: float, weights: np.ndarray | None = None) -> LinearMap:
-    """Driver places (F, N, 2) and reference places (N, 2), as canvas shares, to the map between them.
+    """Driver places (F, N, 2) and reference places (N, 2 or all), as canvas shares, to the map between them.
 
     aspect: (driver height / width) / (reference height / width): a pixel is scaled alike both ways. Without weights
     this is the published fit; weights (F, N) choose points, and the scale is then fitted within each frame.
@@ -66,8 +66,12 @@ def aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] 
                          "use a clip that shows the same part of the body")
     sizes = [np.array(person.size[::-1], np.float64) for person in (skeleton, reference)]   # (width, height)
     aspect = (sizes[0][1] / sizes[0][0]) / (sizes[1][1] / sizes[1][0])
-    places = driver[:, reliable, :2].astype(np.float64) / sizes[0]
-    mapping = fit(places, target[reliable, :2].astype(np.float64) / sizes[1], aspect, weights)
+    places = driver[:, reliable, :2].astype(np.float64) / sizes[0]                          # (F, N, 2)
+    goals = np.broadcast_to(target[reliable, :2].astype(np.float64) / sizes[1], places.shape)
+    if not robust:
+        found = driver[:, reliable, 2] > 0                                              # (F, N); the rest is at (0, 0)
+        places, goals = places[found], goals[found]                                     # (K, 2) each
+    mapping = fit(places, goals, aspect, weights)
     if robust and mapping.scale_y <= 0:
         raise ValueError("driving clip: expected an upright person (found one upside down against the reference): "
                          "turn the clip")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from logging import getLogger
 from pathlib import Path
 
@@ -39,10 +40,13 @@ class OnnxModel:
             session = onnxruntime.InferenceSession(os.fspath(path), options, providers=_providers(str(device)))
         except Exception as error:      # onnxruntime's own exceptions share no public base class
             raise ValueError(f"{path}: expected an ONNX network ({error}): download it again") from error
+        if str(device).startswith("cuda") and "CUDAExecutionProvider" not in session.get_providers():
+            _warn_once("onnxruntime: CUDA was asked for, poses are detected on the CPU: install onnxruntime-gpu "
+                       "(requirements-gpu.txt) in place of onnxruntime, and the CUDA and cuDNN libraries it names")
         return cls(session, path, channel_order)
 
     def ordered(self, image: np.ndarray) -> np.ndarray:
-        """An RGB image (H, W, 3) in the channel order the network was asked to see."""
+        """An RGB image (..., 3) in the channel order the network was asked to see."""
         return image if self.channel_order == "rgb" else image[..., ::-1]
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
@@ -53,7 +57,10 @@ class OnnxModel:
         return [np.concatenate(outputs) for outputs in zip(*runs)]
 
 
-_warned_about_cuda: set[str] = set()
+@cache
+def _warn_once(message: str) -> None:
+    """One line in the life of the program, however many networks it holds for."""
+    logger.warning(message)
 
 
 def _providers(device: str) -> list:
@@ -64,9 +71,5 @@ def _providers(device: str) -> list:
     if kind == "cpu":
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        if "cuda" not in _warned_about_cuda:
-            logger.warning("onnxruntime: CUDA was asked for, this build has none, poses are detected on the CPU: "
-                           "install onnxruntime-gpu (requirements-gpu.txt)")
-            _warned_about_cuda.add("cuda")
         return ["CPUExecutionProvider"]
     return [("CUDAExecutionProvider", {"device_id": int(index or 0)}), "CPUExecutionProvider"]

@@ -1,6 +1,8 @@
 """People as boxes: YOLOX with the contract of DWPose's yolox_l.onnx (raw pixels in, undecoded boxes out)."""
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -30,22 +32,28 @@ class PersonDetector(OnnxModel):
         """frames: (F, H, W, 3) uint8 RGB. Per frame (n, 5): x1, y1, x2, y2 in frame pixels and score, best first."""
         people = []
         for start in range(0, len(frames), FRAMES_PER_RUN):
-            batch = [letterbox(self.ordered(frame)) for frame in frames[start:start + FRAMES_PER_RUN]]
-            raw = self.run(np.stack([image for image, _ in batch]))[0]              # (N, 8400, 85)
+            batch = [letterbox(frame) for frame in frames[start:start + FRAMES_PER_RUN]]
+            raw = self.run(planes(self.ordered(np.stack([square for square, _ in batch]))))[0]    # (N, 8400, 85)
             people += [person_boxes(rows, ratio, min_score) for rows, (_, ratio) in zip(raw, batch)]
         return people
 
 
 def letterbox(frame: np.ndarray) -> tuple[np.ndarray, float]:
-    """(H, W, 3) uint8 to (3, 640, 640) float32 in 0..255, picture at the top left, and input pixels per frame pixel."""
+    """(H, W, 3) uint8 to (640, 640, 3), the picture at the top left of grey, and input pixels per frame pixel."""
     height, width = frame.shape[:2]
     ratio = min(INPUT_SIZE / height, INPUT_SIZE / width)
-    resized = cv2.resize(frame, (int(width * ratio), int(height * ratio)), interpolation=cv2.INTER_LINEAR)
+    size = max(int(width * ratio), 1), max(int(height * ratio), 1)
     square = np.full((INPUT_SIZE, INPUT_SIZE, 3), PAD_VALUE, np.uint8)
-    square[:resized.shape[0], :resized.shape[1]] = resized
-    return square.transpose(2, 0, 1).astype(np.float32), ratio                      # (3, 640, 640)
+    square[:size[1], :size[0]] = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+    return square, ratio
 
 
+def planes(squares: np.ndarray) -> np.ndarray:
+    """(N, 640, 640, 3) uint8 to (N, 3, 640, 640) float32 in 0..255."""
+    return np.ascontiguousarray(squares.transpose(0, 3, 1, 2), np.float32)
+
+
+@cache
 def grid(input_size: int = INPUT_SIZE) -> np.ndarray:
     """Column, row and stride of every output row, (8400, 3): stride after stride, each in reading order."""
     cells = []

@@ -1,27 +1,27 @@
 """Weights on disk: strict loading, one copy in memory, errors that name file and tensor; saving that is all or nothing.
 
 Read: .safetensors, our folder {config.json, model.safetensors}, MimicMotion's .pth, and diffusers component folders with
-or without the "fp16" variant. Nothing in a file is ever executed.
+or without the "fp16" variant. On device="meta" everything is compared and nothing is read: that is the check of a file.
 """
 import json
 import os
-import pickle
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from .pose_net import PoseNet
+from .tensor_files import kind_of, metadata, read_tensors
 from .unet import PoseUNet
 
 PARTS = ("unet", "pose_net")                                  # the prefixes of a video model's tensors
+TRAINED_FRAMES = {"MimicMotion_1": 16, "MimicMotion_1-1": 72}     # published checkpoints, alike but for their numbers
+WANTED = "expected a video model's tensors 'unet.*' and 'pose_net.*'"
+REMEDY = "take MimicMotion_1-1.pth or a folder this repository trained; plain SVD goes in the key svd"
 IGNORED = ("vision_model.embeddings.position_ids",)           # a counter that older transformers stored
 
 
@@ -35,60 +35,26 @@ def read_json(path: Path) -> dict:
         raise ValueError(f"{path}: expected JSON (found {error}): fetch it again") from None
 
 
-def read_tensors(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors of a .safetensors, .pth, .pt or .bin file, floating ones in `dtype`, each read from disk once."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a weights file (found none): check the path")
-    cast = lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, "pt") as file:
-                return {name: cast(file.get_tensor(name)) for name in file.keys()}
-        except SafetensorError as error:
-            raise ValueError(f"{path}: expected whole safetensors ({error}): fetch the file again") from None
-    tensors = read_pickled(path)
-    if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise ValueError(f"{path}: expected one flat dict of tensors (found a {type(tensors).__name__} with other "
-                         "things): is this a training state?")
-    return {name: cast(tensor) for name, tensor in tensors.items()}
-
-
-def read_pickled(path: Path):
-    """What torch.save wrote, tensors and plain containers only, mapped from disk where the format allows."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(path))
-    except pickle.UnpicklingError as error:
-        found = re.search(r"(?:GLOBAL|function|class) `?([\w.]+)`?", str(error))
-        raise ValueError(f"{path}: expected tensors only (found {found[1] if found else 'something else'}, "
-                         "not run): do not trust this file") from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: expected a whole torch file ({str(error).split('. ')[0] or 'it ends early'}): "
-                         "fetch it again") from None
-
-
-def is_zip(path: Path) -> bool:
-    """torch.save's present format; the one before 2020 cannot be mapped."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
-
-
 def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path | str, prefix: str = "") -> nn.Module:
     """Put `tensors` into a module built without memory; exactly its parameters, or a ValueError that names one."""
-    expected = module.state_dict()
+    expected, model = module.state_dict(), type(module).__name__
+    if not expected.keys() & tensors.keys():
+        raise ValueError(f"{source}: expected the tensors of a {model} (found {kind_of(list(tensors))}): is this the right file?")
     missing = [name for name in expected if name not in tensors]
     unexpected = [name for name in tensors if name not in expected and name not in IGNORED]
-    reshaped = [name for name in expected if name in tensors and tensors[name].shape != expected[name].shape]
-    if missing:
-        raise ValueError(f"{source}: {len(missing)} tensors missing, first '{prefix}{missing[0]}': "
-                         f"is it a {type(module).__name__} of the size in its config.json?")
-    if unexpected:
-        raise ValueError(f"{source}: {len(unexpected)} unexpected tensors, first '{prefix}{unexpected[0]}': "
-                         f"is it a {type(module).__name__} of the size in its config.json?")
-    if reshaped:
-        name = reshaped[0]
-        found, wanted = tuple(tensors[name].shape), tuple(expected[name].shape)
-        raise ValueError(f"{source}: {len(reshaped)} tensors of another shape, first '{prefix}{name}' "
-                         f"{found} instead of {wanted}: does config.json belong to this file?")
+    for problem, names in (("tensors missing", missing), ("unexpected tensors", unexpected)):
+        if names:
+            raise ValueError(f"{source}: {len(names)} {problem}, first '{prefix}{names[0]}': "
+                             f"is it a {model} of the size in its config.json?")
+    for name, wanted in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != wanted.shape:
+            count = sum(tensors[other].shape != expected[other].shape for other in expected)
+            raise ValueError(f"{source}: {count} tensors of another shape, first '{prefix}{name}' {tuple(tensor.shape)} "
+                             f"instead of {tuple(wanted.shape)}: does config.json belong to this file?")
+        if tensor.is_floating_point() != wanted.is_floating_point():
+            raise ValueError(f"{source}: '{prefix}{name}' is {tensor.dtype} instead of {wanted.dtype}: is it quantised? "
+                             "float16, bfloat16 and float32 are read")
     module.load_state_dict({name: tensors[name] for name in expected}, assign=True)
     return module.requires_grad_(True).eval()
 
@@ -112,63 +78,87 @@ def empty(build, config: dict, path: Path) -> nn.Module:
         raise ValueError(f"{path}: expected a config this version can build ({error}): fetch it again") from None
 
 
-def load_vae(folder: str | Path, dtype: torch.dtype) -> AutoencoderKLTemporalDecoder:
+def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> AutoencoderKLTemporalDecoder:
     """The SVD autoencoder from its component folder."""
     folder = Path(folder)
     vae = empty(AutoencoderKLTemporalDecoder.from_config, read_json(folder / "config.json"), folder)
     path = weights_file(folder, "diffusion_pytorch_model", dtype)
-    return fill(vae, read_tensors(path, dtype), path)
+    return fill(vae, read_tensors(path, dtype, device), path)
 
 
-def load_image_encoder(folder: str | Path, dtype: torch.dtype) -> CLIPVisionModelWithProjection:
+def load_image_encoder(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> CLIPVisionModelWithProjection:
     """The CLIP image encoder from its component folder."""
     folder = Path(folder)
     build = lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
     encoder = empty(build, read_json(folder / "config.json"), folder)
     path = weights_file(folder, "model", dtype)
-    return fill(encoder, read_tensors(path, dtype), path)
+    return fill(encoder, read_tensors(path, dtype, device), path)
 
 
-def load_unet(folder: str | Path, dtype: torch.dtype) -> PoseUNet:
+def load_unet(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> PoseUNet:
     """A plain SVD UNet from its component folder."""
     folder = Path(folder)
     unet = empty(PoseUNet.from_config, read_json(folder / "config.json"), folder)
     path = weights_file(folder, "diffusion_pytorch_model", dtype)
-    return fill(unet, read_tensors(path, dtype), path)
+    return fill(unet, read_tensors(path, dtype, device), path)
 
 
-def load_video_model(svd_folder: str | Path, checkpoint: str | Path | None,
-                     dtype: torch.dtype) -> tuple[PoseUNet, PoseNet]:
+def load_video_model(svd_folder: str | Path, checkpoint: str | Path | None, dtype: torch.dtype,
+                     device: str = "cpu") -> tuple[PoseUNet, PoseNet]:
     """UNet and PoseNet. checkpoint: our folder (its own UNet size), a .safetensors or MimicMotion's .pth (the size of
     svd_folder/unet/config.json), or None: the plain SVD UNet and a new PoseNet, which changes nothing until trained."""
     unet_folder = Path(svd_folder) / "unet"
     if checkpoint is None:
-        unet = load_unet(unet_folder, dtype)
-        return unet, PoseNet(unet.config.block_out_channels[0]).to(dtype).eval()
-    path, config_folder = Path(checkpoint), unet_folder
-    if path.is_dir():
-        path, config_folder = path / "model.safetensors", path
-    tensors = read_tensors(path, dtype)
-    parts = split_parts(tensors, path)
+        unet = load_unet(unet_folder, dtype, device)
+        return unet, PoseNet(unet.config.block_out_channels[0]).to(device, dtype).eval()
+    path = checkpoint_file(checkpoint)
+    parts = split_parts(read_tensors(path, dtype, device), path)
+    config_folder = path.parent if Path(checkpoint).is_dir() else unet_folder
     unet = empty(PoseUNet.from_config, read_json(config_folder / "config.json"), config_folder)
     pose_net = empty(lambda config: PoseNet(config["block_out_channels"][0]), unet.config, config_folder)
     return fill(unet, parts["unet"], path, "unet."), fill(pose_net, parts["pose_net"], path, "pose_net.")
 
 
+def checkpoint_file(checkpoint: str | Path) -> Path:
+    """The weights file of a video checkpoint: itself, or the one in our folder."""
+    path = Path(checkpoint)
+    if not path.is_dir():
+        return path
+    if any((path / name).exists() for name in ("unet", "model_index.json", "diffusion_pytorch_model.safetensors",
+                                               "diffusion_pytorch_model.fp16.safetensors")):
+        raise ValueError(f"{path}: {WANTED} (found a folder of plain SVD): {REMEDY}")
+    return path / "model.safetensors"
+
+
 def split_parts(tensors: dict[str, Tensor], source: Path) -> dict[str, dict[str, Tensor]]:
     """A flat video-model dict by its prefixes, which are taken off."""
-    parts = {part: {} for part in PARTS}
+    parts, others = {part: {} for part in PARTS}, []
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
-        if part not in parts:
-            raise ValueError(f"{source}: expected tensors 'unet.*' and 'pose_net.*' (found '{name}'): "
-                             "is this a plain SVD checkpoint?")
-        parts[part][rest] = tensor
+        parts[part].update({rest: tensor}) if part in parts else others.append(name)
+    if not any(parts.values()):
+        raise ValueError(f"{source}: {WANTED} (found '{others[0]}': {kind_of(others)}): {REMEDY}" if others else
+                         f"{source}: {WANTED} (found an empty file): fetch it again")
+    if others:
+        raise ValueError(f"{source}: {WANTED} (found '{others[0]}'): is this a video model with more in its file?")
+    if not parts["pose_net"]:
+        raise ValueError(f"{source}: {WANTED} (found 'unet.*' only: plain SVD, which has no PoseNet): {REMEDY}")
     return parts
 
 
-def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype: torch.dtype = torch.float16) -> Path:
-    """Write {config.json, model.safetensors}; each file appears whole or not at all. The folder."""
+def trained_frames(checkpoint: str | Path) -> int | None:
+    """Frames per tile a published checkpoint was trained on, by its file's name or the one it was converted from."""
+    path = checkpoint_file(checkpoint)
+    source = metadata(path).get("source", path.name) if path.suffix == ".safetensors" else path.name
+    return TRAINED_FRAMES.get(Path(source).stem)
+
+
+def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype: torch.dtype = torch.float16,
+                    source: str = "") -> Path:
+    """Write {config.json, model.safetensors}; each file appears whole or not at all. The folder.
+
+    source: the published file these weights come from, which the file then remembers.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
@@ -181,7 +171,8 @@ def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype
             tensors[f"{part}.{name}"] = stored
     config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
     save_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
-    save_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    notes = {"format": "pt"} | ({"source": source} if source else {})
+    save_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata=notes))
     return folder
 
 

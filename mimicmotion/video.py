@@ -1,4 +1,5 @@
 """Pictures and videos: files ↔ (F, H, W, 3) uint8 RGB. Codecs, rotation and timestamps are PyAV's and Pillow's work."""
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,12 +10,16 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.stream import Disposition
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .checkpoint import save_atomically
 
+log = logging.getLogger(__name__)
+
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 PORTRAIT = 9 / 16                                        # width / height of the published canvases
+WHOLE = 0.9                                              # share of its announced length a video must have
 
 
 @dataclass(frozen=True)
@@ -35,28 +40,46 @@ def read_image(path: str | Path) -> np.ndarray:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return np.asarray(image.convert("RGB")).copy()
+    except Image.DecompressionBombError as error:
+        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        raise ValueError(f"{path}: expected a picture of at most {limit} megapixels ({error}): make it smaller") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path}: expected a whole picture ({error}): convert it to PNG or JPEG") from None
 
 
 def read_video(path: str | Path, *, fps: float | None = None, max_frames: int | None = None) -> tuple[np.ndarray, float]:
-    """Frames (F, H, W, 3) uint8 RGB, upright, evenly spaced in time, and their rate in frames per second.
+    """All frames of `frame_stream` at once, (F, H, W, 3) uint8 RGB, and their rate in frames per second.
+
+    fps: resample to this rate; None keeps the file's mean rate. max_frames: stop reading there.
+    """
+    return np.stack(list(islice(frame_stream(path, fps=fps), max_frames))), float(fps or probe(path).fps)
+
+
+def frame_stream(path: str | Path, *, fps: float | None = None, stride: int = 1,
+                 max_short_side: int | None = None) -> Iterator[np.ndarray]:
+    """The frames (H, W, 3) uint8 RGB of a video one after the other, upright and evenly spaced in time.
 
     fps: resample to this rate; None keeps the file's mean rate. Uneven timestamps are evened out by repeating and
-    leaving out frames. max_frames: stop reading there.
+    leaving out frames. stride: then every stride-th. max_short_side: pixels; larger frames are shrunk as they come, so
+    that the memory does not grow with the camera.
     """
     path = existing_file(path, "video")
+    read, end = 0, 0.0
     try:
         with av.open(str(path)) as container:
             stream = video_stream(container, path)
-            rate = float(fps or stream.average_rate or stream.guessed_rate or 25)
-            even = evenly_spaced(container.decode(stream), rate, float(stream.average_rate or rate))
-            frames = list(islice(even, max_frames))
+            own_rate = stream_rate(stream)
+            even = evenly_spaced(container.decode(stream), float(fps or own_rate), own_rate)
+            for frame, end in islice(even, 0, None, stride):
+                read += 1
+                yield upright(frame, max_short_side)
+            announced = float(stream.duration * stream.time_base) if stream.duration else 0.0
     except av.FFmpegError as error:
         raise ValueError(f"{path}: expected a whole video ({error.strerror}): convert it to MP4") from None
-    if not frames:
+    if not read:
         raise ValueError(f"{path}: expected a video with frames (found none): convert it to MP4")
-    return np.stack(frames), rate
+    if end < WHOLE * announced - stride / float(fps or own_rate):
+        log.warning("%s: %.1f of its %.1f seconds could be read: is the file whole?", path, end, announced)
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -66,8 +89,7 @@ def probe(path: str | Path) -> VideoInfo:
         with av.open(str(path)) as container:
             stream = video_stream(container, path)
             seconds = float(container.duration or 0) / av.time_base
-            rate = float(stream.average_rate or stream.guessed_rate or 25)
-            return VideoInfo((stream.height, stream.width), rate, seconds)
+            return VideoInfo((stream.height, stream.width), stream_rate(stream), seconds)
     except av.FFmpegError as error:
         raise ValueError(f"{path}: expected a video ({error.strerror}): convert it to MP4") from None
 
@@ -80,16 +102,21 @@ def existing_file(path: str | Path, kind: str) -> Path:
 
 
 def video_stream(container, path: Path):
-    """The first video stream, decoded on all cores."""
-    if not container.streams.video:
+    """The first video stream that is not a song's cover picture, decoded on all cores."""
+    moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not moving:
         raise ValueError(f"{path}: expected a video (found no video stream): is it sound only?")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    return stream
+    moving[0].thread_type = "AUTO"
+    return moving[0]
 
 
-def evenly_spaced(frames: Iterable[av.VideoFrame], fps: float, source_fps: float) -> Iterator[np.ndarray]:
-    """Upright RGB frames at `fps`: output k is the last frame shown by time k / fps.
+def stream_rate(stream) -> float:
+    """Mean frames per second, as far as the file says."""
+    return float(stream.average_rate or stream.guessed_rate or 25)
+
+
+def evenly_spaced(frames: Iterable[av.VideoFrame], fps: float, source_fps: float) -> Iterator[tuple[av.VideoFrame, float]]:
+    """Frames at `fps`, each with the seconds up to which it is shown: number k is the last frame shown by time k / fps.
 
     Timestamps may be off by a quarter of a step. The last frame lasts 1 / source_fps; a video has at least one frame.
     """
@@ -100,16 +127,20 @@ def evenly_spaced(frames: Iterable[av.VideoFrame], fps: float, source_fps: float
         origin = stamp if held is None else origin
         time = stamp - origin
         if held is not None and first_slot(time) > slot:
-            yield from [upright(held)] * (first_slot(time) - slot)
+            yield from [(held, time)] * (first_slot(time) - slot)
             slot = first_slot(time)
         held = frame
     if held is not None:
-        yield from [upright(held)] * max(first_slot(time + 1 / source_fps) - slot, int(slot == 0))
+        end = time + 1 / source_fps
+        yield from [(held, end)] * max(first_slot(end) - slot, int(slot == 0))
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
+def upright(frame: av.VideoFrame, max_short_side: int | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned as the container's rotation mark asks (phones store videos lying on the side)."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+    shrinking = min(1, (max_short_side or math.inf) / min(frame.height, frame.width))
+    height, width = round(frame.height * shrinking), round(frame.width * shrinking)
+    pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA" if shrinking < 1 else None)
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, crf: int = 18) -> Path:
