@@ -16,10 +16,11 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dwpose.draw import draw
-from dwpose.skeleton import FACE, HANDS, LEFT_HAND, RIGHT_HAND, Skeleton
+from dwpose.skeleton import BODY, FACE, HANDS, LEFT_HAND, RIGHT_HAND, Skeleton
 from synthetic.clips import sample_clip
 
 LATENT_SHRINK = 8                   # pixels per latent, each way
+NEAR = 0.05                         # of the person's height; frames nearer to the reference than this count alike
 
 
 def open_array(folder: Path, name: str, shape: tuple[int, ...] | None = None, dtype=None, *,
@@ -90,6 +91,8 @@ class CachedClips(Dataset):
     """Training clips of a cache: frames for the video model, or drawn poses (with hands from without) for the adapter.
 
     num_frames = 1 takes any frame and any other as the reference; more takes consecutive frames and the reference picture.
+    Single pictures far from the reference are hardest to learn and come more often: half the time the asked clip has to
+    move further than another one, or that is taken; and of a clip the frames far from its reference are preferred.
     """
 
     def __init__(self, folder: str | Path, num_frames: int, *, adapter: bool = False, style: str = "bold", seed: int = 0):
@@ -103,14 +106,18 @@ class CachedClips(Dataset):
         if num_frames > available:
             raise ValueError(f"{folder}: num_frames {num_frames} exceeds the {available} frames of its clips: lower it")
         self.num_frames, self.adapter, self.style, self.seed = num_frames, adapter, style, seed
+        self.reach = np.stack([reach(self.keypoints[clip]) for clip in self.clips])     # (N, 1 + F)
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         index, position = key
-        clip, rng = self.clips[index], np.random.default_rng((self.seed, position))
-        chosen, reference = self._choose(rng)
+        rng = np.random.default_rng((self.seed, position))
+        if self.num_frames == 1 and rng.random() < 0.5:
+            index = max(index, int(rng.integers(len(self))), key=lambda i: self.reach[i].mean())
+        clip = self.clips[index]
+        chosen, reference = self._choose(self.reach[index], rng)
         keypoints = self.keypoints[clip, chosen].copy()                                 # (F, 133, 3)
         keypoints = without_hands(keypoints) if self.adapter else as_detected(keypoints, rng)
         picture = self._draw(self.keypoints[clip, reference][None])[0] if self.adapter else self.frames[clip, reference]
@@ -119,17 +126,26 @@ class CachedClips(Dataset):
                 "reference": as_tensor(picture), "pose": as_tensor(self._draw(keypoints)),
                 "position": torch.tensor(position)}
 
-    def _choose(self, rng: np.random.Generator) -> tuple[list[int], int]:
+    def _choose(self, distance: np.ndarray, rng: np.random.Generator) -> tuple[list[int], int]:
         """Which frames are the target, and which is the reference (0 is the reference picture)."""
         total = self.latents.shape[1]
         if self.num_frames > 1:
             first = int(rng.integers(1, total - self.num_frames + 1))
             return list(range(first, first + self.num_frames)), 0
-        target, other = rng.choice(total, size=2, replace=False).tolist()
+        target = int(rng.choice(total, p=(distance + NEAR) / (distance + NEAR).sum()))
+        other = int(rng.choice(np.delete(np.arange(total), target)))
         return [target], 0 if target and rng.random() < 0.6 else other
 
     def _draw(self, keypoints: np.ndarray) -> np.ndarray:
         return draw(Skeleton(keypoints, self.frames.shape[2:4], fps=1), self.style)
+
+
+def reach(keypoints: np.ndarray) -> np.ndarray:
+    """(F,) mean distance of each frame's body points from frame 0's, in heights of the first frame's body."""
+    body, seen = keypoints[:, BODY, :2], keypoints[:, BODY, 2] > 0                      # (F, 17, 2), (F, 17)
+    both = seen & seen[0]
+    height = np.ptp(body[0][seen[0], 1])
+    return (np.linalg.norm(body - body[0], axis=-1) * both).sum(axis=1) / both.sum(axis=1).clip(min=1) / height
 
 
 def without_hands(keypoints: np.ndarray) -> np.ndarray:

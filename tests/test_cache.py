@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dwpose.skeleton import HANDS
-from synthetic.cache import CachedClips, encode_cache, open_array, render_cache
+from synthetic.cache import CachedClips, encode_cache, open_array, reach, render_cache
 from synthetic.clips import sample_clip
 
 SIZE = (64, 64)
@@ -49,10 +49,29 @@ def test_another_shape_is_refused(cache):
 
 def test_a_picture_never_is_its_own_reference(cache):
     clips, rng = CachedClips(cache, 1), np.random.default_rng(0)
-    chosen = [clips._choose(rng) for _ in range(200)]
+    chosen = [clips._choose(clips.reach[0], rng) for _ in range(300)]
     assert all(target != reference for (target,), reference in chosen)
     assert {target for (target,), _ in chosen} == set(range(5))
     assert 0.4 < np.mean([reference == 0 for _, reference in chosen]) < 0.8
+
+
+def test_pictures_far_from_the_reference_come_more_often(cache):
+    clips = CachedClips(cache, 1)
+    clips.reach = np.array([[0, 0.01, 0.01, 0.01, 0.01], [0, 0.01, 0.01, 0.01, 0.3], [0, 0.02, 0.02, 0.02, 0.02]])
+    rng = np.random.default_rng(0)
+    targets = [clips._choose(clips.reach[1], rng)[0][0] for _ in range(300)]
+    assert np.mean([target == 4 for target in targets]) > 0.4
+    furthest = clips.latents[1].astype(np.float32)
+    from_second = [(furthest == clips[(0, position)]["latents"].numpy()).all(axis=(1, 2, 3)).any() for position in range(300)]
+    assert 0.1 < np.mean(from_second) < 0.3                    # asked for the first clip: half the time a third is the second
+
+
+def test_reach_is_in_heights_of_the_person():
+    keypoints = np.zeros((3, 133, 3), np.float32)
+    keypoints[:, :17] = np.stack([np.zeros(17), np.linspace(20, 120, 17), np.ones(17)], axis=-1)
+    keypoints[1, :17, 0] += 50
+    keypoints[2, :17, 2] = 0
+    assert np.allclose(reach(keypoints), [0, 0.5, 0])
 
 
 def test_consecutive_frames_keep_their_order(cache):
