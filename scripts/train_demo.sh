@@ -14,7 +14,7 @@ parallel() { python -m torch.distributed.run --standalone --nproc_per_node "${PR
 done_once() { local mark="$runs/$1.done"; shift; [[ -e "$mark" ]] || { "$@"; mkdir -p "$runs"; touch "$mark"; }; }
 
 # characters: many people in a few poses each, and fewer people in motion
-python scripts/prepare_demo_clips.py "$data/pictures" --clips 2400 --frames 3 --fps 1.2
+python scripts/prepare_demo_clips.py "$data/pictures" --clips 4000 --frames 3 --fps 1.2
 python scripts/prepare_demo_clips.py "$data/clips" --clips 400 --frames 12 --first-seed 500000
 
 # text to motion, and the pose detector
@@ -27,6 +27,8 @@ done_once vae parallel scripts/train_demo_vae.py "$data/pictures" "$weights/svd/
 parallel scripts/prepare_demo_clips.py "$data/pictures" --encode "$weights/svd/vae"
 parallel scripts/prepare_demo_clips.py "$data/clips" --encode "$weights/svd/vae"
 parallel scripts/prepare_demo_clips.py "$data/pictures" --encode "$weights/svd/vae" --poses
+done_once decoder parallel scripts/train_demo_vae.py "$data/pictures" "$weights/svd/vae" --decoder-only \
+    --steps 1200 --crop 128 --batch-size 4 --learning-rate 0.01 --detail-weight 3
 
 # the video model, on pictures and then on clips; the adapter
 done_once pictures parallel train_video_generation.py --config configs/train_video_demo.yaml svd="$weights/svd" \

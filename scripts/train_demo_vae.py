@@ -1,8 +1,10 @@
 """Train the demo's VAE on procedural pictures and drawn poses.
 
     torchrun --nproc_per_node 2 scripts/train_demo_vae.py data/pictures weights/demo/svd/vae --steps 6000
+    torchrun --nproc_per_node 2 scripts/train_demo_vae.py data/pictures weights/demo/svd/vae --steps 2000 --decoder-only
 
 Only the spatial layers are trained; the decoder's temporal branches stay silent, so every frame is decoded by itself.
+--decoder-only learns from the latents already in the cache and leaves the encoder, so that all latents stay true.
 Interrupt it at will: it goes on from its last checkpoint.
 """
 from __future__ import annotations
@@ -31,7 +33,7 @@ from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, 
 from mimicmotion.optimizer import Muon
 from mimicmotion.spatial import is_temporal, spatial_only
 from mimicmotion.stream import SampleStream
-from synthetic.cache import as_tensor, open_array
+from synthetic.cache import LATENT_SHRINK, as_tensor, open_array
 
 FACES = (NOSE,)                     # where crops are centred, and how often
 HAND_CENTRES = (LEFT_WRIST, RIGHT_WRIST, LEFT_HAND.start + 9, RIGHT_HAND.start + 9)
@@ -44,39 +46,49 @@ WEIGHTED = (FACE, LEFT_HAND, RIGHT_HAND)
 class Crops(Dataset):
     """Square crops, most of them around faces, hands and limbs, with a loss weight; a share of them from drawn poses."""
 
-    def __init__(self, folder: Path, side: int, pose_share: float, detail_weight: float, seed: int):
+    def __init__(self, folder: Path, side: int, pose_share: float, detail_weight: float, seed: int, encoded: bool):
         self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
-        self.clips = np.flatnonzero(open_array(folder, "rendered"))
+        self.clips = np.flatnonzero(open_array(folder, "latents_done" if encoded else "rendered"))
+        self.latents = [open_array(folder, name) for name in ("latents", "pose_latents")] if encoded else None
+        self.posed = np.flatnonzero(open_array(folder, "pose_latents_done")) if encoded else self.clips
         self.side, self.pose_share, self.detail_weight, self.seed = side, pose_share, detail_weight, seed
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
+        """A crop (3, S, S), its weight (1, S, S) and, where the cache is encoded, its latents (4, S / 8, S / 8)."""
         index, position = key
         rng = np.random.default_rng((self.seed, position))
-        clip, frame = self.clips[index], rng.integers(self.frames.shape[1])
+        posed = rng.random() < self.pose_share
+        clip = rng.choice(self.posed) if posed else self.clips[index]
+        frame = rng.integers(self.frames.shape[1])
         picture, keypoints = self.frames[clip, frame], self.keypoints[clip, frame]
         height, width = picture.shape[:2]
-        if rng.random() < self.pose_share:
+        if posed:
             picture = draw(Skeleton(keypoints[None], (height, width), fps=1))[0]
         x, y = self._corner(keypoints, (height, width), rng)
         crop = picture[y:y + self.side, x:x + self.side]
         weight = self._weight(keypoints, x, y)
+        if self.latents is not None:
+            rows, columns = (slice(start // LATENT_SHRINK, (start + self.side) // LATENT_SHRINK) for start in (y, x))
+            latents = self.latents[posed][clip, frame][:, rows, columns].astype(np.float32)
+            return as_tensor(crop), torch.from_numpy(weight[None]), torch.from_numpy(latents)
         if rng.random() < 0.5:
             crop, weight = crop[:, ::-1], weight[:, ::-1]
         return as_tensor(crop), torch.from_numpy(weight[None].copy())
 
     def _corner(self, keypoints: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-        """Left and top of a crop, pixels."""
+        """Left and top of a crop, pixels, both multiples of a latent's size."""
         height, width = size
         centre, draw_share = rng.random(2) * (width, height), rng.random()
         for share, joints in CENTRES:
             if 0 <= draw_share < share:
                 centre = keypoints[rng.choice(joints), :2] + rng.uniform(-self.side / 4, self.side / 4, 2)
             draw_share -= share
-        left, top = centre - self.side / 2
-        return int(np.clip(left, 0, width - self.side)), int(np.clip(top, 0, height - self.side))
+        corner = (centre - self.side / 2).clip(0, (width - self.side, height - self.side))
+        left, top = (int(length) // LATENT_SHRINK * LATENT_SHRINK for length in corner)
+        return left, top
 
     def _weight(self, keypoints: np.ndarray, x: int, y: int) -> np.ndarray:
         """(side, side) float32: `detail_weight` over face and hands, 1 elsewhere."""
@@ -99,15 +111,10 @@ def reconstruction_loss(decoded: Tensor, target: Tensor, weight: Tensor) -> Tens
     return (error.abs() * weight).mean() + 0.5 * edges + F.avg_pool2d(error, 4).abs().mean() + rmse
 
 
-def training_loss(vae: torch.nn.Module, pictures: Tensor, weight: Tensor, kl_weight: float, latent_noise: float) -> Tensor:
-    """Reconstruct through latents that carry a little noise, as a diffusion model's do."""
-    posterior = vae.encode(pictures).latent_dist
-    latents = posterior.sample()
-    strength = latent_noise * torch.rand(len(latents), 1, 1, 1, device=latents.device)
-    latents = latents + strength * latents.detach().std() * torch.randn_like(latents)
-    decoded = vae.decode(latents, num_frames=1).sample.float()
-    kl = 0.5 * (posterior.mean.float()**2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-    return reconstruction_loss(decoded, pictures, weight) + kl_weight * kl
+def with_noise(latents: Tensor, strength: float) -> Tensor:
+    """Latents with up to `strength` of their deviation as noise, as a diffusion model's have."""
+    strength = strength * torch.rand(len(latents), 1, 1, 1, device=latents.device)
+    return latents + strength * latents.detach().std() * torch.randn_like(latents)
 
 
 def main() -> None:
@@ -122,6 +129,7 @@ def main() -> None:
     parser.add_argument("--detail-weight", type=float, default=2.5, help="loss weight over faces and hands")
     parser.add_argument("--kl-weight", type=float, default=2e-4)
     parser.add_argument("--latent-noise", type=float, default=0.1, help="in standard deviations of the latents")
+    parser.add_argument("--decoder-only", action="store_true", help="train on the cache's latents, the encoder rests")
     parser.add_argument("--checkpoint-every", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -134,9 +142,9 @@ def run(arguments: argparse.Namespace) -> None:
     accelerator = Accelerator(mixed_precision="bf16")
     torch.manual_seed(arguments.seed + accelerator.process_index)
     vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.vae, torch_dtype=torch.float32)
-    named = [(name, p) for name, p in vae.named_parameters() if not is_temporal(name)]
     for name, parameter in vae.named_parameters():
-        parameter.requires_grad_(not is_temporal(name))
+        parameter.requires_grad_(not is_temporal(name) and (name.startswith("decoder.") or not arguments.decoder_only))
+    named = [(name, p) for name, p in vae.named_parameters() if p.requires_grad]
     optimizer = Muon(named, arguments.learning_rate, adam_lr=arguments.learning_rate / 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1, (step + 1) / 40) * (0.51 + 0.49 * math.cos(math.pi * step / arguments.steps)))
@@ -150,17 +158,17 @@ def run(arguments: argparse.Namespace) -> None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
     objective = accelerator.prepare(Objective(vae, arguments))
-    crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight,
-                  arguments.seed)
+    crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight, arguments.seed,
+                  encoded=arguments.decoder_only)
     stream = SampleStream(len(crops), arguments.batch_size, arguments.seed, start=step,
                           num_processes=accelerator.num_processes, process_index=accelerator.process_index)
     bar = tqdm(total=arguments.steps, initial=step, unit="step", disable=not accelerator.is_main_process)
     with spatial_only(vae):
-        for pictures, weight in DataLoader(crops, batch_sampler=stream):
+        for batch in DataLoader(crops, batch_sampler=stream):
             if step >= arguments.steps:
                 break
             with accelerator.autocast():
-                loss = objective(pictures.to(accelerator.device), weight.to(accelerator.device))
+                loss = objective(*(tensor.to(accelerator.device) for tensor in batch))
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -175,7 +183,9 @@ def run(arguments: argparse.Namespace) -> None:
                 partial.replace(checkpoint)
     if accelerator.is_main_process:
         ema.copy_to(parameters)
-        vae.register_to_config(scaling_factor=1 / latent_std(vae, crops))
+        if not arguments.decoder_only:
+            vae.register_to_config(scaling_factor=1 / latent_std(vae, crops))
+        vae.register_to_config(_name_or_path="")                    # no machine's path in the saved config
         vae.half().save_pretrained(arguments.vae)
         checkpoint.unlink(missing_ok=True)
 
@@ -187,8 +197,16 @@ class Objective(torch.nn.Module):
         super().__init__()
         self.vae, self.kl_weight, self.latent_noise = vae, arguments.kl_weight, arguments.latent_noise
 
-    def forward(self, pictures: Tensor, weight: Tensor) -> Tensor:
-        return training_loss(self.vae, pictures, weight, self.kl_weight, self.latent_noise)
+    def forward(self, pictures: Tensor, weight: Tensor, latents: Tensor | None = None) -> Tensor:
+        """pictures: (B, 3, S, S); weight: (B, 1, S, S); latents: (B, 4, S / 8, S / 8), encoded here where None."""
+        if latents is not None:
+            return reconstruction_loss(self.decoded(latents), pictures, weight)
+        posterior = self.vae.encode(pictures).latent_dist
+        kl = 0.5 * (posterior.mean.float()**2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+        return reconstruction_loss(self.decoded(posterior.sample()), pictures, weight) + self.kl_weight * kl
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        return self.vae.decode(with_noise(latents, self.latent_noise), num_frames=1).sample.float()
 
 
 @torch.no_grad()
