@@ -1,0 +1,64 @@
+"""Training the demo's VAE: where crops come from, and what --decoder-only leaves alone."""
+import sys
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from safetensors.torch import load_file
+
+from scripts import train_demo_vae
+from scripts.train_demo_vae import Crops
+from synthetic.cache import open_array, render_cache
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Two clips whose "latents" are the rows and columns they stand at."""
+    folder = tmp_path_factory.mktemp("cache")
+    render_cache(folder, first_seed=60, num_clips=2, num_frames=1, fps=2, size=(96, 64), workers=1)
+    rows, columns = np.mgrid[:12, :8]
+    for name in ("latents", "pose_latents"):
+        latents = open_array(folder, name, (2, 2, 4, 12, 8), np.float16)
+        latents[:] = np.stack([rows, columns, rows * 0, rows * 0])
+        open_array(folder, f"{name}_done", (2,), np.bool_)[:] = True
+    return folder
+
+
+def test_latents_are_cut_where_the_picture_is(cache):
+    crops = Crops(cache, SIDE, pose_share=0.0, detail_weight=2.0, seed=0, encoded=True)
+    frames = open_array(cache, "frames")
+    places = set()
+    for position in range(20):
+        picture, weight, latents = crops[(position % 2, position)]
+        top, left = (8 * int(latents[axis, 0, 0]) for axis in (0, 1))
+        crop = ((picture.movedim(0, -1) + 1) * 127.5).round().to(torch.uint8).numpy()
+        assert any((crop == frames[position % 2, frame, top:top + SIDE, left:left + SIDE]).all() for frame in (0, 1))
+        assert weight.shape == (1, SIDE, SIDE) and set(weight.unique().tolist()) <= {1.0, 2.0}
+        places.add((top, left))
+    assert len(places) > 3
+
+
+def test_a_share_of_the_crops_are_drawn_poses(cache):
+    dark = [float(Crops(cache, SIDE, share, 2.0, seed=0, encoded=False)[(0, 5)][0].median()) for share in (0.0, 1.0)]
+    assert dark[0] > -1 and dark[1] == -1
+
+
+def test_decoder_only_trains_the_decoder_and_nothing_else(cache, tmp_path, monkeypatch):
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
+        latent_channels=4, sample_size=64, scaling_factor=0.5)
+    vae.half().save_pretrained(tmp_path / "vae")
+    weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    before = load_file(weights)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr(sys, "argv", [
+        "train_demo_vae.py", str(cache), str(tmp_path / "vae"), "--steps", "2", "--batch-size", "2", "--crop", "32",
+        "--decoder-only"])
+    train_demo_vae.main()
+    changed = {name for name, tensor in load_file(weights).items() if not torch.equal(tensor, before[name])}
+    assert changed and all(name.startswith("decoder.") for name in changed)
+    assert AutoencoderKLTemporalDecoder.load_config(tmp_path / "vae")["scaling_factor"] == 0.5
+    assert not (tmp_path / "vae" / "training.pt").exists()
