@@ -14,7 +14,9 @@ from torch import Tensor
 
 from dwpose.draw import draw
 from dwpose.pose_head import BINS_PER_PIXEL, CROP_HEIGHT, CROP_WIDTH, crop_geometry, normalised, warp
-from dwpose.skeleton import FACE, HANDS, LEFT_HAND, NUM_KEYPOINTS, RIGHT_HAND, Skeleton
+from dwpose.skeleton import (
+    FACE, HANDS, LEFT_HAND, LEFT_HIP, LEFT_SHOULDER, LEFT_WRIST, NUM_KEYPOINTS, RIGHT_HAND, RIGHT_HIP, RIGHT_SHOULDER,
+    RIGHT_WRIST, Skeleton)
 
 POSE_PIXELS = (144, 192)            # width, height of what the pose network's trunk sees: half a crop
 PERSON_PIXELS = 160                 # side of what the person network's trunk sees: a quarter of its input
@@ -24,6 +26,7 @@ PAD_VALUE = 114
 DRAWN_SHARE = 0.15                  # drawn poses among the pictures
 REFERENCE_SHARE = 0.1               # pictures that are a clip's first: a reference, always standing
 HANDLESS_SHARE = 0.5                # of them without hands
+UNUSUAL_SHARE = 0.5                 # pictures chosen as the most unusual of three
 EMPTY_SHARE = 0.08                  # pictures without a person
 COVERED_HAND_SHARE = 0.12           # pictures with something in front of a hand
 
@@ -54,9 +57,10 @@ class PoseSamples:
 
     def picture(self, rng: np.random.Generator, drawn: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One frame (H, W, 3), or the pose drawn for it; keypoints (133, 3); which have a known place (133,)."""
-        frames = self.frames.shape[1]
-        frame = 0 if rng.random() < REFERENCE_SHARE else rng.integers(min(1, frames - 1), frames)
-        clip = rng.choice(self.clips)
+        clip, frame = self._somebody(rng)
+        if rng.random() < UNUSUAL_SHARE:
+            others = [self._somebody(rng) for _ in range(3)]
+            clip, frame = max(others, key=lambda place: unusual(self.keypoints[place]))
         picture, keypoints = np.array(self.frames[clip, frame]), np.array(self.keypoints[clip, frame])
         known = np.ones(NUM_KEYPOINTS, np.float32)
         if drawn:
@@ -66,6 +70,12 @@ class PoseSamples:
         elif rng.random() < COVERED_HAND_SHARE:
             cover_hand(picture, keypoints, rng)
         return picture, keypoints, known
+
+    def _somebody(self, rng: np.random.Generator) -> tuple[int, int]:
+        """A clip and one of its frames."""
+        frames = self.frames.shape[1]
+        frame = 0 if rng.random() < REFERENCE_SHARE else int(rng.integers(min(1, frames - 1), frames))
+        return int(rng.choice(self.clips)), frame
 
     def _crop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if rng.random() < EMPTY_SHARE:
@@ -124,6 +134,15 @@ class PoseSamples:
         corners = rng.integers(0, 256, (rng.integers(1, most), rng.integers(1, most), 3)).astype(np.uint8)
         smoothness = cv2.INTER_NEAREST if rng.random() < 0.5 else cv2.INTER_LINEAR
         return cv2.resize(corners, size, interpolation=smoothness)
+
+
+def unusual(keypoints: np.ndarray) -> float:
+    """How far a person (133, 3) is turned from the camera and how high the arms are, in lengths of the trunk."""
+    right, left = keypoints[RIGHT_SHOULDER, :2], keypoints[LEFT_SHOULDER, :2]
+    shoulders, hips = (right + left) / 2, keypoints[[RIGHT_HIP, LEFT_HIP], :2].mean(axis=0)
+    trunk = max(float(np.linalg.norm(hips - shoulders)), 1.0)                                   # pixels
+    raised = max(0.0, float(shoulders[1] - keypoints[[RIGHT_WRIST, LEFT_WRIST], 1].min()))
+    return (raised - float(left[0] - right[0])) / trunk
 
 
 def person_box(keypoints: np.ndarray) -> np.ndarray:

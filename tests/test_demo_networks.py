@@ -10,7 +10,7 @@ from dwpose.pose_head import PoseHead, decode
 from dwpose.skeleton import HANDS
 from dwpose.yolox import PersonDetector, person_boxes
 from scripts.train_demo_pose import fit, person_loss, pose_loss
-from synthetic.pose_samples import PoseSamples, cell_targets, person_box
+from synthetic.pose_samples import PoseSamples, cell_targets, person_box, unusual
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,15 @@ def test_people_fit_in_their_boxes(samples):
     box = person_box(samples.keypoints[0, 0])
     places = samples.keypoints[0, 0, :, :2]
     assert (places >= box[:2]).all() and (places <= box[2:]).all()
+
+
+def test_people_turned_away_or_with_raised_arms_are_unusual():
+    facing = np.zeros((133, 3), np.float32)
+    facing[[5, 6], :2], facing[[11, 12], :2], facing[[9, 10], :2] = [(60, 50), (40, 50)], [(55, 90), (45, 90)], [(65, 90), (35, 90)]
+    away, raised = facing.copy(), facing.copy()
+    away[[5, 6]] = facing[[6, 5]]
+    raised[10, 1] = 30
+    assert np.isclose(unusual(facing), -0.5) and np.isclose(unusual(away), 0.5) and np.isclose(unusual(raised), 0.0)
 
 
 def test_resume_equals_never_stopping(tmp_path):
