@@ -39,7 +39,8 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path | str, pref
     """Put `tensors` into a module built without memory; exactly its parameters, or a ValueError that names one."""
     expected, model = module.state_dict(), type(module).__name__
     if not expected.keys() & tensors.keys():
-        raise ValueError(f"{source}: expected the tensors of a {model} (found {kind_of(list(tensors))}): is this the right file?")
+        raise ValueError(f"{source}: expected the tensors of a {model} (found {kind_of(list(tensors))}): "
+                         "is this the right file?")
     missing = [name for name in expected if name not in tensors]
     unexpected = [name for name in tensors if name not in expected and name not in IGNORED]
     for problem, names in (("tensors missing", missing), ("unexpected tensors", unexpected)):
@@ -50,11 +51,12 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path | str, pref
         tensor = tensors[name]
         if tensor.shape != wanted.shape:
             count = sum(tensors[other].shape != expected[other].shape for other in expected)
-            raise ValueError(f"{source}: {count} tensors of another shape, first '{prefix}{name}' {tuple(tensor.shape)} "
-                             f"instead of {tuple(wanted.shape)}: does config.json belong to this file?")
+            found = f"{tuple(tensor.shape)} instead of {tuple(wanted.shape)}"
+            raise ValueError(f"{source}: {count} tensors of another shape, first '{prefix}{name}' {found}: "
+                             "does config.json belong to this file?")
         if tensor.is_floating_point() != wanted.is_floating_point():
-            raise ValueError(f"{source}: '{prefix}{name}' is {tensor.dtype} instead of {wanted.dtype}: is it quantised? "
-                             "float16, bfloat16 and float32 are read")
+            raise ValueError(f"{source}: '{prefix}{name}' is {tensor.dtype} instead of {wanted.dtype}: "
+                             "is it quantised? float16, bfloat16 and float32 are read")
     module.load_state_dict({name: tensors[name] for name in expected}, assign=True)
     return module.requires_grad_(True).eval()
 
@@ -141,8 +143,9 @@ def split_parts(tensors: dict[str, Tensor], source: Path) -> dict[str, dict[str,
                          f"{source}: {WANTED} (found an empty file): fetch it again")
     if others:
         raise ValueError(f"{source}: {WANTED} (found '{others[0]}'): is this a video model with more in its file?")
-    if not parts["pose_net"]:
-        raise ValueError(f"{source}: {WANTED} (found 'unet.*' only: plain SVD, which has no PoseNet): {REMEDY}")
+    if not all(parts.values()):
+        found = "'unet.*' only: plain SVD, which has no PoseNet" if parts["unet"] else "'pose_net.*' only"
+        raise ValueError(f"{source}: {WANTED} (found {found}): {REMEDY}")
     return parts
 
 

@@ -8,9 +8,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dwpose.skeleton import (LEFT_ANKLE, LEFT_EYE, LEFT_HIP, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_EYE, RIGHT_HIP,
                              RIGHT_SHOULDER, RIGHT_WRIST, SEEN_CONFIDENCE, Skeleton)
+from mimicmotion.checkpoint import checkpoint_file, load_image_encoder, load_vae, load_video_model, trained_frames
+from t2m.text import text_folders
+from t2m.transformer import GPT
+from t2m.vqvae import VQVAE
+from t2m.weights import GPT_FILES, VQVAE_FILES, found, load_strictly, load_text_tower, read_config, read_statistics
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +32,48 @@ SPARE_BYTES = 64 << 20                 # room a run needs beside its frames
 COMPRESSED = 0.6                       # bytes per byte of RGB, lossless frames of a video
 
 
-def check_weights(svd: Path, checkpoint: Path, key: str) -> None:
-    """A video model's files are there and whole; ValueError names the file, and the first tensor that is cut off."""
+def check_weights(svd: Path, checkpoint: Path, key: str, tile_size: int | None = None) -> None:
+    """A video model's files are there, whole, and that model's; ValueError names the file and the first tensor that is not.
+
+    tile_size: frames; a warning when the published checkpoint was trained on shorter tiles.
+    """
     missing = [name for name in SVD_FILES if not (svd / name).is_file()]
     if missing:
         raise ValueError(f"{key}.svd={svd}: {missing[0]} is missing: see weights/README.md for where the weights come from")
     if checkpoint.is_dir():
+        checkpoint_file(checkpoint)
         missing = [name for name in ("config.json", "model.safetensors") if not (checkpoint / name).is_file()]
         if missing:
             raise ValueError(f"{key}.checkpoint={checkpoint}: {missing[0]} is missing: see weights/README.md")
     elif not checkpoint.is_file():
         raise ValueError(f"{key}.checkpoint={checkpoint}: no such file or folder: see weights/README.md for where the weights come from")
-    for folder in (svd / "vae", svd / "image_encoder", checkpoint):
+    encoder = checkpoint / "image_encoder" if (checkpoint / "image_encoder").is_dir() else svd / "image_encoder"
+    for folder in (svd / "vae", encoder, checkpoint):
         check_safetensors(folder)
+    load_video_model(svd, checkpoint, torch.float16, device="meta")
+    load_vae(svd / "vae", torch.float16, device="meta")
+    load_image_encoder(encoder, torch.float16, device="meta")
+    frames = trained_frames(checkpoint)
+    if frames and tile_size and tile_size > frames:
+        log.warning("%s.checkpoint=%s was trained on %d frames, %s.tile_size is %d: faces and clothes may drift; "
+                    "set %s.tile_size=%d, or use MimicMotion_1-1.pth", key, checkpoint, frames, key, tile_size, key, frames)
+
+
+def check_motion_weights(folder: Path) -> None:
+    """A text-to-motion folder is complete and of one piece; ValueError or FileNotFoundError names file and tensor."""
+    check_safetensors(folder)
+    config, vqvae, gpt = read_config(folder), found(folder, VQVAE_FILES), found(folder, GPT_FILES)
+    read_statistics(folder, released=vqvae.suffix == ".pth")
+    with torch.device("meta"):
+        models = VQVAE(**config.get("vqvae", {})), GPT(**config.get("gpt", {}))
+    for model, path in zip(models, (vqvae, gpt)):
+        load_strictly(model, path, device="meta")
+    tower, tokenizer = text_folders(folder)
+    load_text_tower(tower, device="meta")
+    for name in ("vocab.json", "merges.txt"):
+        if not (tokenizer / name).is_file():
+            raise FileNotFoundError(f"{tokenizer / name}: expected CLIP's tokenizer there (found none): "
+                                    "see weights/README.md")
 
 
 def check_size(size: tuple[int, int], svd: Path, checkpoint: Path) -> None:

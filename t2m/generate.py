@@ -47,8 +47,9 @@ class TextToMotion:
             raise FileNotFoundError(f"{folder}: expected a folder of text-to-motion weights (found none)")
         config, vqvae_path, gpt_path = read_config(folder), found(folder, VQVAE_FILES), found(folder, GPT_FILES)
         mean, std = read_statistics(folder, released=vqvae_path.suffix == ".pth")
-        vqvae = load_strictly(VQVAE(**config.get("vqvae", {})), vqvae_path)
-        gpt = load_strictly(GPT(**config.get("gpt", {})), gpt_path)
+        with torch.device("meta"):
+            vqvae, gpt = VQVAE(**config.get("vqvae", {})), GPT(**config.get("gpt", {}))
+        vqvae, gpt = load_strictly(vqvae, vqvae_path), load_strictly(gpt, gpt_path)
         if gpt.end_token != vqvae.num_codes:
             raise ValueError(f"{gpt_path}: expected the {vqvae.num_codes} codes of {vqvae_path.name} "
                              f"(found {gpt.end_token})")

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
+from .weights import load_text_tower
+
 WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 SUFFIXES = ("ing", "ed", "es", "s")
 SHORTEST_STEM = 3      # letters
@@ -27,26 +29,25 @@ class TextEncoder:
     def load(cls, folder: str | Path, device: str | torch.device = "cpu",
              dtype: torch.dtype = torch.float32) -> TextEncoder:
         """From `folder`/text_encoder and `folder`/tokenizer, or from a snapshot of a whole CLIP in `folder`."""
-        folder = Path(folder)
-        model_folder = folder / "text_encoder" if (folder / "text_encoder").is_dir() else folder
-        tokenizer_folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else model_folder
+        model_folder, tokenizer_folder = text_folders(Path(folder))
         for needed in (model_folder / "config.json", tokenizer_folder / "vocab.json", tokenizer_folder / "merges.txt"):
             if not needed.exists():
                 raise FileNotFoundError(f"{needed}: expected CLIP's text encoder and tokenizer there (found none): "
                                         "put openai/clip-vit-base-patch32 in the folder, or download the weights")
-        model, loading = CLIPTextModelWithProjection.from_pretrained(
-            model_folder, local_files_only=True, dtype=dtype, output_loading_info=True)
-        if loading["missing_keys"]:
-            raise ValueError(f"{model_folder}: {len(loading['missing_keys'])} tensors missing, "
-                             f"first {sorted(loading['missing_keys'])[0]!r}: is this a CLIP with its text projection?")
-        tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
-        return cls(model.to(device).eval(), tokenizer)
+        model = load_text_tower(model_folder, dtype).to(device)
+        return cls(model, CLIPTokenizer.from_pretrained(tokenizer_folder, local_files_only=True))
 
     def __call__(self, texts: list[str]) -> Tensor:
         """(B, D), not normalised."""
         limit = self.model.config.max_position_embeddings
         ids = self.tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
         return self.model(input_ids=ids["input_ids"].to(self.model.device)).text_embeds
+
+
+def text_folders(folder: Path) -> tuple[Path, Path]:
+    """Where the text encoder and the tokenizer are: in folders of their own, or together."""
+    model = folder / "text_encoder" if (folder / "text_encoder").is_dir() else folder
+    return model, folder / "tokenizer" if (folder / "tokenizer").is_dir() else model
 
 
 def stem(word: str) -> str:

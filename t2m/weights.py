@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from accelerate import init_empty_weights
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from .features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
 
 VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
 GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/net_best_fid.pth",
              "pretrained/VQTransformer_corruption05/net_best_fid.pth")
+TEXT_FILES = ("model.safetensors", "pytorch_model.bin")
 META_FOLDERS = ("", "meta", "VQVAEV3_CB1024_CMT_H1024_NRES3/meta",
                 "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
 CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "forward_smoothing")
@@ -38,7 +41,10 @@ def read_config(folder: Path) -> dict:
     path = folder / "config.json"
     if not path.exists():
         return {}
-    config = json.loads(path.read_text())
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON (found {error}): fetch it again") from None
     unknown = set(config) - set(CONFIG_KEYS)
     if unknown:
         raise ValueError(f"{path}: expected only {', '.join(CONFIG_KEYS)} (found {sorted(unknown)[0]!r})")
@@ -46,24 +52,42 @@ def read_config(folder: Path) -> dict:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors, or of a released .pth under its one top-level key."""
+    """Tensors of a .safetensors, CLIP's .bin, or a released .pth under its one top-level key; read when first used."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path}: expected a readable checkpoint ({error}): download it again") from error
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}
+        with path.open("rb") as file:
+            is_zip = file.read(4) == b"PK\x03\x04"                # torch.save's format since 2020, which can be mapped
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"(?:GLOBAL|function|class) `?([\w.]+)`?", str(error))
+        raise ValueError(f"{path}: expected tensors only (found {found[1] if found else 'something else'}, not run): "
+                         "do not trust this file") from None
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).split(". ")[0] or "it ends early"
+        raise ValueError(f"{path}: expected a whole checkpoint ({reason}): download it again") from None
+    if isinstance(content, dict) and path.suffix == ".bin":
+        return content
     for key in RELEASED_KEYS:
         if isinstance(content, dict) and key in content:
             return content[key]
     raise ValueError(f"{path}: expected a checkpoint with the key {' or '.join(map(repr, RELEASED_KEYS))} "
-                     f"(found {sorted(content)[:3] if isinstance(content, dict) else type(content).__name__})")
+                     f"(found {sorted(content)[:3] if isinstance(content, dict) else type(content).__name__}): "
+                     "is this another model's file?")
 
 
-def load_strictly(model: nn.Module, path: Path) -> nn.Module:
-    """Fill `model` from `path`; a missing, left-over or misshapen tensor is named."""
+def load_strictly(model: nn.Module, path: Path, device: str = "cpu") -> nn.Module:
+    """Fill `model` from `path` in float32; a missing, left-over or misshapen tensor is named.
+
+    The model may be built without memory: it takes the file's tensors as they are. device="meta" compares and reads
+    nothing.
+    """
     tensors, expected = read_tensors(path), model.state_dict()
     missing, left_over = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    if len(missing) == len(expected):
+        raise ValueError(f"{path}: expected the tensors of T2M-GPT's {type(model).__name__} (found "
+                         f"{min(tensors, default='none')!r}): {describe(tensors)}")
     for problem, names in (("missing", missing), ("left over", left_over)):
         if names:
             raise ValueError(f"{path}: {len(names)} tensors {problem}, first {min(names)!r}: is this the right file?")
@@ -71,8 +95,37 @@ def load_strictly(model: nn.Module, path: Path) -> nn.Module:
         if tensor.shape != expected[name].shape:
             raise ValueError(f"{path}: {name}: expected {tuple(expected[name].shape)} (found {tuple(tensor.shape)}): "
                              "do the sizes in config.json belong to this file?")
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        if not tensor.is_floating_point():
+            raise ValueError(f"{path}: {name}: expected floating numbers (found {tensor.dtype}): is it quantised?")
+    model.load_state_dict({name: tensor.to(device, torch.float32) for name, tensor in tensors.items()}, assign=True)
     return model
+
+
+def describe(tensors: dict[str, Tensor]) -> str:
+    """What a file that is not the expected one seems to be."""
+    for prefix, kind in (("vqvae.", "the VQ-VAE, net_last.pth"), ("trans_base.", "the GPT, net_best_fid.pth")):
+        if any(name.startswith(prefix) for name in tensors):
+            return f"this is {kind}: are the two files exchanged?"
+    return "is this another model's file?"
+
+
+def load_text_tower(folder: Path, dtype: torch.dtype = torch.float32,
+                    device: str = "cpu") -> CLIPTextModelWithProjection:
+    """CLIP's text encoder with its projection, from a folder of it alone or of a whole CLIP; its other half is left."""
+    path = found(folder, TEXT_FILES)
+    with init_empty_weights(include_buffers=False):
+        model = CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(folder, local_files_only=True))
+    tensors, expected = read_tensors(path), model.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    if missing:
+        raise ValueError(f"{path}: {len(missing)} tensors missing, first {missing[0]!r}: "
+                         "is this a CLIP with its text projection?")
+    for name, wanted in expected.items():
+        if tensors[name].shape != wanted.shape:
+            raise ValueError(f"{path}: {name}: expected {tuple(wanted.shape)} (found {tuple(tensors[name].shape)}): "
+                             "does config.json belong to this file?")
+    model.load_state_dict({name: tensors[name].to(device, dtype) for name in expected}, assign=True)
+    return model.eval()
 
 
 def read_statistics(folder: Path, released: bool) -> tuple[np.ndarray, np.ndarray]:

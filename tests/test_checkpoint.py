@@ -6,6 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load_video_model, save_checkpoint
+from mimicmotion.tensor_files import read_tensors
+from t2m.weights import read_tensors as read_motion_tensors
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,31 @@ def test_half_precision_prefers_the_fp16_variant_and_full_precision_the_full_fil
     assert torch.equal(load_unet(folder, torch.float16).conv_in.bias, bias.half() + 1)
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".legacy.pth"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_every_format_reads_equal_in_every_dtype(tensors, tmp_path, suffix, dtype):
+    path, tensors = tmp_path / f"model{suffix}", tensors | {"counter": torch.arange(3)}
+    if suffix == ".safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path, _use_new_zipfile_serialization=suffix == ".pth")
+    read, named = read_tensors(path, dtype), read_tensors(path, None, "meta")
+    assert read.keys() == named.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(read[name], tensor.to(dtype) if tensor.is_floating_point() else tensor)
+        assert named[name].is_meta and named[name].shape == tensor.shape and named[name].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_training_on_mapped_weights_leaves_their_file_alone(tensors, tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    save_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
+    before, read = path.read_bytes(), read_tensors(path, torch.float16)
+    for tensor in read.values():
+        tensor.add_(1)
+    assert torch.equal(read["pose_net.scale"], tensors["pose_net.scale"] + 1) and path.read_bytes() == before
+
+
 class Payload:
     """Creates a file when unpickled by a careless reader."""
 
@@ -90,6 +117,8 @@ def test_a_pickled_payload_is_refused_and_not_run(tiny_svd_folder, tmp_path, for
     torch.save(state, file) if form == "zip" else file.write_bytes(pickle.dumps(state, protocol=2))
     with pytest.raises(ValueError, match="evil.pth: expected tensors only .*not run"):
         load(tiny_svd_folder, file)
+    with pytest.raises(ValueError, match="evil.pth: expected tensors only .*not run"):
+        read_motion_tensors(file)
     assert not proof.exists()
     torch.load(file, weights_only=False) if form == "zip" else pickle.loads(file.read_bytes())
     assert proof.exists()                                                                        # the payload was live
@@ -104,6 +133,9 @@ def without(tensors, name):
     (lambda t: t | {"unet.extra.weight": torch.zeros(1)}, r"1 unexpected tensors, first 'unet\.extra\.weight'"),
     (lambda t: t | {"unet.conv_in.bias": torch.zeros(7)}, r"first 'unet\.conv_in\.bias' \(7,\) instead of \(32,\)"),
     (lambda t: t | {"vae.conv.weight": torch.zeros(1)}, r"found 'vae\.conv\.weight'"),
+    (lambda t: {name[5:]: tensor for name, tensor in t.items() if name.startswith("unet.")}, "plain SVD.*no PoseNet"),
+    (lambda t: {"model.diffusion_model." + name: tensor for name, tensor in t.items()}, "in one file, .*no PoseNet"),
+    (lambda t: {"conv.weight": torch.zeros(1)}, "none of the models used here"),
 ])
 def test_a_wrong_checkpoint_names_file_and_tensor(tensors, tiny_svd_folder, tmp_path, change, words):
     save_file(change(tensors), tmp_path / "wrong.safetensors")

@@ -1,0 +1,204 @@
+"""Which weights in a folder are whole, and which tensor of the others differs. Names and shapes only, so in seconds.
+
+    python scripts/check_weights.py weights                    or one folder or file in it, ours or published
+    python scripts/check_weights.py weights --hash             also reads every byte, for the hash its source gives
+
+Every file is held against the model it is for, built without memory. Nothing in a file is executed. 2 if one is wrong.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError
+
+from dwpose.pose_head import PoseHead
+from dwpose.yolox import PersonDetector
+from mimicmotion.checkpoint import (empty, fill, load_image_encoder, load_unet, load_vae, load_video_model, read_json,
+                                    split_parts)
+from mimicmotion.pose_net import PoseNet
+from mimicmotion.tensor_files import read_tensors
+from mimicmotion.unet import PoseUNet
+from scripts.download_weights import RECORD, digest
+from scripts.published_weights import FILES
+from stages.checks import SVD_FILES, check_motion_weights, check_safetensors
+from t2m.weights import GPT_FILES, VQVAE_FILES
+
+Check = tuple[Path, str, Callable[[], str]]      # what, its kind, and a check that describes it or raises
+TENSORS = (".safetensors", ".pth", ".pt", ".bin")
+COMPONENTS = {                                   # class or model type in config.json -> kind, loader, stem of its files
+    "AutoencoderKLTemporalDecoder": ("VAE", load_vae, "diffusion_pytorch_model"),
+    "UNetSpatioTemporalConditionModel": ("SVD UNet", load_unet, "diffusion_pytorch_model"),
+    "clip_vision_model": ("image encoder", load_image_encoder, "model"),
+}
+
+
+def checks(path: Path) -> Iterator[Check]:
+    """What there is to check at or below `path`, folder by folder."""
+    if path.is_file():
+        yield from file_checks(path)
+        return
+    if any((path / name).is_file() for name in (*VQVAE_FILES, *GPT_FILES)):
+        yield path, "text to motion", partial(motion, path)
+        return
+    if (path / "model_index.json").is_file() or (path / "vae").is_dir():
+        yield path, "SVD folder", partial(complete, path)
+    claimed, config = set(), path / "config.json"
+    if config.is_file():
+        try:
+            found = list(folder_checks(path, read_json(config)))
+        except ValueError:
+            yield from file_checks(config)                                           # says what is wrong with it
+            return
+        claimed = {config, *(check[0] for check in found)} if found else set()
+        yield from found
+    for entry in sorted(path.iterdir()):
+        if not entry.name.startswith(".") and entry not in claimed:
+            yield from checks(entry)
+
+
+def folder_checks(folder: Path, config: dict) -> Iterator[Check]:
+    """One component of SVD, or one of our video models: a config.json and the files it describes."""
+    kind, load, stem = COMPONENTS.get(config.get("_class_name") or config.get("model_type"), (None, None, None))
+    if load:
+        for variant, dtype in ((".fp16", torch.float16), ("", torch.float32)):
+            path, compare = folder / f"{stem}{variant}.safetensors", partial(load, folder, dtype, device="meta")
+            if path.is_file():
+                yield path, kind, partial(tensors, path, compare)
+    elif "block_out_channels" in config and (folder / "model.safetensors").is_file():
+        path = folder / "model.safetensors"
+        compare = partial(load_video_model, folder, folder, torch.float16, device="meta")
+        yield path, "video model", partial(tensors, path, compare)
+
+
+def file_checks(path: Path) -> Iterator[Check]:
+    """A file that needs no folder around it."""
+    if path.suffix == ".onnx":
+        yield path, "ONNX", partial(network, path)
+    elif path.suffix == ".json" and path.name != RECORD:
+        yield path, "settings", lambda: f"{len(read_json(path))} keys"
+    elif path.suffix in TENSORS:
+        yield path, "video model", partial(tensors, path, partial(video_model, path))
+
+
+def tensors(path: Path, compare: Callable[[], object]) -> str:
+    """How many tensors of which type; `compare` raises if they are not the model's."""
+    check_safetensors(path)
+    compare()
+    types = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in read_tensors(path, None, "meta").values())
+    return f"{sum(types.values()):,} tensors, {' and '.join(types)}"
+
+
+def video_model(path: Path) -> None:
+    """A checkpoint in one file, of the size beside it (../svd, svd) or else of SVD's."""
+    configs = [folder / "unet" / "config.json" for folder in (path.parent.parent / "svd", path.parent / "svd")]
+    config = next((read_json(config) for config in configs if config.is_file()), {})
+    parts = split_parts(read_tensors(path, None, "meta"), path)
+    unet = fill(empty(PoseUNet.from_config, config, path), parts["unet"], path, "unet.")
+    fill(empty(PoseNet, unet.config.block_out_channels[0], path), parts["pose_net"], path, "pose_net.")
+
+
+def motion(folder: Path) -> str:
+    check_motion_weights(folder)
+    return "VQ-VAE, GPT, mean, std, text encoder and tokenizer"
+
+
+def complete(folder: Path) -> str:
+    missing = [name for name in SVD_FILES if not (folder / name).exists()]
+    for part in ("vae", "image_encoder"):
+        if not any((folder / part).glob("*.safetensors")):
+            missing.append(f"{part}/*.safetensors")
+    if missing:
+        raise FileNotFoundError(f"{folder}: expected a whole SVD folder (missing {', '.join(missing)}): "
+                                "run scripts/download_weights.py svd")
+    return "VAE, image encoder, scheduler"
+
+
+class Graph:
+    """Inputs and outputs of an ONNX file, as a session would name them, without running it."""
+
+    def __init__(self, path: Path):
+        try:
+            self.graph = onnx.load(path, load_external_data=False).graph
+        except DecodeError as error:
+            raise ValueError(f"{path}: expected a whole ONNX file ({error}): fetch it again") from None
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        constants = {tensor.name for tensor in self.graph.initializer}
+        return [described(value) for value in self.graph.input if value.name not in constants]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [described(value) for value in self.graph.output]
+
+
+def described(value: onnx.ValueInfoProto) -> SimpleNamespace:
+    sides = value.type.tensor_type.shape.dim
+    shape = [side.dim_value if side.HasField("dim_value") else side.dim_param for side in sides]
+    return SimpleNamespace(name=value.name, shape=shape)
+
+
+def network(path: Path) -> str:
+    graph = Graph(path)
+    if not graph.get_inputs() or not graph.get_outputs():
+        raise ValueError(f"{path}: expected a network with inputs and outputs (found none): fetch it again")
+    is_detector = "yolo" in path.name or "det" in path.name or len(graph.get_outputs()) == 1
+    (PersonDetector if is_detector else PoseHead)(graph, path)
+    shapes = " and ".join(str(tuple(output.shape)) for output in graph.get_outputs())
+    return f"{'people' if is_detector else 'keypoints'}, {tuple(graph.get_inputs()[0].shape)} to {shapes}"
+
+
+def hash_checks(folder: Path) -> Iterator[Check]:
+    """Every file with a recorded or published hash."""
+    for record in sorted(folder.rglob(RECORD)):
+        for name, note in json.loads(record.read_text()).items():
+            path = record.parent / name
+            yield path, "hash", partial(same_hash, path, note["hash"])
+    for file in FILES:
+        for path in folder.rglob(Path(file.path).name) if getattr(file, "sha256", "") else ():
+            if path.as_posix().endswith(file.path):
+                yield path, "hash", partial(same_hash, path, file.sha256)
+
+
+def same_hash(path: Path, wanted: str) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a file that was fetched once (found none): fetch it again")
+    if (found := digest(path, wanted)) != wanted:
+        raise ValueError(f"{path}: expected the hash {wanted} (found {found}): fetch it again")
+    return wanted[:12]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--hash", action="store_true", help="also compare hashes: reads every byte")
+    arguments = parser.parse_args(argv)
+    if not arguments.folder.exists():
+        parser.error(f"{arguments.folder}: no such file or folder")
+    found = {(path, kind): check for path, kind, check in checks(arguments.folder)}
+    if arguments.hash:
+        found |= {(path, kind): check for path, kind, check in hash_checks(arguments.folder)}
+    wrong = 0
+    for (path, kind), check in found.items():
+        try:
+            print(f"whole  {os.path.relpath(path)}: {kind}, {check()}", flush=True)
+        except (ValueError, OSError) as error:
+            wrong += 1
+            print(f"WRONG  {' '.join(str(error).split())}", flush=True)
+    print(f"\n{len(found) - wrong} whole, {wrong} wrong" if found else f"{arguments.folder}: no weights found")
+    return 2 if wrong or not found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Turn published checkpoints into one half-precision safetensors file each, in a folder our loaders take.
+
+    python scripts/convert_checkpoint.py weights/mimicmotion/MimicMotion_1-1.pth weights/mimicmotion-1-1
+    python scripts/convert_checkpoint.py weights/t2m weights/t2m-half           T2M-GPT's pair and CLIP's text encoder
+
+The new folder appears whole, after it was read back and found equal, or not at all. float16 is exact for MimicMotion;
+T2M-GPT was published in float32 (--dtype float32 keeps it): rounded, a near tie of two tokens may fall differently.
+"""
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from configs import run_main
+from mimicmotion.checkpoint import load_video_model, save_checkpoint
+from stages.checks import check_motion_weights
+from t2m.text import text_folders
+from t2m.transformer import GPT
+from t2m.vqvae import VQVAE
+from t2m.weights import (GPT_FILES, VQVAE_FILES, found, load_strictly, load_text_tower, read_config, read_statistics,
+                         read_tensors)
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json")
+
+
+def convert(source: Path, target: Path, svd: Path, dtype: torch.dtype, overwrite: bool = False) -> Path:
+    """`source`, a video checkpoint or a text-to-motion folder, as the folder `target`, which appears whole or not."""
+    if target.exists() and not overwrite:
+        raise ValueError(f"{target}: already there: choose another folder, or give --overwrite")
+    holds_source = source.resolve().is_relative_to(target.resolve())
+    if target.exists() and (holds_source or not (target / "config.json").is_file()):
+        raise ValueError(f"{target}: expected a converted folder to replace (found something else): choose another")
+    new, old = (target.with_name(f".{target.name}.{os.getpid()}.{word}") for word in ("partial", "old"))
+    try:
+        convert_motion_model(source, new, dtype) if source.is_dir() else convert_video_model(source, new, svd, dtype)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(new, target)
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{target}: cannot be written ({error}): make room, or choose another place") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def convert_video_model(checkpoint: Path, target: Path, svd: Path, dtype: torch.dtype) -> None:
+    """MimicMotion's .pth, sized by svd/unet/config.json, as {config.json, model.safetensors}."""
+    published = load_video_model(svd, checkpoint, dtype)
+    save_checkpoint(target, *published, dtype=dtype, source=checkpoint.name)
+    for theirs, ours in zip(published, load_video_model(svd, target, dtype)):
+        check_equal(theirs, ours.state_dict(), target / "model.safetensors", dtype)
+
+
+def convert_motion_model(folder: Path, target: Path, dtype: torch.dtype) -> None:
+    """T2M-GPT's pair with its statistics and CLIP's text encoder, as a text-to-motion folder of ours."""
+    check_motion_weights(folder)
+    config, vqvae_file = read_config(folder), found(folder, VQVAE_FILES)
+    target.mkdir(parents=True)
+    for name, build, path in (("vqvae", VQVAE, vqvae_file), ("gpt", GPT, found(folder, GPT_FILES))):
+        config[name] = released_sizes(build) | config.get(name, {})
+        with torch.device("meta"):
+            model = build(**config[name])
+        save(load_strictly(model, path), target / f"{name}.safetensors", dtype, source=path.name)
+    (target / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    for name, values in zip(("mean", "std"), read_statistics(folder, released=vqvae_file.suffix == ".pth")):
+        np.save(target / f"{name}.npy", values)
+    tower, tokenizer = text_folders(folder)
+    load_text_tower(tower, dtype).save_pretrained(target / "text_encoder")
+    (target / "tokenizer").mkdir()
+    for name in TOKENIZER:
+        if (tokenizer / name).is_file():
+            shutil.copyfile(tokenizer / name, target / "tokenizer" / name)
+    check_motion_weights(target)
+
+
+def released_sizes(build: Callable[..., nn.Module]) -> dict:
+    """A class's defaults."""
+    return {name: parameter.default for name, parameter in inspect.signature(build).parameters.items()}
+
+
+def save(model: nn.Module, path: Path, dtype: torch.dtype, source: str) -> None:
+    """Write a model's tensors in `dtype`, and read them back."""
+    tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, path, metadata={"format": "pt", "source": source})
+    check_equal(model, read_tensors(path), path, dtype)
+
+
+def check_equal(model: nn.Module, stored: dict[str, torch.Tensor], path: Path, dtype: torch.dtype) -> None:
+    """The tensors read back are the model's, rounded to `dtype`, and finite."""
+    for name, tensor in model.state_dict().items():
+        if not torch.equal(tensor.to(dtype), stored[name]) or not stored[name].isfinite().all():
+            raise ValueError(f"{path}: '{name}' is not what was written, or too large for {dtype}: try --dtype float32")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="MimicMotion's .pth, or a folder with T2M-GPT's files")
+    parser.add_argument("target", type=Path, help="the folder to make")
+    parser.add_argument("--svd", type=Path, default=ROOT / "weights" / "svd", help="its unet/config.json has the sizes")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16")
+    parser.add_argument("--overwrite", action="store_true", help="replace a folder made before")
+    arguments = parser.parse_args()
+    target = convert(arguments.source, arguments.target, arguments.svd, DTYPES[arguments.dtype], arguments.overwrite)
+    print(f"{target}: written and read back equal")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,180 @@
+"""Fetch the published weights into weights/, each checked by size and hash, with its licence and source beside it.
+
+    python scripts/download_weights.py --list                  what there is, how large, on which terms; no network
+    python scripts/download_weights.py mimicmotion svd dwpose  or t2m, all, mimicmotion-1, svd-unet
+
+An interrupted download goes on where it stopped. Files that are there and right are left alone. What cannot be fetched
+by a script is explained: terms to accept on a page, files to place by hand.
+"""
+from __future__ import annotations
+
+import argparse
+import datetime
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers
+
+from scripts.published_weights import ALL, GROUPS, HUB, HandFile, HubFile, Terms, files_of
+
+HTTPError = HfHubHTTPError.__bases__[0]          # the HTTP library's own, whose name differs between hub versions
+RECORD = "SOURCES.json"                          # beside the files: where each came from, and on which terms
+SHA256_LENGTH = 64                               # hex digits; the hub names small files by git's 40-digit sha1
+
+
+def fetch(file: HubFile, weights: Path, endpoint: str | None = None) -> str:
+    """Bring one file to weights/<folder>/<name>, whole and verified, and record it; what was done, in words."""
+    target, url = weights / file.path, hf_hub_url(file.repo, file.name, endpoint=endpoint)
+    metadata = get_hf_file_metadata(url, endpoint=endpoint)
+    if not metadata.etag or metadata.size is None:
+        raise ValueError(f"{url}: expected a hash and a size from the hub (found none): is HF_ENDPOINT a full mirror?")
+    wanted = file.sha256 or metadata.etag
+    if len(metadata.etag) == SHA256_LENGTH and metadata.etag != wanted:
+        raise ValueError(f"{file.repo}/{file.name}: expected sha256 {wanted} (found {metadata.etag} on the hub): "
+                         "the file was replaced there; nothing was fetched")
+    done = "already there"
+    if not (target.is_file() and target.stat().st_size == metadata.size and digest(target, wanted) == wanted):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        download(url, target, metadata.size, wanted)
+        done = "fetched"
+    record(file, weights, wanted, metadata.size, metadata.commit_hash)
+    kind = "sha256" if len(wanted) == SHA256_LENGTH else "git sha1"
+    return f"{target}: {done}, {metadata.size:,} bytes, {kind} as expected"
+
+
+def download(url: str, target: Path, size: int, wanted: str) -> None:
+    """The file behind `url` at `target`, which appears only whole and with the hash `wanted`."""
+    partial = target.with_name(f".{target.name}.{wanted[:12]}.partial")              # of this very content
+    here = partial.stat().st_size if partial.exists() else 0
+    free = shutil.disk_usage(target.parent).free
+    if free < size - here:
+        raise OSError(errno.ENOSPC, f"{(size - here) >> 20:,} MiB are needed, {free >> 20:,} MiB are free")
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"}                   # so that bytes can be counted
+    with partial.open("ab") as stream:
+        http_get(url, stream, resume_size=here, headers=headers, expected_size=size, displayed_filename=target.name)
+    found = digest(partial, wanted)
+    if found != wanted:
+        partial.unlink()
+        raise ValueError(f"{target}: expected the hash {wanted} (found {found}): the download was damaged and is gone: "
+                         "run this again")
+    os.replace(partial, target)
+
+
+def digest(path: Path, like: str) -> str:
+    """The file's sha256, or git's sha1 of it, as long as `like`."""
+    if len(like) == SHA256_LENGTH:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha1(b"blob %d\0" % path.stat().st_size + path.read_bytes()).hexdigest()
+
+
+def record(file: HubFile, weights: Path, hashed: str, size: int, commit: str | None) -> None:
+    """Note source and terms in the folder's SOURCES.json."""
+    path = weights / file.folder.split("/")[0] / RECORD
+    notes = json.loads(path.read_text()) if path.is_file() else {}
+    name = (weights / file.path).relative_to(path.parent).as_posix()
+    same = notes.get(name, {}).get("hash") == hashed
+    notes[name] = dict(repository=f"{HUB}/{file.repo}", revision=commit, hash=hashed, bytes=size,
+                       licence=file.terms.licence, commercial_use=file.terms.commercial, page=file.terms.page,
+                       checked=notes[name]["checked"] if same else datetime.date.today().isoformat())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary.write_text(json.dumps(dict(sorted(notes.items())), indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def explained(error: Exception, file: HubFile) -> str:
+    """One line for what went wrong with a file, with what to do."""
+    name = f"{file.repo}/{file.name}"
+    if isinstance(error, GatedRepoError) or (isinstance(error, RepositoryNotFoundError) and file.terms.gated):
+        return (f"{name}: its terms must be accepted first: log in at {HUB}, open {HUB}/{file.repo} and accept, "
+                "then run `hf auth login` (or set HF_TOKEN) here, and this command again")
+    if isinstance(error, (EntryNotFoundError, RepositoryNotFoundError)):
+        return (f"{name}: not on the hub (any more): look at {file.terms.page}, and place it at weights/{file.path} "
+                "by hand")
+    if isinstance(error, HfHubHTTPError):
+        return f"{name}: the hub answered {error.response.status_code}: try again later, or set HF_ENDPOINT to a mirror"
+    if isinstance(error, HTTPError):
+        return (f"{name}: the hub cannot be reached ({type(error).__name__}): check the network; this command goes on "
+                "where it stopped")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{name}: the disk is full ({error.strerror}): make room, or choose another place with --folder"
+    if isinstance(error, OSError):
+        return f"{name}: {' '.join(str(error).split())}: run this again, it goes on where it stopped"
+    return " ".join(str(error).split())
+
+
+def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
+    """All files of a group, each announced; what is still missing and why, one line each."""
+    problems, announced = [], set()
+    for file in files_of(group):
+        if file.terms not in announced:
+            announced.add(file.terms)
+            print(described(file.terms), flush=True)
+        if isinstance(file, HandFile):
+            there = [path for path in file.paths if (weights / path).is_file()]
+            if there:
+                print(f"{weights / there[0]}: placed by hand")
+            else:
+                problems.append(f"{weights / file.path}: to be placed by hand: {file.steps}")
+            continue
+        try:
+            print(fetch(file, weights, endpoint), flush=True)
+        except (HTTPError, OSError, ValueError, EntryNotFoundError) as error:
+            problems.append(explained(error, file))
+            if isinstance(error, HTTPError) or getattr(error, "errno", None) == errno.ENOSPC:
+                break                                                                # the next file would fail alike
+    return problems
+
+
+def described(terms: Terms) -> str:
+    gate = "; its terms must be accepted on that page" if terms.gated else ""
+    return f"licence: {terms.licence}; commercial use: {terms.commercial}; {terms.page}{gate}"
+
+
+def listed() -> str:
+    """What can be fetched, as a table."""
+    lines = []
+    for group, purpose in GROUPS.items():
+        files = files_of(group)
+        lines.append(f"\n{group}: {purpose}; {sum(file.size for file in files) / 1e9:.2f} GB")
+        for file in files:
+            source = "by hand" if isinstance(file, HandFile) else f"{HUB}/{file.repo}"
+            lines.append(f"  {file.size / 1e6:9.1f} MB  weights/{file.path:<58}{source}")
+        for terms in dict.fromkeys(file.terms for file in files):
+            lines.append(f"  {described(terms)}")
+        lines += [f"  {file.path}: {file.steps}" for file in files if isinstance(file, HandFile)]
+    return "\n".join(lines).lstrip()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", metavar="group", help=f"{', '.join(GROUPS)}; all is {', '.join(ALL)}")
+    parser.add_argument("--list", action="store_true", help="only say what there is")
+    parser.add_argument("--folder", type=Path, default=ROOT / "weights", help="where the weights go")
+    arguments = parser.parse_args(argv)
+    unknown = [group for group in arguments.groups if group not in (*GROUPS, "all")]
+    if unknown:
+        parser.error(f"'{unknown[0]}': expected {', '.join(GROUPS)} or all")
+    if arguments.list or not arguments.groups:
+        print(listed())
+        return 0 if arguments.list else 2
+    problems = [problem for group in dict.fromkeys(arguments.groups) for problem in bring(group, arguments.folder)]
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    print(f"\nnext: python scripts/check_weights.py {arguments.folder}")
+    return 2 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""The published weights: where each file comes from, where it goes, how long it is, and on which terms it may be used.
+
+A sha256 stands here only where the file's own page or several independent lists of it agree; any other is asked of the
+hub when the file is fetched, and so is the exact size: sizes here are for planning. The licences decide, not we.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HUB = "https://huggingface.co"
+T2M_RELEASE = "https://drive.google.com/file/d/1LaOvwypF-jM2Axnq5dc-Iuvv3w_G-WDE/view"         # VQTrans_pretrained.zip
+T2M_EVALUATOR = "https://drive.google.com/file/d/1o7RTDQcToJjTm9_mNWTyzvZvjTWpZfug/view"       # t2m.zip
+EVALUATOR = "VQVAEV3_CB1024_CMT_H1024_NRES3"
+SAME_STATISTICS = "https://github.com/GuyTevet/motion-diffusion-model/tree/main/dataset"       # the same numbers, MIT
+
+
+@dataclass(frozen=True)
+class Terms:
+    licence: str
+    commercial: str          # yes, no, or the condition
+    page: str                # where the licence is to be read
+    gated: bool = False      # its terms must be accepted on the page before a download
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a Hugging Face repository; it goes to weights/<folder>/<name>."""
+
+    group: str
+    repo: str
+    name: str                # in the repository, and below the folder
+    folder: str              # below weights/
+    size: int                # bytes
+    terms: Terms
+    sha256: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+
+@dataclass(frozen=True)
+class HandFile:
+    """A file no script can fetch: one of `paths` below weights/ must exist. `steps`: how it gets there."""
+
+    group: str
+    paths: tuple[str, ...]
+    size: int                # bytes, about
+    terms: Terms
+    steps: str
+
+    @property
+    def path(self) -> str:
+        return self.paths[0]
+
+
+MIMICMOTION = Terms("MimicMotion's own terms, and SVD's (LICENSE and NOTICE of the repository)",
+                    "no: academic, research and education only", f"{HUB}/tencent/MimicMotion/blob/main/LICENSE")
+SVD = Terms("Stability AI Community License", "free below US $1,000,000 of yearly revenue, then by agreement",
+            f"{HUB}/stabilityai/stable-video-diffusion-img2vid-xt-1-1", gated=True)
+DWPOSE = Terms("Apache-2.0", "yes", f"{HUB}/yzd-v/DWPose")
+CLIP = Terms("the code is MIT, the page of the weights names no licence", "see the page",
+             f"{HUB}/openai/clip-vit-base-patch32")
+T2M = Terms("Apache-2.0; trained on HumanML3D, whose AMASS motions are for research", "ask the data's owners",
+            "https://github.com/Mael-zys/T2M-GPT")
+STATISTICS = Terms("MIT; measured on HumanML3D, whose AMASS motions are for research", "ask the data's owners",
+                   "https://github.com/EricGuo5513/text-to-motion")
+
+
+def svd(name: str, size: int, sha256: str = "", group: str = "svd") -> HubFile:
+    return HubFile(group, "stabilityai/stable-video-diffusion-img2vid-xt-1-1", name, "svd", size, SVD, sha256)
+
+
+def mimicmotion(name: str, size: int, sha256: str = "", group: str = "mimicmotion") -> HubFile:
+    return HubFile(group, "tencent/MimicMotion", name, "mimicmotion", size, MIMICMOTION, sha256)
+
+
+def dwpose(name: str, size: int, sha256: str) -> HubFile:
+    return HubFile("dwpose", "yzd-v/DWPose", name, "dwpose", size, DWPOSE, sha256)
+
+
+def clip(name: str, folder: str, size: int, sha256: str = "") -> HubFile:
+    return HubFile("t2m", "openai/clip-vit-base-patch32", name, f"t2m/{folder}", size, CLIP, sha256)
+
+
+FILES: tuple[HubFile | HandFile, ...] = (
+    mimicmotion("LICENSE", 1_800), mimicmotion("NOTICE", 13_824),
+    mimicmotion("MimicMotion_1-1.pth", 3_049_867_447,
+                "b812659ea273b2758c918facf759af5d7cad9564dc35156c59ec17e93f9749a4"),
+    mimicmotion("MimicMotion_1.pth", 3_049_900_000, "8edf5d997cc8a69a828dcd63755a969118c98dd11388a64d59bce3ece314ab7b",
+                group="mimicmotion-1"),
+    svd("vae/config.json", 607), svd("image_encoder/config.json", 685), svd("unet/config.json", 984),
+    svd("scheduler/scheduler_config.json", 533), svd("model_index.json", 496),
+    svd("vae/diffusion_pytorch_model.fp16.safetensors", 195_531_910,
+        "af602cd0eb4ad6086ec94fbf1438dfb1be5ec9ac03fd0215640854e90d6463a3"),
+    svd("image_encoder/model.fp16.safetensors", 1_264_217_240,
+        "ae616c24393dd1854372b0639e5541666f7521cbe219669255e865cb7f89466a"),
+    svd("unet/diffusion_pytorch_model.fp16.safetensors", 3_049_435_868, group="svd-unet"),
+    dwpose("yolox_l.onnx", 216_746_733, "7860ae79de6c89a3c1eb72ae9a2756c0ccfbe04b7791bb5880afabd97855a411"),
+    dwpose("dw-ll_ucoco_384.onnx", 134_399_116, "724f4ff2439ed61afb86fb8a1951ec39c6220682803b4a8bd4f598cd913b1843"),
+    clip("config.json", "text_encoder", 4_186),
+    clip("pytorch_model.bin", "text_encoder", 605_247_071,
+         "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f"),
+    clip("vocab.json", "tokenizer", 862_328), clip("merges.txt", "tokenizer", 524_657),
+    clip("tokenizer_config.json", "tokenizer", 592), clip("special_tokens_map.json", "tokenizer", 389),
+    HandFile("t2m", ("t2m/net_last.pth", "t2m/VQVAE/net_last.pth", "t2m/pretrained/VQVAE/net_last.pth"), 78_826_000,
+             T2M, f"open {T2M_RELEASE}, download VQTrans_pretrained.zip and unpack it in weights/t2m: "
+             "VQVAE/net_last.pth is used"),
+    HandFile("t2m", ("t2m/net_best_fid.pth", "t2m/VQTransformer_corruption05/net_best_fid.pth",
+                     "t2m/pretrained/VQTransformer_corruption05/net_best_fid.pth"), 913_971_193, T2M,
+             "from the same zip: VQTransformer_corruption05/net_best_fid.pth is used"),
+    *(HandFile("t2m", (f"t2m/{kind}.npy", f"t2m/meta/{kind}.npy", f"t2m/{EVALUATOR}/meta/{kind}.npy"), 2_232,
+               STATISTICS, f"open {T2M_EVALUATOR}, download t2m.zip and copy {EVALUATOR}/meta/{kind}.npy to "
+               f"weights/t2m/{kind}.npy; t2m_{kind}.npy of {SAME_STATISTICS} has the same numbers; HumanML3D's {kind.capitalize()}.npy has not "
+               "and is refused") for kind in ("mean", "std")),
+)
+GROUPS = {                               # name -> what it is for
+    "mimicmotion": "the video model, version 1.1, tiles of 72 frames",
+    "svd": "VAE, image encoder and settings of Stable Video Diffusion XT 1.1",
+    "dwpose": "people and their keypoints",
+    "t2m": "text to motion, with CLIP's text encoder",
+    "mimicmotion-1": "the first video model, tiles of 16 frames; not in all",
+    "svd-unet": "the UNet that training from plain SVD starts from; not in all",
+}
+ALL = ("mimicmotion", "svd", "dwpose", "t2m")
+
+
+def files_of(group: str) -> list[HubFile | HandFile]:
+    """The files of a group, or of all that the pipeline needs."""
+    wanted = ALL if group == "all" else (group,)
+    return [file for name in wanted for file in FILES if file.group == name]
