@@ -2,6 +2,9 @@
 
     python inference.py --config configs/demo.yaml
     python inference.py --config configs/demo.yaml prompt="A person waves, then jumps twice." image=me.png seed=7 name=mine
+    python inference.py --config configs/mimicmotion.yaml image=me.png driving_video=dance.mp4       MimicMotion by itself
+    python inference.py --inference_config MimicMotion/configs/test.yaml                             ... with its own list of cases
+    accelerate launch inference.py --config configs/fleximo.yaml                                     one video on all GPUs
 
 Stages, each a file in outputs/<name>/:
   reference   picture -> the person's 133 keypoints              reference.npz
@@ -24,16 +27,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from configs import load_config, run_main
+from configs import CONFIG_FOLDER, load_config, run_main
+from dwpose.alignment import aligned
 from dwpose.draw import draw
-from dwpose.skeleton import BODY, LEFT_HAND, LEFT_WRIST, RIGHT_HAND, RIGHT_WRIST, Skeleton
+from dwpose.skeleton import Skeleton
 from finer_scale import rescale
-from llm_planner import check_prompt, plan, segments_from_json, segments_to_json
-from mimicmotion.video import fit_to_canvas, read_image, read_video
-from stages.checks import check_disk, check_folder, check_safetensors, check_size, check_weights, check_whole_person
+from llm_planner import plan, segments_from_json, segments_to_json
+from mimicmotion.video import fit_to_canvas, read_image
+from stages.case_list import OPTION, read_cases, without_option
+from stages.checks import check_disk, check_whole_person
+from stages.driving import driving_skeleton
 from stages.folder import Artefact, RunFolder, load_frames, save_frames
+from stages.inputs import check_inputs, with_size
 from stages.models import Models
 from stages.outputs import write_outputs, write_settings
+from stages.refinement import seen_skeleton
 from stages.report import Report
 from stages.settings import InferenceConfig, VideoModelConfig
 from stages.storyboard import Row
@@ -43,8 +51,6 @@ from t2m.project import project
 
 log = logging.getLogger("inference")
 
-SEEN_TOLERANCE = 0.08                       # of the person's height, for refinement
-
 PLAN = Artefact("plan.json", lambda segments, path: path.write_text(segments_to_json(segments), encoding="utf-8"),
                 lambda path: segments_from_json(path.read_text(encoding="utf-8")))
 MOTION = Artefact("motion.npz", Motion.save, Motion.load)
@@ -53,7 +59,7 @@ MOTION = Artefact("motion.npz", Motion.save, Motion.load)
 def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple[list[Row], list]:
     """The paper's figure, stage by stage. Returns the frames of each for the storyboard, and the plan."""
     def skeleton_stage(name, work, *inputs) -> Skeleton:
-        return folder.stage(name, Artefact(f"{name}.npz", Skeleton.save, Skeleton.load), work, *inputs, config.pose, pose_weights)
+        return folder.stage(name, Artefact(f"{name}.npz", Skeleton.save, Skeleton.load), work, *inputs, detection, pose_weights)
 
     def video_stage(name: str, settings: VideoModelConfig, image: np.ndarray, poses: np.ndarray, own_pose: np.ndarray) -> np.ndarray:
         return folder.stage(name, Artefact(f"frames/{name}.mkv", save_frames, load_frames),
@@ -61,22 +67,24 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple
                             Path(settings.svd), Path(settings.checkpoint), config.seed, str(models.dtype))
 
     style, pose_weights = config.pose.style, [Path(config.pose.detector), Path(config.pose.keypoints)]
+    detection = replace(config.pose, cache="")                                                   # where poses are kept changes none
     image = fit_to_canvas(read_image(config.image), config.size)                                 # (H, W, 3) uint8
-    reference = skeleton_stage("reference", lambda: models.detect(image[None], config.fps, config.image), image)
+    reference = skeleton_stage("reference", lambda: models.detect(image[None], config.fps, config.image, image), image)
     check_whole_person(reference, config.image, config.pose.allow_cut_off)
 
     segments = []
+    fitted = lambda movement: laid_over(movement, reference, config.alignment)
     if config.driving_video:
-        skeleton = skeleton_stage("skeleton", lambda: rescale(driving_skeleton(config, models), reference),
-                                  Path(config.driving_video), config.fps, reference)             # Skeleton: (F, 133, 3) pixels
+        skeleton = skeleton_stage("skeleton", lambda: fitted(driving_skeleton(config, models)), Path(config.driving_video), config.fps,
+                                  config.sample_stride, config.alignment, reference)             # Skeleton: (F, 133, 3) pixels
     else:
         segments = folder.stage("plan", PLAN, lambda: plan(config.prompt, device=models.device, **asdict(config.planner)),
                                 config.prompt, config.planner)                                   # list[Segment]
         check_disk(folder.path, config.fps * sum(s.seconds for s in segments), config.size, 3 + config.refinements)
         motion = folder.stage("motion", MOTION, lambda: join_motions(models.motions(segments), config.motion.transition_seconds),
                               segments, config.motion, Path(config.motion.weights), config.seed)  # Motion: (T, 22, 3) metres, 20 fps
-        skeleton = skeleton_stage("skeleton", lambda: rescale(project(motion, config.size, config.fps, config.camera), reference),
-                                  motion, config.camera, config.size, config.fps, reference)     # Skeleton: (F, 133, 3) pixels
+        skeleton = skeleton_stage("skeleton", lambda: fitted(project(motion, config.size, config.fps, config.camera)),
+                                  motion, config.camera, config.size, config.fps, config.alignment, reference)   # Skeleton: (F, 133, 3) pixels
     drawn, own_pose = draw(skeleton, style), draw(reference, style)[0]                           # (F, H, W, 3), (H, W, 3) uint8
     rows = [Row("skeleton", "in the person's proportions", drawn)]
 
@@ -90,84 +98,101 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple
 
     for i in range(1, config.refinements + 1):
         before = video
-        seen = skeleton_stage(f"seen_{i}", lambda: rescale(seen_skeleton(models, before, skeleton), reference), before, skeleton, reference)
+        seen = skeleton_stage(f"seen_{i}", lambda: fitted(seen_skeleton(models, before, skeleton)),
+                              before, skeleton, config.alignment, reference)
         video = video_stage(f"refined_{i}", config.generator, image, draw(seen, style), own_pose)
         rows.append(Row("refined", f"pass {i + 1}, on the poses seen in pass {i}", video))
     return rows, segments
 
 
-def driving_skeleton(config: InferenceConfig, models: Models) -> Skeleton:
-    """The person of the driving video, at the run's frame rate."""
-    frames, fps = read_video(config.driving_video, fps=config.fps)
-    return models.detect(frames, fps, config.driving_video)
+def laid_over(movement: Skeleton, reference: Skeleton, alignment: str) -> Skeleton:
+    """The movement in the place and the proportions of the picture's person."""
+    if alignment == "anchors":
+        return rescale(movement, reference)
+    return aligned(movement, reference, robust=alignment == "linear")
 
 
-def seen_skeleton(models: Models, video: np.ndarray, skeleton: Skeleton) -> Skeleton:
-    """The keypoints of the generated person, where they are near those asked for; elsewhere the planned ones.
-
-    A point further off than SEEN_TOLERANCE of the person's height is a mistake of the video or of the detector, and
-    drawing it would make the second pass repeat the mistake.
-    """
+def run(config: InferenceConfig, models: Models, report: Report) -> None:
+    """One run folder, from checked settings."""
+    models.config = config
     try:
-        seen = models.detect(video, skeleton.fps, "generated video")
-    except ValueError as error:
-        log.warning("%s: the refinement uses the planned skeleton", error)
-        return skeleton
-    body = skeleton.xy[:, BODY]                                                                  # (F, 17, 2)
-    height = np.median(body[..., 1].max(axis=1) - body[..., 1].min(axis=1))                      # pixels
-    planned = skeleton.confidence > 0                                                            # (F, 133)
-    astray = np.linalg.norm(seen.xy - skeleton.xy, axis=-1) > SEEN_TOLERANCE * height            # (F, 133)
-    keypoints = np.where((planned & (astray | (seen.confidence == 0)))[..., None], skeleton.keypoints, seen.keypoints)
-    for wrist, hand in ((LEFT_WRIST, LEFT_HAND), (RIGHT_WRIST, RIGHT_HAND)):
-        keypoints[astray[:, wrist], hand] = 0                                                    # a hand without its arm
-    return replace(seen, keypoints=keypoints)
-
-
-def check_inputs(config: InferenceConfig, models: Models) -> None:
-    """Finds what is wrong with the inputs before the first slow stage; each is a ValueError of one line."""
-    fit_to_canvas(read_image(config.image), config.size)
-    if not config.driving_video:
-        check_prompt(config.prompt)
-        if not Path(config.motion.weights).is_dir():
-            raise ValueError(f"motion.weights={config.motion.weights}: no such folder: see weights/README.md")
-        check_safetensors(Path(config.motion.weights))
-    elif not Path(config.driving_video).is_file():
-        raise ValueError(f"driving_video={config.driving_video}: no such file: check the path")
-    for key, settings in (("adapter", config.adapter), ("generator", config.generator)):
-        if settings.checkpoint or key == "generator":
-            check_weights(Path(settings.svd), Path(settings.checkpoint), key)
-            check_size(config.size, Path(settings.svd), Path(settings.checkpoint))
-    check_folder(config.folder)
-    check_disk(config.folder, config.fps, config.size, 3 + config.refinements)
-
-
-def main(argv: list[str] | None = None) -> int:
-    config = load_config(InferenceConfig, argv, __doc__)
-    report = Report()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger().addHandler(report.warnings)
-    if config.num_threads:
-        torch.set_num_threads(config.num_threads)
-    try:
-        models = Models(config)
-        check_inputs(config, models)
         folder = RunFolder(config.folder, config.resume, report)
         write_settings(config, folder.path)
         rows, segments = animate(config, folder, models)
         with report.stage("outputs", "storyboard.png"):
             write_outputs(config, folder.path, rows, segments)
         folder.finish()
-    except KeyboardInterrupt:
-        print(f"\ninterrupted: finished stages are kept in {config.folder}; the same command with resume=true goes on", file=sys.stderr)
-        return 130
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
         place = error.filename if error.filename and Path(error.filename).exists() else config.folder      # not a temporary name
         raise ValueError(f"{place}: {error.strerror or error}: make room, or choose another place with outputs=") from error
-    finally:
-        logging.getLogger().removeHandler(report.warnings)
     print(f"\n{report.table()}\n\n{config.folder / 'video.mp4'}\n{config.folder / 'storyboard.png'}")
+
+
+def load_configs(argv: list[str]) -> list[InferenceConfig]:
+    """One run's settings, or those of every case in MimicMotion's test.yaml; --config and key=value hold for all cases."""
+    case_file, argv = without_option(argv)
+    if case_file is None or {"-h", "--help"} & set(argv):
+        return [load_config(InferenceConfig, argv, __doc__)]
+    if not any(argument.startswith("--config") for argument in argv):
+        argv = ["--config", str(CONFIG_FOLDER / "mimicmotion.yaml"), *argv]
+    assigned = [argument for argument in argv if "=" in argument and not argument.startswith("-")]
+    if any(argument.startswith("name=") for argument in assigned):
+        raise ValueError(f"name: every case of {OPTION} has its own: use outputs= for the place")
+    base, rest, configs = load_config(InferenceConfig, argv), [argument for argument in argv if argument not in assigned], []
+    for case in read_cases(case_file, base.generator.svd, base.generator.checkpoint):
+        try:
+            configs.append(load_config(InferenceConfig, [*rest, *case.assignments, *assigned]))
+        except ValueError as error:
+            raise ValueError(f"{case.where}: {error}") from error
+    return configs
+
+
+def run_all(configs: list[InferenceConfig], models: Models) -> int:
+    """Every case that can be run; first all are checked. 0 when all ended well, 2 after users' mistakes, 1 after ours."""
+    prepared, failed = {}, {}
+    reports = {config.name: Report() for config in configs}
+    for work in (lambda config, report: prepared.update({config.name: checked(config, models)}),
+                 lambda config, report: run(prepared[config.name], models, report)):
+        for config in (config for config in configs if config.name not in failed):
+            try:
+                with reports[config.name].listening():
+                    work(config, reports[config.name])
+            except (ValueError, FileNotFoundError) as error:
+                failed[config.name] = 2
+                print(f"error: {config.name}: {' '.join(str(error).split())}", file=sys.stderr)
+            except Exception:
+                failed[config.name] = 1
+                log.exception("%s: failed", config.name)
+    print(f"{len(configs) - len(failed)} of {len(configs)} cases done" + "".join(f"\nfailed: {name}" for name in failed))
+    return min(failed.values(), default=0)
+
+
+def checked(config: InferenceConfig, models: Models) -> InferenceConfig:
+    """The settings with the size they lead to, after all inputs were looked at."""
+    config = with_size(config)
+    check_inputs(config, models)
+    return config
+
+
+def main(argv: list[str] | None = None) -> int:
+    configs, report = load_configs(sys.argv[1:] if argv is None else argv), Report()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if configs[0].num_threads:
+        torch.set_num_threads(configs[0].num_threads)
+    models = Models(configs[0])
+    if not models.processes.is_main:
+        return models.help()
+    try:
+        with models:
+            if len(configs) > 1:
+                return run_all(configs, models)
+            with report.listening():
+                run(checked(configs[0], models), models, report)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: finished stages are kept in {models.config.folder}; the same command with resume=true goes on", file=sys.stderr)
+        return 130
     return 0
 
 

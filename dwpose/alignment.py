@@ -60,18 +60,16 @@ def aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] 
     if len(reliable) < MIN_POINTS:
         raise ValueError(f"reference: expected at least {MIN_POINTS} of the body points used for alignment "
                          f"(found {len(reliable)}): use a picture that shows head, shoulders and hips")
-    weights = driver[:, reliable, 2] * (driver[:, reliable, 2] >= SEEN_CONFIDENCE) if robust else None      # (F, N)
-    if robust and ((weights > 0).sum(axis=1) < MIN_POINTS).all():
-        raise ValueError("driving clip: expected a person whose visible points the reference shares (found none): "
-                         "use a clip that shows the same part of the body")
     sizes = [np.array(person.size[::-1], np.float64) for person in (skeleton, reference)]   # (width, height)
     aspect = (sizes[0][1] / sizes[0][0]) / (sizes[1][1] / sizes[1][0])
     places = driver[:, reliable, :2].astype(np.float64) / sizes[0]                          # (F, N, 2)
     goals = np.broadcast_to(target[reliable, :2].astype(np.float64) / sizes[1], places.shape)
-    if not robust:
-        found = driver[:, reliable, 2] > 0                                              # (F, N); the rest is at (0, 0)
-        places, goals = places[found], goals[found]                                     # (K, 2) each
-    mapping = fit(places, goals, aspect, weights)
+    weights = driver[:, reliable, 2] * (driver[:, reliable, 2] >= SEEN_CONFIDENCE) if robust else None      # (F, N)
+    counted = weights > 0 if robust else places.any(axis=-1)                                # (F, N); nothing lies at (0, 0)
+    if (counted.sum(axis=1) < MIN_POINTS).all():
+        raise ValueError("driving clip: expected a person whose visible points the reference shares (found none): "
+                         "use a clip that shows the same part of the body")
+    mapping = fit(places, goals, aspect, weights) if robust else fit(places[counted], goals[counted], aspect)
     if robust and mapping.scale_y <= 0:
         raise ValueError("driving clip: expected an upright person (found one upside down against the reference): "
                          "turn the clip")

@@ -49,14 +49,14 @@ class PoseDetector:
         "largest", "center", or an index counted from the left. source: what to call the frames in messages.
         """
         boxes, crops, size = self._people(frames, source)                       # F times (n, 5), (n, 384, 288, 3)
-        remedy = "use a front-facing picture of the whole body" if len(boxes) == 1 else "use a clip with the whole body in view"
+        remedy = f"use a {'front-facing picture of' if len(boxes) == 1 else 'clip with'} the whole body"
         if not any(map(len, boxes)):
-            raise ValueError(f"{source}: no person found (in {len(boxes)} frame{'s' * (len(boxes) > 1)} no box scores above "
-                             f"{PERSON_SCORE}): {remedy}")
+            raise ValueError(f"{source}: no person found (frames: {len(boxes)}, no box scores above {PERSON_SCORE}): {remedy}")
         chosen, places = chosen_track(boxes, size, person, source)              # (K,), (K,)
         track = np.stack([boxes[frame][place, :4] for frame, place in zip(chosen, places)])     # (K, 4)
+        pictures = np.stack([crops[frame][place] for frame, place in zip(chosen, places)])      # (K, 384, 288, 3)
         keypoints = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
-        keypoints[chosen] = self.head.read(np.stack([crops[frame][place] for frame, place in zip(chosen, places)]), track)
+        keypoints[chosen] = self.head.read(pictures, track)
         keypoints[..., 2] = keypoints[..., 2].clip(0, 1)                        # raw scores may exceed 1
         keypoints[keypoints[..., 2] == 0] = 0
         best = int((keypoints[:, BODY, 2] >= SEEN_CONFIDENCE).sum(axis=1).max())
@@ -73,7 +73,8 @@ class PoseDetector:
             for frame in batch:
                 size = size or frame.shape[:2]
                 if frame.ndim != 3 or frame.shape != (*size, 3) or frame.dtype != np.uint8 or 0 in size:
-                    raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB (found {frame.shape} {frame.dtype})")
+                    raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB "
+                                     f"(found {frame.shape} {frame.dtype})")
             for frame, found in zip(batch, self.people(batch)):
                 found = found[np.sort(np.argsort(-areas(found), kind="stable")[:CROWD])]
                 boxes.append(found)

@@ -50,7 +50,10 @@ def letterbox(frame: np.ndarray) -> tuple[np.ndarray, float]:
 
 def planes(squares: np.ndarray) -> np.ndarray:
     """(N, 640, 640, 3) uint8 to (N, 3, 640, 640) float32 in 0..255."""
-    return np.ascontiguousarray(squares.transpose(0, 3, 1, 2), np.float32)
+    result = np.empty((len(squares), 3, *squares.shape[1:3]), np.float32)
+    for square, image in zip(squares, result):
+        cv2.split(square.astype(np.float32), list(image))                           # fills the image's three planes
+    return result
 
 
 @cache

@@ -41,8 +41,8 @@ def read_image(path: str | Path) -> np.ndarray:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return np.asarray(image.convert("RGB")).copy()
     except Image.DecompressionBombError as error:
-        limit = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-        raise ValueError(f"{path}: expected a picture of at most {limit} megapixels ({error}): make it smaller") from None
+        limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
+        raise ValueError(f"{path}: expected a picture of at most {limit:.4g} megapixels ({error}): make it smaller") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path}: expected a whole picture ({error}): convert it to PNG or JPEG") from None
 
@@ -115,7 +115,8 @@ def stream_rate(stream) -> float:
     return float(stream.average_rate or stream.guessed_rate or 25)
 
 
-def evenly_spaced(frames: Iterable[av.VideoFrame], fps: float, source_fps: float) -> Iterator[tuple[av.VideoFrame, float]]:
+def evenly_spaced(frames: Iterable[av.VideoFrame], fps: float,
+                  source_fps: float) -> Iterator[tuple[av.VideoFrame, float]]:
     """Frames at `fps`, each with the seconds up to which it is shown: number k is the last frame shown by time k / fps.
 
     Timestamps may be off by a quarter of a step. The last frame lasts 1 / source_fps; a video has at least one frame.

@@ -43,6 +43,15 @@ class Report:
     warnings: WarningList = field(default_factory=WarningList)
 
     @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Every warning logged inside is kept."""
+        logging.getLogger().addHandler(self.warnings)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(self.warnings)
+
+    @contextmanager
     def stage(self, name: str, file: str) -> Iterator[StageEntry]:
         """Times what happens inside and watches its memory."""
         entry = StageEntry(name, file)

@@ -74,14 +74,26 @@ def test_guesses_of_the_driver_do_not_count():
     np.testing.assert_allclose(a, b, atol=1e-3)
 
 
+def test_frames_without_the_driver_leave_the_published_fit_as_it_is():
+    """An unseen point lies at (0, 0): counted, it would tilt the line."""
+    driver, reference = golden_pair("still")
+    keypoints = np.concatenate([driver.keypoints, np.zeros_like(driver.keypoints[:3])])
+    keypoints[0, LEFT_SHOULDER, 2] = 0.1                                      # low confidence counts, as published
+    with_gap = aligned(Skeleton(keypoints, driver.size, 24), reference, robust=False)
+    whole = aligned(driver, reference, robust=False)
+    np.testing.assert_allclose(with_gap.xy[1:-3], whole.xy[1:], atol=1e-3)
+    assert not with_gap.keypoints[-3:].any()
+
+
 def test_what_cannot_be_aligned_is_refused():
     driver, reference = golden_pair("still")
     hidden = reference.keypoints.copy()
     hidden[..., 1:, 2] = 0
     with pytest.raises(ValueError, match="reference: expected at least 2 .*found 1"):
         aligned(driver, Skeleton(hidden, reference.size, 1))
-    with pytest.raises(ValueError, match="driving clip: expected a person"):
-        aligned(Skeleton(np.zeros_like(driver.keypoints), driver.size, 24), reference)
+    for robust in (True, False):
+        with pytest.raises(ValueError, match="driving clip: expected a person"):
+            aligned(Skeleton(np.zeros_like(driver.keypoints), driver.size, 24), reference, robust=robust)
     turned, reference = golden_pair("upside_down")
     with pytest.raises(ValueError, match="upside down"):
         aligned(turned, reference)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from dwpose import session
-from dwpose.detector import PoseDetector, chosen_track, frame_ranges, people_tracks
-from dwpose.pose_head import PoseHead, crop_geometry, decode, normalised, warp
-from dwpose.skeleton import SEEN_CONFIDENCE
-from dwpose.yolox import PersonDetector, letterbox, person_boxes, surviving
+from dwpose.detector import PoseDetector
+from dwpose.gaps import frame_ranges, with_short_gaps_filled
+from dwpose.pose_head import PIXEL_MEAN, PIXEL_STD, PoseHead, crop_geometry, decode, normalised, warp
+from dwpose.skeleton import LEFT_WRIST, SEEN_CONFIDENCE, Skeleton
+from dwpose.tracks import chosen_track, people_tracks
+from dwpose.yolox import PersonDetector, letterbox, person_boxes, planes, surviving
 
 FIXTURES = Path(__file__).parent / "fixtures/pose"
 DEMO = Path(__file__).parent.parent / "weights/demo/dwpose"
@@ -49,6 +51,7 @@ def test_everybody_equals_the_published_detector(detector, golden, name):
 def test_a_dog_is_not_a_person(detector):
     """The picture has boxes of other classes only; published code would read a person off the whole picture."""
     assert detector.people(picture("other")[None])[0].shape == (0, 5)
+    assert [len(found) for found in detector.detect_everybody(picture("other")[None])] == [0]
 
 
 def test_channel_orders_are_explicit(golden):
@@ -91,14 +94,16 @@ def test_lines_decode_to_the_published_points(steps):
 
 
 def test_letterbox_puts_the_picture_at_the_top_left_of_grey():
-    image, ratio = letterbox(np.full((100, 50, 3), 7, np.uint8))
+    square, ratio = letterbox(np.full((100, 50, 3), 7, np.uint8))
+    image = planes(square[None])[0]
     assert ratio == 6.4 and image.shape == (3, 640, 640)
     assert (image[:, :, :320] == 7).all() and (image[:, :, 320:] == 114).all()
+    assert letterbox(np.zeros((2000, 1, 3), np.uint8))[0].shape == (640, 640, 3)        # a sliver
 
 
 def test_normalisation_uses_imagenet_statistics():
-    crop = np.broadcast_to(np.array((123.675, 116.28, 103.53)).round().astype(np.uint8), (1, 384, 288, 3))
-    assert np.abs(normalised(crop)).max() < 0.01
+    crops = np.random.default_rng(0).integers(0, 256, (2, 384, 288, 3), np.uint8)
+    np.testing.assert_array_equal(normalised(crops), ((crops - PIXEL_MEAN) / PIXEL_STD).transpose(0, 3, 1, 2))
 
 
 def test_batching_equals_one_by_one(detector):
@@ -124,18 +129,24 @@ def moving_people(num_frames=12):
 
 
 def test_the_largest_person_is_followed_through_a_crossing():
-    frames, track = chosen_track(moving_people(), (360, 400))
+    boxes = moving_people()
+    frames, _ = chosen_track(boxes, (360, 400))
     np.testing.assert_array_equal(frames, np.arange(12))
-    np.testing.assert_array_equal(track[:, 0], 20 + 12 * np.arange(12))
+    np.testing.assert_array_equal(followed(boxes)[:, 0], 20 + 12 * np.arange(12))
+
+
+def followed(boxes, size=(360, 400), **choice):
+    """The boxes (K, 5) of the chosen person."""
+    return np.stack([boxes[frame][place] for frame, place in zip(*chosen_track(boxes, size, **choice))])
 
 
 def test_other_people_can_be_chosen():
     boxes = moving_people(4)
-    assert chosen_track(boxes, (360, 400), person=1)[1][0, 0] == 200
-    assert chosen_track(boxes, (360, 400), person=0)[1][0, 0] == 20
+    assert followed(boxes, person=1)[0, 0] == 200
+    assert followed(boxes, person=0)[0, 0] == 20
     sizes = [np.array([(0, 100, 90, 300, 0.9), (160, 100, 240, 290, 0.5)])] * 3
-    assert chosen_track(sizes, (400, 400), person="center")[1][0, 0] == 160
-    assert chosen_track(sizes, (400, 400), person="largest")[1][0, 0] == 0
+    assert followed(sizes, person="center")[0, 0] == 160
+    assert followed(sizes, person="largest")[0, 0] == 0
     with pytest.raises(ValueError, match="person 2 asked for .2 found."):
         chosen_track(boxes, (360, 400), person=2)
     with pytest.raises(ValueError, match="largest, center"):
@@ -150,12 +161,76 @@ def test_a_person_who_is_lost_for_a_moment_stays_one_person():
     assert sorted(len(track) for track in tracks) == [10, 11]
 
 
+def test_other_people_are_named_and_a_passer_by_is_not(caplog):
+    chosen_track(moving_people(), (360, 400), source="two.mp4")
+    assert "two.mp4: more than one person in 12 of 12 frames: one is followed (largest)" in caplog.text
+    caplog.clear()
+    boxes = [people[1:] for people in moving_people(20)]
+    boxes[3] = moving_people(20)[3]
+    chosen_track(boxes, (360, 400))
+    assert not caplog.text
+
+
+def test_a_person_who_comes_back_elsewhere_is_taken_up_again(caplog):
+    boxes = [np.array([(0, 100, 90, 300, 0.9)])] * 5 + [np.zeros((0, 5))] * 4 + [np.array([(500, 100, 590, 310, 0.8)])] * 3
+    frames, _ = chosen_track(boxes, (400, 700), source="cut.mp4")
+    np.testing.assert_array_equal(frames, [0, 1, 2, 3, 4, 9, 10, 11])
+    assert "cut.mp4: the person is lost and taken up again elsewhere in the picture in frame 9" in caplog.text
+    boxes[9:] = [np.array([(500, 10, 550, 50, 0.8)])] * 3                       # a child, or a dog
+    assert len(chosen_track(boxes, (400, 700))[0]) == 5
+
+
+def test_frames_may_come_one_by_one_and_are_not_kept(detector):
+    seen, alive = cv2.resize(picture("single"), (224, 320)), []
+
+    class Frame(np.ndarray):
+        def __del__(self):
+            alive.remove(1)
+
+    def camera():
+        for _ in range(24):
+            alive.append(1)
+            assert len(alive) <= 17                                             # a batch of 8, and the next
+            yield seen.copy().view(Frame)
+    streamed = detector.detect(camera(), 5)
+    np.testing.assert_array_equal(streamed.keypoints, detector.detect(np.repeat(seen[None], 24, axis=0), 5).keypoints)
+
+
+def test_frames_of_another_shape_are_refused(detector):
+    seen = picture("single")
+    for frames in ([seen, seen[:-1]], seen, seen[None].astype(np.float32), [], seen[None, :0]):
+        with pytest.raises(ValueError, match=r"a.mp4: expected frames \(F, H, W, 3\) uint8 RGB"):
+            detector.detect(frames, source="a.mp4")
+
+
+def walking(num_frames, fps):
+    """A person all of whose points move right by 10 pixels a frame."""
+    keypoints = np.full((num_frames, 133, 3), 0.8, np.float32)
+    keypoints[..., 0], keypoints[..., 1] = 10 * np.arange(num_frames)[:, None], 50
+    return Skeleton(keypoints, (100, 400), fps)
+
+
+def test_short_gaps_are_bridged_long_ones_stay_empty_and_both_are_named(caplog):
+    whole = walking(20, fps=10)
+    keypoints = whole.keypoints.copy()
+    keypoints[[0, 4, 5, *range(9, 15)]] = 0
+    keypoints[6, LEFT_WRIST] = 0
+    filled = with_short_gaps_filled(Skeleton(keypoints, whole.size, 10), "walk.mp4", 0.25)
+    assert "walk.mp4: the person is not found in 9 of 20 frames: 4-5 bridged from both sides, 0, 9-14 stay empty" in caplog.text
+    body = np.arange(133) != LEFT_WRIST
+    np.testing.assert_allclose(filled.keypoints[4:6, body], whole.keypoints[4:6, body], atol=1e-4)
+    assert not filled.keypoints[4:6, LEFT_WRIST].any()                          # seen on one side only
+    assert not filled.keypoints[[0, *range(9, 15)]].any()
+    caplog.clear()
+    assert with_short_gaps_filled(whole, "walk.mp4", 0.25) is whole and not caplog.text
+
+
 def test_frames_without_the_person_are_empty_and_named(detector, caplog):
     seen = cv2.resize(picture("single"), (448, 640))
     frames = np.stack([seen, cv2.resize(picture("other"), (448, 640)), seen])
     with caplog.at_level(logging.WARNING):
         skeleton = detector.detect(frames, fps=5, source="walk.mp4")
-    assert "walk.mp4" in caplog.text and "1 of 3 frames (1)" in caplog.text
+    assert "walk.mp4" in caplog.text and "1 of 3 frames: 1 stay" in caplog.text
     assert not skeleton.keypoints[1].any()
     np.testing.assert_array_equal(skeleton.keypoints[0], skeleton.keypoints[2])
     assert skeleton.confidence.max() <= 1 and skeleton.confidence.min() >= 0 and skeleton.fps == 5
@@ -167,18 +242,30 @@ def test_nobody_at_all_is_refused_with_a_remedy(detector):
 
 
 def test_too_few_confident_keypoints_are_no_person(detector, monkeypatch):
-    monkeypatch.setattr(PoseHead, "__call__", lambda *_: np.full((1, 133, 3), SEEN_CONFIDENCE - 0.1))
+    monkeypatch.setattr(PoseHead, "read", lambda *_: np.full((1, 133, 3), SEEN_CONFIDENCE - 0.1))
     with pytest.raises(ValueError, match="no person with >= 8 confident body keypoints .best has 0."):
         detector.detect(picture("single")[None], source="ref.jpg")
 
 
+def warnings_for_cuda(caplog):
+    session._warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        PersonDetector.load(FIXTURES / "fake_yolox_l.onnx", device="cuda:0")
+        PoseHead.load(FIXTURES / "fake_dw-ll_ucoco_384.onnx", device="cuda:0")
+    return [record.message for record in caplog.records if "CUDA" in record.message]
+
+
 def test_asking_for_cuda_without_it_warns_once(caplog, monkeypatch):
     monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    monkeypatch.setattr(session, "_warned_about_cuda", set())
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            PersonDetector.load(FIXTURES / "fake_yolox_l.onnx", device="cuda:0")
-    assert len([record for record in caplog.records if "CUDA" in record.message]) == 1
+    assert len(warnings_for_cuda(caplog)) == 1
+
+
+def test_a_cuda_provider_that_does_not_start_warns_once(caplog, monkeypatch):
+    """ONNX Runtime falls back without a word when the CUDA libraries are missing."""
+    real = session.onnxruntime.InferenceSession
+    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(session.onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, providers=providers[-1:]))
+    assert len(warnings_for_cuda(caplog)) == 1
 
 
 def test_swapped_or_missing_files_are_named(tmp_path):

@@ -38,8 +38,9 @@ class StandIns(Models):
     cut_off, real_video = False, False
     interrupt_in: str | None = None
 
-    def detect(self, frames, fps, source):
+    def detect(self, frames, fps, source, *seen, max_gap_seconds=0.0):
         self.calls.append("detect")
+        frames = np.stack(list(frames))
         standing = project(sample_motion("stand", 2.0, np.random.default_rng(0)).motion, SIZE, 1.0, "static")[0]
         keypoints = np.repeat(standing.keypoints, len(frames), axis=0)
         keypoints[:, RIGHT_WRIST, 0] -= frames.astype(float).mean(axis=(1, 2, 3)) * 1e3 % 12           # depends on what is seen
@@ -85,6 +86,7 @@ def arguments(tmp_path, picture, tiny_svd_folder, tiny_checkpoint) -> list[str]:
     weights.mkdir()
     values = dict(image=picture, prompt="A person waves for 1.2 s, then bows for 1.2 s.", outputs=tmp_path / "out", name="run", height=SIZE[0],
                   width=SIZE[1], fps=FPS, refinements=1, device="cpu", dtype="float32", **{
+                      "pose.cache": "",
                       "motion.weights": weights, "pose.style": "bold", "adapter.guidance_scale": 1.0, "generator.guidance_scale": 1.0})
     for part in ("adapter", "generator"):
         values |= {f"{part}.svd": tiny_svd_folder, f"{part}.checkpoint": tiny_checkpoint, f"{part}.num_inference_steps": 1,

@@ -1,14 +1,16 @@
 """Files ↔ frames, with what phones and cameras put into them."""
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
-from mimicmotion.video import canvas_size, cover_geometry, fit_to_canvas, probe, read_image, read_video, write_video
+from mimicmotion.video import canvas_size, cover_geometry, fit_to_canvas, frame_stream, probe, read_image, read_video, write_video
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 LEVELS = (0, 60, 120, 180, 240)                                                # one grey level per frame
@@ -76,6 +78,70 @@ def test_uneven_timestamps_become_even_time(tmp_path):
     assert levels_of(frames)[:8] == [0, 60, 60, 60, 60, 120, 180, 240]
 
 
+def test_every_nth_frame_comes_one_by_one(tmp_path):
+    path = write_video(tmp_path / "a.mp4", grey_frames(), 10)
+    assert levels_of(list(frame_stream(path, stride=2))) == [0, 120, 240]
+    assert levels_of(list(frame_stream(path, stride=9))) == [0]
+    assert levels_of(list(frame_stream(path, fps=20, stride=4))) == [0, 120, 240]
+    stream = frame_stream(path)
+    assert levels_of([next(stream), next(stream)]) == [0, 60]
+
+
+def test_large_frames_are_shrunk_as_they_come_and_small_ones_are_not(tmp_path):
+    path = write_video(tmp_path / "a.mp4", quadrants()[None].repeat(4, axis=1).repeat(4, axis=2), 10)
+    (frame,) = frame_stream(path, max_short_side=32)
+    assert frame.shape == (32, 48, 3) and np.abs(frame.astype(int) - quadrants()).mean() < 12
+    assert next(frame_stream(path, max_short_side=500)).shape == (128, 192, 3)
+    turned_quarter_clockwise(path)
+    assert next(frame_stream(path, max_short_side=32)).shape == (48, 32, 3)
+
+
+def sound(container):
+    stream = container.add_stream("aac", rate=8000)
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+    frame.sample_rate = 8000
+    return stream, frame
+
+
+def test_sound_alone_is_no_video_and_neither_is_a_songs_cover(tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream, frame = sound(container)
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        stream, frame = sound(container)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 32, 48, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(quadrants(), format="rgb24")
+        for packet in [*stream.encode(frame), *stream.encode(), *cover.encode(picture), *cover.encode()]:
+            container.mux(packet)
+    for name in ("sound.mp4", "song.mp4"):
+        for read in (probe, read_video):
+            with pytest.raises(ValueError, match=f"{name}: expected a video .found no video stream.: is it sound only"):
+                read(tmp_path / name)
+
+
+def test_a_truncated_video_is_refused_or_said_to_be_shorter_than_announced(tmp_path, caplog):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), np.uint8)
+    path = write_video(tmp_path / "cut.mp4", noise, 10)                        # its table of contents is at the end
+    path.write_bytes(path.read_bytes()[:-2000])
+    for read in (probe, read_video):
+        with pytest.raises(ValueError, match="cut.mp4: expected a "):
+            read(path)
+    with av.open(str(tmp_path / "streamed.mp4"), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        for frame in noise:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    whole = (tmp_path / "streamed.mp4").read_bytes()
+    assert len(read_video(tmp_path / "streamed.mp4")[0]) == 40 and not caplog.text
+    (tmp_path / "streamed.mp4").write_bytes(whole[:len(whole) // 2])
+    assert 10 < len(read_video(tmp_path / "streamed.mp4")[0]) < 30
+    assert re.search(r"streamed.mp4: [12]\.. of its 4.0 seconds could be read: is the file whole\?", caplog.text)
+
+
 def turned_quarter_clockwise(path: Path) -> None:
     """Mark an MP4 "show me turned 90° clockwise", as a phone held upright does: the matrix in its track header."""
     data = bytearray(path.read_bytes())
@@ -116,6 +182,13 @@ def test_a_missing_or_foreign_file_is_named(tmp_path, read, kind):
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.mp4: expected a "):
         read(tmp_path / "text.mp4")
+
+
+def test_a_picture_too_large_to_be_one_is_refused_with_a_limit(tmp_path, monkeypatch):
+    Image.new("L", (300, 200)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 25_000)
+    with pytest.raises(ValueError, match=r"huge.png: expected a picture of at most 0.05 megapixels .*make it smaller"):
+        read_image(tmp_path / "huge.png")
 
 
 def test_a_half_picture_is_named(tmp_path):
