@@ -33,6 +33,12 @@ def psnr(video: np.ndarray, truth: np.ndarray) -> float:
     return PERFECT_PSNR if error == 0 else min(PERFECT_PSNR, float(10 * np.log10(255**2 / error)))
 
 
+def l1(video: np.ndarray, truth: np.ndarray) -> float:
+    """Mean |difference| as a share of the 8-bit range, in [0, 1]; subtracted in float, where 3 - 5 is not 254."""
+    check_pair(video, truth)
+    return float(np.mean([np.abs(a.astype(np.float32) - b).mean() for a, b in zip(video, truth)]) / 255)
+
+
 def ssim(video: np.ndarray, truth: np.ndarray) -> float:
     """Structural similarity, mean over frames, channels and all places where the window fits (Wang et al. 2004)."""
     check_pair(video, truth)

@@ -1,12 +1,24 @@
-"""How well the poses of a video are the asked ones: the share of keypoints found where they should be (PCK)."""
+"""How well the poses of a video are the asked ones.
+
+`found` is re-detected in the video, `truth` commanded: the same frames on the same canvas. Lengths are in torsos, where
+they must not depend on the person's size: the commanded left shoulder to right hip, median over the clip.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from dwpose import skeleton as coco
 from dwpose.skeleton import BODY, SEEN_CONFIDENCE, Skeleton
 
 SHARE_OF_HEIGHT = 0.05
+SHARE_OF_TORSO = 0.1
+OKS_SIGMAS = np.array([0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107,
+                       0.087, 0.087, 0.089, 0.089])     # COCO's, of the 17 body points, in square roots of the area
+AREA_OF_BOX = 0.53              # a person's area per area of the box round their keypoints (a custom of pose tracking)
+STANDING_SPEED = 0.25           # torsos per second: a commanded foot slower than this stands
+FEET_JOINTS = [coco.LEFT_ANKLE, coco.RIGHT_ANKLE]
+HAND_SHARE = 0.5                # of a hand's 21 points that must be seen for the hand to be there
 
 
 def seen(skeleton: Skeleton) -> np.ndarray:
@@ -25,17 +37,116 @@ def person_height(skeleton: Skeleton) -> float:
     return float(spans.max())
 
 
+def torso(skeleton: Skeleton) -> float:
+    """Pixels from shoulder to opposite hip, the median over frames of the longer diagonal; NaN if never seen."""
+    visible = skeleton.confidence >= SEEN_CONFIDENCE                                        # (F, 133)
+    diagonals = []
+    for shoulder, hip in ((coco.LEFT_SHOULDER, coco.RIGHT_HIP), (coco.RIGHT_SHOULDER, coco.LEFT_HIP)):
+        length = np.linalg.norm(skeleton.xy[:, shoulder] - skeleton.xy[:, hip], axis=-1)    # (F,)
+        diagonals.append(np.where(visible[:, shoulder] & visible[:, hip], length, 0))
+    longer = np.max(diagonals, axis=0)                                                      # (F,)
+    return float(np.median(longer[longer > 0])) if (longer > 0).any() else float("nan")
+
+
 def pck(found: Skeleton, truth: Skeleton, joints: slice = BODY, share_of_height: float = SHARE_OF_HEIGHT) -> float:
     """Share of the truly seen `joints` that were found within a share of the person's height; NaN if none is seen.
 
     A point found with less than 0.3 confidence counts as missed. The height is that of the true person.
     """
+    check_pair(found, truth)
+    if not seen(truth)[:, joints].any():
+        return float("nan")
+    return share_within(found, truth, joints, share_of_height * person_height(truth))
+
+
+def pck_torso(found: Skeleton, truth: Skeleton, joints: slice = BODY, share: float = SHARE_OF_TORSO) -> float:
+    """Share of the commanded points in view that were found within 0.1 torsos; one not found counts as missed.
+
+    NaN if no such point or no torso is seen.
+    """
+    check_pair(found, truth)
+    return share_within(found, truth, joints, share * torso(truth))
+
+
+def share_within(found: Skeleton, truth: Skeleton, joints: slice, pixels: float) -> float:
+    """Share of the truly seen `joints` that were found, and found so near; NaN if none is seen."""
+    wanted = seen(truth)[:, joints]                                                         # (F, J)
+    if not wanted.any() or np.isnan(pixels):
+        return float("nan")
+    distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)           # (F, J) pixels
+    hit = (distance <= pixels) & (found.confidence[:, joints] >= SEEN_CONFIDENCE)
+    return float(hit[wanted].mean())
+
+
+def oks(found: Skeleton, truth: Skeleton) -> float:
+    """Object keypoint similarity of COCO in [0, 1]: mean over truly seen body points of exp(-d² / (2 area (2 sigma)²)).
+
+    A point not found counts 0. The area is 0.53 of the box round the commanded keypoints, per frame.
+    """
+    check_pair(found, truth)
+    wanted = seen(truth)[:, BODY]                                                           # (F, 17)
+    xy = truth.xy[:, BODY].astype(np.float64)                                               # (F, 17, 2)
+    usable = wanted.sum(axis=1) >= 2
+    if not usable.any():
+        return float("nan")
+    inside = wanted[..., None]
+    sides = np.where(inside, xy, -np.inf).max(axis=1) - np.where(inside, xy, np.inf).min(axis=1)    # (F, 2)
+    area = AREA_OF_BOX * np.where(usable, sides.prod(axis=1), 1).clip(1)                    # (F,) pixels²
+    square = ((found.xy[:, BODY] - xy) ** 2).sum(axis=-1)                                   # (F, 17)
+    likeness = np.exp(-square / (2 * area[:, None] * (2 * OKS_SIGMAS) ** 2))
+    likeness *= found.confidence[:, BODY] >= SEEN_CONFIDENCE
+    return float(likeness[wanted & usable[:, None]].mean())
+
+
+def mean_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
+    """Mean distance of the points that are both commanded and found, torsos; NaN if there is none."""
+    check_pair(found, truth)
+    both = (seen(truth) & (found.confidence >= SEEN_CONFIDENCE))[:, joints]                 # (F, J)
+    distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)
+    return float(distance[both].mean() / torso(truth)) if both.any() else float("nan")
+
+
+def jitter(found: Skeleton) -> float:
+    """Mean |third difference| of the body points, torsos per s³, over runs of four frames that see them; NaN if none.
+
+    True motion has jerk, too: read it beside the figure of the true videos.
+    """
+    visible = seen(found)[:, BODY]                                                          # (F, 17)
+    if len(found) < 4:
+        return float("nan")
+    jerk = np.linalg.norm(np.diff(found.xy[:, BODY].astype(np.float64), n=3, axis=0), axis=-1)      # (F - 3, 17)
+    known = visible[3:] & visible[2:-1] & visible[1:-2] & visible[:-3]
+    return float(jerk[known].mean() * found.fps**3 / torso(found)) if known.any() else float("nan")
+
+
+def foot_slide(found: Skeleton, truth: Skeleton) -> float:
+    """Mean speed of the found ankles beyond the commanded one, while the commanded one stands, torsos/s; NaN if never.
+
+    It stands where it moves slower than 0.25 torsos/s on the canvas, so a camera that follows makes no slide.
+    """
+    check_pair(found, truth)
+    unit = torso(truth)
+    if len(truth) < 2 or np.isnan(unit):
+        return float("nan")
+    step = np.diff(truth.xy[:, FEET_JOINTS].astype(np.float64), axis=0)                     # (F - 1, 2, 2) pixels
+    slide = np.linalg.norm(np.diff(found.xy[:, FEET_JOINTS], axis=0) - step, axis=-1)       # (F - 1, 2)
+    known = (seen(found) & seen(truth))[:, FEET_JOINTS]
+    standing = np.linalg.norm(step, axis=-1) * truth.fps / unit < STANDING_SPEED
+    counted = standing & known[1:] & known[:-1]
+    return float(slide[counted].mean() * truth.fps / unit) if counted.any() else float("nan")
+
+
+def hand_presence(found: Skeleton, truth: Skeleton) -> float:
+    """Share of the commanded wrists in view at which a hand was found: half of its 21 points. NaN if no wrist is."""
+    check_pair(found, truth)
+    wanted, points = seen(truth), seen(found)
+    hands = ((coco.LEFT_WRIST, coco.LEFT_HAND), (coco.RIGHT_WRIST, coco.RIGHT_HAND))
+    there = [points[:, hand].mean(axis=1)[wanted[:, wrist]] >= HAND_SHARE for wrist, hand in hands]
+    there = np.concatenate(there)
+    return float(there.mean()) if len(there) else float("nan")
+
+
+def check_pair(found: Skeleton, truth: Skeleton) -> None:
     if found.keypoints.shape != truth.keypoints.shape or found.size != truth.size:
         raise ValueError(f"skeletons to compare: expected the same frames and canvas (found {found.keypoints.shape} "
                          f"on {found.size} and {truth.keypoints.shape} on {truth.size})")
-    wanted = seen(truth)[:, joints]                                                         # (F, J)
-    if not wanted.any():
-        return float("nan")
-    distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)           # (F, J) pixels
-    hit = (distance <= share_of_height * person_height(truth)) & (found.confidence[:, joints] >= SEEN_CONFIDENCE)
-    return float(hit[wanted].mean())

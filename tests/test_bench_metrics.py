@@ -1,0 +1,264 @@
+"""The catalogue: known values, libraries' values, damage of rising strength, and clips that cannot be measured."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dwpose import skeleton as coco
+from dwpose.skeleton import BODY, Skeleton
+from motionbench import degrade
+from motionbench.catalogue import catalogue
+from motionbench.long_video import colour_drift, seam, tile_borders
+from motionbench.metrics import ClipCase, Metric, Score, nobody
+from motionbench.picture import l1, psnr, ssim
+from motionbench.pose import foot_slide, hand_presence, jitter, mean_error, oks, pck_torso, torso
+from synthetic.clips import sample_clip
+
+SIZE, FPS, NUM_FRAMES = (128, 80), 10.0, 20
+
+
+@pytest.fixture(scope="module")
+def metrics() -> dict[str, Metric]:
+    return {metric.name: metric for metric in catalogue()}
+
+
+@pytest.fixture(scope="module")
+def case() -> ClipCase:
+    """A perfect clip: the true video, in which everything was detected where it is."""
+    clip = sample_clip(10**6 + 42, kind="march", num_frames=NUM_FRAMES, fps=FPS, size=SIZE)
+    keypoints = clip.skeleton.keypoints.copy()
+    keypoints[..., 2] = 1
+    skeleton = Skeleton(keypoints, SIZE, FPS)
+    return ClipCase("00_march", "00", "march", FPS, clip.frames, clip.frames, skeleton, skeleton, clip.reference,
+                    tile_borders=tile_borders(NUM_FRAMES, 8, 3, "balanced"), making_seconds=6.0, peak_memory=2**30)
+
+
+def figure(keypoints=None, num_frames=1, size=(200, 200)):
+    """Somebody upright with a torso diagonal of 50 pixels, all body points seen, hands and face not."""
+    points = np.zeros((num_frames, 133, 3))
+    points[:, BODY] = (100, 100, 1)
+    points[:, coco.LEFT_SHOULDER, :2], points[:, coco.RIGHT_SHOULDER, :2] = (115, 60), (85, 60)
+    points[:, coco.LEFT_HIP, :2], points[:, coco.RIGHT_HIP, :2] = (115, 100), (85, 100)
+    points[:, coco.LEFT_ANKLE, :2], points[:, coco.RIGHT_ANKLE, :2] = (115, 180), (85, 180)
+    points[:, coco.NOSE, :2] = (100, 20)
+    return Skeleton(points, size, fps=10)
+
+
+def moved(skeleton, joints, by):
+    keypoints = skeleton.keypoints.copy()
+    keypoints[:, joints, :2] += by
+    return replace(skeleton, keypoints=keypoints)
+
+
+# ---------------------------------------------------------------- pose
+
+def test_pck_is_counted_within_a_tenth_of_the_torso():
+    truth = figure()
+    assert torso(truth) == pytest.approx(50)
+    assert pck_torso(moved(truth, [coco.NOSE, coco.LEFT_WRIST], (4.9, 0)), truth) == 1
+    assert pck_torso(moved(truth, [coco.NOSE, coco.LEFT_WRIST], (5.1, 0)), truth) == pytest.approx(15 / 17)
+    assert np.isnan(pck_torso(truth, truth, coco.HANDS))
+
+
+def test_oks_of_one_moved_joint_is_its_formula():
+    """The box of the commanded points is 30 x 160 pixels; COCO's sigma of the nose is 0.026."""
+    truth, area = figure(), 0.53 * 30 * 160
+    found = moved(truth, coco.NOSE, (6, 8))
+    wanted = (16 + np.exp(-100 / (2 * area * (2 * 0.026) ** 2))) / 17
+    assert oks(found, truth) == pytest.approx(wanted, rel=1e-6)
+    assert oks(truth, truth) == 1 and oks(nobody(1, (200, 200), 10), truth) == 0
+
+
+def test_the_mean_error_is_in_torsos_whatever_the_persons_size():
+    truth = figure()
+    assert mean_error(moved(truth, BODY, (3, 4)), truth) == pytest.approx(0.1)
+    double = replace(truth, keypoints=truth.keypoints * (2, 2, 1), size=(400, 400))
+    assert mean_error(moved(double, BODY, (6, 8)), double) == pytest.approx(0.1)
+
+
+def test_jitter_is_the_third_difference_and_even_acceleration_has_none():
+    falling, jolted = figure(num_frames=8), figure(num_frames=8)
+    falling.keypoints[:, BODY, 1] += 0.5 * np.arange(8)[:, None] ** 2
+    assert jitter(falling) == pytest.approx(0, abs=1e-4)
+    jolted.keypoints[:, BODY, 0] += (np.arange(8) ** 3 / 6)[:, None]                     # third difference: 1 pixel
+    assert jitter(jolted) == pytest.approx(1 / 50 * 10**3, rel=1e-4)
+
+
+def test_feet_slide_only_where_the_commanded_ones_stand():
+    truth = figure(num_frames=5)
+    sliding = replace(truth, keypoints=truth.keypoints.copy())
+    sliding.keypoints[:, coco.LEFT_ANKLE, 0] += 2 * np.arange(5)                         # 2 pixels a frame, 50 a torso
+    assert foot_slide(sliding, truth) == pytest.approx((2 + 0) / 2 / 50 * 10)
+    assert foot_slide(sliding, sliding) == 0
+    assert np.isnan(foot_slide(sliding, moving_feet(truth)))
+
+
+def moving_feet(truth):
+    keypoints = truth.keypoints.copy()
+    keypoints[:, [coco.LEFT_ANKLE, coco.RIGHT_ANKLE], 0] += 2 * np.arange(len(truth))[:, None]
+    return replace(truth, keypoints=keypoints)
+
+
+def test_a_hand_is_present_when_half_of_its_points_are_seen():
+    truth = figure(num_frames=2)
+    found = replace(truth, keypoints=truth.keypoints.copy())
+    found.keypoints[0, coco.LEFT_HAND][:11] = (50, 50, 1)                                # 11 of 21
+    found.keypoints[1, coco.RIGHT_HAND][:10] = (50, 50, 1)
+    assert hand_presence(found, truth) == pytest.approx(1 / 4)
+
+
+# ---------------------------------------------------------------- pictures against the libraries
+
+def test_psnr_ssim_and_l1_are_those_of_scikit_image_and_numpy(case):
+    library = pytest.importorskip("skimage.metrics")
+    truth, video = case.truth[:4], degrade.blurred(case.truth, 1.0)[:4]
+    assert psnr(video, truth) == pytest.approx(library.peak_signal_noise_ratio(truth, video), abs=1e-4)
+    wanted = [library.structural_similarity(a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+                                            channel_axis=-1, data_range=255) for a, b in zip(truth, video)]
+    assert ssim(video, truth) == pytest.approx(np.mean(wanted), abs=1e-6)
+    assert l1(video, truth) == pytest.approx(np.abs(video / 255 - truth / 255).mean(), rel=1e-5)
+
+
+def test_psnr_and_ssim_are_those_of_torchmetrics(case):
+    library = pytest.importorskip("torchmetrics.functional.image")
+    import torch
+    truth, video = case.truth[:4], degrade.tinted(case.truth, 9)[:4]
+    a, b = (torch.from_numpy(frames).permute(0, 3, 1, 2).double() for frames in (video, truth))
+    assert psnr(video, truth) == pytest.approx(float(library.peak_signal_noise_ratio(a, b, data_range=255.0)), abs=1e-4)
+    inner = library.structural_similarity_index_measure(a, b, data_range=255.0)
+    assert ssim(video, truth) == pytest.approx(float(inner), abs=2e-3)                   # it also counts padded borders
+
+
+def test_dark_pixels_do_not_wrap_around():
+    """In 8 bits 3 - 5 is 254: the published scripts' PSNR of 30 dB comes from there."""
+    truth, video = np.full((1, 16, 16, 3), 5, np.uint8), np.full((1, 16, 16, 3), 3, np.uint8)
+    assert l1(video, truth) == pytest.approx(2 / 255) and psnr(video, truth) == pytest.approx(10 * np.log10(255**2 / 4))
+
+
+# ---------------------------------------------------------------- long videos
+
+def test_borders_are_where_the_sets_of_tiles_change():
+    borders = tile_borders(20, 8, 3, "balanced")
+    from mimicmotion.tiles import tile_ranges
+    owners = [tuple(i for i, tile in enumerate(tile_ranges(20, 8, 3, "balanced")) if k in tile[1:]) for k in range(20)]
+    assert borders == tuple(k for k in range(2, 20) if owners[k] != owners[k - 1]) and len(borders) >= 3
+    assert tile_borders(8, 8, 3, "balanced") == ()
+
+
+def test_a_seam_is_the_excess_change_at_its_border_and_motion_is_none():
+    steps = np.zeros((12, 8, 8, 3), np.uint8) + 40
+    steps[6:] += 10
+    assert seam(steps, (6,)) == pytest.approx(10) and seam(steps, (3,)) == 0
+    even = np.arange(12, dtype=np.uint8)[:, None, None, None] * 5 + np.zeros((12, 8, 8, 3), np.uint8)
+    assert seam(even, (6,)) == 0 and np.isnan(seam(even, ()))
+
+
+def test_a_constant_tint_is_no_drift_and_a_growing_one_is(case):
+    still = np.repeat(case.reference[None], 8, axis=0)
+    assert colour_drift(degrade.tinted(still, 20), case.reference) == pytest.approx(0, abs=1e-6)
+    assert colour_drift(degrade.drifting(still, 20), case.reference) > 2
+    assert colour_drift(degrade.drifting(still, 20)[::-1], case.reference) < -2
+
+
+# ---------------------------------------------------------------- monotony
+
+def damaged(case: ClipCase, damage: str, strength: float) -> ClipCase:
+    rng = np.random.default_rng(3)                                                       # the same draw, scaled
+    pictures = {"blur": degrade.blurred, "tint": degrade.tinted, "drift": degrade.drifting}
+    skeletons = {"noise": degrade.shaken, "hide": degrade.hidden}
+    if damage in pictures:
+        return replace(case, video=pictures[damage](case.video, strength))
+    if damage in skeletons:
+        return replace(case, seen=skeletons[damage](case.seen, strength, rng))
+    if damage == "seams":
+        return replace(case, video=degrade.tiled(case.video, case.tile_borders, strength))
+    order = degrade.shuffled_order(len(case.video), strength, rng)
+    return replace(case, video=case.video[order], seen=case.seen[order])
+
+
+STRENGTHS = {"blur": (0, 0.6, 1.2, 2.4), "tint": (0, 6, 15, 40), "drift": (0, 10, 25, 50), "noise": (0, 0.02, 0.06, 0.2),
+             "hide": (0, 0.1, 0.4, 0.9), "shuffle": (0, 2, 6, 40), "seams": (0, 2, 6, 20)}
+NOTICED = {                     # metric -> the damages it must notice, each in order of strength
+    "pck": ("noise", "hide", "shuffle"), "pck_hands": ("noise", "hide"), "oks": ("noise", "hide", "shuffle"),
+    "pose_error": ("noise", "shuffle"), "jitter": ("noise", "shuffle"), "foot_slide": ("noise", "shuffle"),
+    "hand_presence": ("hide",), "psnr": ("blur", "tint", "shuffle"), "ssim": ("blur", "shuffle"),
+    "l1": ("blur", "tint", "shuffle"), "flicker": ("shuffle", "seams"), "delta_e": ("tint", "shuffle"),
+    "colour_drift": ("drift",), "seam": ("seams",),
+}
+
+
+@pytest.mark.parametrize("name, damage", [(name, damage) for name, damages in NOTICED.items() for damage in damages])
+def test_more_damage_is_a_worse_score(name, damage, case, metrics):
+    scores = [metrics[name].of(damaged(case, damage, strength)).value for strength in STRENGTHS[damage]]
+    worse = np.diff(scores) * (1 if metrics[name].better == "lower" else -1)
+    assert np.isfinite(scores).all() and (worse[1:] > 0).all() and worse[0] >= 0 and worse.sum() > 0, scores
+
+
+@pytest.mark.parametrize("damage", ["blur", "tint"])
+def test_the_demos_frechet_distance_grows_with_damage(damage, case, metrics):
+    """Four clips: stretches of one, each to be told from the others."""
+    metric, parts = metrics["fd_demo"], [slice(start, start + 5) for start in range(0, 20, 5)]
+    clips = [replace(case, video=case.video[part], truth=case.truth[part]) for part in parts]
+    scores = [metric.of_set([metric.features(damaged(clip, damage, strength)) for clip in clips]).value
+              for strength in STRENGTHS[damage]]
+    assert scores[0] == pytest.approx(0, abs=1e-6) and (np.diff(scores) > 0).all(), scores
+
+
+def test_every_metric_that_can_be_measured_here_is_tried(metrics):
+    here = {name for name, metric in metrics.items() if not metric.absent} - {"cost_seconds", "cost_memory", "fd_demo"}
+    assert here - {"lpips", "fid", "fvd", "fid_vid", "clip_i", "csim"} == set(NOTICED)
+
+
+# ---------------------------------------------------------------- what cannot be measured
+
+def test_a_perfect_clip_has_the_best_scores(case, metrics):
+    best = {"pck": 1, "pck_hands": 1, "oks": 1, "pose_error": 0, "foot_slide": 0, "hand_presence": 1, "psnr": 100, "ssim": 1,
+            "l1": 0, "flicker": 0, "delta_e": 0, "cost_seconds": 3, "cost_memory": 1}
+    found = {name: metrics[name].of(case).value for name in best}
+    assert found == pytest.approx(best, abs=1e-6)
+
+
+def test_a_clip_that_failed_counts_as_failed_where_a_worst_value_exists(case, metrics):
+    failed = replace(case, video=None, seen=None, making_seconds=None, failure="truncated after 3 frames")
+    assert metrics["pck"].of(failed) == Score(0.0, "truncated after 3 frames")
+    score = metrics["psnr"].of(failed)
+    assert np.isnan(score.value) and score.note == "truncated after 3 frames"
+
+
+def test_nobody_in_the_video_is_a_value_with_a_reason(case, metrics):
+    empty = replace(case, seen=nobody(NUM_FRAMES, SIZE, FPS))
+    assert metrics["pck"].of(empty) == Score(0.0, "nobody recognised")
+    assert metrics["hand_presence"].of(empty).value == 0 and np.isnan(metrics["jitter"].of(empty).value)
+    assert metrics["psnr"].of(empty).value == 100
+
+
+def test_what_the_run_does_not_have_is_nobodys_fault(case, metrics):
+    without = replace(case, truth=None, skeleton=None, reference=None)
+    for name, reason in (("psnr", "no true video"), ("pck", "no commanded skeleton"), ("colour_drift", "no reference picture")):
+        score = metrics[name].of(without)
+        assert np.isnan(score.value) and score.note == reason
+    assert metrics["psnr"].of(replace(without, video=None, failure="gone")).note == "no true video"
+
+
+def test_a_wrong_frame_count_or_size_is_named(case, metrics):
+    short = replace(case, video=case.video[:-2])
+    assert metrics["psnr"].of(short).note == "the video is 18 frames of 80x128, its truth 20 frames of 80x128"
+    score = metrics["pck"].of(short)
+    assert score.value == 0 and "its commanded skeleton 20 frames of 80x128" in score.note
+
+
+def test_an_absent_metric_says_why_with_the_command_and_is_never_zero(case, metrics):
+    fid = metrics["fid"]
+    if not fid.absent:
+        pytest.skip("the weights are here")
+    assert "curl -L --create-dirs -o weights/metrics/inception-2015-12-05.pt https://" in fid.absent
+    assert np.isnan(fid.of_set([]).value) and fid.missing(case) == fid.absent
+    assert "16 evenly spaced frames" in fid.protocol and "299x299" in fid.protocol
+
+
+def test_every_metric_names_its_formula_source_range_and_direction(metrics):
+    for metric in metrics.values():
+        assert len(metric.formula) > 20 and metric.source and metric.better and metric.range[0] < metric.range[1], metric.name
+        assert (metric.clip is None) == metric.of_a_set or metric.absent, metric.name
+    with pytest.raises(ValueError, match="either clip"):
+        Metric("x", "x", "", "lower", (0, 1), "f", "s")

@@ -1,0 +1,281 @@
+"""The three judges: what the pose judge recognises, and how the others behave with a tiny model and a local server."""
+import base64
+import io
+import json
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dwpose import skeleton as coco
+from dwpose.skeleton import Skeleton
+from motionbench import degrade
+from motionbench.identities import person
+from motionbench.judge_clip import ClipJudge, frame_pixels
+from motionbench.judge_pose import PoseJudge, track, warped_distances
+from motionbench.judge_vlm import VlmJudge
+from motionbench.judges import Verdict, motion_score
+from motionbench.metrics import ClipCase, nobody
+from motionbench.prompts import MOTIONS
+from motionbench.truth import performance
+from synthetic.clips import following
+from t2m.motion import Motion
+from t2m.project import project, resampled
+
+SIZE, FPS = (320, 192), 10.0
+PEOPLE = (3, 11)
+TOKENIZER = Path(__file__).resolve().parent.parent / "weights" / "demo" / "t2m" / "tokenizer"
+
+
+@pytest.fixture(scope="module")
+def judge() -> PoseJudge:
+    return PoseJudge.of_motions(MOTIONS)
+
+
+@pytest.fixture(scope="module")
+def truths() -> list[tuple[str, Skeleton]]:
+    """The benchmark's own people in every motion, as a perfect detector would see their true videos."""
+    found = []
+    for number in PEOPLE:
+        who = person(number, seed=0)
+        for motion in MOTIONS:
+            sample = performance(who, motion, 2.4, who.character.body)
+            moved = Motion(resampled(sample.motion, FPS), FPS)
+            camera = following(who.camera, moved) if motion.travels else who.camera
+            found.append((motion.name, project(moved, SIZE, FPS, camera)))
+    return found
+
+
+def case_of(motion: str, seen: Skeleton) -> ClipCase:
+    return ClipCase(f"00__{motion}", "00", motion, FPS, np.zeros((len(seen), *seen.size, 3), np.uint8), seen=seen)
+
+
+def score(judge: PoseJudge, pairs) -> float:
+    metric = motion_score(judge)
+    return float(np.mean([metric.of(case_of(motion, seen)).value for motion, seen in pairs]))
+
+
+# ---------------------------------------------------------------- pose
+
+def test_the_pose_judge_recognises_the_truth(judge, truths):
+    """Other people, other samples, other cameras than those it knows. A guess would score 0.05."""
+    assert score(judge, truths) >= 0.97
+
+
+def test_place_size_and_tempo_do_not_matter(judge, truths):
+    changed = []
+    for motion, skeleton in truths[:len(MOTIONS)]:
+        keypoints = skeleton.keypoints[::2] * (0.6, 0.6, 1) + (25, 40, 0)                  # smaller, elsewhere, twice as fast
+        changed.append((motion, Skeleton(keypoints, SIZE, FPS)))
+    assert score(judge, changed) >= 0.9
+
+
+def test_left_and_right_are_told_apart(judge, truths):
+    mirrored = dict(wave_right="wave_left", wave_left="wave_right", kick_right="kick_left", kick_left="kick_right")
+    for motion, skeleton in truths:
+        if motion in mirrored:
+            costs = judge.costs(swapped(skeleton))
+            assert min(costs, key=costs.get) == mirrored[motion]
+
+
+def swapped(skeleton: Skeleton) -> Skeleton:
+    """The mirror image: left joints are right joints."""
+    pairs = [(getattr(coco, f"LEFT_{name}"), getattr(coco, f"RIGHT_{name}"))
+             for name in ("EYE", "EAR", "SHOULDER", "ELBOW", "WRIST", "HIP", "KNEE", "ANKLE")]
+    keypoints = skeleton.keypoints.copy()
+    keypoints[..., 0] = skeleton.size[1] - 1 - keypoints[..., 0]
+    for left, right in pairs:
+        keypoints[:, [left, right]] = keypoints[:, [right, left]]
+    return replace(skeleton, keypoints=keypoints)
+
+
+def test_a_still_person_scores_at_chance(judge, truths):
+    """A repeated picture is one motion for every prompt, so that it is right once in twenty."""
+    still = truths[0][1][np.zeros(24, int)]
+    assert score(judge, [(motion.name, still) for motion in MOTIONS]) == pytest.approx(1 / 20)
+
+
+@pytest.mark.parametrize("damage, strengths", [("noise", (0.05, 0.3, 1.0)), ("shuffle", (2, 8, 24)), ("hide", (0.3, 0.8, 1.0))])
+def test_motion_scores_fall_with_damage(judge, truths, damage, strengths):
+    rng, scores = np.random.default_rng(0), []
+    for strength in strengths:
+        pairs = []
+        for motion, skeleton in truths[:len(MOTIONS)]:
+            if damage == "shuffle":
+                changed = skeleton[degrade.shuffled_order(len(skeleton), strength, rng)]
+            else:
+                changed = (degrade.shaken if damage == "noise" else degrade.hidden)(skeleton, strength, rng)
+            pairs.append((motion, changed))
+        scores.append(score(judge, pairs))
+    assert 1 >= scores[0] >= scores[1] >= scores[2] and scores[0] > scores[2], scores
+
+
+def test_overlooked_joints_do_not_mislead(judge, truths):
+    """A quarter of all points missing, and a second in which nobody is found."""
+    rng = np.random.default_rng(1)
+    pairs = [(motion, degrade.hidden(skeleton, 0.25, rng)) for motion, skeleton in truths[:len(MOTIONS)]]
+    for _, skeleton in pairs:
+        skeleton.keypoints[4:10] = 0
+    assert score(judge, pairs) >= 0.85
+
+
+def test_nobody_and_half_a_hand_are_no_motion(judge):
+    metric = motion_score(judge)
+    empty = metric.of(case_of("squat", nobody(20, SIZE, FPS)))
+    assert empty.value == 0 and empty.note == "nobody recognised"
+    keypoints = np.zeros((20, 133, 3))
+    keypoints[:, [coco.LEFT_WRIST, coco.LEFT_ELBOW]] = (50, 50, 1)
+    little = metric.of(case_of("squat", Skeleton(keypoints, SIZE, FPS)))
+    assert little.value == 0 and little.note.startswith("too little") and little.label == ""
+
+
+def test_the_warped_distance_is_that_of_the_textbook_recursion():
+    costs = np.random.default_rng(0).random((3, 6, 9))
+    for matrix, found in zip(costs, warped_distances(costs)):
+        total = np.full((7, 10), np.inf)
+        total[0, 0] = 0
+        for i in range(1, 7):
+            for j in range(1, 10):
+                here = matrix[i - 1, j - 1]
+                total[i, j] = min(total[i - 1, j] + here, total[i, j - 1] + here, total[i - 1, j - 1] + 2 * here)
+        assert found == pytest.approx(total[6, 9] / 15)
+
+
+def test_a_slower_copy_is_at_no_distance(truths):
+    """The same path walked unevenly: warping takes it back."""
+    values = track(truths[0][1]).values[:, :25]
+    slow = values[np.repeat(np.arange(len(values)), 2)]
+    costs = ((values[:, None] - slow[None]) ** 2).sum(axis=-1)
+    assert warped_distances(costs[None])[0] == pytest.approx(0, abs=1e-12)
+
+
+# ---------------------------------------------------------------- clip
+
+@pytest.fixture(scope="module")
+def xclip_folder(tmp_path_factory) -> Path:
+    """X-CLIP with random weights, and the tokenizer of the demo's text encoder."""
+    from transformers import AutoTokenizer, XCLIPConfig, XCLIPModel
+    torch.manual_seed(0)
+    folder, tokenizer = tmp_path_factory.mktemp("xclip"), AutoTokenizer.from_pretrained(TOKENIZER, local_files_only=True)
+    small = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+    config = XCLIPConfig(text_config=small | dict(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id),
+                         vision_config=small | dict(image_size=32, patch_size=16, num_frames=4, mit_hidden_size=16,
+                                                    mit_intermediate_size=32, mit_num_attention_heads=2),
+                         projection_dim=16, prompt_num_attention_heads=2)
+    XCLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_the_clip_judge_takes_the_prompt_that_fits_best(xclip_folder):
+    judge = ClipJudge.load(xclip_folder, MOTIONS)
+    video = np.random.default_rng(0).integers(0, 255, (9, 40, 24, 3)).astype(np.uint8)
+    case = ClipCase("00__squat", "00", "squat", FPS, video)
+    verdict = judge.verdict(case)
+    pixels = frame_pixels(video, 4, 32)
+    with torch.no_grad():
+        logits = [judge.model(pixel_values=pixels[None], input_ids=judge.tokens["input_ids"][[row]],
+                              attention_mask=judge.tokens["attention_mask"][[row]]).logits_per_video.item() for row in range(20)]
+    assert verdict.label == MOTIONS[int(np.argmax(logits))].name and len(set(np.round(logits, 5))) > 15
+    assert motion_score(judge).of(replace(case, motion=verdict.label)).value == 1
+
+
+def test_frames_are_whole_and_not_stretched():
+    video = np.full((3, 40, 20, 3), 255, np.uint8)
+    pixels = frame_pixels(video, 8, 32)
+    bright = (pixels.mean(dim=1) > 2).numpy()
+    assert pixels.shape == (8, 3, 32, 32) and bright[:, :, 8:24].all() and not bright[:, :, :8].any() and not bright[:, :, 24:].any()
+
+
+def test_missing_weights_are_refused_with_the_command_that_fetches_them(tmp_path):
+    with pytest.raises(ValueError, match="hf download microsoft/xclip-base-patch32 --local-dir"):
+        ClipJudge.load(tmp_path, MOTIONS)
+
+
+# ---------------------------------------------------------------- vlm
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.server.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        reply = self.server.replies.pop(0)
+        status, body = reply if isinstance(reply, tuple) else (200, {
+            "id": "1", "object": "chat.completion", "created": 0, "model": "tiny",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply}}]})
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+@pytest.fixture
+def server():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.replies, server.requests = [], []
+    server.url = f"http://127.0.0.1:{server.server_port}/v1"
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def video_case(motion: str = "wave_left") -> ClipCase:
+    frames = np.linspace(0, 255, 30)[:, None, None, None] * np.ones((1, 64, 48, 3))
+    return ClipCase(f"00__{motion}", "00", motion, FPS, frames.astype(np.uint8))
+
+
+def test_the_vlm_judge_asks_for_coarse_labels_and_scores_them(server):
+    judge = VlmJudge(server.url, "tiny", MOTIONS)
+    server.replies += ['{"motion": "wave"}', '```json\n{"motion": "Squat"}\n```']
+    assert motion_score(judge).of(video_case("wave_left")).value == 1                      # left or right is not asked
+    wrong = motion_score(judge).of(video_case("wave_left"))
+    assert wrong.value == 0 and wrong.label == "squat"
+    text, *pictures = server.requests[0]["messages"][0]["content"]
+    assert "- wave\n" in text["text"] and "wave_left" not in text["text"] and len(pictures) == 8
+    shades = [np.asarray(Image.open(io.BytesIO(base64.b64decode(p["image_url"]["url"].split(",")[1])))).mean() for p in pictures]
+    assert np.allclose(shades, np.linspace(0, 255, 8), atol=6)                              # evenly spaced, in order
+    names = server.requests[0]["response_format"]["json_schema"]["schema"]["properties"]["motion"]["enum"]
+    assert set(names) == {motion.kind for motion in MOTIONS}
+
+
+@pytest.mark.parametrize("answer, reason", [("I think it is a wave", "no JSON"), ('{"motion": "moonwalk"}', "no known motion"),
+                                            ('["wave"]', "no known motion"), ('{"motion": 3}', "no known motion"), ("", "no JSON")])
+def test_an_answer_that_is_no_label_recognises_nothing(server, answer, reason):
+    server.replies.append(answer)
+    score = motion_score(VlmJudge(server.url, "tiny", MOTIONS)).of(video_case())
+    assert score.value == 0 and reason in score.note and score.label == ""
+
+
+def test_a_server_that_is_down_is_a_reason_and_is_not_asked_again(server):
+    url = server.url
+    server.shutdown()
+    server.server_close()
+    judge = VlmJudge(url, "tiny", MOTIONS, timeout_seconds=2)
+    first, second = motion_score(judge).of(video_case()), motion_score(judge).of(video_case())
+    assert np.isnan(first.value) and "did not answer" in first.note and "start it" in first.note
+    assert second == first or (np.isnan(second.value) and second.note == first.note)
+
+
+def test_single_errors_are_forgiven_and_three_in_a_row_are_not(server):
+    judge, broken = VlmJudge(server.url, "tiny", MOTIONS), (500, {"error": {"message": "busy"}})
+    server.replies += [broken, broken, '{"motion": "wave"}', broken, broken, broken]
+    verdicts = [judge.verdict(video_case()) for _ in range(7)]
+    assert [verdict.asked for verdict in verdicts] == [False, False, True, False, False, False, False]
+    assert "busy" in verdicts[0].note and len(server.requests) == 6 and verdicts[2] == Verdict("wave", "wave")
+
+
+def test_a_missing_model_or_key_is_refused_at_once(monkeypatch):
+    with pytest.raises(ValueError, match="judge.model"):
+        VlmJudge("http://localhost:1/v1", "", MOTIONS)
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(ValueError, match="NO_SUCH_KEY"):
+        VlmJudge("http://localhost:1/v1", "tiny", MOTIONS, "NO_SUCH_KEY")
