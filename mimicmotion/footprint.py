@@ -1,0 +1,195 @@
+"""How many bytes a pose-to-video run takes, found out before anything is loaded.
+
+The networks are built from their configs and run on torch's meta device, where tensors have shapes but no memory, while
+the bytes of all live tensors are counted: the count follows whatever the networks do, and takes about a second. Needs
+grow in proportion to frames, so two frames are run and the rest is multiplication.
+"""
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from .checkpoint import empty, read_json
+from .cross_attention import known_answers
+from .decoding import decode_window
+from .denoiser import BOTH, GIVEN, Denoiser
+from .feature_cache import FeatureCache
+from .offload import feed_forward_in_parts
+from .pose_net import PoseNet
+from .tiles import Tile
+from .unet import PoseUNet
+
+FRAMES = 2                       # of a dry run; one frame would hide copies of permuted tensors
+LATENTS_KEPT = 12                # float32 latents per frame alive between two tiles, at most
+NEEDS_ORDER = (torch.ops.aten.native_group_norm.default, torch.ops.aten.convolution.default,
+               torch.ops.aten.native_layer_norm.default)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Within the context, counts the bytes of tensors made and still alive; `peak` is the most there ever were.
+
+    Kernels' own memory is estimated: norms and convolutions copy an input that is not contiguous, and convolutions
+    turn a channels-first input and output over to channels-last in their workspace (cuDNN, oneDNN).
+    """
+
+    def __init__(self, given: Iterable[Tensor]):
+        super().__init__()
+        self.live, self.peak = 0, 0
+        self.known = {tensor.untyped_storage()._cdata for tensor in given}            # there before: not counted
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        for tensor in outputs:
+            self.count(tensor.untyped_storage())
+        self.peak = max(self.peak, self.live + (workspace(func, args[0], outputs[0]) if func in NEEDS_ORDER else 0))
+        return result
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.known:
+            self.known.add(key)
+            self.live += size
+            weakref.finalize(storage, self.freed, key, size)
+
+    def freed(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+
+def workspace(func, x: Tensor, output: Tensor) -> int:
+    """Bytes a kernel is expected to take beside its input and output."""
+    last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    if x.ndim in (4, 5) and x.is_contiguous(memory_format=last):
+        return 0
+    ordered = 0 if x.is_contiguous() else x.nbytes
+    return ordered + (x.nbytes + output.nbytes if func is torch.ops.aten.convolution.default else 0)
+
+
+class FusedAttention(TorchFunctionMode):
+    """Attention that never holds its table of scores, as on every device but meta."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            return torch.empty_like(args[0] if args else kwargs["query"])
+        return func(*args, **kwargs)
+
+
+@torch.no_grad()
+def peak_bytes(module: nn.Module, run: Callable[..., object], *given: Tensor) -> int:
+    """The most bytes alive while run(*given) works with `module`, besides its weights and what is given."""
+    with LiveBytes([*module.parameters(), *module.buffers(), *given]) as live, FusedAttention():
+        run(*given)
+    return live.peak
+
+
+@dataclass(frozen=True, eq=False)
+class Footprint:
+    """Bytes of the parts of a run of one video model, in one dtype, at one size."""
+    unet: PoseUNet                   # the four networks, on the meta device
+    pose_net: PoseNet
+    vae: AutoencoderKLTemporalDecoder
+    image_encoder: CLIPVisionModelWithProjection
+    size: tuple[int, int]            # height, width of a frame, pixels
+    _tiles: dict[tuple[int, int], float] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, svd: str | Path, checkpoint: str | Path | None, size: tuple[int, int], dtype: torch.dtype) -> Footprint:
+        """Of what `PoseToVideo.load` would load; reads config.json files only."""
+        svd, own = Path(svd), Path(checkpoint or svd)
+        unet_folder = own if checkpoint and own.is_dir() else svd / "unet"
+        encoder_folder = (own if (own / "image_encoder").is_dir() else svd) / "image_encoder"
+        unet = empty(PoseUNet.from_config, read_json(unet_folder / "config.json"), unet_folder)
+        pose_net = empty(lambda config: PoseNet(config["block_out_channels"][0]), unet.config, unet_folder)
+        vae = empty(AutoencoderKLTemporalDecoder.from_config, read_json(svd / "vae" / "config.json"), svd / "vae")
+        clip = empty(lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config)),
+                     read_json(encoder_folder / "config.json"), encoder_folder)
+        networks = (nn.Module.to(module, "meta", dtype).eval() for module in (unet, pose_net, vae, clip))
+        return cls(*networks, size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """Bytes of each network's parameters."""
+        names = ("unet", "pose_net", "vae", "image_encoder")
+        return {name: sum(p.nbytes for p in getattr(self, name).parameters()) for name in names}
+
+    @cached_property
+    def latent_size(self) -> tuple[int, int]:
+        shrink = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.size[0] // shrink, self.size[1] // shrink
+
+    @cached_property
+    def per_frame(self) -> int:
+        """Kept for every frame of the video while it is denoised: its pose features, and latents."""
+        positions = self.latent_size[0] * self.latent_size[1]
+        channels = self.unet.config.block_out_channels[0]
+        return positions * (channels * self.dtype.itemsize + LATENTS_KEPT * self.unet.config.out_channels * 4)
+
+    @cached_property
+    def deep_frame(self) -> int:
+        """A frame's deep features, which a feature cache keeps for every tile it is in and both halves of guidance."""
+        channels = self.unet.config.block_out_channels[:2][-1]
+        return channels * self.latent_size[0] * self.latent_size[1] * self.dtype.itemsize
+
+    def tile(self, num_frames: int, branches: int, parts: int) -> int:
+        """Denoising one tile. branches: halves of the guidance in one call; parts: of each feed-forward layer."""
+        if (branches, parts) not in self._tiles:
+            with feed_forward_in_parts(self.unet, parts):
+                self._tiles[branches, parts] = self._tile_bytes(branches) / FRAMES
+        return int(self._tiles[branches, parts] * num_frames)
+
+    def _tile_bytes(self, branches: int) -> int:
+        config, size = self.unet.config, self.latent_size
+        made = lambda *shape, dtype=self.dtype: torch.empty(shape, device="meta", dtype=dtype)
+        kept = made(FRAMES, config.block_out_channels[0], *size)                       # the pose features of all frames
+        noisy = made(FRAMES, config.out_channels, *size, dtype=torch.float32)
+        picture = made(1, config.out_channels, *size)
+        tile = Tile.of(list(range(FRAMES)), torch.device("meta"))
+        with known_answers(self.unet, made(2, 1, config.cross_attention_dim)) as tokens:
+            denoiser = Denoiser(self.unet, [tile], picture, tokens, made(1, 3), kept, made(FRAMES, 1, 1, 1), branches,
+                                FeatureCache(1))
+            call = lambda noisy, *_: denoiser.predict(0, BOTH if branches == 2 else GIVEN, noisy, made())
+            return peak_bytes(self.unet, call, noisy, kept, picture, tokens)
+
+    @cached_property
+    def decoded_frame(self) -> float:
+        """Decoding, per frame of a chunk."""
+        latents = torch.empty(FRAMES, self.vae.config.latent_channels, *self.latent_size, device="meta")
+        return peak_bytes(self.vae, lambda given: decode_window(self.vae, given), latents) / FRAMES
+
+    @cached_property
+    def encoding(self) -> int:
+        """The VAE's encoder on the picture."""
+        pixels = torch.empty(1, 3, *self.size, device="meta", dtype=self.dtype)
+        return peak_bytes(self.vae, lambda: self.vae.encode(pixels).latent_dist.mode())
+
+    @cached_property
+    def embedding(self) -> int:
+        """The image encoder on the picture, which is first blurred at its own size, in float32."""
+        side = self.image_encoder.config.image_size
+        pixels = torch.empty(1, 3, side, side, device="meta", dtype=self.dtype)
+        run = lambda: self.image_encoder(pixel_values=pixels).image_embeds
+        return max(peak_bytes(self.image_encoder, run), 4 * 3 * 4 * self.size[0] * self.size[1])
+
+    @cached_property
+    def posed_frame(self) -> float:
+        """PoseNet, per frame it is given at once, which also arrives in float32."""
+        frames = torch.empty(FRAMES, 3, *self.size, device="meta", dtype=self.dtype)
+        return peak_bytes(self.pose_net, lambda: self.pose_net(frames)) / FRAMES + 3 * 4 * self.size[0] * self.size[1]

@@ -1,0 +1,205 @@
+"""The largest way to make a video that fits the device's memory: the settings as given where they fit, else smaller.
+
+What leaves the result as it is goes first; what changes it (fewer frames at once, half precision) is in a warning.
+"""
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import psutil
+import torch
+
+from .footprint import Footprint
+from .pipeline import POSES_AT_ONCE, PoseToVideo
+from .tiles import tile_ranges
+
+logger = logging.getLogger(__name__)
+
+GIB = 1 << 30
+CUDA_CONTEXT = GIB // 2                # taken by CUDA itself, of a limit set by hand
+RESERVE, FRAGMENTATION = 0.25, 0.05    # GiB of cuBLAS and cuDNN; share of activations lost between allocated blocks
+RETRY_SHARE = 0.85                     # of the activations of a plan that ran out of memory, for the next one
+PARTS = 4                              # of a feed-forward layer; beyond, other layers are the peak
+TILE_SIZES = (48, 32, 24, 16, 12, 8)   # steps, so that a little more or less free memory leaves the result alone
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run uses memory."""
+    tile_size: int                     # frames denoised together
+    max_tile: int | None               # of balanced tiles, as in tiles.tile_ranges
+    decode_chunk_size: int             # frames decoded together
+    dtype: torch.dtype                 # of weights and arithmetic; this and those above change the result
+    guidance_batch: int = 2            # halves of the guidance in one call of the UNet, or 1 after the other
+    feed_forward_parts: int = 1        # portions of a feed-forward layer's tokens
+    offload: bool = False              # idle networks are in the CPU's memory
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be made."""
+    name: str                                          # for messages
+    num_frames: int                                    # frames denoised, the reference's own included
+    tile_overlap: int
+    tiles: str                                         # as in tiles.tile_ranges
+    footprint: Callable[[torch.dtype], Footprint]      # cached: it is asked often
+    guided: bool = True                                # with guidance, which is two passes of the UNet
+    keeps_features: bool = False                       # with a feature cache
+    on_cpu: bool = False                               # nowhere to move idle networks to
+
+    def needs(self, plan: Plan) -> dict[str, tuple[int, int]]:
+        """Per phase: bytes of the weights on the device, and of everything else."""
+        footprint, reserve = self.footprint(plan.dtype), 0 if self.on_cpu else RESERVE * GIB
+        ranges = tile_ranges(self.num_frames, plan.tile_size, self.tile_overlap, self.tiles, plan.max_tile)
+        frames, halves = max(map(len, ranges)), 2 if self.guided else 1
+        kept = self.num_frames * footprint.per_frame
+        deep = sum(map(len, ranges)) * halves * footprint.deep_frame if self.keeps_features else 0
+        tile = footprint.tile(frames, min(plan.guidance_batch, halves), plan.feed_forward_parts)
+        chunk, posed = min(plan.decode_chunk_size, self.num_frames), min(POSES_AT_ONCE, self.num_frames)
+        phases = {"encoding": ("vae", footprint.encoding), "embedding": ("image_encoder", footprint.embedding),
+                  "posing": ("pose_net", kept + posed * footprint.posed_frame),
+                  "denoising": ("unet", kept + deep + tile),
+                  "decoding": ("vae", footprint.decoded_frame * chunk)}
+        weights, everything = footprint.weights, sum(footprint.weights.values())
+        return {phase: (weights[network] + weights["pose_net"] if plan.offload else everything,
+                        int(activations * (1 + FRAGMENTATION) + reserve))
+                for phase, (network, activations) in phases.items()}
+
+    def need(self, plan: Plan) -> int:
+        """Bytes of the phase that needs most."""
+        return max(map(sum, self.needs(plan).values()))
+
+
+def two_calls(plan: Plan, run: Run) -> Plan | None:
+    return replace(plan, guidance_batch=1) if plan.guidance_batch > 1 and run.guided else None
+
+
+def in_parts(plan: Plan, run: Run) -> Plan | None:
+    return replace(plan, feed_forward_parts=PARTS) if plan.feed_forward_parts == 1 else None
+
+
+def offloaded(plan: Plan, run: Run) -> Plan | None:
+    return None if plan.offload or run.on_cpu else replace(plan, offload=True)
+
+
+def smaller_chunks(plan: Plan, run: Run) -> Plan | None:
+    return replace(plan, decode_chunk_size=plan.decode_chunk_size // 2) if plan.decode_chunk_size > 1 else None
+
+
+def half_precision(plan: Plan, run: Run) -> Plan | None:
+    half = torch.bfloat16 if run.on_cpu else torch.float16
+    return replace(plan, dtype=half) if plan.dtype == torch.float32 else None
+
+
+def smaller_tiles(plan: Plan, run: Run) -> Plan | None:
+    longest = max(map(len, tile_ranges(run.num_frames, plan.tile_size, run.tile_overlap, run.tiles, plan.max_tile)))
+    if longest > plan.tile_size:                       # balanced tiles may be a little longer
+        return replace(plan, max_tile=plan.tile_size)
+    sizes = [size for size in TILE_SIZES if run.tile_overlap < size < longest]
+    return replace(plan, tile_size=sizes[0], max_tile=sizes[0]) if sizes else None
+
+
+STEPS = {                              # what lowers a phase's need, in the order tried
+    "encoding": (offloaded, half_precision),
+    "embedding": (offloaded, half_precision),
+    "posing": (offloaded, half_precision),
+    "denoising": (two_calls, in_parts, offloaded, half_precision, smaller_tiles),
+    "decoding": (offloaded, smaller_chunks, half_precision),
+}
+
+
+def fitted(wanted: Plan, run: Run, limit: int, denoising_limit: float = math.inf) -> Plan:
+    """`wanted`, or the nearest plan that needs at most `limit` bytes; ValueError says what would fit if none does."""
+    plan = wanted
+    while True:
+        needs, limits = run.needs(plan), dict.fromkeys(STEPS, limit) | {"denoising": min(limit, denoising_limit)}
+        phase = max(needs, key=lambda name: sum(needs[name]) - limits[name])          # the furthest above its limit
+        if sum(needs[phase]) <= limits[phase]:
+            return plan
+        smaller = next(filter(None, (step(plan, run) for step in STEPS[phase])), None)
+        if smaller is None:
+            raise ValueError(too_small(plan, run, limits[phase]))
+        plan = smaller
+
+
+def too_small(plan: Plan, run: Run, limit: int) -> str:
+    """What to say when the smallest plan does not fit: fewer frames, a smaller picture, or neither would."""
+    needs, footprint = run.needs(plan), run.footprint(plan.dtype)
+    height, width = footprint.size
+    found = (f"memory: {run.name}: {run.num_frames} frames of {height}x{width} need {gib(run.need(plan))} even at "
+             f"their smallest (found {gib(limit)})")
+    frame = footprint.per_frame * (1 + FRAGMENTATION)
+    frames = run.num_frames - math.ceil((sum(needs["denoising"]) - limit) / frame)
+    others_fit = all(sum(need) <= limit for phase, need in needs.items() if phase not in ("posing", "denoising"))
+    share = min((limit - weights) / rest for weights, rest in needs.values())     # of the area
+    step = 2 ** (len(footprint.vae.config.block_out_channels) + len(footprint.unet.config.block_out_channels) - 2)
+    sides = [int(side * math.sqrt(max(share, 0)) // step) * step for side in (height, width)]
+    fits = [f"{frames} frames"] if frames >= max(plan.tile_size, 2) and others_fit else []
+    fits += [f"height={sides[0]} width={sides[1]}"] if min(sides) else []
+    if not fits:
+        return f"{found}: no size fits: use another device, or device=cpu"
+    return f"{found}: {' or '.join(fits)} would fit"
+
+
+def plans(wanted: Plan, run: Run, limit: int) -> Iterator[Plan]:
+    """The plan that fits; whoever runs out of memory with it all the same comes back for the next smaller one.
+
+    Decoding goes on with smaller chunks by itself, so it is denoising that has to become smaller.
+    """
+    denoising_limit = math.inf
+    while True:
+        plan = fitted(wanted, run, limit, denoising_limit)
+        logger.info("memory: %s: about %s of %s: %s", run.name, gib(run.need(plan)), gib(limit), described(plan, run))
+        if changes := changed(wanted, plan):
+            logger.warning("memory: %s: %s, as %s are free and the settings need %s: the video differs from one made "
+                           "with them", run.name, ", ".join(changes), gib(min(limit, denoising_limit)),
+                           gib(run.need(wanted)))
+        yield plan
+        weights, rest = run.needs(plan)["denoising"]
+        denoising_limit = weights + RETRY_SHARE * rest
+        logger.warning("memory: %s: ran out of memory: trying again with less", run.name)
+
+
+def gib(num_bytes: float) -> str:
+    """Bytes as people read them."""
+    return f"{max(num_bytes, 0) / GIB:.1f} GiB" if num_bytes >= GIB / 10 else f"{max(num_bytes, 0) / (1 << 20):.1f} MiB"
+
+
+def described(plan: Plan, run: Run) -> str:
+    """A plan in words."""
+    height, width = run.footprint(plan.dtype).size
+    return ", ".join([f"{run.num_frames} frames of {height}x{width} in {str(plan.dtype).removeprefix('torch.')}",
+                      f"tiles of {plan.tile_size}", f"decoding {plan.decode_chunk_size} at once",
+                      *(["guidance in two calls"] if plan.guidance_batch == 1 else []),
+                      *(["feed-forward in parts"] if plan.feed_forward_parts > 1 else []),
+                      *(["idle networks on the CPU"] if plan.offload else [])])
+
+
+def changed(wanted: Plan, plan: Plan) -> list[str]:
+    """What of `plan` makes another video than `wanted`."""
+    tiles = "tile_size" if wanted.tile_size != plan.tile_size else "max_tile"
+    names = (tiles, "decode_chunk_size", "dtype")
+    return [f"{name} {getattr(wanted, name)} → {getattr(plan, name)}".replace("torch.", "") for name in names
+            if getattr(wanted, name) != getattr(plan, name)]
+
+
+def free_memory(device: str | torch.device, limit_gb: float = 0.0, loaded: PoseToVideo | None = None) -> int:
+    """Bytes a video model and its run may take: what is free, or less by hand; what a loaded one holds is its own.
+
+    limit_gb: GiB, CUDA's own half included; 0: no limit by hand.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)      # kept by torch, unused
+    else:
+        free = psutil.virtual_memory().available
+    if loaded is not None:
+        networks = loaded.unet, loaded.pose_net, loaded.vae, loaded.image_encoder
+        free += sum(p.nbytes for network in networks for p in network.parameters() if p.device.type == device.type)
+    if limit_gb == 0:
+        return free
+    return min(free, int(limit_gb * GIB) - (CUDA_CONTEXT if device.type == "cuda" else 0))

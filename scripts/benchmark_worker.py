@@ -1,0 +1,40 @@
+"""One of the processes of the benchmark's `processes` stage; started by torch.distributed.run, once per process.
+
+    benchmark_worker.py SCALE DEVICE DTYPE STEPS RESULT.pt
+"""
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import os
+
+import torch
+
+from mimicmotion.parallel import Processes, join_processes
+from scripts.benchmark_models import SCALES, random_frames, random_model, seeded
+from scripts.benchmark_timing import seconds_of
+
+
+def main(scale_name: str, device: str, dtype: str, steps: str, path: str) -> None:
+    scale, device = SCALES[scale_name], torch.device(device)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    processes = join_processes(device)
+    torch.set_num_threads(1)
+    model = random_model(scale, str(device), getattr(torch, dtype.removeprefix("torch.")))
+    poses = random_frames(scale.frames, scale.size)
+    sample = lambda steps: model.sample(
+        poses[0], poses, seeded(), num_inference_steps=steps, tile_size=scale.tile,
+        tile_overlap=scale.overlap, progress=False, processes=processes)
+    sample(1)                                                                             # warm-up
+    found = {}
+    found["seconds"] = seconds_of(lambda: found.update(latents=sample(int(steps) or scale.steps)), str(device))
+    if processes.is_main:
+        torch.save(found | {"latents": found["latents"].cpu()}, path)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,250 @@
+"""Memory is predicted before loading, the prediction is what a run takes, and what does not fit steps down."""
+import gzip
+import json
+import logging
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from torch.testing import assert_close
+
+from mimicmotion.decoding import decode_window
+from mimicmotion.footprint import FRAMES, Footprint, peak_bytes
+from mimicmotion.memory import CUDA_CONTEXT, GIB, Plan, Run, fitted, free_memory, plans
+from mimicmotion.offload import OffloadedPoseToVideo, feed_forward_in_parts, keep_idle_on_cpu
+from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.unet import PoseUNet
+from stages.models import Models
+from stages.settings import InferenceConfig, VideoModelConfig
+
+FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
+FULL_SIZE = {
+    "vae": dict(block_out_channels=[128, 256, 512, 512], down_block_types=["DownEncoderBlock2D"] * 4,
+                layers_per_block=2),
+    "image_encoder": dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16,
+                          patch_size=14, image_size=224, projection_dim=1024, hidden_act="gelu")}
+SMALL_UNET = dict(
+    block_out_channels=(64, 128), num_attention_heads=(1, 2), cross_attention_dim=64, addition_time_embed_dim=32,
+    projection_class_embeddings_input_dim=96, layers_per_block=1,
+    down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+    up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"))
+POSTER = Plan(tile_size=72, max_tile=None, decode_chunk_size=8, dtype=torch.float16)
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory) -> Footprint:
+    """SVD-xt-1.1 and MimicMotion at 576x1024 in float16, from configs alone."""
+    folder = tmp_path_factory.mktemp("official")
+    manifest = json.loads(gzip.decompress((FIXTURES / "manifest_mimicmotion_1-1.json.gz").read_bytes()))
+    for name, config in (FULL_SIZE | {"unet": manifest["unet_config"]}).items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps(config))
+    return Footprint.of(folder, None, (576, 1024), torch.float16)
+
+
+def of_official(official: Footprint, num_frames: int = 151, tiles: str = "balanced", guided: bool = True) -> Run:
+    return Run("video", num_frames, 6, tiles, lambda dtype: official, guided)
+
+
+def profiled_bytes(run) -> int:
+    """The most memory torch's allocator held while `run` worked, from its own events."""
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as measured:
+        run()
+    events = [event for event in measured.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return int(np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]).max())
+
+
+def unet_call(unet: PoseUNet, device: str, branches: int, frames: int):
+    made = lambda *shape: torch.zeros(shape, device=device)
+    return lambda: unet(made(branches, frames, 8, 16, 24), made(), made(branches, 1, 64), made(branches, 3),
+                        made(branches * frames, 64, 16, 24)).sample
+
+
+def on_meta(module: nn.Module) -> nn.Module:
+    return nn.Module.to(module, "meta").eval()
+
+
+@pytest.mark.parametrize("branches, frames, parts", [(1, 2, 1), (2, 4, 1), (2, 4, 4)])
+def test_the_dry_run_of_a_unet_counts_what_the_allocator_hands_out(branches, frames, parts):
+    real, dry = PoseUNet(**SMALL_UNET).eval(), on_meta(PoseUNet(**SMALL_UNET))
+    with feed_forward_in_parts(real, parts), feed_forward_in_parts(dry, parts):
+        measured = profiled_bytes(unet_call(real, "cpu", branches, frames))
+        predicted = peak_bytes(dry, unet_call(dry, "meta", branches, frames))
+    assert measured <= predicted <= 1.02 * measured
+
+
+def test_the_dry_run_of_a_vae_counts_what_the_allocator_hands_out_and_grows_with_the_chunk():
+    config = dict(block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2, layers_per_block=1)
+    real, dry = AutoencoderKLTemporalDecoder(**config).eval(), on_meta(AutoencoderKLTemporalDecoder(**config))
+    decoding = lambda vae, device, frames: lambda: decode_window(vae, torch.zeros(frames, 4, 16, 24, device=device))
+    for frames in (2, 4):
+        predicted = peak_bytes(dry, decoding(dry, "meta", FRAMES)) / FRAMES * frames
+        assert predicted == pytest.approx(profiled_bytes(decoding(real, "cpu", frames)), rel=0.02)
+
+
+def test_the_official_weights_are_counted_to_the_byte(official):
+    assert official.weights == {"unet": 3049246164, "pose_net": 411114, "vae": 195485694, "image_encoder": 1264153600}
+
+
+def test_16_frames_at_576x1024_fit_8_gb_and_72_fit_14_gb(official):
+    for tile_size, frames, gigabytes in ((16, 151, 8), (72, 151, 14)):
+        limit = int(gigabytes * 1e9) - CUDA_CONTEXT
+        run, wanted = of_official(official, frames), replace(POSTER, tile_size=tile_size)
+        plan = fitted(wanted, run, limit)
+        assert plan.tile_size == tile_size and plan.dtype == torch.float16 and run.need(plan) <= limit
+        assert sum(run.needs(wanted)["denoising"]) > sum(run.needs(plan)["denoising"])
+
+
+def test_settings_that_fit_stay_as_they_are(official, caplog):
+    with caplog.at_level(logging.INFO):
+        assert next(plans(POSTER, of_official(official), 80 * GIB)) == POSTER
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "151 frames of 576x1024 in float16, tiles of 72" in caplog.text and "of 80.0 GiB" in caplog.text
+
+
+def test_what_leaves_the_result_alone_goes_first_and_the_rest_is_said(official, caplog):
+    run = of_official(official)
+    plan = next(plans(POSTER, run, 24 * GIB))
+    assert plan == replace(POSTER, guidance_batch=1) and not any(r.levelname == "WARNING" for r in caplog.records)
+    plan = next(plans(POSTER, run, 8 * GIB))
+    assert plan.tile_size < 72 and plan.feed_forward_parts > 1 and plan.offload
+    assert f"tile_size 72 → {plan.tile_size}" in caplog.text and "the video differs" in caplog.text
+
+
+def test_a_smaller_device_never_gets_a_larger_plan_and_every_plan_fits(official):
+    run, last = of_official(official), POSTER
+    for gib in range(30, 5, -1):
+        plan = fitted(POSTER, run, gib * GIB)
+        assert run.need(plan) <= gib * GIB
+        assert plan.tile_size <= last.tile_size and plan.decode_chunk_size <= last.decode_chunk_size
+        last = plan
+    assert fitted(POSTER, of_official(official, guided=False), 16 * GIB).guidance_batch == 2      # one pass anyway
+
+
+def test_running_out_of_memory_gives_the_next_smaller_plan(official, caplog):
+    run = of_official(official)
+    attempts = plans(POSTER, run, 24 * GIB)
+    needs = [run.needs(next(attempts))["denoising"] for _ in range(4)]
+    assert all(sum(after) <= before[0] + 0.85 * before[1] for before, after in zip(needs, needs[1:]))
+    assert caplog.text.count("ran out of memory: trying again with less") == 3
+
+
+@pytest.mark.parametrize("gib, words", [(5.9, None), (4.5, "frames or height="), (3.5, "height="),
+                                        (1.0, "no size fits: use another device")])
+def test_a_device_too_small_for_anything_is_told_what_would_fit(official, gib, words):
+    run, limit = of_official(official, 73), int(gib * GIB)
+    if words is None:
+        assert run.need(fitted(POSTER, run, limit)) <= limit
+        return
+    with pytest.raises(ValueError, match="video: 73 frames of 576x1024 need 4.* GiB even at their smallest") as caught:
+        fitted(POSTER, run, limit)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    if "frames or" in words:                                           # and it would
+        frames = int(str(caught.value).split("): ")[1].split()[0])
+        assert run.need(fitted(POSTER, replace(run, num_frames=frames), limit)) > 0
+
+
+def test_the_size_said_to_fit_does_fit(tiny_svd_folder):
+    footprints = lambda size: cache(partial(Footprint.of, tiny_svd_folder, None, size))
+    of_size = lambda size: Run("video", 8, 2, "balanced", footprints(size), on_cpu=True)
+    wanted, run = Plan(8, None, 4, torch.bfloat16), of_size((640, 480))
+    with pytest.raises(ValueError, match="height=") as caught:
+        fitted(wanted, run, 25 << 20)
+    size = tuple(int(word.partition("=")[2]) for word in str(caught.value).split() if "=" in word)
+    fitted(wanted, of_size(size), 25 << 20)
+
+
+def test_a_limit_by_hand_is_kept_and_a_loaded_model_is_not_counted_twice(tiny_svd_folder):
+    assert free_memory("cpu", 0.5) == GIB // 2
+    model = PoseToVideo.load(tiny_svd_folder)
+    weights = sum(Footprint.of(tiny_svd_folder, None, (64, 48), torch.float32).weights.values())
+    assert free_memory("cpu", 1e-6, model) == 1073
+    assert abs(free_memory("cpu", loaded=model) - free_memory("cpu") - weights) < GIB            # others allocate, too
+
+
+class Moving(nn.Module):
+    """A network that can be on the meta device and come back."""
+
+    def __init__(self, all_of_them: list):
+        super().__init__()
+        self.weight, self.all, self.seen = nn.Parameter(torch.ones(1)), all_of_them, []
+        all_of_them.append(self)
+
+    def to(self, device):
+        self.weight = nn.Parameter(torch.ones(1, device=device))
+        return self
+
+    def forward(self):
+        self.seen.append([network for network in self.all if network.weight.is_meta])
+
+
+def test_only_the_network_at_work_is_on_the_device():
+    networks = []
+    vae, encoder, unet = (Moving(networks) for _ in range(3))
+    keep_idle_on_cpu([vae, encoder, unet], torch.device("meta"))
+    for network in (vae, encoder, unet, unet, vae, vae, encoder):
+        network()
+        assert network.seen[-1] == [network]
+
+
+def test_parts_and_offloading_leave_the_latents_alone(tiny_svd_folder, tiny_checkpoint):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 48, 3), np.uint8)
+    run = lambda model: model.sample(pixels[0], pixels, torch.Generator().manual_seed(0), num_inference_steps=1,
+                                     progress=False)
+    model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
+    wanted = run(model)
+    with feed_forward_in_parts(model.unet, 4):
+        assert_close(run(model), wanted, atol=1e-4, rtol=0)
+    assert torch.equal(run(model), wanted)                             # and the context leaves no trace
+    assert_close(run(OffloadedPoseToVideo.load(tiny_svd_folder, tiny_checkpoint, "cpu")), wanted, atol=1e-4, rtol=0)
+
+
+@pytest.fixture
+def models(tiny_svd_folder, tiny_checkpoint):
+    settings = VideoModelConfig(str(tiny_svd_folder), str(tiny_checkpoint), num_inference_steps=1, tile_size=12,
+                                tile_overlap=2, guidance_scale=1.0)
+    return Models(InferenceConfig(device="cpu", dtype="bfloat16", generator=settings))
+
+
+def test_a_run_that_runs_out_of_memory_is_made_in_smaller_tiles_with_one_warning(models, monkeypatch, caplog):
+    pixels, calls, real = np.zeros((11, 64, 48, 3), np.uint8), [], PoseToVideo.__call__
+
+    def call(self, *args, **settings):
+        calls.append(settings)
+        if settings["tile_size"] > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(self, *args, **settings)
+
+    monkeypatch.setattr(PoseToVideo, "__call__", call)
+    video = models.video("video", models.config.generator, pixels[0], pixels, pixels[0], progress=False)
+    assert video.shape == pixels.shape and calls[0]["tile_size"] == 12 and calls[-1]["tile_size"] == 8
+    assert "tile_size 12 → 8" in caplog.text and "the video differs" in caplog.text
+
+
+def test_what_no_plan_fits_is_refused_before_anything_is_loaded(models, monkeypatch):
+    monkeypatch.setattr(PoseToVideo, "load", lambda *args: pytest.fail("loaded"))
+    models.config.memory_limit_gb = 0.0001
+    pixels = np.zeros((3, 64, 48, 3), np.uint8)
+    with pytest.raises(ValueError, match="memory: video: 4 frames of 64x48 need .* even at their smallest"):
+        models.video("video", models.config.generator, pixels[0], pixels, pixels[0])
+    with pytest.raises(ValueError, match="memory: video: 2 frames"):
+        models.check_memory(models.config.generator, (64, 48), 2, "video")
+
+
+def test_the_plan_of_a_whole_run_is_what_the_allocator_hands_out(tiny_svd_folder, tiny_checkpoint):
+    model, size = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint), (128, 96)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, *size, 3), np.uint8)
+    footprint = Footprint.of(tiny_svd_folder, tiny_checkpoint, size, torch.float32)
+    run = Run("video", 9, 2, "balanced", lambda dtype: footprint, on_cpu=True)
+    for plan in (Plan(9, None, 4, torch.float32), Plan(5, 5, 4, torch.float32, guidance_batch=1)):
+        measured = profiled_bytes(lambda: model.sample(
+            pixels[0], pixels, torch.Generator().manual_seed(0), num_inference_steps=1, tile_size=plan.tile_size,
+            max_tile=plan.max_tile, tile_overlap=2, tiles="balanced", guidance_batch=plan.guidance_batch, progress=False))
+        predicted = max(rest for phase, (_, rest) in run.needs(plan).items() if phase != "decoding")
+        assert measured <= predicted <= 1.4 * measured
