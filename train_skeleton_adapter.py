@@ -8,16 +8,19 @@ of the reference person.
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass, field
 
 from torch.utils.data import Dataset
 
 from configs import load_config, run_main
+from configs.published_flags import flags_help, translated
 from mimicmotion.clips import PairedClips
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.train_config import TrainConfig
 from mimicmotion.training import train
 from synthetic.cache import CachedClips
+from training_data.prepared import PreparedClips
 
 
 def _setting(default, help: str):
@@ -33,6 +36,9 @@ class SkeletonAdapterConfig:
     poses_with_hands: str = _setting("data/poses_with_hands", "folder of pose videos: the targets")
     poses_without_hands: str = _setting("data/poses_without_hands", "folder of equally named pose videos")
     cache: str | None = _setting(None, "a prepared clip cache instead of the two folders")
+    dataset: str | None = _setting(None, "a data folder made by scripts/prepare_dataset.py, instead of the two folders")
+    cached_latents: bool = _setting(False, "use the latents cached in the data folder: no step runs the VAE or CLIP")
+    style: str = _setting("mimicmotion", "the brush for a data folder: mimicmotion, fleximo, musepose, bold")
     num_frames: int = _setting(16, "frames per clip; 1 trains on single pictures")
     frame_stride: int = _setting(1, "take every n-th frame of a video")
     height: int = _setting(1024, "pixels")
@@ -41,16 +47,24 @@ class SkeletonAdapterConfig:
 
 
 def training_clips(config: SkeletonAdapterConfig) -> Dataset:
-    """The clips a config names: a cache, or two folders of videos."""
+    """The clips a config names: a cache, a prepared data folder, or two folders of videos."""
+    if config.cache and config.dataset:
+        raise ValueError(f"cache, dataset: expected one (found {config.cache} and {config.dataset}): leave one out")
+    if config.cached_latents and not config.dataset:
+        raise ValueError("cached_latents: expected a dataset (found none): name one, or leave cached_latents out")
     if config.cache:
         return CachedClips(config.cache, config.num_frames, adapter=True, seed=config.train.seed)
+    if config.dataset:
+        return PreparedClips(config.dataset, config.num_frames, (config.height, config.width), adapter=True,
+                             style=config.style, frame_stride=config.frame_stride, cached=config.cached_latents,
+                             seed=config.train.seed)
     return PairedClips(config.poses_with_hands, config.poses_without_hands, config.num_frames,
                        (config.height, config.width), frame_stride=config.frame_stride, seed=config.train.seed)
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(SkeletonAdapterConfig)
+    config = load_config(SkeletonAdapterConfig, translated(sys.argv[1:]), f"{__doc__.strip()}\n\n{flags_help()}")
     clips = training_clips(config)
     model = PoseToVideo.load(config.svd, config.checkpoint)
     train(model, clips, config.train)

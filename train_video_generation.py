@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass, field
 
 from torch.utils.data import Dataset
 
 from configs import load_config, run_main
+from configs.published_flags import flags_help, translated
 from mimicmotion.clips import PairedClips
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.train_config import TrainConfig
 from mimicmotion.training import train
 from synthetic.cache import CachedClips
+from training_data.prepared import PreparedClips
 
 
 def _setting(default, help: str):
@@ -30,6 +33,9 @@ class VideoGenerationConfig:
     videos: str = _setting("data/videos", "folder of videos: the targets")
     poses: str = _setting("data/poses", "folder of equally named pose videos")
     cache: str | None = _setting(None, "a prepared clip cache instead of videos and poses")
+    dataset: str | None = _setting(None, "a data folder made by scripts/prepare_dataset.py, instead of the two folders")
+    cached_latents: bool = _setting(False, "use the latents cached in the data folder: no step runs the VAE or CLIP")
+    style: str = _setting("mimicmotion", "the brush for a data folder: mimicmotion, fleximo, musepose, bold")
     num_frames: int = _setting(16, "frames per clip; 1 trains on single pictures")
     frame_stride: int = _setting(1, "take every n-th frame of a video")
     height: int = _setting(1024, "pixels")
@@ -38,16 +44,24 @@ class VideoGenerationConfig:
 
 
 def training_clips(config: VideoGenerationConfig) -> Dataset:
-    """The clips a config names: a cache, or two folders of videos."""
+    """The clips a config names: a cache, a prepared data folder, or two folders of videos."""
+    if config.cache and config.dataset:
+        raise ValueError(f"cache, dataset: expected one (found {config.cache} and {config.dataset}): leave one out")
+    if config.cached_latents and not config.dataset:
+        raise ValueError("cached_latents: expected a dataset (found none): name one, or leave cached_latents out")
     if config.cache:
         return CachedClips(config.cache, config.num_frames, seed=config.train.seed)
+    if config.dataset:
+        return PreparedClips(config.dataset, config.num_frames, (config.height, config.width),
+                             style=config.style, frame_stride=config.frame_stride, cached=config.cached_latents,
+                             seed=config.train.seed)
     return PairedClips(config.videos, config.poses, config.num_frames, (config.height, config.width),
                        frame_stride=config.frame_stride, seed=config.train.seed)
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = load_config(VideoGenerationConfig)
+    config = load_config(VideoGenerationConfig, translated(sys.argv[1:]), f"{__doc__.strip()}\n\n{flags_help()}")
     clips = training_clips(config)
     model = PoseToVideo.load(config.svd, config.checkpoint)
     train(model, clips, config.train)

@@ -1,6 +1,7 @@
 """Settings of every script: a dataclass's defaults < a YAML file < key=value on the command line, and nothing unknown."""
 
 import difflib
+import os
 import sys
 import textwrap
 import typing
@@ -22,11 +23,17 @@ def run_main(main: Callable[[], object]) -> None:
     try:
         sys.exit(main())
     except (ValueError, FileNotFoundError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"error: {' '.join(str(error).split())}")
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         sys.exit(130)
+
+
+def say(line: str) -> None:
+    """A line for the user, once for all processes a launcher started."""
+    if os.environ.get("RANK", "0") == "0":
+        print(line, file=sys.stderr)
 
 
 def load_config(schema: type[Schema], argv: list[str] | None = None, description: str | None = None) -> Schema:

@@ -1,36 +1,39 @@
-"""What learns: the objective, its optimizer, learning rate and averaged weights, as one thing to step, save and restore."""
+"""What learns: objective, optimizer, learning rate and averaged weights, as one thing to step, save and restore."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
+from .lora import add_lora, is_lora
 from .objective import DenoisingLoss
-from .optimizer import Muon
+from .optimizer import build_optimizer
 from .pipeline import PoseToVideo
 from .spatial import is_temporal
 from .train_config import TrainConfig
 
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)      # weights or optimizer state cut up over processes
+
 
 def trained_parameters(objective: DenoisingLoss, config: TrainConfig) -> list[tuple[str, nn.Parameter]]:
-    """Freeze what `parts` leaves out; the named parameters that are trained."""
+    """Freeze what `parts` or LoRA leaves out; the named parameters that are trained."""
     for name, parameter in objective.named_parameters():
         temporal = is_temporal(name)
         wanted = {"all": True, "spatial": not temporal, "temporal": temporal}[config.parts]
+        if config.lora_rank:
+            wanted = is_lora(name) or name.startswith("pose_net.")
         if name.startswith("image_encoder."):
             wanted = config.train_image_encoder and config.parts != "temporal"
         parameter.requires_grad_(wanted)
     return [(name, parameter) for name, parameter in objective.named_parameters() if parameter.requires_grad]
-
-
-def build_optimizer(named: list[tuple[str, nn.Parameter]], config: TrainConfig) -> torch.optim.Optimizer:
-    """Muon or AdamW over the trained parameters."""
-    if config.optimizer == "muon":
-        return Muon(named, config.learning_rate, adam_lr=config.adam_learning_rate, weight_decay=config.weight_decay)
-    return torch.optim.AdamW([p for _, p in named], lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
@@ -40,31 +43,60 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
     return warmup * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
 
 
+def refuse_what_shards_cannot(accelerator: Accelerator, config: TrainConfig) -> None:
+    """Settings that need whole weight matrices, or float32 ones in sight."""
+    kind = accelerator.distributed_type
+    if config.optimizer != "adamw":
+        raise ValueError(f"optimizer: expected adamw with {kind.value}, which cuts the weights up "
+                         f"(found {config.optimizer}): set train.optimizer=adamw")
+    if config.lora_rank or config.train_image_encoder:
+        raise ValueError(f"lora_rank, train_image_encoder: expected neither with {kind.value}, which cuts the weights "
+                         "up: start with configs/accelerate/ddp.yaml")
+    if kind == DistributedType.DEEPSPEED and config.ema_decay:
+        raise ValueError("ema_decay: expected 0 with DeepSpeed, which keeps the float32 weights to itself "
+                         f"(found {config.ema_decay}): set train.ema_decay=0, or use FSDP")
+
+
 class Learner:
-    """One training run's moving parts. Call it for the loss, `accumulate` that, and `advance` once per optimizer step."""
+    """One training run's moving parts. Call it for the losses, `accumulate` their mean, `advance` once per step."""
 
     def __init__(self, accelerator: Accelerator, model: PoseToVideo, config: TrainConfig):
         self.accelerator, self.config = accelerator, config
+        self.sharded = accelerator.distributed_type in SHARDED
+        if self.sharded:
+            refuse_what_shards_cannot(accelerator, config)
+        if config.lora_rank:
+            add_lora(model.unet, config.lora_rank)
         self.objective = DenoisingLoss(model, config).to(accelerator.device)
-        named = trained_parameters(self.objective, config)
-        self.parameters = [parameter for _, parameter in named]
-        self.optimizer = build_optimizer(named, config)
+        self.optimizer = build_optimizer(trained_parameters(self.objective, config), config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: learning_rate_factor(step, config))
+        if config.compile:
+            self.objective.unet.compile()
+        self.distributed, self._prepared_optimizer = accelerator.prepare(self.objective, self.optimizer)
+        self.named = [(name, p) for name, p in self.objective.named_parameters() if p.requires_grad]
+        self.parameters = [parameter for _, parameter in self.named]
         self.ema = EMAModel(self.parameters, decay=config.ema_decay) if config.ema_decay else None
-        self._distributed, self._prepared_optimizer = accelerator.prepare(self.objective, self.optimizer)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """The mean loss of a batch, gradients averaged over processes."""
-        return self._distributed(*inputs).mean()
+        """The loss of each sample, (B,)."""
+        return self.distributed(*inputs)
 
-    def accumulate(self, loss: Tensor) -> None:
-        """Add the loss's gradient; at the end of an accumulation clip it and step."""
+    def accumulate(self, loss: Tensor) -> float | None:
+        """Add the loss's gradient, a mean over processes; at the end of an accumulation clip it and step.
+
+        The gradient's norm before clipping, where it was taken. One that is not finite changes no weight, unless fp16's
+        loss scaler is there to handle it.
+        """
         self.accelerator.backward(loss)
+        norm = None
         if self.accelerator.sync_gradients and self.config.max_grad_norm:
-            self.accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        self._prepared_optimizer.step()
+            norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+            norm = None if norm is None else float(whole(norm))
+        if norm is None or math.isfinite(norm) or self.accelerator.scaler is not None:
+            self._prepared_optimizer.step()
         self._prepared_optimizer.zero_grad(set_to_none=True)
+        return norm
 
     def advance(self) -> None:
         """Move the learning rate and the averaged weights on by one step."""
@@ -77,12 +109,78 @@ class Learner:
         if self.ema is not None:
             self.ema.copy_to(self.parameters)
 
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Within the context the weights are their average; afterwards bit by bit what they were."""
+        if self.ema is None:
+            yield
+            return
+        before = [mine(parameter).detach().to("cpu", copy=True) for parameter in self.parameters]
+        self.ema.copy_to(self.parameters)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, values in zip(self.parameters, before, strict=True):
+                    mine(parameter).copy_(values)
+
     @property
     def accumulating(self):
         """Context of one of the batches that make up an optimizer step."""
-        return self.accelerator.accumulate(self._distributed)
+        return self.accelerator.accumulate(self.distributed)
 
-    def parts(self) -> dict:
-        """Everything a checkpoint holds, by name; each has state_dict and load_state_dict."""
-        parts = {"model": self.objective, "optimizer": self.optimizer, "schedule": self.schedule, "ema": self.ema}
-        return {name: part for name, part in parts.items() if part is not None}
+    def averaged_state(self) -> dict[str, Tensor]:
+        """The averaged weights by name, whole and on the CPU. All processes call it."""
+        if self.ema is None:
+            return {}
+        return {name: whole(average).cpu().contiguous()
+                for (name, _), average in zip(self.named, self.ema.shadow_params, strict=True)}
+
+    def set_trained(self, tensors: dict[str, Tensor], source: Path) -> None:
+        """Put whole tensors into the trained parameters, exactly those."""
+        self._copy(tensors, self.parameters, source)
+
+    def loop_state(self) -> dict:
+        """What moves beside the weights."""
+        state = {"schedule": self.schedule.state_dict()}
+        if not self.sharded:
+            state["optimizer"] = self.optimizer.state_dict()
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
+        if self.ema is not None:
+            state["averaged_steps"] = self.ema.optimization_step
+        return state
+
+    def load_loop_state(self, state: dict, averaged: dict[str, Tensor] | None, source: Path) -> None:
+        """Put back what `loop_state` and `averaged_state` gave."""
+        self.schedule.load_state_dict(state["schedule"])
+        if not self.sharded:
+            self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.optimization_step = state["averaged_steps"]
+            self._copy(averaged, self.ema.shadow_params, source)
+
+    @torch.no_grad()
+    def _copy(self, tensors: dict[str, Tensor], into: list[Tensor], source: Path) -> None:
+        names = [name for name, _ in self.named]
+        if set(names) != tensors.keys():
+            other = sorted(set(names) ^ tensors.keys())[0]
+            raise ValueError(f"{source}: expected the parameters this run trains (found a difference in '{other}'): "
+                             "restore the settings it was written with")
+        for name, tensor in zip(names, into, strict=True):
+            values = tensors[name].to(tensor.device)
+            if isinstance(tensor, DTensor):
+                values = distribute_tensor(values, tensor.device_mesh, tensor.placements)
+            tensor.copy_(values)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that FSDP cut up, put together; any other as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def mine(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor that FSDP cut up; any other as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

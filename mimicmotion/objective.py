@@ -4,10 +4,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .conditioning import added_time_ids, image_embeddings, image_latents, video_latents
+from .conditioning import image_embeddings, image_latents
 from .diffusion import denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input
 from .pipeline import PoseToVideo
+from .regions import hand_region_weight, min_snr_weight, pose_region_weight
 from .train_config import TrainConfig
+
+FRAMES_ENCODED_AT_ONCE = 4               # by the VAE, whose activations at 576x1024 are 2 GB per frame
 
 
 class DenoisingLoss(nn.Module):
@@ -18,33 +21,66 @@ class DenoisingLoss(nn.Module):
         self.unet, self.pose_net, self.image_encoder = model.unet, model.pose_net, model.image_encoder
         self.config = config
 
-    def forward(self, latents: Tensor, reference_latents: Tensor, reference: Tensor, pose: Tensor,
-                noise: Tensor, sigma: Tensor, keep: Tensor) -> Tensor:
-        """latents, noise: (B, F, 4, h, w); reference: (B, 3, H, W); pose: (B, F, 3, H, W); sigma, keep: (B,) to (B,)"""
+    def forward(self, latents: Tensor, reference_latents: Tensor, reference: Tensor, pose: Tensor, noise: Tensor,
+                sigma: Tensor, keep: Tensor, time_ids: Tensor | None = None, embedding: Tensor | None = None,
+                hands: Tensor | None = None, weighted: bool = True) -> Tensor:
+        """The loss of each sample, (B,).
+
+        latents, noise: (B, F, 4, h, w); reference_latents: (B, 4, h, w); reference: (B, 3, H, W);
+        pose: (B, F, 3, H, W); sigma, keep: (B,); time_ids: (B, 3), None for the settings'; embedding: (B, 1, D), None to
+        compute it here; hands: (B, F, 2, 5) as in `hand_region_weight`; weighted: False counts every place and noise level the same.
+        """
         num_frames = latents.shape[1]
+        if time_ids is None:
+            time_ids = fixed_time_ids(self.config, len(latents)).to(latents)
         noisy = latents + expand(sigma, latents) * noise                                # (B, F, 4, h, w)
         still = reference_latents.unsqueeze(1).expand(-1, num_frames, -1, -1, -1)       # (B, F, 4, h, w)
         net_input = torch.cat([scaled_input(noisy, sigma), still * expand(keep, still)], dim=2)
-        embeddings = image_embeddings(self.image_encoder, reference)                    # (B, 1, D)
+        if embedding is None:
+            embedding = image_embeddings(self.image_encoder, reference)                 # (B, 1, D)
         pose_features = self.pose_net(pose.flatten(0, 1))                               # (B*F, C, h, w)
         pose_features = pose_features * expand(keep.repeat_interleave(num_frames), pose_features)
-        time_ids = added_time_ids(self.config.fps, self.config.motion_bucket_id, self.config.noise_aug_strength,
-                                  batch_size=len(latents)).to(latents)                  # (B, 3)
-        v = self.unet(net_input, noise_condition(sigma), embeddings * expand(keep, embeddings), time_ids,
+        v = self.unet(net_input, noise_condition(sigma), embedding * expand(keep, embedding), time_ids,
                       pose_latents=pose_features, return_dict=False)[0]                 # (B, F, 4, h, w)
-        weight = pose_region_weight(pose, latents.shape[-2:], self.config.pose_weight)
-        return denoising_loss(v, latents, noise, sigma, weight)
+        if not weighted:
+            return denoising_loss(v, latents, noise, sigma)
+        loss = denoising_loss(v, latents, noise, sigma, self.region_weight(pose, hands, latents.shape[-2:]))
+        return loss * min_snr_weight(sigma, self.config.min_snr_gamma) if self.config.min_snr_gamma else loss
+
+    def region_weight(self, pose: Tensor, hands: Tensor | None, latent_size: tuple[int, int]) -> Tensor | None:
+        """(B, F, 1, h, w) or None where every place counts the same."""
+        weight = pose_region_weight(pose, latent_size, self.config.pose_weight)
+        if hands is None:
+            return weight
+        of_hands = hand_region_weight(hands, pose.shape[-2:], latent_size, self.config.hand_weight,
+                                      self.config.hand_confidence)
+        return of_hands if weight is None or of_hands is None else weight * of_hands
 
 
-def pose_region_weight(pose: Tensor, latent_size: tuple[int, int], amplification: float) -> Tensor | None:
-    """(B, F, 1, h, w), mean 1 per sample: `amplification` within about a latent cell of the drawn pose, 1 elsewhere."""
-    if amplification == 1:
-        return None
-    drawn = (pose.amax(2) > -0.9).float()                                               # (B, F, H, W)
-    drawn = nn.functional.adaptive_max_pool2d(drawn, tuple(latent_size))                # (B, F, h, w)
-    drawn = nn.functional.max_pool2d(drawn, kernel_size=3, stride=1, padding=1)
-    weight = 1 + (amplification - 1) * drawn.unsqueeze(2)                               # (B, F, 1, h, w)
-    return weight / weight.mean(dim=(1, 2, 3, 4), keepdim=True)
+def fixed_time_ids(config: TrainConfig, batch_size: int) -> Tensor:
+    """(B, 3): frame rate - 1, motion bucket and noise augmentation as the settings have them."""
+    return torch.tensor([[config.fps - 1.0, config.motion_bucket_id, config.noise_aug_strength]]).repeat(batch_size, 1)
+
+
+def noise_augmentation(batch: dict, config: TrainConfig) -> Tensor:
+    """Noise on each reference's pixels, (B,): what cached latents were made with, or a draw from (seed, position)."""
+    positions = batch["position"].tolist()
+    if "latents" in batch:
+        return batch.get("noise_aug_strength", torch.zeros(len(positions))).float().cpu()
+    normal = [torch.randn((), generator=torch.Generator().manual_seed(config.seed * 1_000_003 + position + (1 << 40)))
+              for position in positions]
+    return config.noise_aug_strength * (config.noise_aug_spread * torch.stack(normal)).exp()
+
+
+def time_ids_of(batch: dict, config: TrainConfig) -> Tensor:
+    """(B, 3) numbers for the UNet: the clip's own frame rate (- 1, as SVD) and motion, or the settings'."""
+    ids = fixed_time_ids(config, len(batch["position"]))
+    ids[:, 2] = noise_augmentation(batch, config)
+    if "fps" in batch:
+        ids[:, 0] = batch["fps"].float().cpu() - 1
+    if "motion_bucket_id" in batch:
+        ids[:, 1] = batch["motion_bucket_id"].float().cpu()
+    return ids
 
 
 def sample_randomness(config: TrainConfig, positions: list[int],
@@ -72,7 +108,19 @@ def latents_of(batch: dict, model: PoseToVideo, config: TrainConfig) -> tuple[Te
     scale = model.vae.config.scaling_factor
     if "latents" in batch:
         return batch["latents"].float() * scale, batch["reference_latents"].float()
-    noise = torch.stack([torch.randn(batch["reference"].shape[1:], generator=torch.Generator().manual_seed(int(p)))
-                         for p in batch["position"]]).to(batch["reference"])            # (B, 3, H, W)
-    reference = batch["reference"] + config.noise_aug_strength * noise
-    return video_latents(model.vae, batch["target"]).float() * scale, image_latents(model.vae, reference).float()
+    target, reference = batch["target"], batch["reference"]
+    noise = torch.stack([torch.randn(reference.shape[1:], generator=torch.Generator().manual_seed(int(p)))
+                         for p in batch["position"]]).to(reference)                     # (B, 3, H, W)
+    reference = reference + expand(noise_augmentation(batch, config).to(reference), reference) * noise
+    frames = [image_latents(model.vae, few).float() for few in target.flatten(0, 1).split(FRAMES_ENCODED_AT_ONCE)]
+    latents = torch.cat(frames).unflatten(0, target.shape[:2])                          # (B, F, 4, h, w)
+    return latents * scale, image_latents(model.vae, reference).float()
+
+
+def loss_inputs(batch: dict, model: PoseToVideo, config: TrainConfig) -> tuple[Tensor | None, ...]:
+    """What `DenoisingLoss` takes for a batch on the device, noise drawn as training draws it."""
+    latents, reference_latents = latents_of(batch, model, config)
+    randomness = sample_randomness(config, batch["position"].tolist(), latents.shape[1:])
+    return (latents, reference_latents, batch["reference"], batch["pose"],
+            *(numbers.to(latents) for numbers in randomness), time_ids_of(batch, config).to(latents),
+            None if config.train_image_encoder else batch.get("embedding"), batch.get("hands"))

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from .train_config import TrainConfig
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)      # quintic coefficients that pull singular values to about 1
 EDGES = ("conv_in", "conv_out", "embedding", "codebook", "head")      # in- and outputs stay with AdamW
 MIN_MATRIX_SIDE = 16
@@ -78,3 +80,21 @@ class Muon(torch.optim.Optimizer):
         mean = state["mean"] / (1 - beta1 ** state["step"])
         square = state["square"] / (1 - beta2 ** state["step"])
         parameter.addcdiv_(mean, square.sqrt().add_(group["eps"]), value=-group["lr"])
+
+
+def build_optimizer(named: list[tuple[str, nn.Parameter]], config: TrainConfig) -> torch.optim.Optimizer:
+    """Muon, AdamW, or AdamW with 8-bit moments (a quarter of their memory) over the trained parameters."""
+    if config.optimizer == "muon":
+        return Muon(named, config.learning_rate, adam_lr=config.adam_learning_rate, weight_decay=config.weight_decay)
+    adamw = eight_bit_adamw() if config.optimizer == "adamw_8bit" else torch.optim.AdamW
+    return adamw([p for _, p in named], lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def eight_bit_adamw() -> type:
+    """bitsandbytes' AdamW, whose moments take one byte each."""
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise ValueError(f"optimizer: adamw_8bit expects bitsandbytes ({error}): pip install -r requirements-gpu.txt, "
+                         "or optimizer=adamw") from error
+    return AdamW8bit

@@ -1,54 +1,154 @@
-"""Training checkpoints: everything a run needs to go on exactly, written atomically, the oldest deleted."""
+"""Training checkpoints: everything a run needs to go on exactly.
+
+checkpoint-<step>/ holds config.json and model.safetensors, which `PoseToVideo.load` reads; image_encoder/ where that is
+trained; lora.safetensors instead of them for LoRA; averaged.safetensors; loop.pt (optimizer, learning rate, scaler,
+every process's random state); state.json. Weights cut up over processes (FSDP, DeepSpeed) are in sharded/ instead.
+"""
 from __future__ import annotations
 
+import json
 import logging
-import os
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
+from safetensors.torch import load_file, save_file
 
+from .checkpoint import save_checkpoint
+from .checkpoint_folder import begin, publish, random_state, restore_random_state
+from .learner import Learner
 from .train_config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
 # settings that may change between two halves of a run without changing what it computes
-FREE = {"output", "max_steps", "num_workers", "checkpoint_every", "checkpoints_total_limit", "resume", "log_every"}
+FREE = {"output", "max_steps", "num_workers", "checkpoint_every", "checkpoints_total_limit", "resume", "resume_from",
+        "log_every", "report_to", "validate_every", "validation_videos", "validation_sampling_steps",
+        "gradient_checkpointing", "compile", "attention"}
+SAME_DATA = {"batch_size", "gradient_accumulation"}      # may change when their product with the processes stays
 
 
-def checkpoints(output: Path) -> list[Path]:
-    """Complete training checkpoints in `output`, oldest first."""
-    return sorted(output.glob("checkpoint-*.pt"), key=lambda path: int(path.stem.split("-")[1]))
+def save(output: Path, learner: Learner, step: int, position: int) -> None:
+    """Write checkpoint-<step>. All processes call it. position: samples taken so far, by all of them."""
+    accelerator, config = learner.accelerator, learner.config
+    randomness = gather_object([random_state()])
+    if accelerator.is_main_process:
+        partial = begin(output, step)
+    accelerator.wait_for_everyone()
+    if learner.sharded:
+        accelerator.save_state(str(output / f".checkpoint-{step}.partial" / "sharded"))
+    averaged = learner.averaged_state() if learner.sharded or accelerator.is_main_process else {}
+    if accelerator.is_main_process:
+        state = {"step": step, "position": position, "num_processes": accelerator.num_processes,
+                 "sharded": str(accelerator.distributed_type) if learner.sharded else None, "config": asdict(config)}
+
+        def write(folder: Path) -> None:
+            if not learner.sharded:
+                write_weights(folder, learner)
+            if averaged:
+                save_file(averaged, folder / "averaged.safetensors")
+            torch.save({**learner.loop_state(), "randomness": randomness}, folder / "loop.pt")
+            (folder / "state.json").write_text(json.dumps(state, indent=1))
+
+        publish(partial, output, step, write, config.checkpoints_total_limit)
+    accelerator.wait_for_everyone()
 
 
-def latest_checkpoint(output: Path) -> Path | None:
-    """The newest complete checkpoint, or None."""
-    return (checkpoints(output) or [None])[-1]
+def write_weights(folder: Path, learner: Learner) -> None:
+    """The trained weights in float32: as a model to load, or the updates alone."""
+    if learner.config.lora_rank:
+        save_file({name: p.detach().cpu().contiguous() for name, p in learner.named}, folder / "lora.safetensors")
+        return
+    save_checkpoint(folder, learner.objective.unet, learner.objective.pose_net, torch.float32)
+    if learner.config.train_image_encoder:
+        write_image_encoder(folder / "image_encoder", learner, torch.float32)
 
 
-def save(output: Path, step: int, parts: dict, config: TrainConfig) -> Path:
-    """Write checkpoint-<step>.pt; it appears under its name only when whole."""
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / f"checkpoint-{step}.pt"
-    temporary = path.with_suffix(".partial")
-    state = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({"step": step, "config": asdict(config), **state}, temporary)
-    os.replace(temporary, path)
-    for old in checkpoints(output)[:-config.checkpoints_total_limit]:
-        old.unlink()
-    logger.info("saved %s", path)
-    return path
+def write_image_encoder(folder: Path, learner: Learner, dtype: torch.dtype) -> None:
+    """The image encoder as a component folder that `PoseToVideo.load` finds beside the model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = learner.objective.image_encoder
+    encoder.config.to_json_file(folder / "config.json")
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in encoder.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def restore(path: Path, parts: dict, config: TrainConfig) -> int:
-    """Restore `parts` from a checkpoint; the step it was written at. Other settings are refused, and named."""
+def read_weights(checkpoint: Path, learner: Learner) -> None:
+    """Put a checkpoint's weights into the objective, exactly those it has."""
+    if learner.config.lora_rank:
+        learner.set_trained(load_file(checkpoint / "lora.safetensors"), checkpoint)
+        return
+    tensors = load_file(checkpoint / "model.safetensors")
+    own = {name: tensor for name, tensor in learner.objective.state_dict().items()
+           if learner.config.train_image_encoder or not name.startswith("image_encoder.")}
+    if learner.config.train_image_encoder:
+        encoder = load_file(checkpoint / "image_encoder" / "model.safetensors")
+        tensors |= {f"image_encoder.{name}": tensor for name, tensor in encoder.items()}
+    if own.keys() != tensors.keys():
+        other = sorted(own.keys() ^ tensors.keys())[0]
+        raise ValueError(f"{checkpoint}: expected the tensors of this model (found a difference in '{other}'): "
+                         "was it trained from another svd or checkpoint?")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
+    """Restore a run from a checkpoint: (step, samples taken so far). Other settings are refused, and named."""
+    processes = learner.accelerator.num_processes
+    if checkpoint.is_file():
+        return restore_single_file(checkpoint, learner)
+    state = json.loads((checkpoint / "state.json").read_text())
+    kind = str(learner.accelerator.distributed_type) if learner.sharded else None
+    if state["sharded"] != kind or (kind and state["num_processes"] != processes):
+        raise ValueError(f"{checkpoint}: expected the {state['num_processes']} processes that wrote it, with "
+                         f"{state['sharded'] or 'whole'} weights (found {processes} with {kind or 'whole'} weights): "
+                         "cut-up weights go back to the same processes only; start as before, or choose another output")
+    refuse_other_settings(checkpoint, state["config"], learner.config, state["num_processes"], processes)
+    if learner.sharded:
+        learner.accelerator.load_state(str(checkpoint / "sharded"))
+    else:
+        read_weights(checkpoint, learner)
+    loop = torch.load(checkpoint / "loop.pt", map_location="cpu", weights_only=True)
+    averaged = checkpoint / "averaged.safetensors"
+    learner.load_loop_state(loop, load_file(averaged) if averaged.exists() else None, checkpoint)
+    if processes == state["num_processes"]:
+        restore_random_state(loop["randomness"][learner.accelerator.process_index])
+    else:
+        logger.warning("%s was written by %d processes, now there are %d: the samples go on where they stopped, %d per "
+                       "step instead of %d", checkpoint.name, state["num_processes"], processes,
+                       processes * learner.config.batch_size, state["num_processes"] * state["config"]["batch_size"])
+    logger.info("resuming from %s", checkpoint)
+    return state["step"], state["position"]
+
+
+def restore_single_file(path: Path, learner: Learner) -> tuple[int, int]:
+    """The same from a checkpoint-<step>.pt, the format before 2026-11-21."""
     state = torch.load(path, map_location="cpu", weights_only=True)
-    changed = [f"{key}: {state['config'].get(key)} -> {value}" for key, value in asdict(config).items()
-               if key not in FREE and state["config"].get(key) != value]
-    if changed:
-        raise ValueError(f"{path}: written with other settings ({'; '.join(changed)}): "
-                         "restore them, choose another output, or pass resume=false")
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
+    refuse_other_settings(path, state["config"], learner.config, 1, 1)
+    learner.objective.load_state_dict(state["model"])
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.schedule.load_state_dict(state["schedule"])
+    if learner.ema is not None:
+        learner.ema.load_state_dict(state["ema"])
     logger.info("resuming from %s", path)
-    return state["step"]
+    per_step = learner.config.batch_size * learner.config.gradient_accumulation * learner.accelerator.num_processes
+    return state["step"], state["step"] * per_step
+
+
+def refuse_other_settings(path: Path, written: dict, config: TrainConfig, processes_then: int, processes: int) -> None:
+    """A ValueError that names every setting which would change the result; new settings had their defaults then."""
+    defaults = {item.name: item.default for item in fields(TrainConfig)}
+    then = defaults | written
+    changed = {key for key, value in asdict(config).items() if key not in FREE and then[key] != value}
+    samples_then = then["batch_size"] * then["gradient_accumulation"] * processes_then
+    if samples_then == config.batch_size * config.gradient_accumulation * processes:
+        changed -= SAME_DATA
+    if changed:
+        listed = "; ".join(f"{key}: {then[key]} -> {getattr(config, key)}" for key in sorted(changed))
+        raise ValueError(f"{path}: written with other settings ({listed}): "
+                         "restore them, choose another output, or pass resume=false")
+    if then["max_steps"] != config.max_steps and config.final_learning_rate != 1:
+        logger.warning("max_steps: %d -> %d: the learning rate follows the new cosine from here on", then["max_steps"],
+                       config.max_steps)

@@ -1,4 +1,4 @@
-"""Which samples a training step takes: an endless stream that can be entered at any step, shared among processes."""
+"""Which samples a training step takes: an endless stream that can be entered anywhere, shared among processes."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from torch.utils.data import Sampler
 class SampleStream(Sampler):
     """Batches of (clip index, position). Position p is the p-th sample ever drawn; each epoch is a seeded permutation.
 
-    Step s of n processes takes positions [s * n * batch_size, (s + 1) * n * batch_size), so n processes of batch 1 see
-    what one process of batch n sees.
+    From `first` on, batch s of n processes takes positions [s * n * batch_size, (s + 1) * n * batch_size), so n
+    processes of batch 1 see what one process of batch n sees. `start` is the batch to begin with.
     """
 
     def __init__(self, num_clips: int, batch_size: int, seed: int, *, num_processes: int = 1, process_index: int = 0,
-                 start: int = 0):
+                 start: int = 0, first: int = 0):
         if num_clips < 1:
             raise ValueError("clips: expected at least one clip to train on (found none): check the data folder")
         self.num_clips, self.batch_size, self.seed = num_clips, batch_size, seed
-        self.num_processes, self.process_index, self.start = num_processes, process_index, start
+        self.num_processes, self.process_index, self.start, self.first = num_processes, process_index, start, first
 
     def clip_at(self, position: int) -> int:
         """The clip that position p takes."""
@@ -30,8 +30,8 @@ class SampleStream(Sampler):
         return self._order[within]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        step = self.start
+        batch = self.start
         while True:
-            first = (step * self.num_processes + self.process_index) * self.batch_size
-            yield [(self.clip_at(p), p) for p in range(first, first + self.batch_size)]
-            step += 1
+            begin = self.first + (batch * self.num_processes + self.process_index) * self.batch_size
+            yield [(self.clip_at(p), p) for p in range(begin, begin + self.batch_size)]
+            batch += 1

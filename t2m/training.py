@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from .features import POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, VELOCITIES, YAW_VELOCITY, joints_from_features
@@ -48,19 +48,20 @@ class MovingCodebook:
     def __init__(self, codebook: Tensor, decay: float = 0.99):
         self.codebook = codebook                              # (K, C), updated in place
         self.decay = decay
-        self.count = torch.zeros(len(codebook))               # (K,)
+        self.count = codebook.new_zeros(len(codebook))        # (K,)
         self.total = codebook.clone()                         # (K, C)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"count": self.count, "total": self.total}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.count, self.total = state["count"].clone(), state["total"].clone()
+        self.count, self.total = (state[name].to(self.codebook.device, copy=True) for name in ("count", "total"))
 
     @torch.no_grad()
     def start(self, latents: Tensor, generator: torch.Generator) -> None:
         """Every row at one of the latents (N, C)."""
-        self.codebook.copy_(latents[torch.randint(len(latents), (len(self.codebook),), generator=generator)])
+        chosen = torch.randint(len(latents), (len(self.codebook),), generator=generator)
+        self.codebook.copy_(latents[chosen.to(latents.device)])
         self.total.copy_(self.codebook)
         self.count.fill_(1)
 
@@ -73,7 +74,7 @@ class MovingCodebook:
         self.codebook.copy_(self.total / self.count.clamp(min=1e-6)[:, None])
         unused = (self.count < LEAST_USE).nonzero()[:, 0]
         if len(unused):
-            fresh = latents[torch.randint(len(latents), (len(unused),), generator=generator)]
+            fresh = latents[torch.randint(len(latents), (len(unused),), generator=generator).to(latents.device)]
             self.codebook[unused], self.total[unused], self.count[unused] = fresh, fresh, 1.0
 
 
@@ -105,9 +106,10 @@ def reconstruction_losses(features: Tensor, rows: Tensor, norm: Normalisation) -
                             rows[..., POSITIONS].unflatten(-1, (-1, 3)))              # (B, T, 21)
     joints, true_joints = joints_from_features(predicted), joints_from_features(rows) # (B, T, 22, 3)
     steps = joint_distances(joints.diff(dim=1), true_joints.diff(dim=1))              # (B, T - 1, 22)
-    weights = joint_weights()
+    weights = joint_weights().to(rows)
     return {
-        "features": (functional.smooth_l1_loss(features, target, reduction="none") * feature_weights()).mean(),
+        "features": (functional.smooth_l1_loss(features, target, reduction="none")
+                     * feature_weights().to(rows)).mean(),
         "local": 8.0 * (local * weights[1:]).mean(),
         "world": 4.0 * (joint_distances(joints, true_joints) * weights).mean(),
         "steps": 10.0 * (steps * weights).mean(),
@@ -130,8 +132,9 @@ def autoencoder_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> tuple
 
 def with_corruption(codes: Tensor, num_codes: int, keep: float, generator: torch.Generator) -> Tensor:
     """Each token kept with probability `keep`, otherwise a random one (§3.2, "corrupted sequences"). (B, L)"""
-    replaced = torch.rand(codes.shape, generator=generator) > keep
-    return torch.where(replaced, torch.randint(num_codes, codes.shape, generator=generator), codes)
+    replaced = torch.rand(codes.shape, generator=generator, device=generator.device) > keep
+    others = torch.randint(num_codes, codes.shape, generator=generator, device=generator.device)
+    return torch.where(replaced.to(codes.device), others.to(codes.device), codes)
 
 
 def gpt_loss(gpt: GPT, text: Tensor, codes: Tensor, lengths: Tensor, *, keep: float, smoothing: float,
@@ -140,7 +143,7 @@ def gpt_loss(gpt: GPT, text: Tensor, codes: Tensor, lengths: Tensor, *, keep: fl
 
     text: (B, D); codes: (B, L), anything beyond each row's length; lengths: (B,) tokens
     """
-    position = torch.arange(codes.shape[1] + 1)                                       # (L + 1,)
+    position = torch.arange(codes.shape[1] + 1, device=codes.device)                  # (L + 1,)
     padded = functional.pad(codes, (0, 1))                                            # (B, L + 1)
     target = torch.where(position < lengths[:, None], padded, IGNORED)
     target = torch.where(position == lengths[:, None], gpt.end_token, target)
@@ -150,3 +153,36 @@ def gpt_loss(gpt: GPT, text: Tensor, codes: Tensor, lengths: Tensor, *, keep: fl
                                     label_smoothing=smoothing)
     right = (logits.argmax(-1) == target)[target != IGNORED].float().mean()
     return loss, right
+
+
+class VQVAEObjective(nn.Module):
+    """The VQ-VAE and its losses as one module, so that DDP sees what it computes."""
+
+    def __init__(self, model: VQVAE, norm: Normalisation):
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", norm.mean, persistent=False)
+        self.register_buffer("std", norm.std, persistent=False)
+
+    def forward(self, rows: Tensor, free: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, latents (N, C) and codes (N,) of (B, T, 263) denormalised rows; `free`: without the bottleneck."""
+        norm = Normalisation(self.mean, self.std)
+        if free:
+            losses, latents = autoencoder_losses(self.model, rows, norm)
+            codes = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
+        else:
+            losses, latents, codes = vqvae_losses(self.model, rows, norm)
+        return sum(losses.values()), latents, codes
+
+
+class GPTObjective(nn.Module):
+    """The GPT and its loss as one module."""
+
+    def __init__(self, model: GPT, keep: float, smoothing: float):
+        super().__init__()
+        self.model, self.keep, self.smoothing = model, keep, smoothing
+
+    def forward(self, text: Tensor, codes: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Loss and the share of tokens predicted right; the corruption is drawn from `seed`."""
+        generator = torch.Generator(codes.device).manual_seed(seed)
+        return gpt_loss(self.model, text, codes, lengths, keep=self.keep, smoothing=self.smoothing, generator=generator)

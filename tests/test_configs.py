@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from configs import load_config, rows, run_main, yaml_files
+from motionbench.settings import MotionBenchConfig
 from stages.settings import InferenceConfig
+from t2m.train_config import T2MConfig
 from train_skeleton_adapter import SkeletonAdapterConfig
 from train_video_generation import VideoGenerationConfig
 
@@ -87,6 +89,10 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path, content, says):
 
 
 def schema_of(path: Path) -> type:
+    if path.name.startswith("motionbench"):
+        return MotionBenchConfig
+    if path.name.startswith("train_t2m"):
+        return T2MConfig
     if path.name.startswith("train_video"):
         return VideoGenerationConfig
     if path.name.startswith(("train_skeleton", "train_adapter")):

@@ -1,17 +1,27 @@
-"""The training loop: learns, never mixes samples, resumes exactly, and does not depend on the number of processes."""
+"""The training loop: learns, never mixes samples, and does not depend on the number of processes."""
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
-from mimicmotion.objective import DenoisingLoss, pose_region_weight, sample_randomness
+from dwpose.hands import hand_boxes
+from dwpose.skeleton import LEFT_HAND
+from mimicmotion import training_log
+from mimicmotion.conditioning import image_embeddings
+from mimicmotion.learner import Learner
+from mimicmotion.objective import DenoisingLoss, loss_inputs, sample_randomness, time_ids_of
 from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.regions import hand_region_weight, min_snr_weight, pose_region_weight
 from mimicmotion.train_config import TrainConfig
-from mimicmotion.training import train
+from mimicmotion.training import split, started, train
+from mimicmotion.validation import SIGMAS
+from mimicmotion.video import read_video
 
 
 class RandomClips(Dataset):
@@ -32,7 +42,8 @@ class RandomClips(Dataset):
 
 def settings(output: Path, **changes) -> TrainConfig:
     return TrainConfig(**{**dict(output=str(output), max_steps=4, learning_rate=1e-3, warmup_steps=1, ema_decay=0.5,
-                                 checkpoint_every=2, log_every=1, num_workers=0, mixed_precision="no", seed=3), **changes})
+                                 checkpoint_every=2, log_every=1, num_workers=0, mixed_precision="no", report_to="none",
+                                 seed=3), **changes})
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ def model(tiny_svd_folder, tiny_checkpoint):
 
 
 def weights(folder: Path) -> dict:
-    return torch.load(sorted(folder.glob("checkpoint-*.pt"))[-1], weights_only=True)["model"]
+    return load_file(folder / "latest" / "model.safetensors")
 
 
 def batch_of(indices: list[int]) -> dict:
@@ -83,22 +94,6 @@ def test_training_lowers_the_loss(model, tmp_path):
     assert loss_of(model, list(range(8)), config).mean().item() < 0.9 * before
 
 
-def test_resuming_equals_never_stopping(tiny_svd_folder, tiny_checkpoint, tmp_path):
-    load = lambda: PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    train(load(), RandomClips(), settings(whole))
-    train(load(), RandomClips(), settings(halves, max_steps=2))
-    train(load(), RandomClips(), settings(halves, max_steps=4))
-    expected, found = weights(whole), weights(halves)
-    assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
-
-
-def test_resuming_with_other_settings_is_refused(model, tmp_path):
-    train(model, RandomClips(), settings(tmp_path, max_steps=1, checkpoint_every=1))
-    with pytest.raises(ValueError, match="learning_rate: 0.001 -> 0.01"):
-        train(model, RandomClips(), settings(tmp_path, learning_rate=0.01))
-
-
 def test_exported_weights_load_strictly_and_are_the_average(tiny_svd_folder, model, tmp_path):
     output = train(model, RandomClips(), settings(tmp_path, ema_decay=0.5))
     exported = PoseToVideo.load(tiny_svd_folder, output)
@@ -122,6 +117,121 @@ def test_pose_weight_looks_harder_at_the_pose():
     assert weight.mean() == pytest.approx(1)
 
 
+def test_hands_weigh_ten_where_they_are_clearly_seen_and_only_there():
+    hands = torch.zeros(1, 2, 2, 5)
+    hands[0, 0, 0] = torch.tensor([9.0, 17.0, 15.0, 31.0, 0.9])        # within column 1, rows 2 and 3
+    hands[0, 0, 1] = torch.tensor([40.0, 40.0, 56.0, 56.0, 0.49])      # too uncertain
+    hands[0, 1, 1] = torch.tensor([-20.0, 60.0, 1.0, 90.0, 0.5])       # cut off by the left and lower edge
+    weight = hand_region_weight(hands, (64, 64), (8, 8), 10.0, 0.5)    # (1, 2, 1, 8, 8)
+    expected = torch.ones(1, 2, 1, 8, 8)
+    expected[0, 0, 0, 2:4, 1] = expected[0, 1, 0, 7, 0] = 10
+    assert torch.equal(weight, expected)
+    assert hand_region_weight(hands, (64, 64), (8, 8), 1.0, 0.5) is None
+
+
+def test_hand_boxes_hold_the_seen_points_and_a_margin():
+    keypoints = np.zeros((2, 133, 3), np.float32)
+    keypoints[0, LEFT_HAND] = [10, 20, 0.9]
+    keypoints[0, LEFT_HAND.start + 1, :2] = [20, 25]
+    keypoints[0, LEFT_HAND.start + 2] = [500, 500, 0.1]                # not seen
+    boxes = hand_boxes(keypoints)
+    np.testing.assert_allclose(boxes[0, 0, :4], [8, 18, 22, 27])
+    assert boxes[0, 0, 4] == pytest.approx((20 * 0.9 + 0.1) / 21) and not boxes[0, 1].any() and not boxes[1].any()
+
+
+@torch.no_grad()
+def test_the_loss_is_larger_by_the_hands_share(model, tmp_path):
+    config = settings(tmp_path, conditioning_dropout=0.0)
+    loss = lambda batch: DenoisingLoss(model, config)(*loss_inputs(batch, model, config))
+    everywhere = torch.tensor([0.0, 0.0, 64.0, 64.0, 1.0]).expand(1, 2, 2, 5)
+    torch.testing.assert_close(loss(batch_of([0]) | {"hands": everywhere}), 10 * loss(batch_of([0])))
+
+
+def test_min_snr_leaves_low_noise_its_share_and_cuts_the_rest():
+    sigma = torch.tensor([0.1, 1.0, 10.0])
+    expected = torch.tensor([5 / 101, 1 / 2, 0.01 / 1.01])             # SNR 100, 1, 0.01; gamma 5
+    torch.testing.assert_close(min_snr_weight(sigma, 5.0), expected)
+
+
+def test_the_network_is_told_the_clips_own_rate_motion_and_noise(tmp_path):
+    config = settings(tmp_path, noise_aug_strength=0.02, noise_aug_spread=0.5)
+    batch = batch_of([0, 1]) | {"fps": torch.tensor([25, 30]), "motion_bucket_id": torch.tensor([3, 200])}
+    assert time_ids_of(batch, config).tolist() == [[24, 3, 0], [29, 200, 0]]          # nothing was added to cached latents
+    pixels = {"position": batch["position"]}
+    ids = time_ids_of(pixels, config)
+    assert ids[:, :2].tolist() == [[6, 127]] * 2 and ids[0, 2] != ids[1, 2]
+    assert 0.002 < ids[:, 2].min() and ids[:, 2].max() < 0.2 and torch.equal(ids, time_ids_of(pixels, config))
+
+
+@torch.no_grad()
+def test_a_cached_embedding_stands_in_for_the_image_encoder(model, tmp_path):
+    config = settings(tmp_path)
+    batch = batch_of([0, 1])
+    here = DenoisingLoss(model, config)(*loss_inputs(batch, model, config))
+    batch["embedding"] = image_embeddings(model.image_encoder, batch["reference"])
+    model.image_encoder.forward = None                                 # calling it would fail
+    torch.testing.assert_close(DenoisingLoss(model, config)(*loss_inputs(batch, model, config)), here)
+
+
+def test_validation_is_the_same_every_time_and_leaves_the_training_alone(tiny_svd_folder, tiny_checkpoint, tmp_path):
+    load = lambda: PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
+    plain = train(load(), RandomClips(), settings(tmp_path / "plain", max_steps=2, validation_clips=2))
+    seen = train(load(), RandomClips(), settings(tmp_path / "seen", max_steps=2, validation_clips=2, validate_every=1,
+                                                 validation_sampling_steps=1))
+    assert all(torch.equal(a, b) for a, b in zip(weights(plain).values(), weights(seen).values()))
+    frames, _ = read_video(seen / "validation" / "step-2" / "clip-0.mp4")
+    assert frames.shape == (2, 64, 3 * 64, 3)                          # reference, poses, video
+    config = settings(tmp_path / "again", validation_clips=2, validation_videos=0)
+    model = load()
+    learner = Learner(started(config), model, config)
+    validation = split(model, RandomClips(), config, None)[1]
+    assert validation.indices == [6, 7]
+    first = validation(learner, 1)
+    assert first == validation(learner, 2) and len(first) == len(SIGMAS) + 1
+
+
+def test_lora_without_peft_says_what_to_install(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ValueError, match="lora_rank: expected peft to be installed.*pip install peft"):
+        train(model, RandomClips(), settings(tmp_path, lora_rank=2))
+
+
+def test_lora_trains_its_updates_and_exports_a_plain_model(tiny_svd_folder, model, tmp_path):
+    pytest.importorskip("peft")
+    before = {name: p.detach().clone() for name, p in model.unet.named_parameters()}
+    output = train(model, RandomClips(), settings(tmp_path, lora_rank=2, ema_decay=0))
+    exported = dict(PoseToVideo.load(tiny_svd_folder, output).unet.named_parameters())
+    moved = {name for name, p in exported.items() if not torch.allclose(p, before[name], atol=2e-3)}
+    assert moved and all(".to_" in name for name in moved)
+    assert set(load_file(output / "latest" / "lora.safetensors")) > {"pose_net.scale"}
+
+
+@pytest.mark.parametrize("change, says", [
+    (dict(optimizer="lion"), "optimizer: expected one of adamw, adamw_8bit, muon"),
+    (dict(batch_size=0), "batch_size: expected at least 1"), (dict(ema_decay=1.0), "ema_decay"),
+    (dict(lora_rank=4, parts="temporal"), "lora_rank: expected parts=all"),
+])
+def test_impossible_settings_are_named(tmp_path, change, says):
+    with pytest.raises(ValueError, match=says):
+        settings(tmp_path, **change)
+
+
+@pytest.mark.parametrize("change, says", [
+    (dict(validate_every=1), "validate_every: expected validation_clips"),
+    (dict(validation_clips=8), "expected more than the 8 held out"),
+    (dict(report_to="wandb"), "report_to: expected wandb to be installed"),
+    (dict(optimizer="adamw_8bit"), "adamw_8bit expects bitsandbytes"),
+    (dict(attention="xformers"), "attention: expected xformers"),
+    (dict(resume_from="checkpoint-7"), "resume_from: expected 'latest' or a folder"),
+])
+def test_what_cannot_be_had_is_one_line_before_training(model, tmp_path, change, says, monkeypatch):
+    for name in ("wandb", "bitsandbytes", "xformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(training_log.importlib.util, "find_spec", lambda name: None if name == "wandb" else name)
+    with pytest.raises(ValueError, match=says):
+        train(model, RandomClips(), settings(tmp_path, **change))
+
+
 TWO_PROCESSES = """
 import sys
 from pathlib import Path
@@ -134,22 +244,19 @@ train(PoseToVideo.load(svd, checkpoint), RandomClips(), settings(Path(output), m
 """
 
 
-def test_two_processes_equal_one_with_twice_the_batch(tiny_svd_folder, tiny_checkpoint, tmp_path):
+def test_two_launched_processes_equal_one_with_twice_the_batch(tiny_svd_folder, tiny_checkpoint, tmp_path):
     script = tmp_path / "run.py"
     root = Path(__file__).resolve().parents[1]
     script.write_text(TWO_PROCESSES.format(root=str(root), tests=str(root / "tests")))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-
-    def run(num_processes: int, batch_size: int) -> dict:
-        output = tmp_path / f"processes{num_processes}"
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
-        done = subprocess.run([sys.executable, *launcher, str(script), str(tiny_svd_folder), str(tiny_checkpoint),
-                               str(output), str(batch_size)], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        return weights(output)
-
-    initial = DenoisingLoss(PoseToVideo.load(tiny_svd_folder, tiny_checkpoint), settings(tmp_path)).state_dict()
-    alone, shared = run(1, 2), run(2, 1)
-    moved = sum((alone[name] - initial[name]).norm() ** 2 for name in initial) ** 0.5
-    apart = sum((alone[name] - shared[name]).norm() ** 2 for name in initial) ** 0.5
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run([sys.executable, *launcher, str(script), str(tiny_svd_folder), str(tiny_checkpoint),
+                           str(tmp_path / "shared"), "1"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
+    initial = {name: tensor.clone() for name, tensor in DenoisingLoss(model, settings(tmp_path)).state_dict().items()}
+    train(model, RandomClips(), settings(tmp_path / "alone", max_steps=2, batch_size=2))
+    alone, shared = weights(tmp_path / "alone"), weights(tmp_path / "shared")
+    moved = sum((alone[name] - initial[name]).norm() ** 2 for name in alone) ** 0.5
+    apart = sum((alone[name] - shared[name]).norm() ** 2 for name in alone) ** 0.5
     assert moved > 0.1 and apart < 0.05 * moved         # Adam's division magnifies rounding where gradients are tiny

@@ -1,0 +1,181 @@
+"""Make HumanML3D's training folder from joints: features, mirrored motions, mean and deviation, checked.
+
+    python scripts/prepare_humanml3d.py JOINTS data/HumanML3D --offsets data/HumanML3D/new_joints/000021.npy
+    python scripts/prepare_humanml3d.py JOINTS data/HumanML3D --check Mean.npy Std.npy
+
+JOINTS holds NAME.npy, (T, 22 or more, 3) metres at 20 fps, y up, in SMPL's order: what AMASS gives through SMPL+H, or
+any motion capture put on those joints. HumanML3D may not be given away (AMASS's licence), so everybody makes it. Files
+that exist are kept, so an interrupted run goes on; a motion that cannot be used is listed with its reason in skipped.txt.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from tqdm import tqdm
+
+from configs import run_main
+from mimicmotion.checkpoint import save_atomically
+from t2m.features import (
+    CONTACTS, FEATURE_BLOCKS, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY, canonical, features, retargeted,
+)
+from t2m.motion import JOINT_NAMES, NUM_JOINTS, PARENTS, Motion
+
+log = logging.getLogger("prepare_humanml3d")
+MIRRORED = "M"                     # before the names of mirrored motions, as published
+SHORTEST = 3                       # frames
+EMPHASIS = 5.0                     # the published training divides the root's and contacts' deviations by this
+TOLERANCE = 0.05                   # of a block's deviation; the published notebooks' own runs differ by less
+
+
+def mirrored(joints: np.ndarray) -> np.ndarray:
+    """The motion in a mirror: x turned round, left and right exchanged. (T, 22, 3)"""
+    partner = [JOINT_NAMES.index(swapped(name)) for name in JOINT_NAMES]
+    return joints[:, partner] * (-1, 1, 1)
+
+
+def swapped(name: str) -> str:
+    side, _, rest = name.partition("_")
+    return {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
+
+
+def read_joints(path: Path) -> np.ndarray:
+    """(T, 22, 3) metres; a ValueError says why a file cannot be used."""
+    joints = np.load(path, allow_pickle=False)
+    if joints.ndim != 3 or joints.shape[1] < NUM_JOINTS or joints.shape[2] != 3:
+        raise ValueError(f"expected (T, {NUM_JOINTS} or more, 3) (found {joints.shape})")
+    if len(joints) < SHORTEST:
+        raise ValueError(f"expected at least {SHORTEST} frames (found {len(joints)})")
+    if not np.isfinite(joints).all():
+        raise ValueError("expected finite numbers (found NaN or infinity)")
+    return joints[:, :NUM_JOINTS].astype(np.float64)
+
+
+def bone_offsets(joints: np.ndarray) -> np.ndarray:
+    """From each joint's parent, in the first frame: the skeleton all motions are put on. (22, 3)"""
+    offsets = joints[0] - joints[0, list(PARENTS)]
+    offsets[0] = 0
+    return offsets
+
+
+def prepared(joints: np.ndarray, offsets: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (T - 1, 22, 3) and features (T - 1, 263) of a motion, on the common skeleton when there is one."""
+    if offsets is not None:
+        joints = retargeted(joints, offsets)
+    return canonical(joints)[:-1].astype(np.float32), features(Motion(joints))
+
+
+def prepare(source: Path, target: Path, offsets: np.ndarray | None, mirror: bool) -> list[str]:
+    """Write new_joints/ and new_joint_vecs/; the names that are there afterwards."""
+    files, names, skipped = sorted(source.glob("*.npy")), [], []
+    if not files:
+        raise ValueError(f"{source}: expected NAME.npy files of joints (found none): check the path")
+    for part in ("new_joints", "new_joint_vecs"):
+        (target / part).mkdir(parents=True, exist_ok=True)
+    for path in tqdm(files, desc="features", unit="motion"):
+        for name, turn in ((path.stem, lambda joints: joints), (MIRRORED + path.stem, mirrored))[:1 + mirror]:
+            written = target / "new_joint_vecs" / f"{name}.npy"
+            if not written.exists():
+                try:
+                    joints, rows = prepared(turn(read_joints(path)), offsets)
+                except ValueError as error:
+                    skipped.append(f"{name}: {error}")
+                    continue
+                for file, values in ((target / "new_joints" / f"{name}.npy", joints), (written, rows)):
+                    save_atomically(file, lambda temporary, values=values: save_array(temporary, values))
+            names.append(name)
+    (target / "skipped.txt").write_text("".join(f"{line}\n" for line in skipped))
+    if skipped:
+        log.warning("%d motions left out (%s): %s", len(skipped), skipped[0], target / "skipped.txt")
+    if not names:
+        raise ValueError(f"{source}: expected motions that can be used (found none, first: {skipped[0]})")
+    return names
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, values)
+
+
+def statistics(target: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of every column, (263,) each, the deviation averaged over blocks as in Std.npy."""
+    count, total, squares = 0, 0.0, 0.0
+    for name in tqdm(names, desc="statistics", unit="motion"):
+        rows = np.load(target / "new_joint_vecs" / f"{name}.npy").astype(np.float64)
+        count, total, squares = count + len(rows), total + rows.sum(0), squares + (rows**2).sum(0)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    for block in FEATURE_BLOCKS:
+        std[block] = std[block].mean()
+    return mean, std
+
+
+def with_emphasis(std: np.ndarray) -> np.ndarray:
+    """The deviation T2M-GPT's release was trained with: the root's and the contacts' shrunk twice by 5."""
+    out = std.copy()
+    for block in (YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT, CONTACTS):
+        out[block] /= EMPHASIS**2
+    return out
+
+
+def check(mean: np.ndarray, std: np.ndarray, mean_path: Path, std_path: Path) -> None:
+    """Compare with given statistics, block by block; a ValueError names the worst block that does not fit."""
+    given_mean, given_std = np.load(mean_path), np.load(std_path)
+    worst = (0.0, "")
+    for name, block in zip(("yaw velocity", "root velocity", "root height", "positions", "rotations", "velocities",
+                            "contacts"), FEATURE_BLOCKS, strict=True):
+        apart = np.abs(mean[block] - given_mean[block]).max() / given_std[block].mean()
+        ratio = std[block].mean() / given_std[block].mean()
+        log.info("%-14s mean apart by %.4f deviations, deviation %.4f of the given one", name, apart, ratio)
+        worst = max(worst, (max(apart, abs(ratio - 1)), name))
+    if worst[0] > TOLERANCE:
+        hint = "are these the same motions, at 20 fps?"
+        if abs(np.median(std[CONTACTS] / given_std[CONTACTS]) - EMPHASIS**2) < 5:
+            hint = "the given deviations are the released evaluator's, not HumanML3D's: compare with --emphasis"
+        raise ValueError(f"{std_path}: expected the same statistics within {TOLERANCE:.0%} (found {worst[0]:.1%} in "
+                         f"{worst[1]}): {hint}")
+
+
+def split_names(target: Path, names: list[str], seed: int) -> None:
+    """train.txt, val.txt and test.txt (80, 5, 15 of 100) where missing; a motion and its mirror stay together."""
+    if all((target / f"{part}.txt").exists() for part in ("train", "val", "test")):
+        return
+    there = set(names)
+    plain = sorted(name for name in names if not (name.startswith(MIRRORED) and name[1:] in there))
+    order = np.random.default_rng(seed).permutation(plain).tolist()
+    ends = round(0.8 * len(order)), round(0.85 * len(order))
+    for part, chosen in zip(("train", "val", "test"), (order[:ends[0]], order[ends[0]:ends[1]], order[ends[1]:])):
+        lines = [name for plain_name in chosen for name in (plain_name, MIRRORED + plain_name) if name in there]
+        (target / f"{part}.txt").write_text("".join(f"{name}\n" for name in lines))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("joints", type=Path, help="folder of NAME.npy")
+    parser.add_argument("target", type=Path, help="folder to make; put HumanML3D's texts/ and lists into it")
+    parser.add_argument("--offsets", type=Path, help="joints whose first frame is the skeleton to put all motions on")
+    parser.add_argument("--no-mirror", action="store_true", help="leave out the mirrored motions")
+    parser.add_argument("--emphasis", action="store_true", help="shrink the root's deviations as the release does")
+    parser.add_argument("--check", nargs=2, type=Path, metavar=("MEAN", "STD"), help="compare with these statistics")
+    parser.add_argument("--seed", type=int, default=0, help="of the split, where there is none")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    offsets = bone_offsets(read_joints(arguments.offsets)) if arguments.offsets else None
+    names = prepare(arguments.joints, arguments.target, offsets, not arguments.no_mirror)
+    mean, std = statistics(arguments.target, names)
+    std = with_emphasis(std) if arguments.emphasis else std
+    for name, values in (("Mean", mean), ("Std", std)):
+        save_atomically(arguments.target / f"{name}.npy", lambda path, values=values: save_array(path, values))
+    split_names(arguments.target, names, arguments.seed)
+    log.info("%d motions in %s", len(names), arguments.target)
+    if arguments.check:
+        check(mean, std, *arguments.check)
+
+
+if __name__ == "__main__":
+    run_main(main)

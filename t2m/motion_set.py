@@ -1,0 +1,148 @@
+"""Motions with captions to train on: a folder laid out as HumanML3D, or the cache of our procedural motions.
+
+HumanML3D: new_joint_vecs/NAME.npy (T, 263), texts/NAME.txt (caption#tagged words#from#to, seconds), train.txt, val.txt,
+test.txt, Mean.npy, Std.npy. Ours: rows.npy, starts.npy, facts.json, mean.npy, std.npy, the last motions held out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .features import NUM_FEATURES
+from .motion import MOTION_FPS
+from .vqvae import FRAMES_PER_TOKEN
+
+SPLITS = ("train", "val", "test")
+SHORTEST, LONGEST = 40, 196             # rows, of the published training; longer ones are cut
+HELD_OUT_SHARE = 50                     # of our cache, one motion in so many
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One motion, or the part of one that its captions are about."""
+
+    source: Path | slice                # file with (T, 263) rows, or rows of the cache
+    first: int                          # row
+    rows: int                           # how many
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MotionSet:
+    """Entries to sample from; rows are read when asked for."""
+
+    entries: tuple[Entry, ...]
+    mean: Tensor                        # (263,)
+    std: Tensor                         # (263,)
+    cache: np.ndarray | None = None     # (N, 263), where the rows are in one array
+
+    @classmethod
+    def load(cls, folder: str | Path, split: str) -> MotionSet:
+        """The motions of a split, from either layout."""
+        folder = Path(folder)
+        if split not in SPLITS:
+            raise ValueError(f"split: expected one of {', '.join(SPLITS)} (found {split!r})")
+        if (folder / "rows.npy").exists():
+            return cls._from_cache(folder, split)
+        if not (folder / "new_joint_vecs").is_dir():
+            raise FileNotFoundError(f"{folder}: expected new_joint_vecs/ (HumanML3D) or rows.npy (ours) (found neither)"
+                                    ": run scripts/prepare_humanml3d.py, or check the path")
+        names = (folder / f"{split}.txt").read_text().split()
+        entries = [entry for name in names for entry in entries_of(folder, name)]
+        if not entries:
+            raise ValueError(f"{folder}: expected motions of {SHORTEST} rows or more in {split}.txt (found none)")
+        return cls(tuple(entries), *(statistics_file(folder / f"{name}.npy") for name in ("Mean", "Std")))
+
+    @classmethod
+    def _from_cache(cls, folder: Path, split: str) -> MotionSet:
+        starts, facts = np.load(folder / "starts.npy"), json.loads((folder / "facts.json").read_text())
+        held_out = max(1, len(facts) // HELD_OUT_SHARE)
+        chosen = range(len(facts) - held_out) if split == "train" else range(len(facts) - held_out, len(facts))
+        entries = tuple(Entry(slice(int(starts[i]), int(starts[i + 1])), 0, int(starts[i + 1] - starts[i]),
+                              (facts[i]["caption"],)) for i in chosen)
+        return cls(entries, *(statistics_file(folder / f"{name}.npy") for name in ("mean", "std")),
+                   np.load(folder / "rows.npy", mmap_mode="r"))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def rows(self, index: int, longest: int = LONGEST) -> Tensor:
+        """(T, 263) float32, denormalised, T a multiple of 4."""
+        entry = self.entries[index]
+        whole = self.cache[entry.source] if self.cache is not None else np.load(entry.source, mmap_mode="r")
+        count = min(entry.rows, longest) // FRAMES_PER_TOKEN * FRAMES_PER_TOKEN
+        return torch.from_numpy(np.asarray(whole[entry.first:entry.first + count], dtype=np.float32))
+
+    def windows(self, positions: list[int], window: int, seed: int) -> Tensor:
+        """(B, window, 263): sample p of the endless stream is a random window of a motion that is long enough."""
+        long_enough = [index for index, entry in enumerate(self.entries) if entry.rows >= window]
+        if not long_enough:
+            raise ValueError(f"window: expected motions of {window} rows (found none): lower window")
+        found = []
+        for position in positions:
+            rng = np.random.default_rng((seed, position))
+            rows = self.rows(long_enough[int(rng.integers(len(long_enough)))], longest=10**9)
+            first = int(rng.integers(len(rows) - window + 1))
+            found.append(rows[first:first + window])
+        return torch.stack(found)
+
+    def captioned(self, positions: list[int], seed: int) -> tuple[list[int], list[str]]:
+        """Motions and one caption each, for samples of the endless stream."""
+        indices, captions = [], []
+        for position in positions:
+            rng = np.random.default_rng((seed, position))
+            index = int(rng.integers(len(self.entries)))
+            indices.append(index)
+            captions.append(str(rng.choice(self.entries[index].captions)))
+        return indices, captions
+
+    def each_once(self, count: int, seed: int) -> tuple[list[int], list[str]]:
+        """At most `count` motions in random order, none twice, and one caption each."""
+        rng = np.random.default_rng(seed)
+        indices = rng.permutation(len(self.entries))[:count].tolist()
+        return indices, [str(rng.choice(self.entries[index].captions)) for index in indices]
+
+
+def padded(motions: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Motions (T_i, 263) as (B, T, 263), zero beyond each length, and the lengths (B,)."""
+    lengths = torch.tensor([len(rows) for rows in motions])
+    return torch.nn.utils.rnn.pad_sequence(motions, batch_first=True), lengths
+
+
+def entries_of(folder: Path, name: str) -> list[Entry]:
+    """What a motion's file and captions give: the whole motion, and each part that a caption is about."""
+    path, texts = folder / "new_joint_vecs" / f"{name}.npy", folder / "texts" / f"{name}.txt"
+    if not (path.is_file() and texts.is_file()):
+        return []                                               # HumanML3D's lists name motions that were filtered out
+    shape = np.load(path, mmap_mode="r").shape
+    if len(shape) != 2 or shape[1] != NUM_FEATURES:
+        raise ValueError(f"{path}: expected (T, {NUM_FEATURES}) features (found {shape}): make them with "
+                         "scripts/prepare_humanml3d.py")
+    whole, entries = [], []
+    for line in filter(None, texts.read_text(encoding="utf-8").splitlines()):
+        caption, _, start, end = line.strip().split("#")
+        first, last = (int(0 if value == "nan" else float(value) * MOTION_FPS) for value in (start, end))
+        if first == last == 0:
+            whole.append(caption)
+        elif last - first >= SHORTEST:
+            entries.append(Entry(path, first, min(last, shape[0]) - first, (caption,)))
+    if whole:
+        entries.append(Entry(path, 0, shape[0], tuple(whole)))
+    return [entry for entry in entries if entry.rows >= SHORTEST]
+
+
+def statistics_file(path: Path) -> Tensor:
+    """(263,) float32 from Mean.npy or Std.npy."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected the features' mean or deviation (found none): "
+                                "run scripts/prepare_humanml3d.py")
+    values = torch.from_numpy(np.load(path)).float()
+    if values.shape != (NUM_FEATURES,) or not values.isfinite().all():
+        raise ValueError(f"{path}: expected ({NUM_FEATURES},) finite numbers (found shape {tuple(values.shape)})")
+    return values

@@ -1,0 +1,262 @@
+"""Going on after any end, kill -9 included, gives bit by bit what never stopping gives; what is saved is never half."""
+import json
+import multiprocessing.connection
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import default_collate
+
+from mimicmotion import resume
+from mimicmotion.checkpoint_folder import checkpoints, latest_checkpoint
+from mimicmotion.learner import Learner
+from mimicmotion.objective import loss_inputs
+from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.stream import SampleStream
+from mimicmotion.training import started, train
+from test_training import RandomClips, settings
+
+STEPS = 5
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["mimicmotion.training"])
+
+
+class ClipsThat(RandomClips):
+    """Clips whose sample `position` sends this process a signal, or is not finite."""
+
+    def __init__(self, position: int, sends: int = 0):
+        self.position, self.sends = position, sends
+
+    def __getitem__(self, key):
+        item = super().__getitem__(key)
+        if key[1] == self.position:
+            if self.sends:
+                os.kill(os.getpid(), self.sends)
+            else:
+                item["latents"] = item["latents"] * float("nan")
+        return item
+
+
+def run(folders: tuple, output: Path, killed_at: int = -1, **changes) -> Path:
+    """Train the tiny model; kill -9 at the sample `killed_at`."""
+    torch.set_num_threads(1)
+    clips = RandomClips() if killed_at < 0 else ClipsThat(killed_at, signal.SIGKILL)
+    config = settings(output, max_steps=STEPS, conditioning_dropout=0.3, **changes)
+    return train(PoseToVideo.load(*folders), clips, config)
+
+
+def killed_while_saving(folders: tuple, output: Path) -> None:
+    """The same, killed between two files of the second checkpoint."""
+    write = resume.write_weights
+
+    def write_and_die(folder: Path, learner: Learner) -> None:
+        write(folder, learner)
+        if checkpoints(output):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    resume.write_weights = write_and_die
+    run(folders, output)
+
+
+def gradients(folders: tuple, output: Path) -> None:
+    """The first step's gradients, this process's batch being one sample."""
+    torch.set_num_threads(1)
+    config, model = settings(output), PoseToVideo.load(*folders)
+    learner = Learner(started(config), model, config)
+    accelerator = learner.accelerator
+    stream = SampleStream(8, 2 // accelerator.num_processes, config.seed, num_processes=accelerator.num_processes,
+                          process_index=accelerator.process_index)
+    batch = default_collate([RandomClips()[key] for key in next(iter(stream))])
+    accelerator.backward(learner(*loss_inputs(batch, model, config)).mean())
+    if accelerator.is_main_process:
+        torch.save({name: parameter.grad for name, parameter in learner.named}, output.with_suffix(".pt"))
+
+
+def in_process(environment: dict, work, arguments: tuple) -> None:
+    os.environ.update(environment, ACCELERATE_USE_CPU="true")
+    work(*arguments)
+
+
+def launched(num_processes: int, work, *arguments) -> list[int]:
+    """Exit codes of `work(*arguments)` in processes of their own, joined by gloo when there are several."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environments = [{}] if num_processes == 1 else [
+        dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(num_processes), LOCAL_WORLD_SIZE=str(num_processes),
+             MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)) for rank in range(num_processes)]
+    workers = [PROCESSES.Process(target=in_process, args=(variables, work, arguments)) for variables in environments]
+    for worker in workers:
+        worker.start()
+    multiprocessing.connection.wait([worker.sentinel for worker in workers])
+    for worker in workers:                              # as a launcher does: one that dies takes the others along
+        worker.join(60 if not any(other.exitcode for other in workers) else 1)
+        worker.kill()
+        worker.join()
+    return [worker.exitcode for worker in workers]
+
+
+def state(output: Path) -> dict:
+    """Everything the newest checkpoint holds, flat."""
+    folder = latest_checkpoint(output)
+    loop = torch.load(folder / "loop.pt", weights_only=True)
+    flat = {f"{name}.{key}": tensor for name in ("model", "averaged")
+            for key, tensor in load_file(folder / f"{name}.safetensors").items()}
+    for index, moments in loop["optimizer"]["state"].items():
+        flat |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
+    flat |= {f"random.{i}": one["torch"] for i, one in enumerate(loop["randomness"])}
+    return flat | {"step": torch.tensor(json.loads((folder / "state.json").read_text())["step"])}
+
+
+def assert_same(output: Path, other: Path) -> None:
+    expected, found = state(output), state(other)
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_svd_folder, tiny_checkpoint) -> tuple:
+    return tiny_svd_folder, tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def never_stopped(folders, tmp_path_factory) -> Path:
+    """A run of one process from beginning to end."""
+    return run(folders, tmp_path_factory.mktemp("runs") / "never_stopped")
+
+
+@pytest.fixture
+def halfway(folders, halfway_once, tmp_path) -> Path:
+    """The same, stopped after two steps."""
+    return shutil.copytree(halfway_once, tmp_path / "halfway", symlinks=True)
+
+
+@pytest.fixture(scope="module")
+def halfway_once(folders, tmp_path_factory) -> Path:
+    return train(PoseToVideo.load(*folders), RandomClips(),
+                 settings(tmp_path_factory.mktemp("runs") / "halfway", max_steps=2, conditioning_dropout=0.3))
+
+
+def test_going_on_after_kill_9_at_a_random_step_equals_never_stopping(folders, never_stopped, tmp_path):
+    step = random.SystemRandom().randint(3, STEPS)
+    assert launched(1, run, folders, tmp_path, step - 1) == [-signal.SIGKILL], step
+    assert latest_checkpoint(tmp_path).name == f"checkpoint-{2 * ((step - 1) // 2)}"
+    run(folders, tmp_path)
+    assert_same(never_stopped, tmp_path)
+
+
+def test_kill_9_while_saving_leaves_the_checkpoint_before_it(folders, never_stopped, tmp_path):
+    assert launched(1, killed_while_saving, folders, tmp_path) == [-signal.SIGKILL]
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
+    assert (tmp_path / "latest").resolve().name == "checkpoint-2"
+    run(folders, tmp_path)
+    assert_same(never_stopped, tmp_path)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-5"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_two_processes_go_on_exactly_after_kill_9_too(folders, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert launched(2, run, folders, whole) == [0, 0]
+    assert -signal.SIGKILL in launched(2, run, folders, killed, 2 * 3 + random.SystemRandom().randint(0, 1))
+    assert latest_checkpoint(killed).name == "checkpoint-2"
+    assert launched(2, run, folders, killed) == [0, 0]
+    assert_same(whole, killed)
+
+
+def test_gradients_of_two_processes_equal_one_with_twice_the_batch(folders, tmp_path):
+    assert launched(2, gradients, folders, tmp_path / "two") == [0, 0]
+    gradients(folders, tmp_path / "one")
+    two, one = (torch.load(tmp_path / name, weights_only=True) for name in ("two.pt", "one.pt"))
+    largest = max(gradient.abs().max() for gradient in one.values())
+    assert largest > 1e-2 and max((one[name] - two[name]).abs().max() for name in one) < 1e-5 * largest
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_and_going_on_is_exact(folders, never_stopped, tmp_path, number):
+    with pytest.raises(SystemExit) as ended:
+        train(PoseToVideo.load(*folders), ClipsThat(2, number),
+              settings(tmp_path, max_steps=STEPS, conditioning_dropout=0.3))
+    assert ended.value.code == 128 + number and latest_checkpoint(tmp_path).name == "checkpoint-3"
+    assert not (tmp_path / "model.safetensors").exists()                # nothing pretends to be finished
+    run(folders, tmp_path)
+    assert_same(never_stopped, tmp_path)
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+def test_a_loss_that_is_no_number_names_the_clip_and_keeps_the_checkpoint(folders, tmp_path):
+    clip = SampleStream(8, 1, seed=3).clip_at(3)
+    with pytest.raises(ValueError, match=rf"step 4: .*nan from clip {clip} \(sample 3\).*is intact"):
+        train(PoseToVideo.load(*folders), ClipsThat(3), settings(tmp_path, max_steps=STEPS))
+    assert all(tensor.isfinite().all() for name, tensor in state(tmp_path).items() if name.startswith("model"))
+    assert latest_checkpoint(tmp_path).name == "checkpoint-2"
+
+
+def test_a_full_disk_while_saving_leaves_the_checkpoint_before_it(folders, never_stopped, halfway):
+    for file in ("model.safetensors", "loop.pt"):                       # the write of either may fail
+        size = (latest_checkpoint(halfway) / file).stat().st_size
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 4096, before[1]))
+        try:
+            with pytest.raises(ValueError, match="checkpoint-4: cannot be written .* checkpoint-2 is intact"):
+                run(folders, halfway)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert [path.name for path in checkpoints(halfway)] == ["checkpoint-2"]
+    run(folders, halfway)
+    assert_same(never_stopped, halfway)
+
+
+def test_other_settings_are_refused_and_named_and_new_ones_had_their_defaults(folders, never_stopped, tmp_path):
+    with pytest.raises(ValueError, match="learning_rate: 0.001 -> 0.01; sigma_mean: 0.7 -> 1.0"):
+        run(folders, never_stopped, learning_rate=0.01, sigma_mean=1.0)
+    written = {"seed": 3, "batch_size": 1, "gradient_accumulation": 1, "max_steps": 9}   # when there were fewer settings
+    same = settings(tmp_path, learning_rate=1e-5, warmup_steps=500, ema_decay=0.9999, mixed_precision="bf16")
+    resume.refuse_other_settings(tmp_path, written, same, 1, 1)
+
+
+def test_another_number_of_processes_goes_on_where_the_samples_stopped(folders, halfway, caplog):
+    file = halfway / "checkpoint-2" / "state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_processes": 4, "position": 8}))
+    seen = []
+
+    class Watched(RandomClips):
+        def __getitem__(self, key):
+            seen.append(key[1])
+            return super().__getitem__(key)
+
+    train(PoseToVideo.load(*folders), Watched(), settings(halfway, max_steps=3, conditioning_dropout=0.3))
+    assert seen[0] == 8 and "written by 4 processes, now there are 1" in caplog.text
+
+
+def test_a_checkpoint_of_the_former_format_goes_on_exactly(folders, never_stopped, halfway, tmp_path):
+    config = settings(halfway, max_steps=2, conditioning_dropout=0.3)
+    learner = Learner(started(config), PoseToVideo.load(*folders), config)
+    resume.restore(halfway / "checkpoint-2", learner)
+    former = tmp_path / "former"
+    former.mkdir()
+    torch.save({"step": 2, "config": {"seed": 3, **{key: getattr(config, key) for key in (
+        "learning_rate", "warmup_steps", "ema_decay", "conditioning_dropout", "mixed_precision")}},
+        "model": learner.objective.state_dict(), "optimizer": learner.optimizer.state_dict(),
+        "schedule": learner.schedule.state_dict(), "ema": learner.ema.state_dict()}, former / "checkpoint-2.pt")
+    run(folders, former)
+    assert_same(never_stopped, former)
+
+
+def test_a_run_never_overwrites_what_it_was_told_not_to_go_on_from(folders, never_stopped):
+    with pytest.raises(ValueError, match="expected no checkpoint, as resume=false .found checkpoint-5"):
+        run(folders, never_stopped, resume=False)
+    with pytest.raises(ValueError, match="resume_from: checkpoint-4 has later ones beside it .checkpoint-5"):
+        run(folders, never_stopped, resume_from="checkpoint-4")
+
+
+def test_a_checkpoint_loads_as_a_model(folders, never_stopped):
+    loaded = PoseToVideo.load(folders[0], never_stopped / "latest")
+    assert torch.equal(loaded.unet.conv_out.weight, state(never_stopped)["model.unet.conv_out.weight"])

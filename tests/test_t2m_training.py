@@ -1,0 +1,211 @@
+"""Text-to-motion training: HumanML3D's folder in, a loadable model out, stopped anywhere; and the papers' measures."""
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.prepare_humanml3d import check, mirrored, prepare, split_names, statistics, with_emphasis
+from synthetic.motions import sample_motion
+from t2m import evaluation
+from t2m.evaluation import (
+    Embedder, diversity, foot_slide, frechet_distance, jitter, matching_distance, r_precision,
+)
+from t2m.features import across_hips, across_shoulders, forward_vector, joints_from_features
+from t2m.generate import TextToMotion
+from t2m.motion import LEFT_WRIST, RIGHT_WRIST
+from t2m.motion_set import MotionSet, padded
+from t2m.train_config import GPTSize, T2MConfig, VQVAESize
+from train_t2m import Training
+
+DEMO = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
+KINDS = ("walk", "wave", "squat", "jump", "kick", "clap")
+
+
+@pytest.fixture(scope="module")
+def joints(tmp_path_factory) -> Path:
+    """Twelve motions as joints, one of them broken, one too short."""
+    folder, rng = tmp_path_factory.mktemp("joints"), np.random.default_rng(0)
+    for number in range(12):
+        motion = sample_motion(KINDS[number % len(KINDS)], 3.6, rng).motion
+        np.save(folder / f"{number:06}.npy", motion.joints)
+    np.save(folder / "000012.npy", np.full((60, 22, 3), np.nan))
+    np.save(folder / "000013.npy", np.zeros((2, 22, 3)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def humanml3d(joints, tmp_path_factory) -> Path:
+    """The folder that training reads, with captions, one of them of a part."""
+    folder = tmp_path_factory.mktemp("HumanML3D")
+    names = prepare(joints, folder, None, mirror=True)
+    for name, values in zip(("Mean", "Std"), statistics(folder, names)):
+        np.save(folder / f"{name}.npy", values)
+    split_names(folder, names, seed=0)
+    (folder / "texts").mkdir()
+    for name in names:
+        (folder / "texts" / f"{name}.txt").write_text("a person moves#a/DET person/NOUN move/VERB#0.0#0.0\n"
+                                                      "someone does it#someone/NOUN#nan#nan\n")
+    with (folder / "texts" / f"{names[0]}.txt").open("a") as file:
+        file.write("only the middle#only/ADV#0.5#3.0\n")
+    return folder
+
+
+def test_unusable_motions_are_listed_and_the_rest_is_mirrored(humanml3d):
+    assert len(list((humanml3d / "new_joint_vecs").glob("*.npy"))) == 24
+    skipped = (humanml3d / "skipped.txt").read_text()
+    assert "000012: expected finite numbers" in skipped and "M000013: expected at least 3 frames" in skipped
+    plain, mirror = (np.load(humanml3d / "new_joint_vecs" / f"{name}000001.npy") for name in ("", "M"))
+    turned = mirrored(joints_from_features(torch.from_numpy(plain)).numpy())
+    np.testing.assert_allclose(joints_from_features(torch.from_numpy(mirror)).numpy(), turned, atol=2e-3)
+
+
+def test_a_mirrored_person_still_faces_forward_and_waves_with_the_other_hand():
+    joints = sample_motion("wave", 3.0, np.random.default_rng(1), side="left").motion.joints
+    other = mirrored(joints)
+    assert joints[:, LEFT_WRIST, 1].max() == other[:, RIGHT_WRIST, 1].max()
+    forward = lambda j: forward_vector(across_hips(j) + across_shoulders(j))[0, 2]
+    assert forward(joints) > 0 and forward(other) > 0
+
+
+def test_statistics_are_checked_block_by_block(humanml3d, tmp_path):
+    mean, std = (np.load(humanml3d / f"{name}.npy") for name in ("Mean", "Std"))
+    check(mean, std, humanml3d / "Mean.npy", humanml3d / "Std.npy")
+    with pytest.raises(ValueError, match="in positions.: are these the same motions"):
+        moved = mean.copy()
+        moved[4:67] += std[4:67]
+        check(moved, std, humanml3d / "Mean.npy", humanml3d / "Std.npy")
+    np.save(tmp_path / "std.npy", with_emphasis(std))
+    with pytest.raises(ValueError, match="compare with --emphasis"):
+        check(mean, std, humanml3d / "Mean.npy", tmp_path / "std.npy")
+
+
+def test_a_caption_of_a_part_gets_that_part(humanml3d):
+    parts = [entry for split in ("train", "val", "test") if (humanml3d / f"{split}.txt").read_text()
+             for entry in MotionSet.load(humanml3d, split).entries]
+    part = [entry for entry in parts if entry.captions == ("only the middle",)]
+    assert len(parts) == 25 and len(part) == 1 and (part[0].first, part[0].rows) == (10, 50)
+    whole = [entry for entry in parts if entry.source == part[0].source and entry is not part[0]][0]
+    assert whole.captions == ("a person moves", "someone does it")
+
+
+def small(data: Path, output: Path, **changes) -> T2MConfig:
+    return T2MConfig(**{**dict(
+        data=str(data), text_encoder=str(DEMO), output=str(output), window=32, vqvae_steps=4, vqvae_batch=4,
+        free_steps=2, gpt_steps=3, gpt_batch=4, embedder_steps=2, evaluated=0, warmup_steps=1, checkpoint_every=2,
+        log_every=2, vqvae=VQVAESize(num_codes=16, code_dim=8, width=16, depth=1),
+        gpt=GPTSize(width=16, num_layers=1, num_heads=2))} | changes)
+
+
+def test_training_stopped_anywhere_gives_the_same_model_which_loads(humanml3d, tmp_path):
+    def finish(output: Path) -> dict:
+        training = Training(small(humanml3d, output))
+        vqvae = training.vqvae()
+        gpt = training.gpt(vqvae)                                           # dropout: the random state matters
+        training.export(vqvae, gpt)
+        return vqvae.state_dict() | gpt.state_dict()
+
+    whole = finish(tmp_path / "whole")
+    stopped = Training(small(humanml3d, tmp_path / "stopped"))
+    read = stopped.motions.windows
+    object.__setattr__(stopped.motions, "windows", lambda positions, *rest: (
+        positions[0] == 4 and signal.raise_signal(signal.SIGTERM), read(positions, *rest))[1])
+    with pytest.raises(SystemExit) as ended:
+        stopped.vqvae()
+    assert ended.value.code == 128 + signal.SIGTERM
+    halves = finish(tmp_path / "stopped")
+    assert [name for name in whole if not torch.equal(whole[name], halves[name])] == []
+    motion = TextToMotion.load(tmp_path / "whole")("a person moves", 1.0, torch.Generator().manual_seed(0))
+    assert motion.joints.shape == (20, 22, 3)
+    with pytest.raises(ValueError, match="written with other settings .keep: 0.5 -> 0.9"):
+        Training(small(humanml3d, tmp_path / "whole", keep=0.9)).gpt(None)
+
+
+def test_the_measures_of_a_trained_model_are_all_there(humanml3d, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="evaluated: expected at least 32 motions to measure on .found 64 of [0-9]+."):
+        Training(small(humanml3d, tmp_path, evaluated=64))
+    monkeypatch.setattr(evaluation, "POOL", 4)
+    training = Training(small(humanml3d, tmp_path, evaluated=8, vqvae_steps=1, free_steps=0, gpt_steps=1))
+    training.test = training.motions
+    vqvae = training.vqvae()
+    found = training.measured(vqvae, training.gpt(vqvae), training.embedder())
+    assert found.keys() >= {"fid", "r_precision_1", "r_precision_3", "mm_dist", "diversity", "foot_slide_cm_s", "jitter",
+                            "round_trip_joints_mm"}
+    assert all(np.isfinite(value) and value >= 0 for value in found.values()) and found["r_precision_3"] <= 1
+
+
+def test_our_cache_is_read_and_its_last_motions_are_held_out(tmp_path):
+    rows = [np.full((24 + 4 * i, 263), i, np.float16) for i in range(60)]
+    np.save(tmp_path / "rows.npy", np.concatenate(rows))
+    np.save(tmp_path / "starts.npy", np.cumsum([0, *map(len, rows)]))
+    (tmp_path / "facts.json").write_text(json.dumps([{"caption": f"number {i}"} for i in range(60)]))
+    for name in ("mean", "std"):
+        np.save(tmp_path / f"{name}.npy", np.ones(263))
+    train, test = (MotionSet.load(tmp_path, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (59, 1) and test.entries[0].captions == ("number 59",)
+    assert torch.equal(train.rows(7), torch.full((52, 263), 7.0))
+    indices, captions = train.captioned([3, 4, 5], seed=1)
+    assert captions == [f"number {index}" for index in indices] == train.captioned([3, 4, 5], seed=1)[1]
+    assert train.windows([0, 1], 64, seed=0).shape == (2, 64, 263)
+
+
+def test_data_that_is_not_there_is_named(tmp_path, humanml3d):
+    with pytest.raises(FileNotFoundError, match="expected new_joint_vecs/ .HumanML3D. or rows.npy"):
+        MotionSet.load(tmp_path, "train")
+    broken = tmp_path / "broken"
+    shutil.copytree(humanml3d, broken)
+    name = (broken / "train.txt").read_text().split()[0]
+    np.save(broken / "new_joint_vecs" / f"{name}.npy", np.zeros((60, 262)))
+    with pytest.raises(ValueError, match=rf"{name}.npy: expected \(T, 263\) features \(found \(60, 262\)\)"):
+        MotionSet.load(broken, "train")
+
+
+def test_frechet_distance_is_the_one_of_the_gaussians():
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(20_000, 3)) * (1, 2, 3)
+    other = rng.normal(size=(20_000, 3)) * (2, 2, 1) + (1, 0, 0)
+    assert frechet_distance(one, one) < 1e-6
+    assert frechet_distance(one, other) == pytest.approx(1 + 1 + 4, rel=0.05)          # mean 1; deviations 1, 0, 2 apart
+
+
+def test_r_precision_and_matching_know_who_belongs_together():
+    rng = np.random.default_rng(0)
+    texts = rng.normal(size=(64, 8))
+    assert r_precision(texts, texts, rng) == [1, 1, 1] and matching_distance(texts, texts) == 0
+    first, second, third = r_precision(texts, rng.normal(size=(64, 8)), rng)
+    assert first <= second <= third < 0.4
+    strangers = lambda: rng.normal(size=(320, 4))
+    chance = np.mean([r_precision(strangers(), strangers(), rng) for _ in range(20)], axis=0)
+    np.testing.assert_allclose(chance, [1 / 32, 2 / 32, 3 / 32], atol=0.012)
+    assert matching_distance(texts, texts + 3 * np.eye(8)[0]) == pytest.approx(3)
+    assert diversity(np.array([[0.0], [2.0]]).repeat(50, 0), rng) == pytest.approx(1, abs=0.25)
+
+
+def test_sliding_feet_and_jitter_have_units():
+    standing = sample_motion("wave", 3.0, np.random.default_rng(0)).motion.joints.astype(np.float64)
+    still = np.repeat(standing[:1], 40, axis=0)
+    assert foot_slide(still) == 0 and jitter(still) == 0
+    drifting = still + np.arange(40)[:, None, None] * (0.01, 0, 0)                     # 1 cm a frame at 20 fps
+    assert foot_slide(drifting) == pytest.approx(20) and jitter(drifting) < 1e-6
+    time = np.arange(40)[:, None, None] / 20
+    assert jitter(still + time**3 * (0, 50 / 3, 0)) == pytest.approx(1)                # third derivative 100 m/s^3
+
+
+def test_the_embedder_learns_who_belongs_together_and_ignores_padding():
+    torch.manual_seed(0)
+    model, rows, text = Embedder(6, width=16), torch.randn(8, 40, 263), torch.randn(8, 6)
+    lengths = torch.tensor([40, 32, 24, 20, 40, 16, 28, 36])
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(40):
+        losses.append(model(rows, lengths, text))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.3 * losses[0]
+    alone = model.motion(*padded([rows[2, :24]]))
+    together = model.motion(*padded([row[:n] for row, n in zip(rows, lengths)]))
+    torch.testing.assert_close(alone[0], together[2], atol=1e-5, rtol=1e-4)
