@@ -4,12 +4,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .video import fit_to_canvas, read_video
+from .video import existing_file, fit_to_canvas, frame_stream, read_video, video_stream
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 
 def as_tensor(frames: np.ndarray) -> Tensor:
     """(..., H, W, 3) uint8 RGB to (..., 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, -3).float() / 127.5 - 1
+    return torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, -3).float().div_(127.5).sub_(1)
 
 
 def videos_in(folder: Path) -> dict[str, Path]:
@@ -29,6 +30,32 @@ def videos_in(folder: Path) -> dict[str, Path]:
     if not found:
         raise ValueError(f"{folder}: expected videos {', '.join(VIDEO_SUFFIXES)} (found none): check the path")
     return found
+
+
+def frames_at(path: str | Path, wanted: list[int]) -> np.ndarray:
+    """The wanted frames of a video of constant rate, (n, H, W, 3) uint8 RGB; the others do not become pictures."""
+    path, needed, found, number = existing_file(path, "video"), set(wanted), {}, -1
+    try:
+        with av.open(str(path)) as container:
+            for number, frame in enumerate(container.decode(video_stream(container, path))):
+                if number in needed:
+                    found[number] = frame.to_ndarray(format="rgb24")
+                if len(found) == len(needed):
+                    break
+    except av.FFmpegError as error:
+        raise ValueError(f"{path}: expected a whole video ({error.strerror}): make it anew") from None
+    if len(found) < len(needed):
+        raise ValueError(f"{path}: expected at least {max(needed) + 1} frames (found {number + 1}): make it anew")
+    return np.stack([found[number] for number in wanted])
+
+
+def frames_announced(path: Path) -> int:
+    """How many frames a file says it has, without decoding it; 0 = it does not say."""
+    try:
+        with av.open(str(path)) as container:
+            return video_stream(container, path).frames
+    except av.FFmpegError as error:
+        raise ValueError(f"{path}: expected a video ({error.strerror}): convert it to MP4 or leave it out") from None
 
 
 class PairedClips(Dataset):
@@ -49,6 +76,25 @@ class PairedClips(Dataset):
         if unpaired:
             logger.warning("clips: %d videos have no partner of the same name and are left out", unpaired)
         self.num_frames, self.size, self.frame_stride, self.seed = num_frames, tuple(size), frame_stride, seed
+        self.span = (num_frames - 1) * frame_stride + 1
+        self._leave_out_short_ones()
+
+    def _leave_out_short_ones(self) -> None:
+        """Find what cannot be trained on before training begins, as far as the files announce their frames."""
+        long_enough, short = [], []
+        for pair in self.pairs:
+            lengths = list(map(frames_announced, pair))
+            if all(lengths) and (lengths[0] != lengths[1] or lengths[0] < self.span):
+                lengths = [sum(1 for _ in frame_stream(path)) for path in pair]     # uneven timestamps change it
+                require_equal_lengths(pair[0], *lengths)
+            (short if 0 < lengths[0] < self.span else long_enough).append((pair, lengths[0]))
+        if not long_enough:
+            raise ValueError(f"{short[0][0][0].name}: expected at least {self.span} frames (found {short[0][1]}, "
+                             "and no longer video): lower num_frames or add longer videos")
+        if short:
+            logger.warning("clips: %d videos shorter than %d frames are left out, the first is %s",
+                           len(short), self.span, short[0][0][0].name)
+        self.pairs = [pair for pair, _ in long_enough]
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -57,17 +103,20 @@ class PairedClips(Dataset):
         index, position = key
         target_path, pose_path = self.pairs[index]
         (target, _), (pose, _) = read_video(target_path), read_video(pose_path)
-        if len(target) != len(pose):
-            raise ValueError(f"{target_path.name}: expected as many frames as its pose video "
-                             f"(found {len(target)} and {len(pose)}): cut them to one length")
-        span = (self.num_frames - 1) * self.frame_stride + 1
-        if len(target) < span:
-            raise ValueError(f"{target_path.name}: expected at least {span} frames (found {len(target)}): "
+        require_equal_lengths(target_path, len(target), len(pose))
+        if len(target) < self.span:
+            raise ValueError(f"{target_path.name}: expected at least {self.span} frames (found {len(target)}): "
                              "lower num_frames or leave it out")
         rng = np.random.default_rng((self.seed, position))
-        first = int(rng.integers(len(target) - span + 1))
-        chosen = slice(first, first + span, self.frame_stride)
+        first = int(rng.integers(len(target) - self.span + 1))
+        chosen = slice(first, first + self.span, self.frame_stride)
         reference = target[int(rng.integers(len(target)))]
         fit = lambda frames: as_tensor(np.stack([fit_to_canvas(frame, self.size) for frame in frames]))
         return {"target": fit(target[chosen]), "pose": fit(pose[chosen]), "reference": fit(reference[None])[0],
                 "position": torch.tensor(position)}
+
+
+def require_equal_lengths(target: Path, num_frames: int, num_poses: int) -> None:
+    if num_frames != num_poses:
+        raise ValueError(f"{target.name}: expected as many frames as its pose video "
+                         f"(found {num_frames} and {num_poses}): cut them to one length")

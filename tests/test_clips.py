@@ -63,3 +63,13 @@ def test_folders_without_pairs_are_refused(tmp_path, folders):
     write_video(tmp_path / "other" / "z.mp4", moving_square(4, 0), 10)
     with pytest.raises(ValueError, match="expected equal file names"):
         PairedClips(folders[0], tmp_path / "other", 2, (64, 64))
+
+
+def test_short_videos_are_left_out_and_unequal_ones_refused_before_the_first_step(folders, caplog):
+    for folder in folders:
+        write_video(folder / "a.mp4", moving_square(5, 0), 10)
+    clips = PairedClips(*folders, num_frames=8, size=(64, 64))
+    assert [target.stem for target, _ in clips.pairs] == ["b"] and "1 videos shorter than 8 frames" in caplog.text
+    write_video(folders[1] / "b.mp4", moving_square(7, 16), 10)
+    with pytest.raises(ValueError, match="b.mp4: expected as many frames as its pose video .found 10 and 7."):
+        PairedClips(*folders, num_frames=3, size=(64, 64))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("planning", "t2m", "dwpose", "mimicmotion", "synthetic", "motionbench", "stages", "configs", "scripts", "tests")
+PACKAGES = ("planning", "t2m", "dwpose", "mimicmotion", "synthetic", "motionbench", "stages", "training_data", "configs", "scripts", "tests")
 ROOT_SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 MAY_IMPORT = {                                       # package -> other local packages or modules it may import
     "configs": set(),
@@ -18,6 +18,7 @@ MAY_IMPORT = {                                       # package -> other local pa
     "t2m": {"dwpose.skeleton"},
     "synthetic": {"t2m", "dwpose"},
     "motionbench": {"t2m", "dwpose", "mimicmotion", "synthetic"},
+    "training_data": {"dwpose", "mimicmotion"},
     "stages": {"t2m", "dwpose", "mimicmotion", "llm_planner"},      # what surrounds the stages of inference.py
 }
 LIBRARIES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).glob("*.py"))]

@@ -1,0 +1,167 @@
+"""Cut any videos into training clips with poses, captions and a manifest; optionally cache their latents.
+
+    python scripts/prepare_dataset.py VIDEOS… -o DATASET
+    accelerate launch --num_processes 8 scripts/prepare_dataset.py VIDEOS… -o DATASET --cache-latents weights/svd
+    torchrun --nproc_per_node 8 scripts/prepare_dataset.py VIDEOS… -o DATASET       # without a GPU
+
+VIDEOS are folders (searched for videos, and for picture folders as TikTok's 00001/images), video files, and .txt lists
+of links as HumanVid and UBC publish them. Run it again at will: it goes on where it stopped, new videos are added, dead
+links are tried again. See DATASET/summary.html and DATASET/manifest.jsonl for what was left out and why.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import asdict, fields
+from datetime import timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from accelerate import PartialState
+from tqdm import tqdm
+
+from configs import run_main
+from dwpose.detector import PoseDetector
+from dwpose.draw import STYLES
+from mimicmotion.checkpoint import load_image_encoder, load_vae, weights_file
+from training_data.captions import read_table
+from training_data.folder import DataFolder, total_seconds
+from training_data.latents import TARGETS, LatentCache, LatentSettings, cache_latents
+from training_data.preparing import Preparation, full_disk, write_pose_videos
+from training_data.settings import PrepareSettings
+from training_data.sources import content_key, discover
+from training_data.summary import write_summary
+
+WAITING = timedelta(days=30)            # for the process with the longest videos
+SVD_PARTS = {"vae": "diffusion_pytorch_model", "image_encoder": "model"}       # folder -> name of its weights
+PIXELS_PER_LATENT = 8
+
+
+def parsed_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="*", metavar="VIDEOS", help="folders, videos, lists of links")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="the data folder")
+    parser.add_argument("--detector", type=Path, default=Path("weights/dwpose/yolox_l.onnx"),
+                        help="ONNX person detector (default: %(default)s)")
+    parser.add_argument("--keypoints", type=Path, default=Path("weights/dwpose/dw-ll_ucoco_384.onnx"),
+                        help="ONNX whole-body pose network (default: %(default)s)")
+    parser.add_argument("--captions", type=Path, help=".csv or .jsonl with a column file and a column caption; "
+                                                      "a .txt beside a video needs no table")
+    parser.add_argument("--keep-downloads", action="store_true", help="keep the whole videos behind links")
+    parser.add_argument("--pose-videos", action="store_true", help="also write the drawn poses, in three kinds")
+    parser.add_argument("--style", choices=sorted(STYLES), default="mimicmotion",
+                        help="the brush of pose videos and pose latents (default: %(default)s)")
+    group = parser.add_argument_group("what becomes a clip")
+    for field in fields(PrepareSettings):
+        group.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default,
+                           metavar="N", help=f"{field.metadata['help']} (default: {field.default:g})")
+    group = parser.add_argument_group("cached latents")
+    group.add_argument("--cache-latents", type=Path, metavar="SVD",
+                       help="encode all clips with this SVD folder's VAE and CLIP")
+    group.add_argument("--size", type=int, nargs=2, default=(1024, 576), metavar=("HEIGHT", "WIDTH"),
+                       help="the training canvas, pixels (default: 1024 576)")
+    group.add_argument("--target", choices=TARGETS, default="video",
+                       help="what is encoded; poses: what the skeleton adapter makes (default: %(default)s)")
+    group.add_argument("--references", type=int, default=4,
+                       help="reference pictures kept per clip (default: %(default)s)")
+    group.add_argument("--noise-aug-strength", type=float, default=0.02,
+                       help="noise on these pictures before the VAE, as in training (default: %(default)s)")
+    arguments = parser.parse_args()
+    if not arguments.videos and not arguments.cache_latents and not arguments.pose_videos:
+        parser.error("expected VIDEOS, --cache-latents or --pose-videos (found none): nothing to do")
+    return arguments
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """What would fail only after the videos are cut."""
+    if arguments.cache_latents is None:
+        return
+    for part in SVD_PARTS:
+        if not (arguments.cache_latents / part / "config.json").is_file():
+            raise FileNotFoundError(f"--cache-latents {arguments.cache_latents}: expected an SVD folder in diffusers "
+                                    f"format (found no {part}/config.json): see weights/README.md")
+    if min(arguments.size) < PIXELS_PER_LATENT or any(side % PIXELS_PER_LATENT for side in arguments.size):
+        raise ValueError(f"--size: expected multiples of {PIXELS_PER_LATENT} "
+                         f"(found {arguments.size[0]}x{arguments.size[1]}): round them")
+
+
+def prepare(arguments: argparse.Namespace, folder: DataFolder, state: PartialState) -> None:
+    """Cut this process's share of the videos; the main process then puts the manifest together."""
+    settings = PrepareSettings(**{field.name: getattr(arguments, field.name) for field in fields(PrepareSettings)})
+    sources = discover(arguments.videos, folder.path)
+    captions = read_table(arguments.captions) if arguments.captions else {}
+    detector = PoseDetector.load(arguments.detector, arguments.keypoints, str(state.device),
+                                 num_threads=1 if state.num_processes > 1 else 0)
+    if state.is_main_process:
+        networks = {name: content_key(getattr(arguments, name)) for name in ("detector", "keypoints")}
+        folder.claim(asdict(settings) | networks)
+    state.wait_for_everyone()
+    preparation = Preparation(folder, detector, settings, captions, keep_downloads=arguments.keep_downloads)
+    share = sources[state.process_index::state.num_processes]
+    for source in tqdm(share, desc="preparing", unit="video", disable=not state.is_main_process):
+        preparation(source)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        write_summary(folder, folder.write_manifest())
+    state.wait_for_everyone()
+
+
+def cache(arguments: argparse.Namespace, folder: DataFolder, clips: list[dict], state: PartialState) -> None:
+    """Encode this process's share of the clips that have no latents yet."""
+    svd, dtype = arguments.cache_latents, torch.bfloat16 if state.device.type == "cuda" else torch.float32
+    vae = load_vae(svd / "vae", dtype, str(state.device)).eval()
+    image_encoder = load_image_encoder(svd / "image_encoder", dtype, str(state.device)).eval()
+    weights = {part: content_key(weights_file(svd / part, stem, torch.float16)) for part, stem in SVD_PARTS.items()}
+    settings = LatentSettings(list(arguments.size), arguments.target, arguments.style, arguments.references,
+                              arguments.noise_aug_strength, **weights)
+    latents = LatentCache(folder, arguments.target)
+    if state.is_main_process:
+        latents.claim(settings)
+    state.wait_for_everyone()
+    done = latents.index()
+    left = [clip for clip in clips if clip["clip"] not in done]
+    state.wait_for_everyone()                           # nobody writes before everybody has seen what is there
+    cache_latents(folder, settings, left[state.process_index::state.num_processes], vae, image_encoder,
+                  shown=state.is_main_process)
+    state.wait_for_everyone()
+
+
+def main() -> None:
+    arguments = parsed_arguments()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    check(arguments)
+    folder = DataFolder(arguments.output)
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=WAITING)    # unasked, CPU processes are all alone
+    if state.is_main_process:
+        folder.remove_partial_files()
+    state.wait_for_everyone()
+    try:
+        if arguments.videos:
+            prepare(arguments, folder, state)
+        clips = folder.clips()
+        share = clips[state.process_index::state.num_processes]
+        if arguments.pose_videos:
+            shown = tqdm(share, desc="drawing", unit="clip", disable=not state.is_main_process)
+            write_pose_videos(folder, shown, arguments.style)
+        if arguments.cache_latents:
+            cache(arguments, folder, clips, state)
+    except Exception as error:
+        if full_disk(error):
+            raise ValueError(f"{folder.path}: no space left to write ({error}): make room and run the same command "
+                             "again, what is done is kept") from error
+        raise
+    if state.is_main_process:
+        left_out = len(folder.read_manifest()) - len(clips)
+        logging.info("%s: %d clips, %.1f minutes; %d left out, see %s", folder.path, len(clips),
+                     total_seconds(clips) / 60, left_out, folder.path / "summary.html")
+        if not clips:
+            raise ValueError(f"{folder.path}: expected at least one clip (all {left_out} were left out): "
+                             "see summary.html for the reasons")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,148 @@
+"""VAE latents, CLIP embeddings and reference pictures of all clips, made once so that training runs neither network.
+
+Shards are .safetensors files of a few clips each. webdataset's tar files are read from front to back and shuffled in a
+buffer, so a run that resumes must replay the stream; a safetensors shard is mapped and any window of any clip is read
+alone, so sample number p is the same however one gets there, and nothing is copied that a step does not use.
+"""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from dwpose.draw import draw
+from dwpose.skeleton import Skeleton
+from mimicmotion.checkpoint import save_atomically
+from mimicmotion.clips import as_tensor
+from mimicmotion.conditioning import image_embeddings, image_latents
+from mimicmotion.video import read_video
+from training_data.canvas import Placement
+from training_data.folder import DataFolder, read_json, require_equal
+
+CLIPS_PER_SHARD = 32
+PICTURES_PER_RUN = 8
+TARGETS = ("video", "poses")    # what is encoded: the frames, or the drawn poses (the skeleton adapter's pictures)
+
+
+@dataclass(frozen=True)
+class LatentSettings:
+    """What the cached numbers depend on."""
+
+    size: list[int]             # canvas height, width, pixels
+    target: str                 # video | poses
+    style: str                  # the brush of the poses, where they are encoded
+    references: int             # pictures per clip that a sample may be conditioned on
+    noise_aug_strength: float   # noise on a reference picture before the VAE, as SVD was trained with
+    vae: str                    # content of the weights
+    image_encoder: str
+
+    def __post_init__(self):
+        if self.target not in TARGETS:
+            raise ValueError(f"target: expected one of {', '.join(TARGETS)} (found {self.target!r}): choose one")
+        if self.references < 1:
+            raise ValueError(f"references: expected at least 1 (found {self.references})")
+
+
+class LatentCache:
+    """The shards of one data folder for one target. Tensors of clip c: c.latents (F, 4, h, w), c.reference_latents
+    (K, 4, h, w), c.embeddings (K, 1, D), all float16, and c.references (K, H, W, 3) uint8."""
+
+    def __init__(self, folder: DataFolder, target: str):
+        self.path = folder.path / "latents" / target
+
+    def settings(self) -> LatentSettings:
+        if not (self.path / "settings.json").is_file():
+            raise FileNotFoundError(f"{self.path}: expected cached latents (found none): "
+                                    "make them with scripts/prepare_dataset.py --cache-latents")
+        return LatentSettings(**read_json(self.path / "settings.json"))
+
+    def claim(self, settings: LatentSettings) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        require_equal(self.path / "settings.json", asdict(settings))
+
+    def index(self) -> dict[str, Path]:
+        """The shard of every cached clip, from the shards' own headers: there is no index to disagree with them."""
+        found = {}
+        for path in sorted(self.path.glob("shard-*.safetensors")):
+            try:
+                with safe_open(path, "pt") as shard:
+                    found |= {name.removesuffix(".latents"): path for name in shard.keys() if name.endswith(".latents")}
+            except SafetensorError as error:
+                raise ValueError(f"{path}: expected a whole shard ({error}): delete it and cache again") from None
+        return found
+
+    def write(self, tensors: dict[str, Tensor]) -> None:
+        """A shard named by the clips it holds."""
+        def write(partial: Path) -> None:
+            save_file(tensors, partial)
+            partial.chmod(0o644)                        # safetensors makes files that only their owner reads
+        name = hashlib.sha256(" ".join(sorted(tensors)).encode()).hexdigest()[:16]
+        save_atomically(self.path / f"shard-{name}.safetensors", write)
+
+
+def read_window(shard: Path, clip: str, window: slice, reference: int) -> dict[str, Tensor]:
+    """Consecutive latents of a clip and one of its references. window: no step; only what is asked for is read."""
+    with safe_open(shard, "pt") as file:
+        part = lambda name, rows: file.get_slice(f"{clip}.{name}")[rows]
+        one = slice(reference, reference + 1)
+        return {"latents": part("latents", window).float(), "reference": part("references", one)[0],
+                "reference_latents": part("reference_latents", one)[0].float(),
+                "embedding": part("embeddings", one)[0].float()}
+
+
+def reference_frames(num_frames: int, references: int) -> np.ndarray:
+    """Which frames of a clip may be its reference: evenly spread, at most as many as there are."""
+    return np.unique(np.linspace(0, num_frames - 1, min(references, num_frames)).round().astype(int))
+
+
+def cache_latents(folder: DataFolder, settings: LatentSettings, clips: Iterable[dict], vae, image_encoder,
+                  *, shown: bool = True) -> None:
+    """Encode clips that are in no shard yet. vae, image_encoder: on the device to encode on."""
+    cache, tensors, held = LatentCache(folder, settings.target), {}, 0
+    clips = list(clips)
+    for number, clip in enumerate(tqdm(clips, desc="encoding", unit="clip", disable=not shown), start=1):
+        tensors |= {f"{clip['clip']}.{name}": tensor
+                    for name, tensor in encoded(folder, settings, clip["clip"], vae, image_encoder).items()}
+        held += 1
+        if held == CLIPS_PER_SHARD or number == len(clips):
+            cache.write(tensors)
+            tensors, held = {}, 0
+
+
+@torch.inference_mode()
+def encoded(folder: DataFolder, settings: LatentSettings, clip: str, vae, image_encoder) -> dict[str, Tensor]:
+    """The tensors of one clip. The noise on its references depends on its name alone."""
+    skeleton = Skeleton.load(folder.skeleton(clip))
+    placement = Placement.of(skeleton, tuple(settings.size))
+    if settings.target == "poses":
+        pictures = draw(placement.skeleton(skeleton), settings.style)                               # (F, H, W, 3)
+    else:
+        pictures = placement.pictures(read_video(folder.clip(clip))[0])
+    chosen = reference_frames(len(pictures), settings.references)
+    references = as_tensor(pictures[chosen])                                                        # (K, 3, H, W)
+    generator = torch.Generator().manual_seed(int(hashlib.sha256(clip.encode()).hexdigest()[:12], 16))
+    noise = torch.randn(references.shape, generator=generator)
+    encode = lambda images: image_latents(vae, images.to(vae.device)).cpu()
+    embed = lambda images: image_embeddings(image_encoder, images.to(image_encoder.device)).cpu()
+    stored = {"latents": in_parts(encode, as_tensor, pictures),
+              "reference_latents": in_parts(encode, None, references + settings.noise_aug_strength * noise),
+              "embeddings": in_parts(embed, None, references)}
+    stored = {name: tensor.half().contiguous() for name, tensor in stored.items()}
+    for name, tensor in stored.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{clip}: expected finite {name} (found overflow): encode in float32 or bfloat16")
+    return stored | {"references": torch.from_numpy(np.ascontiguousarray(pictures[chosen]))}
+
+
+def in_parts(encode: Callable[[Tensor], Tensor], convert: Callable | None, pictures) -> Tensor:
+    """`encode` a few pictures at a time."""
+    parts = [pictures[start:start + PICTURES_PER_RUN] for start in range(0, len(pictures), PICTURES_PER_RUN)]
+    return torch.cat([encode(convert(part) if convert else part) for part in parts])
