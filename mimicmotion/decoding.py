@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
+from .parallel import ALONE, Processes
 from .spatial import is_silent, spatial_only
 
 logger = logging.getLogger(__name__)
@@ -36,13 +37,12 @@ def decode_window(vae, latents: Tensor) -> Tensor:
     return (pixels.float() / 2 + 0.5).clamp(0, 1)
 
 
-def blended_windows(vae, latents: Tensor, size: int, overlap: int) -> Iterator[Tensor]:
+def blended_windows(vae, latents: Tensor, size: int, overlap: int, processes: Processes = ALONE) -> Iterator[Tensor]:
     """Frames (K, 3, H, W) in order, every frame once; where windows overlap, one fades linearly into the next."""
     runs = windows(len(latents), size, overlap)
     fade = (torch.arange(overlap, device=latents.device) + 1.0)[:, None, None, None] / (overlap + 1)
     tail = None                                                               # the shared frames, as last decoded
-    for run in runs:
-        frames = decode_window(vae, latents[run.start:run.stop])              # (K, 3, H, W)
+    for run, frames in zip(runs, processes.map(lambda run: decode_window(vae, latents[run.start:run.stop]), runs)):
         if tail is not None:
             frames[:overlap] = tail + (frames[:overlap] - tail) * fade
         done = len(frames) - (overlap if run is not runs[-1] else 0)
@@ -51,7 +51,8 @@ def blended_windows(vae, latents: Tensor, size: int, overlap: int) -> Iterator[T
 
 
 @torch.no_grad()
-def decode(vae, latents: Tensor, chunk_size: int = 8, overlap: int = 0, progress: bool = False) -> Tensor:
+def decode(vae, latents: Tensor, chunk_size: int = 8, overlap: int = 0, progress: bool = False,
+           processes: Processes = ALONE) -> Tensor:
     """(F, 4, h, w) scaled latents → (F, H, W, 3) uint8 frames on the CPU, rounded (the published code truncates).
 
     A decoder that does not mix frames needs no overlap. Out of memory is retried with half the chunk.
@@ -61,7 +62,7 @@ def decode(vae, latents: Tensor, chunk_size: int = 8, overlap: int = 0, progress
     try:
         with spatial_only(vae.decoder, when=is_silent), tqdm(total=len(latents), desc="decoding", unit="frame",
                                                              dynamic_ncols=True, disable=not progress) as bar:
-            for window in blended_windows(vae, latents, chunk_size, overlap):
+            for window in blended_windows(vae, latents, chunk_size, overlap, processes):
                 frames.append(rearrange((window * 255).round().to("cpu", torch.uint8), "f c h w -> f h w c"))
                 bar.update(len(window))
     except torch.OutOfMemoryError:
@@ -70,4 +71,4 @@ def decode(vae, latents: Tensor, chunk_size: int = 8, overlap: int = 0, progress
     if sum(map(len, frames)) == len(latents):
         return torch.cat(frames)                                              # (F, H, W, 3)
     logger.warning("decoding %d frames at once ran out of memory: trying %d", chunk_size, chunk_size // 2)
-    return decode(vae, latents, chunk_size // 2, min(overlap, chunk_size // 2 - 1), progress)
+    return decode(vae, latents, chunk_size // 2, min(overlap, chunk_size // 2 - 1), progress, processes)

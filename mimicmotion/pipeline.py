@@ -1,7 +1,8 @@
 """PoseToVideo: a picture and one pose per frame → a video of that person in those poses (MimicMotion, §3).
 
-Every public MimicMotion or SVD checkpoint runs unchanged. Where this leaves the published code: PoseNet runs once per
-video, both halves of the guidance share a call, latents stay float32 between steps, pixels are rounded.
+Every public MimicMotion or SVD checkpoint runs unchanged. Where this leaves the published code: PoseNet and the
+cross-attentions run once per video, both halves of the guidance share a call, latents stay float32 between steps,
+pixels are rounded. Several processes may make one video together: `parallel.py`.
 """
 import inspect
 from dataclasses import dataclass
@@ -17,11 +18,16 @@ from transformers import CLIPVisionModelWithProjection
 
 from .checkpoint import load_image_encoder, load_vae, load_video_model, read_json
 from .conditioning import added_time_ids, image_embeddings, image_latents
+from .cross_attention import known_answers
 from .decoding import decode
+from .denoiser import Denoiser
 from .diffusion import mixed_noise
+from .feature_cache import FeatureCache
+from .parallel import ALONE, Processes
 from .pose_net import PoseNet
+from .schedule import ALL_LEVELS, NO_LEVELS, check_schedule, guided_levels, scheduled
 from .spatial import is_silent, spatial_only
-from .tiles import check_tiling, tile_ranges, tile_weights
+from .tiles import Tile, tile_ranges
 from .unet import PoseUNet
 
 POSES_AT_ONCE = 16                                                            # frames per PoseNet call
@@ -39,7 +45,7 @@ class PoseToVideo:
     @classmethod
     def load(cls, svd: str | Path, checkpoint: str | Path | None = None, device: str | torch.device = "cpu",
              dtype: torch.dtype = torch.float32) -> "PoseToVideo":
-        """From an SVD folder and a video checkpoint: our folder, a .safetensors, MimicMotion's .pth, or None (plain SVD).
+        """From an SVD folder and a checkpoint: our folder, a .safetensors, MimicMotion's .pth, or None (plain SVD).
 
         A checkpoint folder may bring its own image encoder. dtype is for weights and arithmetic: float16 on a GPU;
         bfloat16 is the fastest on a CPU that has it.
@@ -51,10 +57,14 @@ class PoseToVideo:
         modules = unet, pose_net, load_vae(svd / "vae", dtype), image_encoder
         return cls(*(module.to(device) for module in modules), load_scheduler(svd / "scheduler"))
 
+    def compile(self, **options) -> None:
+        """Let torch.compile fuse the UNet, whole: the first steps of a run take minutes, the rest less than before."""
+        self.unet.compile(fullgraph=True, **options)
+
     def __call__(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
                  reference_pose: np.ndarray | None = None, decode_chunk_size: int = 8,
                  decode_overlap: int | None = None, tiles: str = "published", progress: bool = True,
-                 **sampling) -> np.ndarray:
+                 processes: Processes = ALONE, **sampling) -> np.ndarray:
         """The video, (F, H, W, 3) uint8. image: (H, W, 3), poses: (F, H, W, 3), uint8 RGB; `sampling` as in `sample`.
 
         reference_pose: (H, W, 3), the pose drawn for the picture itself. MimicMotion puts it first, where every tile
@@ -66,83 +76,72 @@ class PoseToVideo:
             poses = np.concatenate([reference_pose[None], poses])
         if decode_overlap is None:
             decode_overlap = 0 if tiles == "published" else decode_chunk_size // 4
-        latents = self.sample(image, poses, generator, tiles=tiles, progress=progress, **sampling)
-        frames = decode(self.vae, latents, decode_chunk_size, decode_overlap, progress).numpy()
+        latents = self.sample(image, poses, generator, tiles=tiles, progress=progress, processes=processes, **sampling)
+        frames = decode(self.vae, latents, decode_chunk_size, decode_overlap, progress, processes).numpy()
         return frames if reference_pose is None else frames[1:]
 
     @torch.no_grad()
     def sample(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
-               num_inference_steps: int = 25, guidance_scale: float | tuple[float, float] = 2.0,
-               noise_aug_strength: float = 0.0, noise_sharing: float = 0.0, tile_size: int = 72,
-               tile_overlap: int = 6, tiles: str = "published",
-               fps: int = 7, motion_bucket_id: int = 127, low_memory: bool = False, progress: bool = True) -> Tensor:
-        """Latents (F, 4, h, w) float32. guidance_scale: one number, or (first frame's, last frame's); up to 1 is none.
+               num_inference_steps: int = 25,                           # denoising steps
+               schedule: str = "karras",                                # their noise levels: karras, align_your_steps
+               guidance_scale: float | tuple[float, float] = 2.0,       # or (first, last frame's); up to 1 is none
+               guidance_interval: tuple[float, float] = ALL_LEVELS,     # noise levels it is on at: above, up to
+               guidance_batch: int = 2,                                 # its halves in one call, or 1 after the other
+               noise_aug_strength: float = 0.0,                         # noise on the picture, of pixels in [-1, 1]
+               noise_sharing: float = 0.0,                              # share of the noise common to all frames
+               tile_size: int = 72, tile_overlap: int = 6,              # frames
+               tiles: str = "published", max_tile: int | None = None,   # see tile_ranges
+               feature_cache: int = 1,                                  # steps that share deep features; 1: exact
+               fps: int = 7, motion_bucket_id: int = 127,               # what the network is told
+               progress: bool = True, processes: Processes = ALONE) -> Tensor:
+        """Latents (F, 4, h, w) float32, the same in all processes.
 
-        low_memory: the two halves of the guidance one after the other, for half the activations of a tile.
         The generator is drawn from twice: noise for the picture (also when its strength is 0), then for the latents of
         one tile, which all tiles repeat.
         """
-        check_tiling(tile_size, tile_overlap, tiles)
         self.check_frames(image, poses)
-        if num_inference_steps < 1:
-            raise ValueError(f"num_inference_steps: expected at least 1 (found {num_inference_steps})")
-        num_frames = len(poses)
-        ranges = tile_ranges(num_frames, tile_size, tile_overlap, tiles)
-        scheduler = EulerDiscreteScheduler.from_config(self.scheduler.config)
-        scheduler.set_timesteps(num_inference_steps, device=self.device)
-        guidance = self.guidance(guidance_scale, num_frames)
-        pixels = as_pixels(image[None]).to(self.device)                       # (1, 3, H, W)
+        check_schedule(num_inference_steps, schedule, guidance_interval)
+        ranges = tile_ranges(len(poses), tile_size, tile_overlap, tiles, max_tile)
+        scheduler = scheduled(self.scheduler, num_inference_steps, schedule, self.device)
+        guidance = self.guidance(guidance_scale, len(poses))                  # (F, 1, 1, 1)
+        pixels = self.pixels(image[None])                                     # (1, 3, H, W)
         pixels_noise = self.noise(pixels.shape, generator)
-        conditions = image_latents(self.vae, pixels + noise_aug_strength * pixels_noise)
-        embeddings = image_embeddings(self.image_encoder, pixels)             # (1, 1, D)
-        time_ids = added_time_ids(fps, motion_bucket_id, noise_aug_strength).to(self.device)
+        picture = image_latents(self.vae, pixels + noise_aug_strength * pixels_noise)
+        embedding = image_embeddings(self.image_encoder, pixels)              # (1, 1, D)
+        numbers = added_time_ids(fps, motion_bucket_id, noise_aug_strength).to(self.device)
         pose_features = self.pose_features(poses)                             # (F, C0, h, w)
-        noise = self.noise((min(tile_size, num_frames), *conditions.shape[1:]), generator)
+        noise = self.noise((min(tile_size, len(poses)), *picture.shape[1:]), generator)
         noise = mixed_noise(noise, noise_sharing)                             # (T, 4, h, w)
-        repeats = -(-num_frames // len(noise))
-        latents = noise.repeat(repeats, 1, 1, 1)[:num_frames] * scheduler.init_noise_sigma
-        with spatial_only(self.unet, when=is_silent):
-            for timestep in tqdm(scheduler.timesteps, desc="denoising", unit="step", dynamic_ncols=True,
-                                 disable=not progress):
+        repeats = -(-len(poses) // len(noise))
+        latents = noise.repeat(repeats, 1, 1, 1)[:len(poses)] * scheduler.init_noise_sigma
+        guided = guided_levels(scheduler.sigmas[:-1], guidance_interval if guidance.max() > 1 else NO_LEVELS)
+        with (spatial_only(self.unet, when=is_silent),
+              known_answers(self.unet, torch.cat([torch.zeros_like(embedding), embedding])) as tokens):
+            denoise = Denoiser(self.unet, [Tile.of(frames, self.device) for frames in ranges], picture, tokens, numbers,
+                               pose_features, guidance, guidance_batch, FeatureCache(feature_cache), processes)
+            for timestep, with_guidance in zip(tqdm(scheduler.timesteps, desc="denoising", unit="step",
+                                                    dynamic_ncols=True, disable=not progress), guided):
                 noisy = scheduler.scale_model_input(latents, timestep)        # (F, 4, h, w)
-                v, total = torch.zeros_like(latents), latents.new_zeros(num_frames, 1, 1, 1)
-                for frames in ranges:
-                    weight = tile_weights(len(frames)).to(v)[:, None, None, None]
-                    g = None if guidance is None else guidance[frames]
-                    v[frames] += weight * self.predict(noisy[frames], timestep, conditions, embeddings, time_ids,
-                                                       pose_features[frames], g, low_memory)
-                    total[frames] += weight
-                latents = scheduler.step(v / total, timestep, latents).prev_sample
+                v = denoise(noisy, timestep, with_guidance)
+                latents = scheduler.step(v, timestep, latents).prev_sample
                 if not latents.isfinite().all():
                     raise ValueError(f"latents: expected finite values (found inf or NaN at noise step {timestep:.3f}, "
                                      f"{self.dtype}): try float32; if that fails too the weights are damaged")
         return latents
 
-    def predict(self, noisy: Tensor, timestep: Tensor, conditions: Tensor, embeddings: Tensor, time_ids: Tensor,
-                pose_features: Tensor, guidance: Tensor | None, low_memory: bool) -> Tensor:
-        """The guided v of a tile, (T, 4, h, w) float32. noisy: (T, 4, h, w); guidance: (T, 1, 1, 1), None for none."""
-        still = conditions.expand(len(noisy), -1, -1, -1)                     # (T, 4, h, w)
-        sample = torch.cat([noisy.to(self.dtype), still], dim=1)[None]        # (1, T, 8, h, w)
-        if guidance is None:
-            return self.unet(sample, timestep, embeddings, time_ids, pose_features).sample[0].float()
-        blind = torch.cat([sample[:, :, :noisy.shape[1]], torch.zeros_like(still)[None]], dim=2)
-        both = (torch.cat([blind, sample]), torch.cat([torch.zeros_like(embeddings), embeddings]),
-                time_ids.expand(2, -1), torch.cat([torch.zeros_like(pose_features), pose_features]))
-        calls = zip(*(rows.chunk(2 if low_memory else 1) for rows in both))
-        without, given = torch.cat([self.unet(x, timestep, *rest).sample for x, *rest in calls]).float()
-        return without + guidance * (given - without)
-
-    def guidance(self, scale: float | tuple[float, float], num_frames: int) -> Tensor | None:
-        """Guidance per frame, (F, 1, 1, 1), or None where none is wanted."""
+    def guidance(self, scale: float | tuple[float, float], num_frames: int) -> Tensor:
+        """Guidance per frame, (F, 1, 1, 1)."""
         first, last = scale if isinstance(scale, (tuple, list)) else (scale, scale)
-        if max(first, last) <= 1:
-            return None
         return torch.linspace(first, last, num_frames, device=self.device)[:, None, None, None]
 
     def pose_features(self, poses: np.ndarray) -> Tensor:
         """PoseNet's features of all pose frames, (F, C0, h, w); computed once, a few frames at a time."""
         runs = [poses[start:start + POSES_AT_ONCE] for start in range(0, len(poses), POSES_AT_ONCE)]
-        return torch.cat([self.pose_net(as_pixels(run).to(self.device, self.dtype)) for run in runs])
+        return torch.cat([self.pose_net(self.pixels(run).to(self.dtype)) for run in runs])
+
+    def pixels(self, frames: np.ndarray) -> Tensor:
+        """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1], sent to the device as bytes."""
+        return as_pixels(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device))
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Standard normal float32 numbers, drawn where the generator lives: a CPU seed means the same on every GPU."""
@@ -178,9 +177,9 @@ def nearest(length: int, step: int, up: bool) -> int:
     return max(-(-length // step) if up else length // step, 1) * step
 
 
-def as_pixels(frames: np.ndarray) -> Tensor:
+def as_pixels(frames: Tensor) -> Tensor:
     """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1]."""
-    return rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "n h w c -> n c h w").float() / 127.5 - 1
+    return rearrange(frames, "n h w c -> n c h w").float() / 127.5 - 1
 
 
 def load_scheduler(folder: Path) -> EulerDiscreteScheduler:

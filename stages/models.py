@@ -3,18 +3,28 @@
 import gc
 import hashlib
 import logging
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cache, cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from dwpose.detector import PoseDetector
+from dwpose.gaps import with_short_gaps_filled
 from dwpose.skeleton import Skeleton
 from llm_planner import Segment
+from mimicmotion.footprint import Footprint
+from mimicmotion.memory import Plan, Run, fitted, free_memory, plans
+from mimicmotion.offload import OffloadedPoseToVideo, feed_forward_in_parts
+from mimicmotion.parallel import join_processes, launched_count, own_gpu
 from mimicmotion.pipeline import PoseToVideo
+from stages.pose_cache import remembered
 from stages.settings import InferenceConfig, VideoModelConfig
+from stages.video_job import VideoJob
 from t2m.generate import TextToMotion
 from t2m.motion import Motion
 
@@ -28,7 +38,9 @@ class Models:
         self.config = config
         self.device = chosen_device(config.device)
         self.dtype = chosen_dtype(config.dtype, self.device)
-        self._loaded: tuple[tuple[str, str], PoseToVideo] | None = None
+        self.processes = join_processes(torch.device(self.device))
+        self._loaded: tuple[tuple, PoseToVideo] | None = None
+        self._footprint = cache(Footprint.of)
 
     @cached_property
     def _detector(self) -> PoseDetector:
@@ -36,9 +48,17 @@ class Models:
         return PoseDetector.load(pose.detector, pose.keypoints, self.device, num_threads=self.config.num_threads,
                                  detector_channels=pose.detector_channels, pose_channels=pose.keypoint_channels)
 
-    def detect(self, frames: np.ndarray, fps: float, source: str) -> Skeleton:
-        """The chosen person in frames (F, H, W, 3) uint8 RGB."""
-        return self._detector.detect(frames, fps, person=self.config.pose.person, source=source)
+    def detect(self, frames: np.ndarray | Iterable[np.ndarray], fps: float, source: str, *seen: Any,
+               max_gap_seconds: float = 0.0) -> Skeleton:
+        """The chosen person in frames (F, H, W, 3) uint8 RGB, or in one frame after the other.
+
+        seen: what decides the frames (a file, a reading rate); with it the answer is looked up in pose.cache.
+        """
+        pose = self.config.pose
+        networks = Path(pose.detector), Path(pose.keypoints), pose.detector_channels, pose.keypoint_channels
+        find = lambda: self._detector.find(frames, fps, person=pose.person, source=source)
+        found = remembered(pose.cache if seen else "", find, *seen, fps, pose.person, *networks)
+        return with_short_gaps_filled(found, source, max_gap_seconds)
 
     def motions(self, segments: list[Segment]) -> list[Motion]:
         """One 3D motion per segment; a warning names each that the weights were never taught."""
@@ -51,35 +71,100 @@ class Models:
 
     def video(self, stage: str, settings: VideoModelConfig, image: np.ndarray, poses: np.ndarray, reference_pose: np.ndarray,
               progress: bool = True) -> np.ndarray:
-        """(F, H, W, 3) uint8: the person of `image` (H, W, 3) in `poses` (F, H, W, 3)."""
-        wanted = (settings.svd, settings.checkpoint)
+        """(F, H, W, 3) uint8: the person of `image` (H, W, 3) in `poses` (F, H, W, 3).
+
+        Planned to fit the device's memory; where the plan was too hopeful all the same, a smaller one follows.
+        """
+        for plan in self._plans(stage, settings, poses.shape[1:3], len(poses) + settings.share_reference):
+            job = VideoJob(settings, plan, self._seed(stage), image, poses, reference_pose)
+            try:
+                return self._made(self.processes.shared(job), progress)
+            except torch.OutOfMemoryError as error:
+                log.info("%s: %s", stage, str(error).split(". ")[0])
+            self._release()                     # after the except block, whose traceback holds the run's tensors
+
+    def _made(self, job: VideoJob, progress: bool) -> np.ndarray:
+        """The video of a job, made by all processes together; all get it, or the same error."""
+        model = self.processes.agreed(lambda: self._model(job.settings, job.plan))
+        with feed_forward_in_parts(model.unet, job.plan.feed_forward_parts):
+            return model(job.image, job.poses, torch.Generator().manual_seed(job.seed), progress=progress,
+                         processes=self.processes, **job.arguments())
+
+    def help(self) -> int:
+        """In a process beside the main one: takes part in its videos, silently, until it is done; the exit code."""
+        logging.disable(logging.WARNING)
+        while (job := self.processes.shared()) is not None:
+            with suppress(ValueError, torch.OutOfMemoryError):       # the main process has the same error, and deals with it
+                self._made(job, progress=False)
+        return 0
+
+    def __enter__(self) -> "Models":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        """The main process is done with videos. An interruption reaches the other processes by itself."""
+        if kind is None or issubclass(kind, Exception):
+            self.processes.shared(None)
+
+    def check_memory(self, settings: VideoModelConfig, size: tuple[int, int], num_frames: int, name: str) -> None:
+        """Refuse, before anything is loaded, what no plan can fit. size: (height, width), pixels."""
+        wanted, run, limit = self._memory(name, settings, size, num_frames)
+        fitted(wanted, run, limit)
+
+    def _plans(self, name: str, settings: VideoModelConfig, size: tuple[int, int], num_frames: int) -> Iterator[Plan]:
+        if self._loaded and self._loaded[0][:2] != (settings.svd, settings.checkpoint):
+            self._release()                     # the other model's memory, before this one takes its own
+        return plans(*self._memory(name, settings, size, num_frames))
+
+    def _memory(self, name: str, settings: VideoModelConfig, size: tuple[int, int], num_frames: int) -> tuple[Plan, Run, int]:
+        """What is asked for, what it is for, and the bytes it may take, those of the model in memory included."""
+        footprint = partial(self._footprint, settings.svd, settings.checkpoint, size)
+        guided = np.max(settings.guidance_scale) > 1
+        run = Run(name, num_frames, settings.tile_overlap, settings.tiles, footprint, guided,
+                  keeps_features=settings.feature_cache > 1, on_cpu=self.device == "cpu")
+        limit = free_memory(self.device, self.config.memory_limit_gb, self._loaded[1] if self._loaded else None)
+        return Plan(settings.tile_size, settings.max_tile or None, settings.decode_chunk_size, self.dtype), run, limit
+
+    def _model(self, settings: VideoModelConfig, plan: Plan) -> PoseToVideo:
+        wanted = settings.svd, settings.checkpoint, plan.dtype, plan.offload, settings.compile
         if self._loaded is None or self._loaded[0] != wanted:
-            if self._loaded is not None:
-                self._loaded = None
-                gc.collect()                    # the other model's memory, before this one takes its own
-            self._loaded = wanted, PoseToVideo.load(settings.svd, settings.checkpoint, self.device, self.dtype)
-        return self._loaded[1](
-            image, poses, self._generator(stage), reference_pose=reference_pose if settings.share_reference else None,
-            num_inference_steps=settings.num_inference_steps, guidance_scale=settings.guidance_scale,
-            noise_aug_strength=settings.noise_aug_strength, noise_sharing=settings.noise_sharing, tile_size=settings.tile_size,
-            tile_overlap=settings.tile_overlap, tiles=settings.tiles, decode_chunk_size=settings.decode_chunk_size, fps=settings.fps,
-            motion_bucket_id=settings.motion_bucket_id, progress=progress)
+            self._release()
+            kind = OffloadedPoseToVideo if plan.offload else PoseToVideo
+            self._loaded = wanted, kind.load(settings.svd, settings.checkpoint, self.device, plan.dtype)
+            if settings.compile and plan.offload:
+                log.warning("compile: left out: networks that move between the CPU and the device cannot be compiled")
+            elif settings.compile:
+                self._loaded[1].compile()
+        return self._loaded[1]
+
+    def _release(self) -> None:
+        """Give back the memory of the loaded model."""
+        self._loaded = None
+        gc.collect()
+        if self.device != "cpu":
+            torch.cuda.empty_cache()
 
     def _generator(self, stage: str) -> torch.Generator:
-        """On the CPU, so that a seed means the same on every device; its own for every stage, so that resuming changes nothing."""
+        """On the CPU, so that a seed means the same on every device."""
+        return torch.Generator().manual_seed(self._seed(stage))
+
+    def _seed(self, stage: str) -> int:
+        """Its own for every stage, so that resuming changes nothing."""
         digest = hashlib.sha256(f"{self.config.seed} {stage}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return int.from_bytes(digest[:8], "big") >> 1
 
 
 def chosen_device(name: str) -> str:
-    """'auto' is a GPU when torch sees one."""
+    """'auto' is a GPU when torch sees one. Of several launched processes each has its own."""
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return own_gpu() if torch.cuda.is_available() else "cpu"
     if name != "cpu" and not (name == "cuda" or name.startswith("cuda:")):
         raise ValueError(f"device: must be auto, cpu, cuda or cuda:N (found '{name}')")
+    if name.startswith("cuda:") and launched_count() > 1:
+        raise ValueError(f"device={name}: one GPU cannot serve {launched_count()} processes: use device=auto")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device={name}: torch sees no GPU: install a CUDA build of torch, or use device=cpu")
-    return name
+    return own_gpu() if name == "cuda" else name
 
 
 def chosen_dtype(name: str, device: str) -> torch.dtype:

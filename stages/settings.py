@@ -35,9 +35,11 @@ class PoseConfig:
     keypoints: str = setting("weights/dwpose/dw-ll_ucoco_384.onnx", "ONNX whole-body keypoints (DWPose contract)")
     detector_channels: str = setting("rgb", "channel order the detector sees; rgb is what MimicMotion's data was made with", ("rgb", "bgr"))
     keypoint_channels: str = setting("rgb", "the same for the keypoint network", ("rgb", "bgr"))
-    style: str = setting("mimicmotion", "the brush the video weights were trained on: mimicmotion, fleximo, musepose, bold")
+    style: str = setting("mimicmotion", "the brush the video weights were trained on; fleximo: nose and eyes only, no face points",
+                         ("mimicmotion", "fleximo", "musepose", "bold"))
     person: str = setting("largest", "who, when there are several", ("largest", "center"))
     allow_cut_off: bool = setting(False, "go on although the person's feet, hands or head are outside the picture")
+    cache: str = setting("outputs/.poses", "folder of poses already detected, by the content of video, picture and networks; empty: none")
 
 
 @dataclass
@@ -47,12 +49,19 @@ class VideoModelConfig:
     checkpoint: str = setting("weights/mimicmotion/MimicMotion_1-1.pth", "UNet + PoseNet: a folder, .safetensors or .pth")
     share_reference: bool = setting(True, "put the picture's own pose before the first frame, as MimicMotion does")
     num_inference_steps: int = setting(25, "denoising steps")
+    schedule: str = setting("karras", "their noise levels; karras: as published; align_your_steps: made for 10 steps",
+                            ("karras", "align_your_steps"))
     guidance_scale: float = setting(2.0, "classifier-free guidance; 1 or less: off, twice as fast")
+    guidance_sigma_min: float = setting(0.0, "guidance only at noise levels above this; 0: to the end")
+    guidance_sigma_max: float = setting(700.0, "guidance only at noise levels up to this; 700: from the start")
     noise_aug_strength: float = setting(0.0, "noise on the reference picture, standard deviation in [-1, 1] pixels")
     noise_sharing: float = setting(0.0, "share of the initial noise common to all frames, 0 to 1; more flickers less")
     tile_size: int = setting(72, "frames denoised together (72 for MimicMotion 1.1, 16 for 1.0)")
     tile_overlap: int = setting(6, "frames neighbouring tiles share")
     tiles: str = setting("balanced", "balanced: tiles of equal length; published: as MimicMotion's code", ("balanced", "published"))
+    max_tile: int = setting(0, "balanced: a video of up to so many frames is one tile; 0: an eighth above tile_size")
+    feature_cache: int = setting(1, "steps that share the UNet's deep features; 1: none, exact; 2: 1.4 times as fast, 3: 1.6")
+    compile: bool = setting(False, "torch.compile: minutes before the first step, then faster steps")
     decode_chunk_size: int = setting(8, "frames the VAE decodes together")
     fps: int = setting(7, "frame rate the network is told (7 in MimicMotion, whatever the video's is)")
     motion_bucket_id: int = setting(127, "amount of motion the network is told")
@@ -64,9 +73,15 @@ class InferenceConfig:
     image: str = setting("assets/person.png", "picture of the person, the whole body in view")
     prompt: str = setting("A person waves with the right hand, then does two squats.", "what the person does")
     driving_video: str | None = setting(None, "take the movement from this video instead of from the prompt")
+    sample_stride: int = setting(0, "driving video: every n-th frame, as MimicMotion (from 48 fps on every 2n-th, from 72 every 3n-th); "
+                                "0: resampled to fps")
+    alignment: str = setting("anchors", "how a movement is laid over the person; anchors: every limb at the person's length (Fleximo); "
+                             "linear: one scale and shift; published: the same by MimicMotion's formula", ("anchors", "linear", "published"))
     name: str = setting("run", "the run's folder is <outputs>/<name>")
     outputs: str = setting("outputs", "folder of all runs")
     seed: int = setting(0, "seed of everything drawn at random")
+    resolution: int = setting(0, "short side of the video, pixels; about 9:16, upright or lying as the picture (MimicMotion: 576); "
+                             "0: height and width")
     height: int = setting(1024, "of the video, pixels")
     width: int = setting(576, "of the video, pixels")
     fps: float = setting(15.0, "of the video, frames per second")
@@ -77,6 +92,7 @@ class InferenceConfig:
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = setting("auto", "auto: float16 on a GPU, bfloat16 on CPUs that have it, else float32",
                          ("auto", "float32", "bfloat16", "float16"))
+    memory_limit_gb: float = setting(0.0, "GiB the video models may take on the device; 0: what is free")
     num_threads: int = setting(0, "CPU threads; 0: one per core")
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     motion: MotionConfig = field(default_factory=MotionConfig)
@@ -86,7 +102,8 @@ class InferenceConfig:
     generator: VideoModelConfig = field(default_factory=VideoModelConfig, metadata={"help": "poses -> video"})
 
     def __post_init__(self):
-        for name, smallest in (("height", 64), ("width", 64), ("fps", 1), ("refinements", 0)):
+        for name, smallest in (("height", 64), ("width", 64), ("fps", 1), ("refinements", 0), ("resolution", 0), ("sample_stride", 0),
+                               ("memory_limit_gb", 0)):
             if getattr(self, name) < smallest:
                 raise ValueError(f"{name}: must be at least {smallest} (found {getattr(self, name)})")
         if self.seed < 0:
