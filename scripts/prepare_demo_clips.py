@@ -42,7 +42,7 @@ def main() -> None:
                      num_frames=arguments.frames, fps=arguments.fps, size=tuple(arguments.size),
                      workers=arguments.workers)
         return
-    state = PartialState()
+    state = PartialState(cpu=not torch.cuda.is_available())          # else accelerate 1.15 sees one process only
     vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.encode).eval().to(state.device, torch.bfloat16)
 
     @torch.inference_mode()

@@ -1,0 +1,68 @@
+"""Every setting of scripts/eval_motionbench.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from motionbench.catalogue import MetricWeights
+from motionbench.variants import REAL, SYNTHETIC
+
+SHORTEST_SECONDS = 1.0
+
+
+def _setting(default, help: str, choices: tuple[str, ...] = ()):
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass
+class JudgeConfig:
+    """who says which motion a video shows"""
+    names: str = _setting("pose", "judges separated by commas, the first is the headline: pose, clip, vlm")
+    clip: str = _setting("weights/metrics/xclip-base-patch32", "clip: folder of a video-text model of transformers (X-CLIP)")
+    base_url: str = _setting("http://localhost:8000/v1", "vlm: address of an OpenAI-compatible server")
+    model: str = _setting("", "vlm: the served model's name")
+    api_key_env: str = _setting("", "vlm: environment variable that holds the key; empty: no key")
+    timeout_seconds: float = _setting(60.0, "vlm: longest wait for an answer, seconds")
+
+
+@dataclass
+class MotionBenchConfig:
+    """A run of MotionBench."""
+    edition: str = _setting(SYNTHETIC, "synthetic: procedural people with true videos; real: your pictures",
+                            (SYNTHETIC, REAL))
+    inference: str = _setting("configs/demo.yaml", "config of inference.py the videos are made and detected with")
+    inference_keys: str = _setting("", "further keys for it, as on its command line: 'refinements=2 device=cpu'")
+    identities: str = _setting("", "real: folder of pictures, each of one person from head to feet")
+    videos: str = _setting("", "measure this folder's <identity>__<motion>.mp4 instead of making videos; see prompts.csv")
+    num_identities: int = _setting(20, "synthetic: people")
+    motions: str = _setting("all", "all, or names separated by commas; see motionbench/prompts.py")
+    num_clips: int = _setting(0, "clips for each variant, identities and motions alike often; 0: every pair")
+    seconds: float = _setting(2.4, "synthetic: of every video")
+    variants: str = _setting("full", "rows of the table, separated by commas; see motionbench/variants.py")
+    seed: int = _setting(0, "0 is the benchmark; others move to other people and other noise")
+    set_draws: int = _setting(100, "draws behind the interval of a measure of a whole set (FID, FVD); 0: no interval")
+    num_worst: int = _setting(10, "worst clips shown in the report")
+    keep_models: bool = _setting(False, "keep adapter and generator in memory side by side: faster where there is room")
+    keep_stages: bool = _setting(False, "keep every stage's files of every clip")
+    name: str = _setting("run", "the run's folder is <outputs>/<name>; the same name goes on where it stopped")
+    outputs: str = _setting("outputs/motionbench", "folder of all runs")
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    weights: MetricWeights = field(default_factory=MetricWeights,
+                                   metadata={"help": "networks of the measures; without its file a measure is absent"})
+
+    def __post_init__(self):
+        for name, smallest in (("num_identities", 1), ("num_clips", 0), ("seconds", SHORTEST_SECONDS), ("seed", 0),
+                               ("set_draws", 0), ("num_worst", 0)):
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name}: must be at least {smallest} (found {getattr(self, name)})")
+        if not self.name or Path(self.name).name != self.name:
+            raise ValueError(f"name: must be a plain folder name (found '{self.name}'): use outputs= for the place")
+        if self.edition == REAL and not self.identities:
+            raise ValueError("identities: edition=real needs a folder of pictures: identities=FOLDER")
+        if self.edition == SYNTHETIC and self.identities:
+            raise ValueError("identities: edition=synthetic makes its own people: use edition=real for your pictures")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.outputs) / self.name

@@ -1,0 +1,165 @@
+"""MotionBench: how well a system turns a picture and a prompt into a video of that person doing it, and why.
+
+    bash scripts/eval_motionbench.sh --config configs/motionbench_demo.yaml
+    bash scripts/eval_motionbench.sh --config configs/motionbench_demo.yaml num_clips=0 variants=full,truth,repeat
+    bash scripts/eval_motionbench.sh --config configs/motionbench.yaml identities=pictures
+    bash scripts/eval_motionbench.sh --config configs/motionbench.yaml identities=pictures videos=theirs name=theirs
+    accelerate launch scripts/eval_motionbench.py --config configs/motionbench_demo.yaml
+
+Editions: synthetic (procedural people and motions; every video has a true one) and real (your pictures and the same 20
+prompts). A run writes outputs/motionbench/<name>/: report.html, results.json, results.csv, clips/, identities/ and
+prompts.csv, which lists every clip's picture, prompt, length, size and file name: other systems' videos are measured
+with the same ruler when they lie in videos=FOLDER under those names. The same command goes on where a run stopped;
+what was made and measured is kept. A clip that fails counts as failed.
+"""
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+import yaml
+from PIL import Image
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from configs import load_config, run_main
+from motionbench.cells import Cell, balanced_cells, chosen_motions, prompts_table
+from motionbench.identities import person, pictures_in
+from motionbench.settings import MotionBenchConfig
+from motionbench.truth import num_frames_of, true_clip
+from motionbench.variants import SYNTHETIC, Variant, chosen_variants
+from scripts.motionbench_clips import Bench, Clip
+from scripts.motionbench_making import BenchModels, Made, make_clip
+from scripts.motionbench_measuring import measured
+from scripts.motionbench_outcome import measures, write_outcome
+from scripts.motionbench_processes import Processes, only_run_in
+from stages.folder import content_hash, write_whole
+from stages.inputs import check_inputs
+from stages.models import Models
+from stages.settings import InferenceConfig
+
+log = logging.getLogger("motionbench")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of: its models, how they make a clip, and what is measured."""
+
+    models: Callable[[InferenceConfig, bool], Models] = BenchModels
+    make: Callable[..., Made] = make_clip
+    measures: Callable = measures
+
+
+def inference_config(config: MotionBenchConfig, processes: Processes) -> InferenceConfig:
+    """The settings all clips are made with."""
+    inference = load_config(InferenceConfig, ["--config", config.inference, *shlex.split(config.inference_keys)])
+    if inference.driving_video:
+        raise ValueError(f"inference={config.inference}: has a driving_video: MotionBench starts from prompts")
+    resolution = 0 if config.edition == SYNTHETIC else inference.resolution
+    return replace(inference, device=processes.device(inference.device), resolution=resolution)
+
+
+def set_up(config: MotionBenchConfig, processes: Processes,
+           parts: Parts) -> tuple[Bench, list[Cell], tuple[Variant, ...]]:
+    """Everything that is refused is refused here, before minutes are spent."""
+    variants = chosen_variants(config.variants, config.edition, config.videos)
+    motions = chosen_motions(config.motions)
+    inference = inference_config(config, processes)
+    videos = Path(config.videos) if config.videos else None
+    if videos and not videos.is_dir():
+        raise ValueError(f"videos={videos}: expected a folder of <identity>__<motion>.mp4 (found none): check the path")
+    people, pictures = {}, {}
+    if config.edition == SYNTHETIC:
+        people = {who.name: who for who in (person(number, config.seed) for number in range(config.num_identities))}
+        pictures = {name: config.folder / "identities" / f"{name}.png" for name in people}
+    else:
+        pictures = pictures_in(Path(config.identities))
+    cells = balanced_cells(tuple(pictures), motions, config.num_clips, config.seed)
+    models = parts.models(inference, config.keep_models)
+    networks = [Path(path) for path in (*asdict(config.weights).values(), config.judge.clip)]
+    bench = Bench(config.folder, inference, config.seconds, config.seed, pictures, people, videos,
+                  parts.measures(config, motions, models.device), tuple(motion.name for motion in motions), models,
+                  parts.make, content_hash(networks))
+    return bench, cells, variants
+
+
+def write_givens(config: MotionBenchConfig, bench: Bench, cells: list[Cell]) -> None:
+    """The procedural people's pictures, the table for other systems, and the run's settings."""
+    inference = bench.inference
+    for name, who in bench.people.items():
+        picture = true_clip(who, cells[0].motion, bench.seconds, inference.fps, inference.size).reference
+        write_whole(bench.pictures[name], lambda file, pixels=picture: Image.fromarray(pixels).save(file, format="PNG"))
+    num_frames = num_frames_of(bench.seconds, inference.fps) if bench.people else None
+    pictures = {name: str(path) for name, path in bench.pictures.items()}
+    table = prompts_table(cells, pictures, num_frames, inference.fps, inference.size)
+    settings = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    for name, text in (("prompts.csv", table), ("run.yaml", settings)):
+        write_whole(bench.folder / name, lambda file, content=text: file.write_text(content, encoding="utf-8"))
+
+
+def check_generation(bench: Bench, cells: list[Cell], variants: tuple[Variant, ...]) -> None:
+    """Weights, memory and disk of inference.py, where something is to be generated."""
+    if bench.videos or all(variant.bound for variant in variants):
+        return
+    config = replace(bench.clip_config(cells[0]), outputs=str(bench.folder), name="stages")
+    check_inputs(config, bench.models)
+
+
+def do_clips(bench: Bench, cells: list[Cell], variants: tuple[Variant, ...], keep_stages: bool, quiet: bool) -> None:
+    """Make and measure every variant of each cell: side by side, since they share the truth and most stages."""
+    with tqdm(total=len(cells) * len(variants), desc="clips", unit="clip", dynamic_ncols=True, disable=quiet) as bar:
+        for cell in cells:
+            for clip in clips_of(bench, cell, variants):
+                bar.set_postfix_str(f"{clip.variant.name} {cell.name}")
+                entry = measured(clip, clip.made())
+                if entry["failure"]:
+                    log.warning("%s %s: failed: %s", clip.variant.name, cell.name, entry["failure"])
+                bar.update()
+            if not keep_stages:
+                shutil.rmtree(bench.folder / "stages" / cell.name, ignore_errors=True)
+
+
+def clips_of(bench: Bench, cell: Cell, variants: tuple[Variant, ...]) -> list[Clip]:
+    """A cell's clips; they share the truth, whose pictures are rendered when first asked for."""
+    truth = None
+    if bench.people:
+        config = bench.inference
+        truth = true_clip(bench.people[cell.identity], cell.motion, bench.seconds, config.fps, config.size)
+    return [Clip(bench, cell, variant, truth) for variant in variants]
+
+
+def main(argv: list[str] | None = None, parts: Parts = Parts()) -> int:
+    config = load_config(MotionBenchConfig, argv, __doc__)
+    processes = Processes.of_launch()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    bench, cells, variants = set_up(config, processes, parts)
+    if bench.inference.num_threads:
+        torch.set_num_threads(bench.inference.num_threads)
+    with processes.together(), only_run_in(config.folder, processes):
+        if processes.is_main:
+            write_givens(config, bench, cells)
+        processes.meet()
+        check_generation(bench, cells, variants)
+        with logging_redirect_tqdm():
+            do_clips(bench, processes.share(cells), variants, config.keep_stages, quiet=not processes.is_main)
+        processes.meet()
+        if not processes.is_main:
+            return 0
+        if not config.keep_stages:
+            shutil.rmtree(config.folder / "stages", ignore_errors=True)
+        results = write_outcome(config, bench, [clips_of(bench, cell, variants) for cell in cells])
+    files = [str(config.folder / name) for name in ("report.html", "results.json", "results.csv")]
+    print("\n".join(["", *files, "", results.failure_line()]))
+    return 2 if all(clip.failure for clip in results.rows[0].clips) else 0
+
+
+if __name__ == "__main__":
+    run_main(main)

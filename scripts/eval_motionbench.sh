@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# MotionBench: bash scripts/eval_motionbench.sh --config configs/motionbench_demo.yaml [key=value ...]
+# PROCESSES=8 takes so many processes (and GPUs, where there are any). The same command goes on where it stopped.
+set -euo pipefail
+invoked_from="$PWD"
+source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+
+# a relative folder is meant from where the user stands
+arguments=()
+for argument in "$@"; do
+    case "$argument" in
+        identities=?* | videos=?* | outputs=?*)
+            value="${argument#*=}"
+            if [[ "$value" != /* && ( "$argument" == outputs=* || -e "$invoked_from/$value" ) ]]; then
+                value="$invoked_from/$value"
+            fi
+            arguments+=("${argument%%=*}=$value") ;;
+        *) arguments+=("$argument") ;;
+    esac
+done
+
+cd "$repo"
+launch=(python)
+if [[ "${PROCESSES:-1}" != 1 ]]; then
+    launch=(python -m torch.distributed.run --standalone --nproc_per_node "$PROCESSES")
+fi
+exec "${launch[@]}" scripts/eval_motionbench.py "${arguments[@]+"${arguments[@]}"}"

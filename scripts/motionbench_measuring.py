@@ -1,0 +1,139 @@
+"""MotionBench's scores on disk: each clip is looked at once, and a score is kept while what it depends on is the same.
+
+    scores/<variant>/<identity>__<motion>.json            every score, with its note
+    scores/<variant>/<identity>__<motion>.seen.npz        the skeleton re-detected in the video
+    scores/<variant>/<identity>__<motion>.features.npz    what the measures of whole sets (FID, FVD) need of this clip
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from dwpose.skeleton import Skeleton
+from mimicmotion.video import fit_to_canvas, read_image, read_video
+from motionbench.metrics import ClipCase, Features, Metric, Score, nobody
+from motionbench.truth import num_frames_of
+from scripts.motionbench_clips import Clip, one_line, read_entry, write_entry
+from stages.folder import content_hash, write_whole
+
+SHORTEST_SECONDS = 1.0                  # of a video without a truth
+
+
+def measured(clip: Clip, made: dict) -> dict:
+    """Every score of the clip, measuring what is not known yet. made: what `clip.made()` gave."""
+    entry, key = read_entry(clip.file("scores", ".json")), measuring_key(clip, made)
+    if entry.get("key") != key:
+        entry = {"scores": {}}
+        for ending in (".seen.npz", ".features.npz"):
+            clip.file("scores", ending).unlink(missing_ok=True)
+    keys = {metric.name: metric_key(metric, clip.bench.networks_key) for metric in clip.bench.metrics}
+    missing = [metric for metric in clip.bench.metrics
+               if not metric.absent and entry["scores"].get(metric.name, {}).get("key") != keys[metric.name]]
+    if missing:
+        case = case_of(clip, made)
+        entry = {"key": key, "failure": case.failure, "seconds": case.seconds, "making_seconds": case.making_seconds,
+                 "peak_memory": case.peak_memory, "scores": entry["scores"] | scores_of(clip, case, missing)}
+        write_entry(clip.file("scores", ".json"), entry)
+    return entry
+
+
+def measuring_key(clip: Clip, made: dict) -> str:
+    """All that the scores depend on: the video as it lies there, what it is compared with, and who looks at it."""
+    inference = clip.bench.inference
+    truth = [clip.bench.seconds, clip.bench.seed] if clip.truth is not None else None
+    pose = inference.pose
+    seen_by = [asdict(replace(pose, cache="")), Path(pose.detector), Path(pose.keypoints)]
+    return content_hash([clip.cell.name, clip.variant.name, made["failure"], clip.video_file,
+                         clip.file("clips", ".npz"), truth, seen_by, clip.bench.pictures[clip.cell.identity], list(clip.bench.motions),
+                         list(inference.size), inference.fps])
+
+
+def metric_key(metric: Metric, networks_key: str) -> str:
+    """What a measure is; networks_key: of all networks measures may use."""
+    return content_hash([metric.name, metric.formula, metric.source, metric.protocol, list(metric.range), metric.failed,
+                         list(metric.needs), networks_key])[:16]
+
+
+def scores_of(clip: Clip, case: ClipCase, metrics: Sequence[Metric]) -> dict[str, dict]:
+    """A number for each measure of clips; for measures of sets, features that lie beside."""
+    found, features = {}, read_arrays(clip.file("scores", ".features.npz"))
+    for metric in metrics:
+        reason = metric.missing(case)
+        if metric.of_a_set:
+            score = Score(float("nan"), reason)
+            if not reason:
+                features |= {f"{metric.name}/{name}": rows for name, rows in metric.features(case).items()}
+        else:
+            score = metric.of(case)
+        again = not metric.of_a_set and not score.known and not reason     # a judge that could not be asked: next time
+        found[metric.name] = {"value": score.value if score.known else None, "note": score.note, "label": score.label,
+                              "key": "" if again else metric_key(metric, clip.bench.networks_key)}
+    if features:
+        write_whole(clip.file("scores", ".features.npz"), lambda partial: save_arrays(partial, features))
+    return found
+
+
+def case_of(clip: Clip, made: dict) -> ClipCase:
+    """The clip as the measures see it; one that cannot be read or does not fit has no video, and says why."""
+    bench, cell = clip.bench, clip.cell
+    truth, skeleton = (clip.truth.frames, clip.truth.skeleton) if clip.is_compared else (None, None)
+    case = ClipCase(cell.name, cell.identity, cell.motion.name, bench.inference.fps, None, truth, skeleton,
+                    prompt=cell.motion.prompt, tile_borders=tuple(made.get("borders", ())),
+                    making_seconds=made.get("seconds"), peak_memory=made.get("peak_memory"), failure=made["failure"])
+    if case.failure:
+        return case
+    try:
+        video, _ = read_video(clip.video_file, fps=bench.inference.fps)
+        check(clip, video)
+    except (ValueError, FileNotFoundError) as error:
+        return replace(case, failure=one_line(error))
+    if not clip.is_compared and not clip.is_external:
+        case = replace(case, skeleton=Skeleton.load(clip.file("clips", ".npz")))
+    reference = fit_to_canvas(read_image(bench.pictures[cell.identity]), video.shape[1:3])
+    return replace(case, video=video, reference=reference, seen=seen(clip, video))
+
+
+def check(clip: Clip, video: np.ndarray) -> None:
+    """The video has the frames and the size of its truth; without a truth, it lasts at least a second."""
+    config = clip.bench.inference
+    found = f"{len(video)} frames of {video.shape[2]}x{video.shape[1]} at {config.fps:g} a second"
+    if clip.is_compared:
+        num_frames = num_frames_of(clip.bench.seconds, config.fps)
+        if (len(video), *video.shape[1:3]) != (num_frames, *config.size):
+            expected = f"{num_frames} frames of {config.width}x{config.height}"
+            raise ValueError(f"{clip.video_file}: expected {expected} (found {found})")
+    elif len(video) < SHORTEST_SECONDS * config.fps:
+        raise ValueError(f"{clip.video_file}: expected at least {SHORTEST_SECONDS:g} s (found {found})")
+
+
+def seen(clip: Clip, video: np.ndarray) -> Skeleton:
+    """Re-detected keypoints; kept, because looking is slow. All unseen where there is nobody."""
+    path, fps = clip.file("scores", ".seen.npz"), clip.bench.inference.fps
+    if path.is_file():
+        return Skeleton.load(path)
+    try:
+        skeleton = clip.bench.models.detect(video, fps, clip.cell.name)
+    except ValueError:
+        skeleton = nobody(len(video), video.shape[1:3], fps)
+    return Skeleton.load(skeleton.save(path))
+
+
+def features_of(clip_file: Path, metric: Metric) -> Features | None:
+    """What a set's measure keeps of one clip; None for a clip that has none."""
+    prefix, kept = f"{metric.name}/", read_arrays(clip_file)
+    return {name.removeprefix(prefix): rows for name, rows in kept.items() if name.startswith(prefix)} or None
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **arrays)

@@ -1,0 +1,128 @@
+"""How MotionBench's variants are made: only what differs is made again, and each leaves out what it says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import load_config
+from dwpose.skeleton import HANDS, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, NOSE, RIGHT_SHOULDER, Skeleton
+from finer_scale import rescale
+from motionbench.identities import person
+from motionbench.prompts import MOTIONS_BY_NAME
+from motionbench.truth import driving_motion, true_clip
+from motionbench.variants import VARIANTS
+from scripts.motionbench_making import BenchModels, Given, affine, make_clip
+from stages.models import Models
+from stages.settings import InferenceConfig
+from t2m.project import project
+
+SECONDS = 1.2
+ARGUMENTS = ["--config", "configs/demo.yaml", "height=96", "width=64", "fps=5", "device=cpu", "pose.cache="]
+
+
+class StandIns(Models):
+    """Sees the true person of the clip everywhere; a video is its poses with some of the picture."""
+
+    def __init__(self, config, clip):
+        super().__init__(config)
+        self.clip, self.made = clip, []
+
+    def detect(self, frames, fps, source, *seen, max_gap_seconds=0.0):
+        skeleton = self.clip.reference_skeleton if len(frames) == 1 else self.clip.skeleton
+        keypoints = skeleton.keypoints.copy()
+        keypoints[:, NOSE, 0] += frames.mean() * 0.01                            # depends on what is looked at
+        return Skeleton(keypoints, skeleton.size, fps)
+
+    def motions(self, segments):
+        self.made.append("motion")
+        return [driving_motion(person(5, 0), MOTIONS_BY_NAME["bow"], SECONDS)]
+
+    def video(self, stage, settings, image, poses, reference_pose, progress=True):
+        self.made.append(stage)
+        return (poses // 2 + image // 4).astype(np.uint8)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Makes variants of one clip; gives the result and which networks ran for it."""
+    who, motion = person(4, 0), MOTIONS_BY_NAME["kick_right"]
+    base = load_config(InferenceConfig, ARGUMENTS)
+    clip = true_clip(who, motion, SECONDS, base.fps, base.size)
+    Image.fromarray(clip.reference).save(tmp_path / "who.png")
+    config = replace(base, image=str(tmp_path / "who.png"), prompt=motion.prompt, camera="static")
+    models = StandIns(config, clip)
+    given = Given(driving_motion(who, motion, SECONDS), clip.skeleton)
+
+    def make(name, **changes):
+        models.made.clear()
+        made = make_clip(replace(config, **changes), VARIANTS[name], models, given, tmp_path / "stages")
+        return made, list(models.made)
+    make.config, make.given, make.clip = config, given, clip
+    return make
+
+
+def test_variants_share_every_stage_that_is_the_same(bench):
+    full, ran = bench("full")
+    assert ran == ["poses", "video", "refined_1"] and len(full.frames) == 6
+    first_pass, ran = bench("no_refinement")
+    assert ran == [] and not np.array_equal(first_pass.frames, full.frames)      # the pass before the last, from disk
+    assert bench("no_rescale")[1] == ["poses", "video", "refined_1"]
+    assert bench("no_adapter")[1] == ["video", "refined_1"]
+    again, ran = bench("full")                                                   # nothing of it was overwritten
+    assert ran == [] and np.array_equal(again.frames, full.frames)
+    assert again.seconds == pytest.approx(full.seconds) and 0 < first_pass.seconds < full.seconds
+    assert bench("full", seed=8)[1] == ["poses", "video", "refined_1"]
+
+
+def test_each_alignment_commands_its_own_skeleton(bench):
+    config, given, reference = bench.config, bench.given, bench.clip.reference_skeleton
+    projected = project(given.motion, config.size, config.fps, "static")
+    commanded = {name: bench(name)[0].skeleton for name in ("full", "no_rescale", "affine", "linear", "true_skeleton")}
+    np.testing.assert_array_equal(commanded["no_rescale"].keypoints, projected.keypoints)
+    full, own = commanded["full"].keypoints, rescale(projected, reference).keypoints
+    np.testing.assert_allclose(full[:, NOSE + 1:], own[:, NOSE + 1:], atol=0.05)
+    np.testing.assert_array_equal(commanded["true_skeleton"].keypoints, given.skeleton.keypoints)
+    errors = {name: np.abs(skeleton.xy - given.skeleton.xy)[:, :17].mean() for name, skeleton in commanded.items()}
+    assert errors["true_skeleton"] == 0 < min(errors["full"], errors["affine"], errors["linear"]) and max(
+        errors["full"], errors["affine"], errors["linear"]) < errors["no_rescale"]
+
+
+def test_affine_keeps_the_drivers_proportions_and_takes_the_references_place(bench):
+    skeleton = project(bench.given.motion, bench.config.size, bench.config.fps, "static")
+    moved = affine(skeleton, bench.clip.reference_skeleton)
+
+    def thigh_per_shoulders(one):
+        xy = one.xy[0]
+        return np.linalg.norm(xy[LEFT_KNEE] - xy[LEFT_HIP]) / np.linalg.norm(xy[LEFT_SHOULDER] - xy[RIGHT_SHOULDER])
+
+    assert thigh_per_shoulders(moved) == pytest.approx(thigh_per_shoulders(skeleton), rel=1e-4)
+    assert (moved.confidence == skeleton.confidence).all() and not moved.xy[moved.confidence == 0].any()
+
+
+def test_only_the_prompt_variant_asks_text_to_motion_and_only_its_clip_is_of_its_own_length(bench):
+    assert "motion" not in bench("full")[1]
+    made, ran = bench("from_text")
+    assert ran[0] == "motion" and not made.skeleton.keypoints[:, HANDS].any()
+    assert len(made.frames) == 6
+
+
+def test_models_kept_side_by_side_are_loaded_once_each(monkeypatch):
+    loaded = []
+
+    def video(self, stage, settings, *rest):
+        if not hasattr(self, "mine"):
+            self.mine = settings.checkpoint
+            loaded.append(settings.checkpoint)
+        assert self.mine == settings.checkpoint and self.config.seed == models.config.seed
+        return stage
+
+    monkeypatch.setattr(Models, "video", video)
+    models = BenchModels(load_config(InferenceConfig, ARGUMENTS), keep=True)
+    for seed in (1, 2):
+        models.config = replace(models.config, seed=seed)
+        for part in (models.config.adapter, models.config.generator):
+            assert models.video("poses", part, None, None, None) == "poses"
+    assert [Path(path).name for path in loaded] == ["adapter", "video"]
