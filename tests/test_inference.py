@@ -82,8 +82,7 @@ def models(monkeypatch):
 @pytest.fixture
 def arguments(tmp_path, picture, tiny_svd_folder, tiny_checkpoint) -> list[str]:
     """A run at 64x96 with the tiny random models: 2.4 s at 5 fps."""
-    weights = tmp_path / "t2m"
-    weights.mkdir()
+    weights = shutil.copytree(ROOT / "weights" / "demo" / "t2m", tmp_path / "t2m")
     values = dict(image=picture, prompt="A person waves for 1.2 s, then bows for 1.2 s.", outputs=tmp_path / "out", name="run", height=SIZE[0],
                   width=SIZE[1], fps=FPS, refinements=1, device="cpu", dtype="float32", **{
                       "pose.cache": "",
