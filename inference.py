@@ -13,7 +13,7 @@ Stages, each a file in outputs/<name>/:
   skeleton    3D joints -> 2D, in the person's proportions       skeleton.npz
   poses       drawn skeleton without hands -> with hands         poses.mp4
   video       picture + poses -> video                           video.mp4
-  seen_N      video -> the keypoints seen in it, aligned         seen_N.npz      refinements= times, with
+  seen_N      video -> the keypoints seen in it, over the plan's seen_N.npz      refinements= times, with
   refined_N   picture + their poses -> video                     video.mp4
 storyboard.png shows them all, report.json has seconds, memory and warnings, frames/ keeps the frames without loss.
 resume=true reuses every stage whose inputs did not change; plan.json and the .npz files may be edited in between.
@@ -98,8 +98,8 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple
 
     for i in range(1, config.refinements + 1):
         before = video
-        seen = skeleton_stage(f"seen_{i}", lambda: fitted(seen_skeleton(models, before, skeleton)),
-                              before, skeleton, config.alignment, reference)
+        seen = skeleton_stage(f"seen_{i}", lambda: seen_skeleton(models, before, skeleton, config.refinement_trust),
+                              before, skeleton, config.refinement_trust)
         video = video_stage(f"refined_{i}", config.generator, image, draw(seen, style), own_pose)
         rows.append(Row("refined", f"pass {i + 1}, on the poses seen in pass {i}", video))
     return rows, segments

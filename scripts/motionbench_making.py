@@ -22,7 +22,6 @@ from motionbench.long_video import tile_borders
 from motionbench.variants import Variant
 from stages.folder import Artefact, RunFolder, content_hash, write_whole
 from stages.models import Models
-from stages.refinement import seen_skeleton
 from stages.report import Report
 from stages.settings import InferenceConfig, VideoModelConfig
 from t2m.motion import Motion
@@ -147,16 +146,11 @@ def exchanges_of(variant: Variant, config: InferenceConfig, models: Models,
         return variant.alignment, lambda: align(project(done["motion"], config.size, config.fps, config.camera),
                                                 done["reference"])
 
-    def aligned_seen(folder):
-        done = folder.results
-        last = [name for name in done if name == "video" or name.startswith("refined_")][-1]
-        return variant.alignment, lambda: align(seen_skeleton(models, done[last], done["skeleton"]), done["reference"])
-
     exchanges = {}
     if given is not None and variant.given:
         exchanges["motion"] = true_motion
     if given is not None and variant.given == "skeleton":
         exchanges["skeleton"] = true_skeleton
     if align:
-        exchanges |= {"skeleton": aligned_plan, "seen": aligned_seen}
+        exchanges["skeleton"] = aligned_plan
     return exchanges

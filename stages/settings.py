@@ -87,7 +87,9 @@ class InferenceConfig:
     fps: float = setting(15.0, "of the video, frames per second")
     camera: str = setting("auto", "how the 3D motion is seen; auto: follows the person if the motion leads far away",
                           ("auto", "static", "follow", "orbit", "zoom"))
-    refinements: int = setting(1, "times the skeleton is detected on the video, aligned and drawn, and the video made again")
+    refinements: int = setting(1, "times the skeleton is detected on the video, laid over the plan and drawn, and the video made again")
+    refinement_trust: float = setting(1.0, "share of the way planned points move to where the video shows them; 0: only what the plan "
+                                      "lacks is taken from the video")
     resume: bool = setting(False, "reuse every stage in the run folder whose inputs did not change")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = setting("auto", "auto: float16 on a GPU, bfloat16 on CPUs that have it, else float32",
@@ -106,6 +108,8 @@ class InferenceConfig:
                                ("memory_limit_gb", 0)):
             if getattr(self, name) < smallest:
                 raise ValueError(f"{name}: must be at least {smallest} (found {getattr(self, name)})")
+        if not 0 <= self.refinement_trust <= 1:
+            raise ValueError(f"refinement_trust: must be between 0 and 1 (found {self.refinement_trust})")
         if self.seed < 0:
             raise ValueError(f"seed: must be 0 or more (found {self.seed})")
         if not self.name or Path(self.name).name != self.name:

@@ -1,0 +1,55 @@
+"""What the second pass is drawn from: the plan, and what only the first pass can show."""
+import numpy as np
+import pytest
+
+from dwpose.skeleton import HANDS, LEFT_HAND, LEFT_WRIST, NOSE, NUM_KEYPOINTS, RIGHT_HAND, RIGHT_WRIST, Skeleton
+from stages.refinement import laid_over_plan
+
+SIZE, HEIGHT = (200, 100), 160.0
+
+
+@pytest.fixture
+def plan() -> Skeleton:
+    """Two frames of a person 160 pixels high whose hands are not planned."""
+    keypoints = np.ones((2, NUM_KEYPOINTS, 3), np.float32)
+    keypoints[..., 0] = 50 + 20 * np.sin(np.arange(NUM_KEYPOINTS))
+    keypoints[..., 1] = 20 + np.linspace(0, HEIGHT, 17)[np.arange(NUM_KEYPOINTS) % 17]
+    return Skeleton(keypoints, SIZE, 5.0).without_hands()
+
+
+def seen_in_video(plan: Skeleton, offset: float) -> Skeleton:
+    """Everything `offset` pixels to the right of the plan, hands too."""
+    keypoints = plan.keypoints.copy()
+    for wrist, hand in ((LEFT_WRIST, LEFT_HAND), (RIGHT_WRIST, RIGHT_HAND)):
+        keypoints[:, hand] = keypoints[:, wrist, None] + (0, 5, 0)
+    keypoints[..., 0] += offset
+    return Skeleton(keypoints, SIZE, 5.0)
+
+
+@pytest.mark.parametrize("trust", [0.0, 0.5, 1.0])
+def test_planned_points_move_a_share_of_the_way(plan, trust):
+    result = laid_over_plan(seen_in_video(plan, 4.0), plan, trust)
+    planned = plan.confidence > 0
+    np.testing.assert_allclose((result.xy - plan.xy)[planned], [[4 * trust, 0]] * planned.sum(), atol=1e-4)
+
+
+def test_hands_come_from_the_video_and_hang_at_the_wrists(plan):
+    result = laid_over_plan(seen_in_video(plan, 4.0), plan, 0.0)
+    assert (result.confidence[:, HANDS] > 0).all()
+    for wrist, hand in ((LEFT_WRIST, LEFT_HAND), (RIGHT_WRIST, RIGHT_HAND)):
+        np.testing.assert_allclose(result.xy[:, hand] - plan.xy[:, wrist, None], np.broadcast_to((0, 5), (2, 21, 2)), atol=1e-4)
+
+
+def test_what_is_far_from_the_plan_is_not_believed(plan):
+    seen = seen_in_video(plan, 0.0)
+    seen.keypoints[0, [NOSE, LEFT_WRIST], 0] += 0.2 * HEIGHT
+    seen.keypoints[0, LEFT_HAND, 0] += 0.2 * HEIGHT
+    result = laid_over_plan(seen, plan, 1.0)
+    np.testing.assert_allclose(result.xy[0, [NOSE, LEFT_WRIST]], plan.xy[0, [NOSE, LEFT_WRIST]])
+    assert not result.confidence[0, LEFT_HAND].any() and result.confidence[0, RIGHT_HAND].all() and result.confidence[1, LEFT_HAND].all()
+
+
+def test_what_the_video_does_not_show_stays_as_planned(plan):
+    seen = seen_in_video(plan, 3.0)
+    seen.keypoints[:] = 0
+    assert np.array_equal(laid_over_plan(seen, plan, 1.0).keypoints, plan.keypoints)
