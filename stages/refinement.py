@@ -5,12 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from dwpose.skeleton import BODY, LEFT_HAND, LEFT_WRIST, RIGHT_HAND, RIGHT_WRIST, Skeleton
+from dwpose.skeleton import (
+    BODY, LEFT_ELBOW, LEFT_HAND, LEFT_WRIST, RIGHT_ELBOW, RIGHT_HAND, RIGHT_WRIST, Skeleton)
 from stages.models import Models
 
 log = logging.getLogger(__name__)
 
+ARMS = (LEFT_ELBOW, LEFT_WRIST, LEFT_HAND), (RIGHT_ELBOW, RIGHT_WRIST, RIGHT_HAND)
 SEEN_TOLERANCE = 0.08                       # of the person's height
+LONGEST_HAND = 0.14                         # of the person's height, from the wrist
+FILLED_CONFIDENCE = 0.5
+LONGEST_GAP = 1.0                           # seconds a hand that is not credible is filled in from before and after
 
 
 def seen_skeleton(models: Models, video: np.ndarray, skeleton: Skeleton, trust: float) -> Skeleton:
@@ -29,7 +34,7 @@ def seen_skeleton(models: Models, video: np.ndarray, skeleton: Skeleton, trust: 
 
 
 def laid_over_plan(seen: Skeleton, plan: Skeleton, trust: float) -> Skeleton:
-    """Seen points where the plan has none; a hand hangs at the wrist of the result, or is left out with its arm."""
+    """Seen points where the plan has none; a hand keeps its place and turn to the forearm, or is left out."""
     body = plan.xy[:, BODY]                                                                      # (F, 17, 2)
     height = np.median(body[..., 1].max(axis=1) - body[..., 1].min(axis=1))                      # pixels
     offset = seen.xy - plan.xy                                                                   # (F, 133, 2)
@@ -38,9 +43,42 @@ def laid_over_plan(seen: Skeleton, plan: Skeleton, trust: float) -> Skeleton:
     moved = plan.keypoints.copy()                                                                # (F, 133, 3)
     moved[..., :2] += np.where((planned & found & ~astray)[..., None], trust * offset, 0)
     keypoints = np.where(planned[..., None], moved, seen.keypoints)
-    for wrist, hand in ((LEFT_WRIST, LEFT_HAND), (RIGHT_WRIST, RIGHT_HAND)):
-        new = ~planned[:, hand] & found[:, hand]                                                 # (F, 21)
-        shift = np.where(found[:, wrist, None], keypoints[:, wrist, :2] - seen.xy[:, wrist], 0)  # (F, 2)
-        keypoints[:, hand, :2] += np.where(new[..., None], shift[:, None], 0)
-        keypoints[:, hand] *= ~(new & (planned & astray)[:, wrist, None])[..., None]
+    for elbow, wrist, hand in ARMS:
+        if planned[:, hand].any():
+            continue
+        forearms = [direction(points[:, wrist, :2] - points[:, elbow, :2]) for points in (seen.keypoints, keypoints)]
+        reach = turned(seen.xy[:, hand] - seen.xy[:, wrist, None], -forearms[0])                 # (F, 21, 2)
+        known = found[:, hand]                                                                   # (F, 21)
+        too_long = ((np.linalg.norm(reach, axis=-1) > LONGEST_HAND * height) & known).any(axis=1)
+        arm = (found & ~(planned & astray))[:, [elbow, wrist]].all(axis=1)
+        credible = arm & ~too_long & (known.mean(axis=1) >= 0.5)                                 # (F,)
+        between, near = filled(reach, credible & known.all(axis=1), round(LONGEST_GAP * plan.fps))
+        reach = np.where(credible[:, None, None], reach, between)
+        confidence = np.where(credible[:, None], seen.confidence[:, hand], FILLED_CONFIDENCE * near[:, None])
+        keypoints[:, hand, :2] = keypoints[:, wrist, None, :2] + turned(reach, forearms[1])
+        keypoints[:, hand, 2] = confidence * (keypoints[:, wrist, 2:] > 0)
+    keypoints[keypoints[..., 2] == 0] = 0
     return replace(plan, keypoints=keypoints)
+
+
+def direction(vectors: np.ndarray) -> np.ndarray:
+    """Angles (F,) of vectors (F, 2), radians."""
+    return np.arctan2(vectors[:, 1], vectors[:, 0])
+
+
+def turned(vectors: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Vectors (F, N, 2) turned by an angle (F,) per frame."""
+    cosine, sine = np.cos(angles)[:, None], np.sin(angles)[:, None]                              # (F, 1)
+    x, y = vectors[..., 0], vectors[..., 1]
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1)
+
+
+def filled(values: np.ndarray, known: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values (F, ...) of unknown frames, on the line between the known ones beside them; and which have one near, (F,)."""
+    frames, given = np.arange(len(values)), np.flatnonzero(known)
+    if not len(given):
+        return values, known
+    flat = values.reshape(len(values), -1)
+    lines = np.stack([np.interp(frames, given, column[given]) for column in flat.T], axis=1)
+    near = np.abs(frames[:, None] - given).min(axis=1) <= longest
+    return lines.reshape(values.shape).astype(values.dtype), near

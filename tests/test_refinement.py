@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from dwpose.skeleton import HANDS, LEFT_HAND, LEFT_WRIST, NOSE, NUM_KEYPOINTS, RIGHT_HAND, RIGHT_WRIST, Skeleton
+from dwpose.skeleton import HANDS, LEFT_ELBOW, LEFT_HAND, LEFT_WRIST, NOSE, NUM_KEYPOINTS, RIGHT_HAND, RIGHT_WRIST, Skeleton
 from stages.refinement import laid_over_plan
 
 SIZE, HEIGHT = (200, 100), 160.0
@@ -43,10 +43,40 @@ def test_hands_come_from_the_video_and_hang_at_the_wrists(plan):
 def test_what_is_far_from_the_plan_is_not_believed(plan):
     seen = seen_in_video(plan, 0.0)
     seen.keypoints[0, [NOSE, LEFT_WRIST], 0] += 0.2 * HEIGHT
-    seen.keypoints[0, LEFT_HAND, 0] += 0.2 * HEIGHT
     result = laid_over_plan(seen, plan, 1.0)
     np.testing.assert_allclose(result.xy[0, [NOSE, LEFT_WRIST]], plan.xy[0, [NOSE, LEFT_WRIST]])
-    assert not result.confidence[0, LEFT_HAND].any() and result.confidence[0, RIGHT_HAND].all() and result.confidence[1, LEFT_HAND].all()
+
+
+@pytest.mark.parametrize("damage", ["stretched", "unseen", "with a wrist astray"])
+def test_a_hand_that_is_not_credible_is_filled_in_from_the_frames_beside_it(plan, damage):
+    plan = Skeleton(np.repeat(plan.keypoints[:1], 9, axis=0), SIZE, 5.0)
+    seen = seen_in_video(plan, 0.0)
+    if damage == "stretched":
+        seen.keypoints[:6, LEFT_HAND.start + 20, 0] += 0.3 * HEIGHT
+    elif damage == "unseen":
+        seen.keypoints[:6, LEFT_HAND] = 0
+    else:
+        seen.keypoints[:6, [LEFT_WRIST, *range(LEFT_HAND.start, LEFT_HAND.stop)], 0] += 0.2 * HEIGHT
+    result = laid_over_plan(seen, plan, 0.0)
+    assert not result.confidence[:1, LEFT_HAND].any()                       # more than a second from a good one
+    assert (result.confidence[1:, LEFT_HAND] > 0).all() and (result.confidence[:, RIGHT_HAND] > 0).all()
+    np.testing.assert_allclose(result.xy[4, LEFT_HAND] - plan.xy[4, LEFT_WRIST], np.broadcast_to((0, 5), (21, 2)), atol=1e-4)
+
+
+def test_a_hand_turns_with_the_forearm(plan):
+    seen = seen_in_video(plan, 0.0)
+    plan.keypoints[:, LEFT_ELBOW, :2] = plan.keypoints[:, LEFT_WRIST, :2] + (0, -8)       # the forearm hangs ...
+    seen.keypoints[:, LEFT_ELBOW, :2] = seen.keypoints[:, LEFT_WRIST, :2] + (-8, 0)       # ... and was seen level,
+    seen.keypoints[:, LEFT_HAND, :2] = seen.keypoints[:, LEFT_WRIST, None, :2] + (6, 0)   # the hand along it
+    result = laid_over_plan(seen, plan, 0.0)
+    np.testing.assert_allclose(result.xy[:, LEFT_HAND] - plan.xy[:, LEFT_WRIST, None], np.broadcast_to((0, 6), (2, 21, 2)), atol=1e-4)
+
+
+def test_no_credible_hand_at_all_leaves_none(plan):
+    seen = seen_in_video(plan, 0.0)
+    seen.keypoints[:, LEFT_HAND.start + 20, 0] += 0.3 * HEIGHT
+    result = laid_over_plan(seen, plan, 0.0)
+    assert not result.confidence[:, LEFT_HAND].any() and (result.confidence[:, RIGHT_HAND] > 0).all()
 
 
 def test_what_the_video_does_not_show_stays_as_planned(plan):
