@@ -30,6 +30,7 @@ CLIP_WORDS = Regex(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+
 CONTEXT_LENGTH = 48                           # tokens of a prompt, both ends included
 PROMPT = "{text}, {seconds:.0f} seconds"      # what the demo's text encoder reads
 SIDED = {"left", "right", "both", "two", "one"}
+UNSIDED_SHARE = 0.15                          # of fresh captions: "a person turns around" may be either way
 DETERMINERS = ("a", "a", "the", "the", "my", "her", "his", "our", "this", "one", "another")
 JOINTS = ("and", "while", "because", "before", "after", "as", "when", "for", "with", "near", "in", "at", "like", "so")
 LONGEST_SUBJECT_FIRST = sorted({subject.name for subject in SUBJECTS if subject.name}, key=len, reverse=True)
@@ -39,7 +40,7 @@ def training_prompt(fact: dict, num_tokens: int, rng: np.random.Generator) -> st
     """A fresh caption as inference will phrase it: mostly with the length, and mostly with what people write around it."""
     text = fact["caption"]
     if rng.random() < 0.7:
-        text = caption(fact["kind"], fact["side"], fact["repetitions"], rng)
+        text = caption(fact["kind"], fact["side"], fact["repetitions"], rng, name_side=rng.random() > UNSIDED_SHARE)
     if rng.random() < 0.4:
         text = with_stranger(text, rng)
     if rng.random() < 0.3:

@@ -12,12 +12,13 @@ from synthetic.captions import caption
 FACT = dict(kind="wave", side="left", repetitions=2, caption="The old man waves with his left hand twice.")
 
 
-def test_prompts_vary_and_never_lose_the_side():
+def test_prompts_vary_and_seldom_leave_the_side_open():
     rng = np.random.default_rng(0)
     prompts = {text.training_prompt(FACT, 20, rng) for _ in range(300)}
     assert len(prompts) > 200
     words = [set(re.findall(r"[a-z]+", prompt.lower())) for prompt in prompts]
-    assert all("left" in used and "right" not in used for used in words)
+    assert not any("right" in used for used in words)
+    assert 0.82 < np.mean(["left" in used for used in words]) < 0.97
     assert 0.75 < np.mean([prompt.endswith(", 4 seconds") for prompt in prompts]) < 0.95
 
 
