@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from configs import load_config, run_main
+from mimicmotion.host_memory import keep_freed_memory
 from mimicmotion.stage import Stage
 from t2m import evaluation
 from t2m.evaluation import Embedder, measures
@@ -48,6 +49,7 @@ class Training:
                              f"{config.evaluated} of {len(self.test)}): set evaluated=0 to leave the measures out")
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
         self.device = self.accelerator.device
+        keep_freed_memory(self.device)
         self.norm = Normalisation(self.motions.mean.to(self.device), self.motions.std.to(self.device))
         self.text = TextEncoder.load(config.text_encoder, self.device)
         self.text.model.requires_grad_(False)

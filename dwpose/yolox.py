@@ -1,7 +1,7 @@
 """People as boxes: YOLOX with the contract of DWPose's yolox_l.onnx (raw pixels in, undecoded boxes out)."""
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -32,28 +32,28 @@ class PersonDetector(OnnxModel):
         """frames: (F, H, W, 3) uint8 RGB. Per frame (n, 5): x1, y1, x2, y2 in frame pixels and score, best first."""
         people = []
         for start in range(0, len(frames), FRAMES_PER_RUN):
-            batch = [letterbox(frame) for frame in frames[start:start + FRAMES_PER_RUN]]
-            raw = self.run(planes(self.ordered(np.stack([square for square, _ in batch]))))[0]    # (N, 8400, 85)
-            people += [person_boxes(rows, ratio, min_score) for rows, (_, ratio) in zip(raw, batch)]
+            batch = frames[start:start + FRAMES_PER_RUN]
+            images = self._images[:len(batch)]                                      # (N, 3, 640, 640)
+            ratios = [letterbox(frame, self.ordered(image.transpose(1, 2, 0))) for frame, image in zip(batch, images)]
+            raw = self.run(images)[0]                                               # (N, 8400, 85)
+            people += [person_boxes(rows, ratio, min_score) for rows, ratio in zip(raw, ratios)]
         return people
 
+    @cached_property
+    def _images(self) -> np.ndarray:
+        """What the network is given, one memory for all runs: to ask for 39 MB anew costs as much as to fill them."""
+        return np.empty((FRAMES_PER_RUN, 3, INPUT_SIZE, INPUT_SIZE), np.float32)
 
-def letterbox(frame: np.ndarray) -> tuple[np.ndarray, float]:
-    """(H, W, 3) uint8 to (640, 640, 3), the picture at the top left of grey, and input pixels per frame pixel."""
+
+def letterbox(frame: np.ndarray, square: np.ndarray) -> float:
+    """Write (H, W, 3) uint8 to `square` (640, 640, 3), top left on grey; gives input pixels per frame pixel."""
     height, width = frame.shape[:2]
     ratio = min(INPUT_SIZE / height, INPUT_SIZE / width)
-    size = max(int(width * ratio), 1), max(int(height * ratio), 1)
-    square = np.full((INPUT_SIZE, INPUT_SIZE, 3), PAD_VALUE, np.uint8)
-    square[:size[1], :size[0]] = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
-    return square, ratio
-
-
-def planes(squares: np.ndarray) -> np.ndarray:
-    """(N, 640, 640, 3) uint8 to (N, 3, 640, 640) float32 in 0..255."""
-    result = np.empty((len(squares), 3, *squares.shape[1:3]), np.float32)
-    for square, image in zip(squares, result):
-        cv2.split(square.astype(np.float32), list(image))                           # fills the image's three planes
-    return result
+    width, height = max(int(width * ratio), 1), max(int(height * ratio), 1)
+    square[height:] = square[:height, width:] = PAD_VALUE
+    for index, plane in enumerate(cv2.split(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR))):
+        square[:height, :width, index] = plane                                      # colours lie apart in `square`
+    return ratio
 
 
 @cache

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .checkpoint_folder import chosen_checkpoint, free_gigabytes
 from .export import export
+from .host_memory import keep_freed_memory
 from .learner import Learner
 from .objective import loss_inputs
 from .pipeline import PoseToVideo
@@ -108,6 +109,7 @@ def started(config: TrainConfig) -> Accelerator:
         accelerator.init_trackers("train", config=asdict(config))
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size
+    keep_freed_memory(accelerator.device)
     if config.allow_tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
     return accelerator

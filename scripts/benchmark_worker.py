@@ -13,6 +13,7 @@ import os
 
 import torch
 
+from mimicmotion.host_memory import keep_freed_memory
 from mimicmotion.parallel import Processes, join_processes
 from scripts.benchmark_models import SCALES, random_frames, random_model, seeded
 from scripts.benchmark_timing import seconds_of
@@ -24,6 +25,7 @@ def main(scale_name: str, device: str, dtype: str, steps: str, path: str) -> Non
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     processes = join_processes(device)
     torch.set_num_threads(1)
+    keep_freed_memory(device)
     model = random_model(scale, str(device), getattr(torch, dtype.removeprefix("torch.")))
     poses = random_frames(scale.frames, scale.size)
     sample = lambda steps: model.sample(

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from diffusers import AutoencoderKLTemporalDecoder
 from diffusers.training_utils import EMAModel
 from torch import Tensor
@@ -30,6 +31,7 @@ from tqdm import tqdm
 from dwpose.draw import draw
 from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE,
                              RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, Skeleton)
+from mimicmotion.host_memory import keep_freed_memory
 from mimicmotion.optimizer import Muon
 from mimicmotion.spatial import is_temporal, spatial_only
 from mimicmotion.stream import SampleStream
@@ -139,7 +141,9 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train from the last checkpoint to `steps`, then write the averaged weights and the latents' scaling factor."""
-    accelerator = Accelerator(mixed_precision="bf16")
+    resting = DistributedDataParallelKwargs(find_unused_parameters=True)      # attention that one-layer decoders skip
+    accelerator = Accelerator(mixed_precision="bf16", kwargs_handlers=[resting])
+    keep_freed_memory(accelerator.device)
     torch.manual_seed(arguments.seed + accelerator.process_index)
     vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.vae, torch_dtype=torch.float32)
     for name, parameter in vae.named_parameters():

@@ -1,0 +1,40 @@
+"""A UNet as CPUs like it gives what the plain one gives."""
+import pytest
+import torch
+from diffusers.models.attention import FeedForward
+from torch import nn
+
+from mimicmotion import on_cpu
+from mimicmotion.on_cpu import suited_to_cpu
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def layers():
+    torch.manual_seed(0)
+    return nn.ModuleDict({"wide": FeedForward(8, activation_fn="geglu"),
+                          "time": nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0)),
+                          "space": nn.Conv3d(4, 6, (1, 3, 3), padding=(0, 1, 1)),
+                          "strided": nn.Conv3d(4, 6, (3, 1, 1), (2, 1, 1), (1, 0, 0))}).requires_grad_(False)
+
+
+@pytest.mark.parametrize("name, shape", [("wide", (7, 5, 8)), ("time", (2, 4, 5, 3, 2))])
+def test_the_same_numbers(layers, monkeypatch, name, shape):
+    monkeypatch.setattr(on_cpu, "PORTION", 5 * 2 * 32 * 4 * 2)                           # two rows of the wide layer
+    x = torch.randn(shape)
+    wanted = layers[name](x)
+    with suited_to_cpu(layers, CPU):
+        torch.testing.assert_close(layers[name](x), wanted)
+        torch.testing.assert_close(layers[name](x[:1]), wanted[:1], rtol=0, atol=0)      # half a batch, the same bits
+    assert "forward" not in vars(layers[name])
+
+
+def test_only_what_gains_is_replaced_and_only_on_a_cpu(layers):
+    layers["wide"].forward = parts = lambda hidden: hidden                               # runs in parts already
+    with suited_to_cpu(layers, CPU):
+        assert [name for name in layers if "forward" in vars(layers[name])] == ["wide", "time"]
+        assert layers["wide"].forward is parts
+    assert "forward" not in vars(layers["time"])
+    with suited_to_cpu(layers, GPU):
+        assert "forward" not in vars(layers["time"])
