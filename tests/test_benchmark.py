@@ -34,7 +34,7 @@ def test_the_published_sampler_gives_our_latents_with_more_work(model):
     theirs = published.sample(model, poses[0], poses, generator(), **call)
     hook.remove()
     assert sum(posed) == 6 + 2 * 2 * 4                                            # steps x tiles x frames of a tile
-    assert_close(theirs, ours, atol=2e-4, rtol=0)
+    assert_close(theirs, ours, atol=5e-4, rtol=0)            # two orders of summing: each is 1e-4 to 2e-4 from float64
     other = published.sample(model, poses[0], poses[::-1], generator(), **call)
     assert (theirs - other).abs().max() > 1e-3                                     # and the poses have a say
 
