@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rebuilds everything in weights/demo, in order. Every step is seeded, resumable, and skipped when it is done:
-# interrupt it and run it again. About four hours on two CPU cores; PROCESSES=8 on a larger machine.
+# interrupt it and run it again. About five hours on two CPU cores; PROCESSES=8 on a larger machine.
 #     bash scripts/train_demo.sh [folder for weights, default weights/demo_rebuilt]
 #     QUICK=1 bash scripts/train_demo.sh      # a few pictures and steps of everything, to see that all of it runs
 set -euo pipefail
@@ -16,35 +16,32 @@ parallel() { python -m torch.distributed.run --standalone --nproc_per_node "${PR
 done_once() { local mark="$runs/$1.done"; shift; [[ -e "$mark" ]] || { "$@"; mkdir -p "$runs"; touch "$mark"; }; }
 quick() { [[ -z "${QUICK:-}" ]] || echo "$@"; }          # the arguments of a quick run; a later one wins
 
-# characters: many people in a few poses each, and fewer people in motion
-python scripts/prepare_demo_clips.py "$data/pictures" --clips 4000 --frames 3 --fps 1.2 $(quick --clips 24)
-python scripts/prepare_demo_clips.py "$data/clips" --clips 400 --frames 12 --first-seed 500000 $(quick --clips 4)
+# characters: many people in a few poses each
+python scripts/prepare_demo_clips.py "$data" --clips 9000 --frames 3 --fps 1.2 $(quick --clips 24)
 
 # text to motion, and the pose detector
 python scripts/train_demo_t2m.py --work "$runs/t2m" --out "$weights/t2m" \
     $(quick --motions 600 --vqvae-steps 8 --text-steps 8 --gpt-steps 8)
-python scripts/train_demo_pose.py --clips "$data/pictures" --work "$runs/pose" --out "$weights/dwpose" \
+python scripts/train_demo_pose.py --clips "$data" --work "$runs/pose" --out "$weights/dwpose" \
     $(quick --person-steps 8 --pose-steps 8 4)
 
 # pictures: the VAE, then its latents
 done_once init python scripts/init_demo_models.py "$weights/svd" --video "$runs/video_init" --adapter "$runs/adapter_init"
-done_once vae parallel scripts/train_demo_vae.py "$data/pictures" "$weights/svd/vae" $(quick --steps 4)
-parallel scripts/prepare_demo_clips.py "$data/pictures" --encode "$weights/svd/vae"
-parallel scripts/prepare_demo_clips.py "$data/clips" --encode "$weights/svd/vae"
-parallel scripts/prepare_demo_clips.py "$data/pictures" --encode "$weights/svd/vae" --poses
-done_once decoder parallel scripts/train_demo_vae.py "$data/pictures" "$weights/svd/vae" --decoder-only \
+done_once vae parallel scripts/train_demo_vae.py "$data" "$weights/svd/vae" $(quick --steps 4)
+parallel scripts/prepare_demo_clips.py "$data" --encode "$weights/svd/vae" --limit 5200
+parallel scripts/prepare_demo_clips.py "$data" --encode "$weights/svd/vae" --limit 2400 --poses
+done_once decoder parallel scripts/train_demo_vae.py "$data" "$weights/svd/vae" --decoder-only \
     --steps 1200 --crop 128 --batch-size 4 --learning-rate 0.01 --detail-weight 3 $(quick --steps 4)
 
-# the video model, on pictures and then on clips; the adapter
-done_once pictures parallel train_video_generation.py --config configs/train_video_demo.yaml svd="$weights/svd" \
-    checkpoint="$runs/video_init" cache="$data/pictures" train.output="$runs/video_pictures" $(quick train.max_steps=4)
-cp -r "$runs/video_pictures/image_encoder" "$weights/svd/"
-done_once clips parallel train_video_generation.py --config configs/train_video_demo_clips.yaml svd="$weights/svd" \
-    checkpoint="$runs/video_pictures" cache="$data/clips" train.output="$runs/video_clips" $(quick train.max_steps=4)
+# the video model and the adapter, on single pictures: their temporal branches stay silent
+done_once video parallel train_video_generation.py --config configs/train_video_demo.yaml svd="$weights/svd" \
+    checkpoint="$runs/video_init" cache="$data" train.output="$runs/video" $(quick train.max_steps=4)
+cp -r "$runs/video/image_encoder" "$weights/svd/"
 done_once adapter parallel train_skeleton_adapter.py --config configs/train_adapter_demo.yaml svd="$weights/svd" \
-    checkpoint="$runs/adapter_init" cache="$data/pictures" train.output="$runs/adapter" $(quick train.max_steps=4)
-for model in video adapter; do mkdir -p "$weights/$model"; done
-cp "$runs/video_clips/"{config.json,model.safetensors} "$weights/video/"
-cp "$runs/adapter/"{config.json,model.safetensors} "$weights/adapter/"
+    checkpoint="$runs/adapter_init" cache="$data" train.output="$runs/adapter" $(quick train.max_steps=4)
+for model in video adapter; do
+    mkdir -p "$weights/$model"
+    cp "$runs/$model/"{config.json,model.safetensors} "$weights/$model/"
+done
 
 python scripts/evaluate_demo.py --weights "$weights" $(quick --only round_trip rescaling --clips 2)

@@ -3,7 +3,7 @@
     python scripts/train_demo_pose.py --clips outputs/demo_clips --out weights/demo/dwpose
 
 `--clips` is a cache of rendered clips (scripts/prepare_demo_clips.py, or rendered here when the folder is absent).
-About 20 minutes on one CPU core. Interrupted, it goes on from the last checkpoint beside the clips.
+About 90 minutes on one CPU core. Interrupted, it goes on from the last checkpoint beside the clips.
 """
 from __future__ import annotations
 
@@ -123,7 +123,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights/demo/dwpose"))
     parser.add_argument("--work", type=Path, help="folder for checkpoints (default: the clips')")
     parser.add_argument("--num-clips", type=int, default=800, help="clips to render if --clips is absent, of 5 frames")
-    parser.add_argument("--pose-steps", type=int, nargs="+", default=[500, 250, 300], help="steps of each round")
+    parser.add_argument("--pose-steps", type=int, nargs="+", default=[500, 250, 300, 350, 800, 3000],
+                        help="steps of each round")
     parser.add_argument("--person-steps", type=int, nargs="+", default=[600])
     parser.add_argument("--batch", type=int, default=40, help="pictures per step")
     parser.add_argument("--seed", type=int, default=0)
