@@ -18,12 +18,18 @@ def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
     return torch.device(device).type == "cpu" and set_malloc(KEPT)
 
 
-def return_freed_memory() -> bool:
-    """As in a program that never asked for anything: what the benchmark compares with."""
-    return set_malloc(UNTOUCHED)
+def return_freed_memory() -> None:
+    """As in a program that never asked for anything, what was kept given back: for the benchmark's comparison."""
+    if set_malloc(UNTOUCHED):
+        glibc().malloc_trim(0)
 
 
 def set_malloc(options: dict[int, int]) -> bool:
     """Were all options taken?"""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    return mallopt is not None and all([mallopt(option, value) for option, value in options.items()])
+    return glibc() is not None and all([glibc().mallopt(option, value) for option, value in options.items()])
+
+
+def glibc() -> ctypes.CDLL | None:
+    """The C library of this process, where it is the one with these settings."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "mallopt") else None
