@@ -28,10 +28,10 @@ import numpy as np
 import torch
 
 from configs import CONFIG_FOLDER, load_config, run_main
-from dwpose.alignment import aligned
 from dwpose.draw import draw
+from dwpose.framing import in_view
 from dwpose.skeleton import Skeleton
-from finer_scale import rescale
+from finer_scale import laid_over
 from llm_planner import plan, segments_from_json, segments_to_json
 from mimicmotion.video import fit_to_canvas, read_image
 from stages.case_list import OPTION, read_cases, without_option
@@ -40,7 +40,7 @@ from stages.driving import driving_skeleton
 from stages.folder import Artefact, RunFolder, load_frames, save_frames
 from stages.inputs import check_inputs, with_size
 from stages.models import Models
-from stages.outputs import write_outputs, write_settings
+from stages.outputs import films, write_outputs, write_settings
 from stages.refinement import seen_skeleton
 from stages.report import Report
 from stages.settings import InferenceConfig, VideoModelConfig
@@ -74,6 +74,7 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple
 
     segments = []
     fitted = lambda movement: laid_over(movement, reference, config.alignment)
+    framed = lambda movement: in_view(movement, reference, config.camera)
     if config.driving_video:
         skeleton = skeleton_stage("skeleton", lambda: fitted(driving_skeleton(config, models)), Path(config.driving_video), config.fps,
                                   config.sample_stride, config.alignment, reference)             # Skeleton: (F, 133, 3) pixels
@@ -81,9 +82,10 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple
         segments = folder.stage("plan", PLAN, lambda: plan(config.prompt, device=models.device, **asdict(config.planner)),
                                 config.prompt, config.planner)                                   # list[Segment]
         check_disk(folder.path, config.fps * sum(s.seconds for s in segments), config.size, 3 + config.refinements)
-        motion = folder.stage("motion", MOTION, lambda: join_motions(models.motions(segments), config.motion.transition_seconds),
-                              segments, config.motion, Path(config.motion.weights), config.seed)  # Motion: (T, 22, 3) metres, 20 fps
-        skeleton = skeleton_stage("skeleton", lambda: fitted(project(motion, config.size, config.fps, config.camera)),
+        joined = lambda: join_motions(models.motions(segments), config.motion.transition_seconds, [s.text for s in segments])
+        motion = folder.stage("motion", MOTION, joined,                                          # Motion: (T, 22, 3) metres, 20 fps
+                              segments, config.motion, Path(config.motion.weights), config.seed)
+        skeleton = skeleton_stage("skeleton", lambda: framed(fitted(project(motion, config.size, config.fps, config.camera))),
                                   motion, config.camera, config.size, config.fps, config.alignment, reference)   # Skeleton: (F, 133, 3) pixels
     drawn, own_pose = draw(skeleton, style), draw(reference, style)[0]                           # (F, H, W, 3), (H, W, 3) uint8
     rows = [Row("skeleton", "in the person's proportions", drawn)]
@@ -105,22 +107,15 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple
     return rows, segments
 
 
-def laid_over(movement: Skeleton, reference: Skeleton, alignment: str) -> Skeleton:
-    """The movement in the place and the proportions of the picture's person."""
-    if alignment == "anchors":
-        return rescale(movement, reference)
-    return aligned(movement, reference, robust=alignment == "linear")
-
-
 def run(config: InferenceConfig, models: Models, report: Report) -> None:
     """One run folder, from checked settings."""
-    models.config = config
+    models.config, models.films = config, films(config, config.folder)
     try:
         folder = RunFolder(config.folder, config.resume, report)
         write_settings(config, folder.path)
         rows, segments = animate(config, folder, models)
         with report.stage("outputs", "storyboard.png"):
-            write_outputs(config, folder.path, rows, segments)
+            write_outputs(config, folder.path, rows, segments, models.films)
         folder.finish()
     except OSError as error:
         if isinstance(error, FileNotFoundError):

@@ -1,6 +1,8 @@
 """Settings of every script: a dataclass's defaults < a YAML file < key=value on the command line, and nothing unknown."""
 
 import difflib
+import logging
+import math
 import os
 import sys
 import textwrap
@@ -34,6 +36,11 @@ def say(line: str) -> None:
     """A line for the user, once for all processes a launcher started."""
     if os.environ.get("RANK", "0") == "0":
         print(line, file=sys.stderr)
+
+
+def show_log() -> None:
+    """Log lines on the terminal, those of the main process alone where a launcher started several."""
+    logging.basicConfig(level=logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR, format="%(message)s")
 
 
 def load_config(schema: type[Schema], argv: list[str] | None = None, description: str | None = None) -> Schema:
@@ -160,11 +167,13 @@ def one_line(error: Exception) -> str:
 
 
 def check_choices(config, prefix: str = "") -> None:
-    """Fields whose metadata lists `choices` hold one of them."""
+    """Fields whose metadata lists `choices` hold one of them; numbers are finite."""
     for field in fields(config):
         value, choices = getattr(config, field.name), field.metadata.get("choices")
         if is_dataclass(value):
             check_choices(value, f"{prefix}{field.name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{prefix}{field.name}: must be a finite number (found {value})")
         elif choices and value not in choices:
             raise ValueError(f"{prefix}{field.name}: must be one of {', '.join(map(str, choices))} (found '{value}')")
 

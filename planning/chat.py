@@ -8,13 +8,16 @@ Message = dict[str, str]                    # {"role": "system" | "user" | "assi
 MAX_ACTION_CHARACTERS = 200                 # CLIP reads 77 tokens, about 300 characters
 
 INSTRUCTIONS = """\
-You plan human motion. Rewrite the user's text as a list of segments for a text-to-motion model, in the order they happen.
-Rules for every segment:
-- One person, one simple whole-body action, one short English sentence in the third person present: "a person waves with the right hand".
-- Say left or right explicitly whenever one arm, hand, leg or side is meant; say how often where it matters ("jumps twice").
+You plan human motion. Rewrite the user's text as a list of segments for a text-to-motion model, in the order they
+happen. Rules for every segment:
+- One person, one simple whole-body action, one short English sentence in the third person present:
+  "a person waves with the right hand".
+- Say left or right whenever one arm, hand, leg or side is meant; say how often where it matters ("jumps twice").
+- Say what is done, never what is not done.
 - Body movement only: no clothes, places, feelings, camera, other people or objects that do not shape the movement.
-- Two movements that happen at the same time stay in one segment, joined by "while". Keep the same subject in every segment.
-- "seconds" is how long a person takes for it, between {shortest:g} and {longest:g}. Cut anything longer into several segments. Respect durations the user gives.
+- Two movements that happen at the same time stay in one segment, joined by "while". Keep the same subject throughout.
+- "seconds" is how long a person takes for it, between {shortest:g} and {longest:g}. Cut anything longer into several
+  segments. Respect durations the user gives.
 Answer with JSON only: {{"segments": [{{"text": "a person ...", "seconds": 2.5}}]}}"""
 
 SCHEMA = {      # flat on purpose: strict modes of several servers refuse defaults, bounds and oneOf
@@ -30,7 +33,8 @@ SCHEMA = {      # flat on purpose: strict modes of several servers refuse defaul
 }
 
 
-def ask_for_actions(prompt: str, ask: Callable[[list[Message]], str], min_seconds: float, max_seconds: float) -> list[tuple[str, float]]:
+def ask_for_actions(prompt: str, ask: Callable[[list[Message]], str], min_seconds: float,
+                    max_seconds: float) -> list[tuple[str, float]]:
     """Asks for the plan; an answer that fails the checks is sent back once, with what is wrong with it."""
     instructions = INSTRUCTIONS.format(shortest=min_seconds, longest=max_seconds)
     messages = [{"role": "system", "content": instructions}, {"role": "user", "content": prompt}]
@@ -48,7 +52,10 @@ def ask_for_actions(prompt: str, ask: Callable[[list[Message]], str], min_second
 
 
 def parse_answer(answer: str, min_seconds: float, max_seconds: float) -> list[tuple[str, float]]:
-    """JSON text (also inside a ``` fence or after a reasoning block) -> checked [(text, seconds)]; ValueError says what is wrong."""
+    """JSON text (also inside a ``` fence or after a reasoning block) -> checked [(text, seconds)]
+
+    ValueError says what is wrong with it.
+    """
     body = answer.rpartition("</think>")[2].strip()
     if body.startswith("```"):
         body = body.strip("`").removeprefix("json").strip()
@@ -97,8 +104,8 @@ def openai_chat(base_url: str, model: str, api_key_env: str, timeout_seconds: fl
             answer = client.chat.completions.create(        # no temperature: reasoning models refuse the argument
                 model=model, messages=messages, response_format={"type": "json_schema", "json_schema": SCHEMA})
         except openai.APITimeoutError as error:
-            raise ValueError(f"planner: {base_url} did not answer within {timeout_seconds:g} s: raise planner.timeout_seconds, "
-                             "or use planner.backend=rules") from error
+            raise ValueError(f"planner: {base_url} did not answer within {timeout_seconds:g} s: raise "
+                             "planner.timeout_seconds, or use planner.backend=rules") from error
         except openai.AuthenticationError as error:
             raise ValueError(f"planner: {base_url} refused the key from {api_key_env or 'an empty planner.api_key_env'} "
                              "(HTTP 401): check it") from error
@@ -109,12 +116,13 @@ def openai_chat(base_url: str, model: str, api_key_env: str, timeout_seconds: fl
             raise ValueError(f"planner: no server reached at {base_url} ({first_line(error.__cause__ or error)}): "
                              "start it, or correct planner.base_url") from error
         except (openai.OpenAIError, json.JSONDecodeError) as error:
-            raise ValueError(f"planner: {base_url} is not an OpenAI-compatible server ({first_line(error)}): check planner.base_url") from error
+            raise ValueError(f"planner: {base_url} is not an OpenAI-compatible server ({first_line(error)}): "
+                             "check planner.base_url") from error
         choices = getattr(answer, "choices", None)
         if not choices or choices[0].message is None:
             raise ValueError(f"planner: {base_url} answered without a message: is it an OpenAI-compatible chat server?")
-        if choices[0].message.refusal:
-            raise ValueError(f"planner: {model} refused the prompt ('{first_line(choices[0].message.refusal)}'): rephrase it")
+        if refusal := choices[0].message.refusal:
+            raise ValueError(f"planner: {model} refused the prompt ('{first_line(refusal)}'): rephrase it")
         return choices[0].message.content or ""
     return ask
 
@@ -124,17 +132,20 @@ def local_chat(folder: str, max_new_tokens: int, device: str) -> Callable[[list[
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     if not os.path.isfile(os.path.join(folder, "config.json")):
-        raise ValueError(f"planner.model={folder or '(empty)'}: no config.json there: give the folder of a transformers chat model")
+        raise ValueError(f"planner.model={folder or '(empty)'}: no config.json there: "
+                         "give the folder of a transformers chat model")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).to(device).eval()
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"planner.model={folder}: cannot be loaded ({first_line(error)}): is the download complete?") from error
+        raise ValueError(f"planner.model={folder}: cannot be loaded ({first_line(error)}): "
+                         "is the download complete?") from error
     if not tokenizer.chat_template:
         raise ValueError(f"planner.model={folder}: its tokenizer has no chat template: use an instruction-tuned model")
 
     def ask(messages: list[Message]) -> str:
-        tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True).to(device)
+        tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        tokens = tokens.to(device)
         answer = model.generate(**tokens, max_new_tokens=max_new_tokens, do_sample=False)      # (1, prompt + new)
         return tokenizer.decode(answer[0, tokens["input_ids"].shape[1]:], skip_special_tokens=True)
     return ask

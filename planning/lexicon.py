@@ -1,75 +1,119 @@
-"""The English words the rules know: actions with their lengths, numbers, subjects, order words. Data only."""
+"""The English words the rules know: actions with their lengths, people, numbers, every form of a verb. Data only."""
 
 import re
 
 # action: (seconds when no count is said, seconds of one repetition); a name is a verb's base form
 VERBS = {
-    "balance": (4.0, 3.0), "bend": (2.5, 2.0), "bounce": (3.0, 0.8), "bow": (2.5, 2.5), "box": (3.0, 0.9), "breathe": (4.0, 3.0),
-    "catch": (2.0, 1.5), "cheer": (3.0, 1.5), "circle": (3.5, 1.8), "clap": (2.5, 0.6), "climb": (4.0, 1.5), "crawl": (4.0, 1.5),
-    "cross": (2.5, 2.0), "crouch": (2.5, 2.0), "dance": (5.0, 4.0), "dodge": (2.0, 1.2), "drink": (3.0, 2.5), "duck": (2.0, 1.5),
-    "exercise": (4.0, 2.0), "extend": (2.5, 2.0), "fall": (2.5, 2.5), "flap": (3.0, 0.8), "flex": (2.5, 2.0), "fold": (2.5, 2.0),
-    "gesture": (2.5, 2.0), "grab": (2.0, 1.5), "greet": (2.5, 2.0), "hit": (2.0, 1.0), "hold": (3.0, 2.5), "hop": (2.5, 0.8),
-    "jog": (4.0, 1.0), "jump": (2.0, 1.2), "kick": (2.0, 1.4), "kneel": (3.0, 3.0), "land": (1.5, 1.5), "lean": (2.5, 2.0),
-    "leap": (2.0, 1.4), "lie": (3.5, 3.5), "lift": (2.5, 2.0), "look": (2.5, 2.0), "lower": (2.0, 1.5), "lunge": (2.5, 2.0),
-    "march": (4.0, 0.6), "move": (3.0, 1.5), "nod": (2.0, 0.7), "open": (2.5, 2.0), "pace": (4.0, 0.7), "pick": (2.5, 2.5),
-    "pivot": (2.0, 1.5), "place": (2.5, 2.0), "play": (4.0, 3.0), "point": (2.5, 1.8), "pose": (3.0, 2.5), "pull": (2.5, 1.8),
-    "punch": (2.0, 0.9), "push": (2.5, 1.8), "put": (2.5, 2.0), "raise": (2.5, 2.0), "reach": (2.5, 2.0), "relax": (3.0, 3.0),
-    "rise": (2.5, 2.0), "roll": (3.0, 2.0), "rotate": (3.0, 2.0), "run": (4.0, 0.5), "salute": (2.5, 2.0), "scratch": (2.5, 1.5),
-    "shake": (2.5, 1.0), "shrug": (2.0, 1.4), "sidestep": (3.0, 1.0), "sit": (3.0, 3.0), "skip": (3.5, 0.8), "slide": (2.5, 1.5),
-    "spin": (3.0, 2.0), "squat": (2.5, 2.0), "stand": (3.0, 2.5), "stay": (3.0, 3.0), "step": (2.0, 0.8), "stomp": (2.5, 0.9),
-    "stop": (1.5, 1.5), "stretch": (3.0, 2.5), "stroll": (4.0, 0.7), "stumble": (2.5, 2.0), "sway": (3.5, 1.5), "swim": (4.0, 1.5),
-    "swing": (3.0, 1.2), "tap": (2.5, 0.6), "throw": (2.0, 1.8), "tilt": (2.0, 1.5), "touch": (2.5, 2.0), "turn": (2.5, 2.0),
-    "twirl": (3.0, 2.0), "twist": (3.0, 1.6), "wait": (3.0, 3.0), "walk": (4.0, 0.7), "wave": (2.5, 0.9), "wipe": (2.5, 1.2),
-    "applaud": (2.5, 0.6), "approach": (3.5, 3.0), "begin": (2.5, 2.0), "bring": (2.5, 2.0), "carry": (3.5, 3.0),
-    "come": (3.5, 3.0), "continue": (3.0, 2.0), "cover": (2.5, 2.0), "go": (3.5, 3.0), "get": (3.0, 2.5), "drop": (2.0, 1.5),
-    "kiss": (2.5, 2.0), "hug": (3.0, 2.5), "keep": (3.0, 2.0), "pat": (2.5, 0.8), "rest": (3.0, 3.0), "return": (3.5, 3.0),
-    "rub": (3.0, 1.0), "rush": (3.0, 2.0), "shadowbox": (4.0, 0.9), "sneak": (4.0, 1.0), "sprint": (3.0, 0.4), "start": (2.5, 2.0),
-    "straighten": (2.0, 2.0), "strike": (2.5, 1.2), "swipe": (2.0, 1.2), "think": (3.0, 3.0), "tiptoe": (4.0, 0.8), "pause": (1.5, 1.5),
-    "freeze": (2.0, 2.0), "spread": (2.5, 2.0), "face": (2.0, 2.0), "back": (3.0, 1.0), "dive": (2.5, 2.0), "conduct": (4.0, 2.0),
+    "balance": (4.0, 3.0), "bend": (2.5, 2.0), "bounce": (3.0, 0.8), "bow": (2.5, 2.5), "box": (3.0, 0.9),
+    "breathe": (4.0, 3.0), "catch": (2.0, 1.5), "cheer": (3.0, 1.5), "circle": (3.5, 1.8), "clap": (2.5, 0.6),
+    "climb": (4.0, 1.5), "crawl": (4.0, 1.5), "cross": (2.5, 2.0), "curtsy": (2.5, 2.5), "crouch": (2.5, 2.0),
+    "dance": (5.0, 4.0), "dodge": (2.0, 1.2), "drink": (3.0, 2.5), "duck": (2.0, 1.5), "exercise": (4.0, 2.0),
+    "extend": (2.5, 2.0), "fall": (2.5, 2.5), "flap": (3.0, 0.8), "flex": (2.5, 2.0), "fold": (2.5, 2.0),
+    "gesture": (2.5, 2.0), "grab": (2.0, 1.5), "greet": (2.5, 2.0), "hit": (2.0, 1.0), "hold": (3.0, 2.5),
+    "hop": (2.5, 0.8), "jog": (4.0, 1.0), "jump": (2.0, 1.2), "kick": (2.0, 1.4), "kneel": (3.0, 3.0),
+    "land": (1.5, 1.5), "lean": (2.5, 2.0), "leap": (2.0, 1.4), "lie": (3.5, 3.5), "lift": (2.5, 2.0),
+    "look": (2.5, 2.0), "lower": (2.0, 1.5), "lunge": (2.5, 2.0), "march": (4.0, 0.6), "move": (3.0, 1.5),
+    "nod": (2.0, 0.7), "open": (2.5, 2.0), "pace": (4.0, 0.7), "pick": (2.5, 2.5), "pivot": (2.0, 1.5),
+    "place": (2.5, 2.0), "play": (4.0, 3.0), "point": (2.5, 1.8), "pose": (3.0, 2.5), "pull": (2.5, 1.8),
+    "punch": (2.0, 0.9), "push": (2.5, 1.8), "put": (2.5, 2.0), "raise": (2.5, 2.0), "reach": (2.5, 2.0),
+    "relax": (3.0, 3.0), "rise": (2.5, 2.0), "roll": (3.0, 2.0), "rotate": (3.0, 2.0), "run": (4.0, 0.5),
+    "salute": (2.5, 2.0), "scratch": (2.5, 1.5), "shake": (2.5, 1.0), "shrug": (2.0, 1.4), "sidestep": (3.0, 1.0),
+    "sit": (3.0, 3.0), "skip": (3.5, 0.8), "slide": (2.5, 1.5), "spin": (3.0, 2.0), "squat": (2.5, 2.0),
+    "stand": (3.0, 2.5), "stay": (3.0, 3.0), "step": (2.0, 0.8), "stomp": (2.5, 0.9), "stop": (1.5, 1.5),
+    "stretch": (3.0, 2.5), "stroll": (4.0, 0.7), "stumble": (2.5, 2.0), "sway": (3.5, 1.5), "swim": (4.0, 1.5),
+    "swing": (3.0, 1.2), "tap": (2.5, 0.6), "throw": (2.0, 1.8), "tilt": (2.0, 1.5), "touch": (2.5, 2.0),
+    "turn": (2.5, 2.0), "twirl": (3.0, 2.0), "twist": (3.0, 1.6), "wait": (3.0, 3.0), "walk": (4.0, 0.7),
+    "wave": (2.5, 0.9), "wipe": (2.5, 1.2), "applaud": (2.5, 0.6), "approach": (3.5, 3.0), "begin": (2.5, 2.0),
+    "bring": (2.5, 2.0), "carry": (3.5, 3.0), "come": (3.5, 3.0), "continue": (3.0, 2.0), "cover": (2.5, 2.0),
+    "go": (3.5, 3.0), "get": (3.0, 2.5), "drop": (2.0, 1.5), "kiss": (2.5, 2.0), "hug": (3.0, 2.5),
+    "keep": (3.0, 2.0), "pat": (2.5, 0.8), "rest": (3.0, 3.0), "return": (3.5, 3.0), "rub": (3.0, 1.0),
+    "rush": (3.0, 2.0), "shadowbox": (4.0, 0.9), "sneak": (4.0, 1.0), "sprint": (3.0, 0.4), "start": (2.5, 2.0),
+    "straighten": (2.0, 2.0), "strike": (2.5, 1.2), "swipe": (2.0, 1.2), "think": (3.0, 3.0), "tiptoe": (4.0, 0.8),
+    "pause": (1.5, 1.5), "freeze": (2.0, 2.0), "spread": (2.5, 2.0), "face": (2.0, 2.0), "dive": (2.5, 2.0),
+    "conduct": (4.0, 2.0),
 }
-LIGHT_VERBS = ("do", "perform", "make", "take", "execute", "complete", "give", "try", "practice", "practise")   # the noun is the action
-NOUNS = {   # actions that are nouns only; every verb above serves as a noun, too ("two squats")
-    "jumping jack": (3.0, 1.1), "star jump": (3.0, 1.3), "push-up": (3.0, 2.0), "pushup": (3.0, 2.0), "sit-up": (3.0, 2.2),
-    "situp": (3.0, 2.2), "pull-up": (3.0, 2.5), "burpee": (3.5, 3.0), "high knee": (3.0, 0.6), "cartwheel": (3.0, 3.0),
-    "somersault": (3.0, 3.0), "pirouette": (3.0, 2.0), "lap": (6.0, 6.0), "rep": (2.0, 2.0), "repetition": (2.0, 2.0),
-    "time": (0.0, 0.0), "arm circle": (3.0, 1.2), "calf raise": (3.0, 1.5), "side step": (2.5, 1.0), "uppercut": (2.0, 1.0),
+MORE_VERBS = """
+    accuse act aim alternate amble arch attack back beg bid block blow bob bolt boogie bound brush call celebrate
+    charge chase chat chop chuck clean clench collapse comb congratulate cook cough cower crank crumple cry cup dash
+    dig dip disagree drag draw dribble drill drive drum eat elevate exhale faint fight flee flick flinch fling
+    follow gallop gasp genuflect giggle glance groove gulp halt hammer hang hide hobble hoist hook huddle hunch
+    hunker hurl hurry idle imitate indicate inhale jab jive juggle knock laugh lead limp linger listen lob loosen
+    lurch meditate mimic mop paddle paint parade parry peel perch phone pitch plant plop prance pray preach press
+    propose pummel punt race read reel refuse reject repeat retreat revolve ride row saunter scamper scream shade
+    shift shimmy shiver shoot shout show shuffle sidle sigh signal sing sink sip skate sketch ski slap sleep sling
+    slow smash smile snap sneeze sob spar speak spring squeeze stagger stamp stoop stride strut surf surrender sweep
+    swig swirl swivel talk taste thank thrust tip toss trace trample tremble trip trot trudge tuck tumble type vault
+    wander warm wash wheel whirl whistle wiggle wink withdraw wobble wriggle write yawn yell
+    """.split()                                 # they last UNKNOWN_SECONDS
+# the noun behind them is the action
+LIGHT_VERBS = ("do", "perform", "make", "take", "execute", "complete", "give", "try", "practice", "practise")
+# another verb behind them is the action
+ASPECT_VERBS = ("start", "begin", "continue", "keep", "try", "attempt", "proceed", "go", "want", "pretend", "decide",
+                "manage", "like", "need", "prepare", "finish", "end", "practice", "practise")
+# what is done with a limb: 'raises it' is about the limb named before
+HANDLING_VERBS = ("raise", "lower", "lift", "put", "bring", "hold", "shake", "swing", "extend", "stretch", "bend",
+                  "drop", "straighten", "rotate", "move", "wave", "keep", "cross", "open", "close", "twist", "circle",
+                  "spread", "fold", "flap", "flex")
+NOUNS = {                                       # actions that are nouns only; every verb above serves as a noun, too
+    "jumping jack": (3.0, 1.1), "star jump": (3.0, 1.3), "push-up": (3.0, 2.0), "pushup": (3.0, 2.0),
+    "sit-up": (3.0, 2.2), "situp": (3.0, 2.2), "pull-up": (3.0, 2.5), "burpee": (3.5, 3.0), "high knee": (3.0, 0.6),
+    "cartwheel": (3.0, 3.0), "somersault": (3.0, 3.0), "pirouette": (3.0, 2.0), "lap": (6.0, 6.0), "rep": (2.0, 2.0),
+    "repetition": (2.0, 2.0), "time": (0.0, 0.0), "arm circle": (3.0, 1.2), "calf raise": (3.0, 1.5),
+    "side step": (2.5, 1.0), "uppercut": (2.0, 1.0),
 }
-UNKNOWN_SECONDS = (3.0, 1.5)    # an action in none of the tables
-SHORTEST_SECONDS = 1.0          # below this a motion model has no room to move
+UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
+SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
 
-NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twelve".split(), range(1, 13)),
-               fifteen=15, twenty=20, thirty=30, forty=40, fifty=50, sixty=60, couple=2, few=3, several=3, dozen=12, many=5, multiple=3)
-NUMBER_WORDS = {number: word for word, number in NUMBERS.items() if number <= 12 and word not in ("couple", "few", "several", "many", "multiple", "dozen")}
+NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twelve".split(), range(1, 13)), fifteen=15,
+               twenty=20, thirty=30, forty=40, fifty=50, sixty=60, couple=2, few=3, several=3,
+               dozen=12, many=5, multiple=3)
+NUMBER_WORDS = {number: word for word, number in list(NUMBERS.items())[:12]}
 TIMES = {"once": 1, "twice": 2, "thrice": 3}
+OPPOSITE = {"left": "right", "right": "left"}
 
 PRONOUNS = ("i", "you", "we", "he", "she", "they", "it")
-PEOPLE = ("person", "man", "woman", "boy", "girl", "guy", "lady", "kid", "child", "dancer", "athlete", "character", "figure",
-          "human", "someone", "somebody", "player", "boxer", "actor", "actress", "performer", "adult", "teenager", "robot",
-          "student", "teacher", "soldier", "runner", "individual", "model", "subject", "gentleman", "people", "men", "women")
+OBJECT_PRONOUNS = ("him", "her", "them")        # 'make him jump'
+PEOPLE = ("person", "man", "woman", "boy", "girl", "guy", "lady", "kid", "child", "dancer", "athlete", "character",
+          "figure", "human", "someone", "somebody", "player", "boxer", "actor", "actress", "performer", "adult",
+          "teenager", "robot", "student", "teacher", "soldier", "runner", "individual", "model", "subject",
+          "gentleman", "people", "men", "women", "hero", "friend", "mother", "father", "mom", "dad", "grandma",
+          "grandpa", "grandmother", "grandfather", "sister", "brother", "cook", "clown", "wizard", "knight", "worker")
 MANY_PEOPLE = ("people", "men", "women", "dancers", "boys", "girls", "kids", "children")
-DETERMINERS = ("a", "an", "the", "this", "that", "my", "our", "one", "two", "three", "some")
-AUXILIARIES = ("is", "are", "am", "was", "were", "be", "will", "shall", "should", "must", "can", "could", "may", "might", "would")
-ADVERBS = ("just", "now", "also", "again", "both", "once", "still", "straight", "immediately", "there", "all")   # and words ending in -ly
-NOT_VERBS = ("backwards", "forwards", "sideways", "upwards", "downwards", "towards", "across", "his", "its", "this", "always", "hers", "ours",
-             "besides", "as", "is", "was", "has", "us", "perhaps", "indoors", "outdoors", "arms", "legs", "hands", "knees", "feet", "hips", "shoulders",
-             "fists", "elbows", "fingers", "toes", "heels", "palms", "eyes", "times", "seconds", "clothes", "glasses", "jeans", "shorts")
+BODY_PARTS = ("arm", "hand", "leg", "foot", "knee", "head", "elbow", "fist", "shoulder", "hip", "wrist", "ankle",
+              "thigh", "palm", "heel", "toe", "finger", "thumb", "biceps", "heels", "toes", "feet", "side")
+DETERMINERS = ("a", "an", "the", "this", "that", "my", "our", "another", "one", "two", "three", "some")
+RELATIVES = ("who", "that", "which")
+AUXILIARIES = ("is", "are", "am", "was", "were", "be", "been", "being", "has", "have", "had", "will", "shall",
+               "should", "must", "can", "could", "may", "might", "would")
+ASKED = ("asked", "told", "supposed", "about", "ready", "able", "seen", "allowed")     # 'is asked to jump'
+# and words that end in -ly
+ADVERBS = ("just", "now", "also", "again", "both", "once", "still", "straight", "immediately", "there", "all",
+           "first", "almost", "even", "always", "then")
+PREPOSITIONS = ("in", "at", "on", "of", "to", "into", "onto", "with", "for", "from", "by", "around", "through",
+                "over", "under")
+# they open a sentence about the place
 SCENE_PREPOSITIONS = ("in", "at", "on", "inside", "outside", "under", "near", "with", "from", "during", "against")
+STATES = ("wears", "wearing", "feels", "feeling", "seems", "seeming", "has", "having", "is", "being")  # nothing is done
+SPEECH = ("says", "saying", "tells", "asks", "exclaims")                                 # ... by these alone
+# they end in -s as 'walks' does
+NOT_VERBS = ("backwards", "forwards", "sideways", "upwards", "downwards", "towards", "across", "his", "its", "this",
+             "always", "hers", "ours", "besides", "as", "is", "was", "has", "us", "perhaps", "indoors", "outdoors",
+             "arms", "legs", "hands", "knees", "feet", "hips", "shoulders", "fists", "elbows", "fingers", "toes",
+             "heels", "palms", "eyes", "times", "seconds", "clothes", "glasses", "jeans", "shorts")
 
-# between these, one action ends and the next begins
-ORDER_WORDS = re.compile(
-    r"[,;]?\s*(?:\b(?:and|but)\s+)?\b(?:then|next(?!\s+to\b)|after\s+that|after\s+which|afterwards?|after\s+this|after\s+an?\s+(?:moment|while|pause|bit)|thereafter|followed\s+by|"
-    r"finally|lastly|subsequently|later(?:\s+on)?|at\s+the\s+end|in\s+the\s+end|at\s+last|to\s+finish|to\s+end|before\s+finally)\b\s*,?|\s*(?:->|→|=>|;)\s*")
-OPENING_WORDS = re.compile(r"^(?:\s*(?:(?:first(?:ly)?(?:\s+of\s+all)?|second(?:ly)?|third(?:ly)?|to\s+(?:begin|start)(?:\s+with)?|initially|and|but|so|now|\d+[.)]|[-*•])"
-                           r"(?=[\s,])|,)\s*)+")
-
-FUNCTION_WORDS = set("""a an the and then with to of his her their on in at by from into for while as up down left right forward backward
-    forwards backwards around over under next after before finally twice times arm arms hand hands leg legs foot feet knee knees head body
-    person man woman someone he she they it is are quickly slowly both side sideways out off both seconds second once""".split())
-FOREIGN_WORDS = set("""der die das und eine ein einer einem dann mit hebt geht springt winkt nach auf zwei mal
-    le la les une un et puis avec homme femme personne saute marche deux fois droite gauche du des dans elle il
-    el los las una y luego con hombre mujer persona salta camina dos veces derecha izquierda mano despues ella
-    uno e poi uomo donna cammina volte destra sinistra alza depois um uma duas vezes pessoa
-    een en het daarna dan twee keer zwaait loopt mannen och sedan hoppar go czlowiek idzie ona potem""".split()) - FUNCTION_WORDS - {"go"}
+FUNCTION_WORDS = set("""
+    a an the and then with to of his her their on in at by from into for while as up down left right forward backward
+    forwards backwards around over under next after before finally twice times arm arms hand hands leg legs foot feet
+    knee knees head body person man woman someone he she they it is are quickly slowly both side sideways out off both
+    seconds second once
+    """.split())
+FOREIGN_WORDS = set("""
+    der die das und eine ein einer einem dann mit hebt geht springt winkt nach auf zwei mal le la les une un et puis
+    avec homme femme personne saute marche deux fois droite gauche du des dans elle il el los las una y luego con
+    hombre mujer persona salta camina dos veces derecha izquierda mano despues ella uno e poi uomo donna cammina volte
+    destra sinistra alza depois um uma duas vezes pessoa een en het daarna dan twee keer zwaait loopt mannen och sedan
+    hoppar go czlowiek idzie ona potem
+    """.split()) - FUNCTION_WORDS - {"go"}
 
 
 def third_person(base: str) -> str:
@@ -90,6 +134,25 @@ def gerund(base: str) -> str:
     return base + (base[-1] if doubles else "") + "ing"
 
 
-BASE = {base: base for base in (*VERBS, *LIGHT_VERBS)}                      # every form of a verb -> its base
+def past(base: str) -> str:
+    """walk -> walked, wave -> waved, squat -> squatted, throw -> threw."""
+    if base in IRREGULAR_PAST:
+        return IRREGULAR_PAST[base]
+    if base.endswith("e"):
+        return base + "d"
+    return base[:-1] + "ied" if re.search(r"[^aeiou]y$", base) else gerund(base).removesuffix("ing") + "ed"
+
+
+IRREGULAR_PAST = dict(
+    sit="sat", stand="stood", run="ran", throw="threw", swing="swung", bend="bent", kneel="knelt", lie="lay",
+    take="took", do="did", make="made", put="put", hit="hit", spin="spun", swim="swam", go="went", come="came",
+    get="got", hold="held", keep="kept", begin="began", catch="caught", drink="drank", fall="fell", rise="rose",
+    shake="shook", slide="slid", strike="struck", think="thought", leap="leapt", bring="brought", give="gave",
+    sing="sang", read="read", write="wrote", fight="fought", ride="rode", drive="drove", draw="drew", eat="ate",
+    blow="blew", sweep="swept", sleep="slept", speak="spoke", shoot="shot", spring="sprang", sink="sank",
+    sling="slung", withdraw="withdrew", flee="fled", dig="dug", spread="spread")
+BASE = {base: base for base in (*VERBS, *LIGHT_VERBS, *MORE_VERBS, *ASPECT_VERBS)}   # every form of a verb -> its base
 THIRD = {third_person(base): base for base in BASE}
 GERUND = {gerund(base): base for base in BASE} | {"beginning": "begin", "sidestepping": "sidestep"}
+PAST = {past(base): base for base in BASE if past(base) != base}
+FORMS = (THIRD, GERUND, BASE, PAST)

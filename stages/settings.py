@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+MAX_FPS = 240.0                     # frames per second
+MAX_SIDE = 8192                     # pixels
+MAX_TRANSITION_SECONDS = 5.0
+
 
 def setting(default, help: str, choices: tuple[str, ...] = ()):
     return field(default=default, metadata={"help": help, "choices": choices})
@@ -60,7 +64,8 @@ class VideoModelConfig:
     tile_overlap: int = setting(6, "frames neighbouring tiles share")
     tiles: str = setting("balanced", "balanced: tiles of equal length; published: as MimicMotion's code", ("balanced", "published"))
     max_tile: int = setting(0, "balanced: a video of up to so many frames is one tile; 0: an eighth above tile_size")
-    feature_cache: int = setting(1, "steps that share the UNet's deep features; 1: none, exact; 2: 1.4 times as fast, 3: 1.6")
+    feature_cache: int = setting(1, "steps that share the UNet's deep features; 1: none, exact; 2: 1.4 times as fast, 3: 1.6 "
+                                    "(55 and 49 dB to exact with the demo weights)")
     compile: bool = setting(False, "torch.compile: minutes before the first step, then faster steps")
     decode_chunk_size: int = setting(8, "frames the VAE decodes together")
     fps: int = setting(7, "frame rate the network is told (7 in MimicMotion, whatever the video's is)")
@@ -76,7 +81,8 @@ class InferenceConfig:
     sample_stride: int = setting(0, "driving video: every n-th frame, as MimicMotion (from 48 fps on every 2n-th, from 72 every 3n-th); "
                                 "0: resampled to fps")
     alignment: str = setting("anchors", "how a movement is laid over the person; anchors: every limb at the person's length (Fleximo); "
-                             "linear: one scale and shift; published: the same by MimicMotion's formula", ("anchors", "linear", "published"))
+                             "affine: its first half, limbs as they were; linear: one scale and shift; published: the same by MimicMotion's "
+                             "formula; none: as projected, in its own place", ("anchors", "affine", "linear", "published", "none"))
     name: str = setting("run", "the run's folder is <outputs>/<name>")
     outputs: str = setting("outputs", "folder of all runs")
     seed: int = setting(0, "seed of everything drawn at random")
@@ -105,14 +111,23 @@ class InferenceConfig:
 
     def __post_init__(self):
         for name, smallest in (("height", 64), ("width", 64), ("fps", 1), ("refinements", 0), ("resolution", 0), ("sample_stride", 0),
-                               ("memory_limit_gb", 0)):
+                               ("memory_limit_gb", 0), ("num_threads", 0)):
             if getattr(self, name) < smallest:
                 raise ValueError(f"{name}: must be at least {smallest} (found {getattr(self, name)})")
+        for name, largest in (("fps", MAX_FPS), ("height", MAX_SIDE), ("width", MAX_SIDE), ("resolution", MAX_SIDE)):
+            if getattr(self, name) > largest:
+                raise ValueError(f"{name}: must be at most {largest:g} (found {getattr(self, name):g})")
+        if not 0 <= self.motion.transition_seconds <= MAX_TRANSITION_SECONDS:
+            raise ValueError(f"motion.transition_seconds: must be between 0 and {MAX_TRANSITION_SECONDS:g} "
+                             f"(found {self.motion.transition_seconds:g})")
         if not 0 <= self.refinement_trust <= 1:
             raise ValueError(f"refinement_trust: must be between 0 and 1 (found {self.refinement_trust})")
+        if self.alignment == "none" and self.driving_video:
+            raise ValueError("alignment: 'none' is for a prompt's motion, which is projected onto the picture's canvas (found a "
+                             "driving_video, which has its own): use affine")
         if self.seed < 0:
             raise ValueError(f"seed: must be 0 or more (found {self.seed})")
-        if not self.name or Path(self.name).name != self.name:
+        if not self.name.isprintable() or Path(self.name).name != self.name or self.name in ("", ".."):
             raise ValueError(f"name: must be a plain folder name (found '{self.name}'): use outputs= for the place")
 
     @property

@@ -1,10 +1,14 @@
 """Several motions -> one: position and heading carried on, poses blended, and feet that step instead of sliding.
 
 Nothing is cut or added: the joined motion has the frames of its parts. A seam is blended by the start of the later part:
-the difference to the pose before it fades away, and each foot walks to its new place, one after the other.
+the difference to the pose before it fades away, and each foot walks to its new place, one after the other. Who was not
+told to turn but ends an action turned (a throw, a punch) faces the old way again over the seam.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,10 +22,20 @@ FLOOR = np.array([1.0, 0.0, 1.0])      # keeps x and z
 STEP_LIFT = 0.06                       # metres a foot rises on a step at a seam
 STEP_FROM = 0.02                       # metres; a foot this near its new place does not need to rise
 SAME_BONES = 0.02                      # share by which bone lengths may differ on one body
+TURN_SPEED = np.pi                     # radians per second of turning back over a seam, at most
+QUARTER = np.pi / 2                    # radians
+TURNS = re.compile(                    # 'turns around', 'walks in a circle'; not 'turns the head' or 'rotates both arms'
+    r"\b(?:turn|rotat|pivot|swivel|revolv|wheel|fac(?=e|ing))\w*\b"
+    r"(?!\s+(?:(?:the|his|her|their|its|both|one|left|right|upper)\s+)*(?:arm|hand|wrist|head|body|fist|leg|foot|feet))"
+    r"|\bin\s+(?:a\s+)?circles?\b", re.IGNORECASE)
+SO_FAR = re.compile(r"\b(?:degrees?|slightly|a\s+(?:little|bit)|half\s?way|diagonal\w*)\b|°", re.IGNORECASE)
 
 
-def join_motions(motions: list[Motion], transition_seconds: float = 0.5) -> Motion:
-    """The motions one after another; each blends in over its first `transition_seconds`. Length: sum of the lengths."""
+def join_motions(motions: list[Motion], transition_seconds: float = 0.5, texts: Sequence[str] | None = None) -> Motion:
+    """The motions one after another; each blends in over its first `transition_seconds`. Length: sum of the lengths.
+
+    texts: what each motion does, in words; without them every motion goes on wherever the last one faced.
+    """
     if not motions:
         raise ValueError("join_motions: expected at least one motion (found none)")
     rates = {motion.fps for motion in motions}
@@ -29,12 +43,34 @@ def join_motions(motions: list[Motion], transition_seconds: float = 0.5) -> Moti
         raise ValueError(f"join_motions: expected one frame rate (found {sorted(rates)})")
     if transition_seconds < 0:
         raise ValueError(f"join_motions: expected transition_seconds >= 0 (found {transition_seconds})")
-    lengths = bone_lengths(motions[0].joints)
-    num_blended = round(transition_seconds * motions[0].fps)
+    if texts is not None and len(texts) != len(motions):
+        raise ValueError(f"join_motions: expected one text for each of {len(motions)} motions (found {len(texts)})")
+    lengths, fps = bone_lengths(motions[0].joints), motions[0].fps
+    num_blended = round(transition_seconds * fps)
     joined = with_bone_lengths(motions[0].joints, lengths)
-    for motion in motions[1:]:
-        joined = appended(joined, on_body(motion.joints, lengths), num_blended)
-    return Motion(without_foot_slide(joined), motions[0].fps)
+    facing = heading(joined[0])
+    for i, motion in enumerate(motions[1:]):
+        ended = heading(joined[-1])
+        facing = ended if texts is None else heading_meant(texts[i], facing, ended)
+        to_turn = within_half_turn(facing - ended)
+        num_turned = max(num_blended, round(abs(to_turn) / TURN_SPEED * fps)) if num_blended else 0
+        joined = appended(joined, on_body(motion.joints, lengths), num_turned, to_turn)
+    return Motion(without_foot_slide(joined), fps)
+
+
+def heading_meant(text: str, before: float, ended: float) -> float:
+    """Which way, in radians, one should face after an action that began at `before` and ended at `ended`.
+
+    Told to turn, the nearest quarter turn, unless the text says how far; else, or turned all round, as before.
+    """
+    if not TURNS.search(text):
+        return before
+    return ended if SO_FAR.search(text) else before + round(within_half_turn(ended - before) / QUARTER) * QUARTER
+
+
+def within_half_turn(yaw: float) -> float:
+    """The same direction in [-pi, pi)."""
+    return (yaw + np.pi) % (2 * np.pi) - np.pi
 
 
 def bone_lengths(joints: np.ndarray) -> np.ndarray:
@@ -79,8 +115,19 @@ def heading(pose: np.ndarray) -> float:
     return float(np.arctan2(x, z))
 
 
-def yaw_rotated(joints: np.ndarray, yaw: float) -> np.ndarray:
-    return rotated(np.array([np.cos(yaw / 2), 0.0, np.sin(yaw / 2), 0.0]), joints)
+def yaw_rotated(joints: np.ndarray, yaw: float | np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) turned to the left by one yaw, or by one for each (...), radians."""
+    half, zero = np.asarray(yaw) / 2, np.zeros(np.shape(yaw))
+    return rotated(np.stack([np.cos(half), zero, np.sin(half), zero], axis=-1), joints)
+
+
+def turning(joints: np.ndarray, yaw: np.ndarray) -> np.ndarray:
+    """The motion with each frame turned by its yaw (T,) radians, its path bent accordingly. (T, 22, 3) -> (T, 22, 3)"""
+    pelvis = joints[:, PELVIS]
+    steps = yaw_rotated(np.diff(pelvis, axis=0), (yaw[1:] + yaw[:-1]) / 2)            # (T - 1, 3)
+    start = yaw_rotated(pelvis[:1], yaw[:1])
+    path = np.cumsum(np.concatenate([start, steps]), axis=0)                          # (T, 3)
+    return path[:, None] + yaw_rotated(joints - pelvis[:, None], yaw[:, None])
 
 
 def fading(num_frames: int, num_blended: int) -> np.ndarray:
@@ -96,10 +143,13 @@ def partial_rotations(rotation: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return np.concatenate([np.cos(angle)[..., None], np.sin(angle)[..., None] * unit(rotation[:, 1:])], axis=-1)
 
 
-def appended(before: np.ndarray, after: np.ndarray, num_blended: int) -> np.ndarray:
-    """`before` followed by `after`, which starts where and as `before` stops. (T1, 22, 3), (T2, 22, 3)"""
-    after = yaw_rotated(after, heading(before[-1]) - heading(after[0]))
+def appended(before: np.ndarray, after: np.ndarray, num_blended: int, to_turn: float = 0.0) -> np.ndarray:
+    """`before` followed by `after`, which starts where and as `before` stops. (T1, 22, 3), (T2, 22, 3)
+
+    to_turn: radians by which the person turns over the seam.
+    """
     past = fading(len(after), num_blended)                                            # (T2,)
+    after = turning(after, heading(before[-1]) - heading(after[0]) + to_turn * (1 - past))
     after = after + (before[-1, PELVIS] - after[0, PELVIS]) * FLOOR + carried_momentum(before, after, past)[:, None]
 
     directions = bone_directions(after)                                               # (T2, 22, 3)

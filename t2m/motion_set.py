@@ -77,7 +77,7 @@ class MotionSet:
         entry = self.entries[index]
         whole = self.cache[entry.source] if self.cache is not None else np.load(entry.source, mmap_mode="r")
         count = min(entry.rows, longest) // FRAMES_PER_TOKEN * FRAMES_PER_TOKEN
-        return torch.from_numpy(np.asarray(whole[entry.first:entry.first + count], dtype=np.float32))
+        return torch.from_numpy(np.array(whole[entry.first:entry.first + count], dtype=np.float32))
 
     def windows(self, positions: list[int], window: int, seed: int) -> Tensor:
         """(B, window, 263): sample p of the endless stream is a random window of a motion that is long enough."""

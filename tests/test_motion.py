@@ -10,7 +10,7 @@ from t2m.contacts import LEGS, contact_spans
 from t2m.features import (
     CONTACTS, FEATURE_BLOCKS, VELOCITIES, canonical, features, joints_from_features, quaternion_between, retargeted,
     rotated)
-from t2m.joining import bone_lengths, heading, join_motions, yaw_rotated
+from t2m.joining import bone_lengths, heading, join_motions, turning, within_half_turn, yaw_rotated
 from t2m.motion import (
     JOINT_NAMES, LEFT_ANKLE, LEFT_TOE, LEFT_WRIST, NUM_JOINTS, PARENTS, PELVIS, RIGHT_ANKLE, RIGHT_TOE, RIGHT_WRIST,
     Motion)
@@ -127,6 +127,37 @@ def test_the_next_motion_goes_on_where_and_as_the_last_one_stopped():
                            heading(first.joints[-1]) - heading(second.joints[0]))
     assert np.linalg.norm((travelled - expected)[FLOOR_AXES]) < 0.1
     assert np.linalg.norm(travelled[FLOOR_AXES]) > 0.5
+
+
+def ending_turned(motion: Motion, yaw: float) -> Motion:
+    """The motion with a turn to the left of `yaw` radians spread over it."""
+    return Motion(turning(motion.joints.astype(np.float64), np.linspace(0, yaw, len(motion))), motion.fps)
+
+
+@pytest.mark.parametrize("text, ended, expected", [
+    ("a person throws a ball", 0.9, 0.0), ("a person spins around", -0.6, 0.0), ("he rotates both arms", 0.5, 0.0),
+    ("she turns her head", 0.6, 0.0), ("a man turns around", 2.8, np.pi),
+    ("a man turns to the right", -1.3, -np.pi / 2),
+    ("a person walks in a circle", 0.3, 0.0), ("she turns slightly to the left", 0.4, 0.4),
+    ("he turns 45 degrees", 0.8, 0.8),
+])
+def test_only_who_is_told_to_turn_goes_on_turned(text, ended, expected):
+    first, walk = ending_turned(moving("wave"), ended), moving("walk", 4.0)
+    joined = join_motions([first, walk], 0.5, [text, "a person walks"]).joints.astype(np.float64)
+    assert abs(within_half_turn(heading(joined[-1]) - heading(walk.joints[-1]) - expected)) < 0.05
+    went = yaw_rotated(joined[-1, PELVIS] - joined[len(first) + 20, PELVIS], -expected)      # as seen by the walker
+    assert went[2] > 1.0 and abs(went[0]) < 0.15 * went[2]
+
+
+def test_a_turned_end_is_turned_back_without_a_jump():
+    parts = [ending_turned(moving("stand"), 1.2), moving("wave"), moving("walk")]
+    joined = join_motions(parts, 0.5, ["a person throws", "a person waves", "a person walks"]).joints
+    assert len(joined) == sum(map(len, parts)) and steps(joined).max() < 1.15 * steps(join_motions(parts, 0.5).joints).max()
+    seam = joined[len(parts[0]) - 1:len(parts[0]) + 14].astype(np.float64)
+    yaws = [heading(pose) for pose in seam]
+    assert np.abs(np.diff(yaws)).max() < 0.25 and yaws[0] > 1.1 and abs(yaws[-1]) < 0.1
+    with pytest.raises(ValueError, match="one text for each of 3"):
+        join_motions(parts, 0.5, ["a person waves"])
 
 
 def test_standing_feet_hold_still_though_the_motion_drifts():

@@ -33,7 +33,19 @@ def texts(prompt: str, **options) -> list[str]:
     ("A person is walking forward and waving, then jumping.", ["a person walks forward", "a person waves", "a person jumps"]),
     ("First, he stretches; second, he runs in place; finally he bows.", ["a person stretches", "a person runs in place", "a person bows"]),
     ("1. wave\n2. jump up\n", ["a person waves", "a person jumps up"]),
-    ("someone raises two hands and shakes them", ["someone raises two hands", "someone shakes them"]),
+    ("someone raises two hands and shakes them", ["someone raises two hands", "someone shakes two hands"]),
+    ("wave, clap, jump", ["a person waves", "a person claps", "a person jumps"]),
+    ("First wave, second squat, lastly bow.", ["a person waves", "a person squats", "a person bows"]),
+    ("1) wave 2) squat twice", ["a person waves", "a person squats twice"]),
+    ("He trains: boxing, kicking - and jumping!", ["a person trains", "a person boxes", "a person kicks", "a person jumps"]),
+    ("A dancer performs a pirouette, 2 leaps and a curtsy.",
+     ["a dancer performs a pirouette", "a dancer performs 2 leaps", "a dancer performs a curtsy"]),
+    ("A person raises right arm, left arm, both arms.",
+     ["a person raises right arm", "a person raises left arm", "a person raises both arms"]),
+    ("The old man walked forward, then sat down.", ["the old man walks forward", "the old man sits down"]),
+    ("Raise and lower the right arm.", ["a person raises and lowers the right arm"]),
+    ("A person jumps and claps at the same time.", ["a person jumps and claps"]),
+    ("Star jumps, then two quick punches.", ["a person does star jumps", "a person does two quick punches"]),
     ("A person steps to the left -> squat", ["a person steps to the left", "a person squats"]),
 ])
 def test_order_words_commas_and_sentences_separate_actions_and_keep_the_subject(prompt, expected):
@@ -46,6 +58,10 @@ def test_order_words_commas_and_sentences_separate_actions_and_keep_the_subject(
     ("Before jumping, he waves.", ["a person waves", "a person jumps"]),
     ("After waving, the man jumps before sitting down.", ["the man waves", "the man jumps", "the man sits down"]),
     ("A person bows before the mirror.", ["a person bows before the mirror"]),
+    ("A person jumps, but before that they crouch.", ["a person crouches", "a person jumps"]),
+    ("When the man is walking, he waves.", ["the man walks", "the man waves"]),
+    ("He claps, and while clapping he steps to the left.", ["a person claps", "a person steps to the left while clapping"]),
+    ("With the left hand on the hip, the man waves.", ["the man waves with the left hand on the hip"]),
 ])
 def test_before_and_after_put_actions_into_the_order_they_happen(prompt, expected):
     assert texts(prompt) == expected
@@ -53,6 +69,64 @@ def test_before_and_after_put_actions_into_the_order_they_happen(prompt, expecte
 
 def test_what_happens_at_the_same_time_stays_one_action():
     assert texts("A person walks forward while waving the right hand.") == ["a person walks forward while waving the right hand"]
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("I'd like a video of a cheerful guy who first waves, and after that he does like three squats.",
+     ["a cheerful guy first waves", "a cheerful guy does three squats"]),
+    ("Can you make the person do a little dance and bow at the end?", ["the person does a little dance", "the person bows"]),
+    ("Please make him squat three times, clap twice and salute.",
+     ["a person squats three times", "a person claps twice", "a person salutes"]),
+    ("I want her to sit down and think.", ["a person sits down", "a person thinks"]),
+    ("The person starts to wave, keeps on jumping, tries to kick and ends with a bow.",
+     ["the person waves", "the person jumps", "the person kicks", "the person does a bow"]),
+    ("The woman is asked to clap. She is about to jump.", ["the woman claps", "the woman jumps"]),
+    ("A person who is wearing a blue shirt lifts the right knee.", ["a person lifts the right knee"]),
+    ("person walking in circles while clapping", ["a person walks in circles while clapping"]),
+    ("\"Wave (hello) \U0001f44b,\" $(she) says.", ["a person waves hello"]),
+])
+def test_what_is_wrapped_around_an_action_is_taken_off(prompt, expected):
+    assert texts(prompt) == expected
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("Raise the right hand. Put it down. Raise the left hand.",
+     ["a person raises the right hand", "a person puts the right hand down", "a person raises the left hand"]),
+    ("He kicks the ball with the right foot and raises it.", ["a person kicks the ball with the right foot", "a person raises it"]),
+    ("Kick with the right leg, then with the left.", ["a person kicks with the right leg", "a person kicks with the left leg"]),
+    ("He lifts his left leg and then the other leg.", ["a person lifts his left leg", "a person lifts the right leg"]),
+    ("He lifts his right knee, lowers it and repeats with the left.",
+     ["a person lifts his right knee", "a person lowers his right knee", "a person lifts his left knee",
+      "a person lowers his left knee"]),
+    ("Bow. Wave. Repeat twice.", ["a person bows"] + ["a person waves"] * 3),
+    ("Bow. Wave. Repeat the whole sequence.", ["a person bows", "a person waves"] * 2),
+    ("A person squats. Three times.", ["a person squats three times"]),
+])
+def test_what_was_said_before_is_put_in(prompt, expected):
+    assert texts(prompt) == expected
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("A person kicks without lowering the arms.", ["a person kicks"]), ("He waves but never jumps.", ["a person waves"]),
+    ("A man doesn't move at first, then jumps.", ["a man stands still", "a man jumps"]),
+    ("A man does not jump. He waves.", ["a man waves"]), ("She walks, then stops walking.", ["a person walks", "a person stands still"]),
+])
+def test_what_is_not_done_is_not_asked_for(prompt, expected):
+    assert texts(prompt) == expected
+
+
+def test_holding_and_waiting_lengthen_the_action_before():
+    raised, lowered = plan("A person raises both arms, holds them there for two seconds and lowers them.")
+    alone, = plan("A person raises both arms.")
+    assert raised.text == alone.text and raised.seconds == alone.seconds + 2 and lowered.text == "a person lowers both arms"
+    assert plan("She kneels, and after 3 seconds she waves.")[0].seconds == plan("She kneels.")[0].seconds + 3
+
+
+def test_a_misspelt_verb_is_read_with_a_warning_and_a_strange_one_left_alone(caplog):
+    assert texts("A person wavs the right hnd, then jumpes, then wlaks.") == [
+        "a person waves the right hand", "a person jumps", "a person walks"]
+    assert all(f"'{word}'" in caplog.text for word in ("wavs", "jumpes", "wlaks"))
+    assert texts("An actor shades the eyes, then tinkers.") == ["an actor shades the eyes", "an actor tinkers"]
 
 
 def test_a_clause_without_a_verb_takes_the_previous_one():
@@ -76,6 +150,7 @@ def test_an_unknown_verb_is_still_an_action():
 
 @pytest.mark.parametrize("words, seconds", [
     ("for five seconds", 5.0), ("for 3s", 3.0), ("for 2.5 sec", 2.5), ("for a few seconds", 3.0), ("for about 4 seconds", 4.0),
+    ("4-5 seconds", 4.5), ("6 secs", 6.0), ("for one and a half seconds", 1.5), ("for two to four seconds", 3.0),
     ("for half a minute", 30.0), ("for a second", 1.0), ("for a couple of seconds", 2.0), ("for a minute", 60.0),
 ])
 def test_a_duration_is_obeyed_and_leaves_the_text(words, seconds):
@@ -92,6 +167,10 @@ def test_a_duration_is_obeyed_and_leaves_the_text(words, seconds):
 def test_more_repetitions_take_longer(once, more):
     (short,), (long,) = plan(f"A person {once}."), plan(f"A person {more}.")
     assert long.seconds > short.seconds and once in short.text and more in long.text
+
+
+def test_sets_are_multiplied():
+    assert texts("The person does 2 sets of 5 jumping jacks.", max_seconds=20) == ["the person does 10 jumping jacks"]
 
 
 def test_hands_are_not_counted_as_repetitions():
@@ -249,7 +328,7 @@ def test_fences_and_reasoning_around_the_json_do_not_matter(ask, wrapped):
     ('{"segments": [{"text": "a person waves", "seconds": NaN}]}', "must lie between"),
     ('{"segments": [{"text": "a person waves", "seconds": true}]}', "must be a number"),
     ('{"segments": [{"text": "  ", "seconds": 2}]}', "must be a sentence"), ('{"segments": ["wave"]}', "segment 1"),
-    ('{"segments": [{"text": "' + "a" * 201 + '", "seconds": 2}]}', "201 characters"), ("[" * 100_000, "not JSON"), ("", "not JSON"),
+    ('{"segments": [{"text": "' + "a" * 201 + '", "seconds": 2}]}', "201 characters"), pytest.param("[" * 100_000, "not JSON", id="deep"), ("", "not JSON"),
 ])
 def test_garbage_is_sent_back_once_with_what_is_wrong_and_repaired(ask, garbage, quoted):
     with ChatServer(garbage, GOOD) as server:

@@ -1,0 +1,184 @@
+"""The words of one clause: who does it, which verb, in which form."""
+
+import re
+from dataclasses import dataclass
+
+from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, DETERMINERS, FORMS, GERUND, MANY_PEOPLE,
+                              NOUNS, NUMBERS, OBJECT_PRONOUNS, PAST, PEOPLE, PREPOSITIONS, PRONOUNS, RELATIVES,
+                              SCENE_PREPOSITIONS, THIRD, VERBS)
+
+LONGEST_SUBJECT = 20      # words
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """'is slowly starting to walk forward' -> adverbs ['slowly'], verb 'walk', its form BASE, the rest ['forward']."""
+    adverbs: list[str]
+    verb: str | None                  # base form; None: the first word of `rest` is no verb of the tables
+    form: dict[str, str] | None       # the table it was found in
+    rest: list[str]                   # words behind the verb, or all of them
+    negated: bool = False
+
+
+def skip_adverbs(words: list[str], start: int) -> int:
+    """The index of the first word from `start` that is no adverb."""
+    while start < len(words) and (words[start] in ADVERBS or re.fullmatch(r"[a-z]{3,}ly", words[start])):
+        start += 1
+    return start
+
+
+def verb_form(word: str) -> dict[str, str] | None:
+    return next((form for form in FORMS if word in form), None)
+
+
+def predicate_of(words: list[str]) -> Predicate:
+    """Looks behind adverbs, auxiliaries and verbs like 'starts' for the verb that says what is done."""
+    adverbs, negated, start = [], False, 0
+    while True:
+        end = skip_adverbs(words, start)
+        adverbs, start = adverbs + words[start:end], end
+        word, behind = (words[start:] + ["", ""])[:2]
+        if word in ("not", "never"):
+            negated, start = True, start + 1
+        elif word in AUXILIARIES or word == "to" or start and word in ASKED:
+            start += 1
+        elif word in ("do", "does", "did") and behind in ("not", "never"):
+            start += 1
+        else:
+            form = verb_form(word)
+            inner = inner_verb(words, start + 1) if form and form[word] in ASPECT_VERBS else None
+            if inner is None:
+                return Predicate(adverbs, form and form[word], form, words[start + bool(form):], negated)
+            start = inner
+
+
+def inner_verb(words: list[str], start: int) -> int | None:
+    """Where the action is in '(starts) off by | walking', '(tries) to | walk', '(ends) with | a bow'; else None."""
+    start = skip_adverbs(words, start)
+    if words[start:start + 1] and words[start] in ("on", "off", "out", "up"):
+        start += 1
+    if words[start:start + 2] and words[start] in ("by", "with"):
+        start += 1
+        return start if words[start] in GERUND or action_noun(" ".join(words[start:start + 4])) else None
+    verb = skip_adverbs(words, start + (words[start:start + 1] == ["to"]))
+    if verb < len(words) and words[verb] in (BASE if words[start] == "to" else GERUND):
+        return verb
+    return None
+
+
+def split_subject(text: str) -> tuple[str, str]:
+    """'the tall man in red waves' -> ('the tall man in red', 'waves'); ('', text) when nobody is named."""
+    words = without_place(text.split())
+    if words and words[0] in PRONOUNS:
+        return "", " ".join(words[1:])
+    if words[1:] and words[0] in OBJECT_PRONOUNS and (words[1] == "to" or words[1] in BASE):
+        return "", " ".join(words[1:])
+    first = words[skip_adverbs(words, 0):][:1]
+    if not first or verb_form(first[0]):
+        return "", " ".join(words)
+    person = next((i for i, word in enumerate(words[:6]) if word in PEOPLE), None)
+    if person is None and (words[0] in NUMBERS or words[0].isdigit()) or is_name(words):
+        return "", " ".join(words)                                             # 'two quick punches', 'star jumps'
+    end = end_of_subject(words, person)
+    if end is None:
+        return "", " ".join(words)
+    start = end
+    while end > 1 and skip_adverbs(words, end - 1) >= end:                     # 'a person slowly | walks'
+        end = start = end - 1
+    relative = next((i for i, word in enumerate(words[:end]) if i and word in RELATIVES), end)
+    subject = words[:relative] if relative > 1 or words[0] in PEOPLE else ["a", "person"]      # a name moves nothing
+    if person is None and end > 1 and words[0] not in DETERMINERS:
+        return "", " ".join(words)                                             # 'two squats', 'quick steps'
+    return " ".join(subject).strip(" ,"), " ".join(words[start:])
+
+
+def without_place(words: list[str]) -> list[str]:
+    """'in a park , a man waves' -> 'a man waves', 'next to a tree he kneels' -> 'he kneels'."""
+    if not words or words[0] not in (*SCENE_PREPOSITIONS, "next"):
+        return words
+    for i, word in enumerate(words):
+        if word in PRONOUNS or word in DETERMINERS and i and set(words[i:i + 4]) & set(PEOPLE):
+            return words[i:]
+    return words
+
+
+def end_of_subject(words: list[str], person: int | None) -> int | None:
+    """Where the predicate begins: at the first finite verb, or behind the person; in 'a man who waves' at 'waves'."""
+    possible = [i for i in range(1, len(words[:LONGEST_SUBJECT])) if not makes_noun(words[i - 1])]
+    finite = [i for i in possible if words[i] in THIRD or words[i] in AUXILIARIES]
+    finite = finite or [i for i in possible if words[i] in PAST][:1]
+    relative = next((i for i, word in enumerate(words[:8]) if i and word in RELATIVES), None)
+    if relative is not None and (not finite or relative < finite[0]):
+        main = next((i for i in finite[1:] if words[i] in THIRD and words[i - 1] not in AUXILIARIES), None)
+        return main if main is not None else relative + 1
+    if finite:
+        return finite[0]
+    return person + 1 if person is not None else None                          # a verb of no table follows, or nothing
+
+
+def makes_noun(word: str) -> bool:
+    """Whether what follows the word is a noun: 'three | steps', 'in | circles'."""
+    return word in DETERMINERS or word in PREPOSITIONS or word in NUMBERS or word.isdigit()
+
+
+def one_person(subject: str) -> str:
+    """'two men' -> 'a person', 'person' -> 'a person'."""
+    words = subject.split()
+    many = words[0] not in ("a", "an") and any(word in MANY_PEOPLE for word in words)
+    if many or NUMBERS.get(words[0], 1) > 1:
+        return "a person"
+    return f"a {subject}" if words[0] in PEOPLE and words[0] not in ("someone", "somebody") else subject
+
+
+def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
+    """Whether the words open with a verb in one of `forms`, alone or after somebody ('she jumps', 'the man jumps')."""
+    start = skip_adverbs(words, 0)
+    if start == len(words):
+        return False
+    if words[start] in PRONOUNS:
+        return True
+    if words[start] == "back" and words[start + 1:start + 2] not in (["away"], ["up"], ["off"]):
+        return False                                                           # 'steps forward and back'
+    if words[start] in DETERMINERS:
+        subject, predicate = split_subject(" ".join(words))
+        return bool(subject) and bool(predicate)
+    while words[start:start + 1] and words[start] in ("not", "is", "was"):
+        start = skip_adverbs(words, start + 1)
+    return start < len(words) and any(words[start] in form for form in forms)
+
+
+def is_action(words: list[str]) -> bool:
+    """Whether the words begin something a person does: a gerund, or somebody and a verb."""
+    if words[:1] and words[0] in DETERMINERS and not set(words[:5]) & set(PEOPLE):
+        return False                                                           # 'the music starts'
+    return words[:1] != ["it"] and begins_verb(words, (THIRD, GERUND))
+
+
+def verb_forms(text: str) -> tuple[dict, ...]:
+    """The forms that are verbs in this clause: bare ones in 'wave and kick', not in 'does a wave and a kick'."""
+    predicate = predicate_of(split_subject(text)[1].split())
+    form = predicate.form
+    if form is None:                                                           # 'wearing a hat , waving'
+        form = next((form for word in predicate.rest for form in (THIRD, GERUND) if word in form), None)
+    return (THIRD,) if form in (THIRD, None) else (THIRD, form)
+
+
+def singulars(name: str) -> tuple[str, ...]:
+    """The name itself, and what it may be the plural of: punches -> punches, punche, punch."""
+    return name, name.removesuffix("s"), *[name[:-2]] * name.endswith(("ses", "xes", "ches", "shes"))
+
+
+def is_name(words: list[str]) -> bool:
+    """'jumping jacks', 'side steps', 'high knees': the name of an action, in two words."""
+    return len(words) > 1 and any(name in NOUNS for name in singulars(" ".join(words[:2])))
+
+
+def action_noun(text: str) -> tuple[float, float] | None:
+    """Lengths of the first action named as a noun ('two deep squats', 'a jumping jack')."""
+    words = text.split()
+    for i in range(len(words)):
+        for span in (2, 1):
+            for name in singulars(" ".join(words[i:i + span])):
+                if name != "time" and (name in NOUNS or name in VERBS and span == 1 and words[i - 1:i] != ["the"]):
+                    return NOUNS.get(name) or VERBS[name]
+    return None
