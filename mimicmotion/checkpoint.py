@@ -126,7 +126,7 @@ def checkpoint_file(checkpoint: str | Path) -> Path:
     path = Path(checkpoint)
     if not path.is_dir():
         return path
-    if any((path / name).exists() for name in ("unet", "model_index.json", "diffusion_pytorch_model.safetensors",
+    if any((path / name).exists() for name in ("unet", "vae", "model_index.json", "diffusion_pytorch_model.safetensors",
                                                "diffusion_pytorch_model.fp16.safetensors")):
         raise ValueError(f"{path}: {WANTED} (found a folder of plain SVD): {REMEDY}")
     return path / "model.safetensors"
@@ -175,8 +175,16 @@ def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype
     config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
     save_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
     notes = {"format": "pt"} | ({"source": source} if source else {})
-    save_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata=notes))
+    save_atomically(folder / "model.safetensors", lambda path: save_tensors(tensors, path, notes))
     return folder
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A .safetensors file that those may read who may read its neighbours: the library makes it its owner's alone."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata=metadata)
+    path.chmod(mode)
 
 
 def save_atomically(path: Path, write) -> None:

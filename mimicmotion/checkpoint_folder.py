@@ -68,7 +68,7 @@ def begin(output: Path, step: int) -> Path:
     try:
         partial.mkdir()
     except OSError as error:
-        raise ValueError(cannot_write(output, step, error)) from error
+        raise ValueError(cannot_write(output / f"checkpoint-{step}", error)) from error
     return partial
 
 
@@ -86,19 +86,19 @@ def publish(partial: Path, output: Path, step: int, write: Callable[[Path], None
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in TORCH_CANNOT_WRITE):
             raise
-        raise ValueError(cannot_write(output, step, error)) from error
+        raise ValueError(cannot_write(final, error)) from error
     for old in checkpoints(output)[:-keep] if keep else []:
         delete(old)
     logger.info("saved %s", final)
     return final
 
 
-def cannot_write(output: Path, step: int, error: Exception) -> str:
-    """The one line that says what is left when a checkpoint cannot be written."""
-    intact = latest_checkpoint(output)
+def cannot_write(path: Path, error: Exception) -> str:
+    """The one line that says what is left when a checkpoint, or the model at the end, cannot be written."""
+    intact = latest_checkpoint(path.parent)
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     left = f"{intact.name} is intact" if intact else "there is no earlier one"
-    return (f"{output / f'checkpoint-{step}'}: cannot be written ({reason}; {free_gigabytes(output):.2f} GB free): "
+    return (f"{path}: cannot be written ({reason}; {free_gigabytes(path.parent):.2f} GB free): "
             f"free space and run the same command again; {left}")
 
 

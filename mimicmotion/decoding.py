@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
+from .on_cpu import suited_to_cpu
 from .parallel import ALONE, Processes
 from .spatial import is_silent, spatial_only
 
@@ -38,37 +39,49 @@ def decode_window(vae, latents: Tensor) -> Tensor:
 
 
 def blended_windows(vae, latents: Tensor, size: int, overlap: int, processes: Processes = ALONE) -> Iterator[Tensor]:
-    """Frames (K, 3, H, W) in order, every frame once; where windows overlap, one fades linearly into the next."""
-    runs = windows(len(latents), size, overlap)
-    fade = (torch.arange(overlap, device=latents.device) + 1.0)[:, None, None, None] / (overlap + 1)
-    tail = None                                                               # the shared frames, as last decoded
-    for run, frames in zip(runs, processes.map(lambda run: decode_window(vae, latents[run.start:run.stop]), runs)):
-        if tail is not None:
-            frames[:overlap] = tail + (frames[:overlap] - tail) * fade
-        done = len(frames) - (overlap if run is not runs[-1] else 0)
-        tail = frames[done:]
-        yield frames[:done]
+    """Frames (K, 3, H, W) in order, every frame once; where windows overlap, one fades linearly into the next.
+
+    Where memory runs out it goes on from there with half the window.
+    """
+    done, tail = 0, None                                                      # tail: shared frames, as last decoded
+    while done < len(latents):
+        rest = latents[done:]
+        runs = windows(len(rest), size, overlap)
+        try:
+            for run, frames in zip(runs, processes.map(lambda run: decode_window(vae, rest[run.start:run.stop]), runs)):
+                if tail is not None:
+                    frames[:len(tail)] = tail + (frames[:len(tail)] - tail) * fade(len(tail), latents.device)
+                count = len(frames) - (overlap if run is not runs[-1] else 0)
+                tail, done = frames[count:], done + count
+                yield frames[:count]
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            logger.warning("decoding %d frames at once ran out of memory: going on with %d", size, size // 2)
+            size, overlap = size // 2, min(overlap, size // 2 - 1)
+            tail = None if tail is None else tail[:overlap]
+
+
+def fade(num_frames: int, device: torch.device) -> Tensor:
+    """Shares of the later window, (num_frames, 1, 1, 1), rising from above 0 to below 1."""
+    return (torch.arange(num_frames, device=device) + 1.0)[:, None, None, None] / (num_frames + 1)
 
 
 @torch.no_grad()
-def decode(vae, latents: Tensor, chunk_size: int = 8, overlap: int = 0, progress: bool = False,
-           processes: Processes = ALONE) -> Tensor:
-    """(F, 4, h, w) scaled latents → (F, H, W, 3) uint8 frames on the CPU, rounded (the published code truncates).
+def decoded_windows(vae, latents: Tensor, chunk_size: int = 8, overlap: int = 0, progress: bool = False,
+                    processes: Processes = ALONE) -> Iterator[Tensor]:
+    """(F, 4, h, w) scaled latents → uint8 frames (K, H, W, 3) on the CPU, in order, as they are done.
 
-    A decoder that does not mix frames needs no overlap. Out of memory is retried with half the chunk.
+    Rounded, where the published code truncates. A decoder that does not mix frames needs no overlap.
     """
     overlap = overlap if mixes_frames(vae) else 0
-    frames = []
-    try:
-        with spatial_only(vae.decoder, when=is_silent), tqdm(total=len(latents), desc="decoding", unit="frame",
-                                                             dynamic_ncols=True, disable=not progress) as bar:
-            for window in blended_windows(vae, latents, chunk_size, overlap, processes):
-                frames.append(rearrange((window * 255).round().to("cpu", torch.uint8), "f c h w -> f h w c"))
-                bar.update(len(window))
-    except torch.OutOfMemoryError:
-        if chunk_size == 1:
-            raise
-    if sum(map(len, frames)) == len(latents):
-        return torch.cat(frames)                                              # (F, H, W, 3)
-    logger.warning("decoding %d frames at once ran out of memory: trying %d", chunk_size, chunk_size // 2)
-    return decode(vae, latents, chunk_size // 2, min(overlap, chunk_size // 2 - 1), progress, processes)
+    with (spatial_only(vae.decoder, when=is_silent), suited_to_cpu(vae.decoder, latents.device),
+          tqdm(total=len(latents), desc="decoding", unit="frame", dynamic_ncols=True, disable=not progress) as bar):
+        for window in blended_windows(vae, latents, chunk_size, overlap, processes):
+            yield rearrange((window * 255).round().byte(), "f c h w -> f h w c").contiguous().cpu()
+            bar.update(len(window))
+
+
+def decode(vae, latents: Tensor, chunk_size: int = 8, overlap: int = 0) -> Tensor:
+    """All frames of `decoded_windows`, (F, H, W, 3)."""
+    return torch.cat(list(decoded_windows(vae, latents, chunk_size, overlap)))

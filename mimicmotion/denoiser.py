@@ -24,7 +24,7 @@ class Denoiser:
     picture: Tensor                      # (1, 4, h, w) VAE latents
     tokens: Tensor                       # (2, 1, 1) no picture, the picture: rows for the cross-attentions
     numbers: Tensor                      # (1, 3) fps - 1, motion bucket, noise augmentation
-    pose_features: Tensor                # (F, C0, h, w)
+    pose_features: Tensor                # (F, C0, h, w), on the device or in the CPU's memory
     guidance: Tensor                     # (F, 1, 1, 1)
     guidance_batch: int                  # halves in one call: 2, or 1 for half the activations
     cache: FeatureCache
@@ -65,10 +65,14 @@ class Denoiser:
         noise = noisy[frames].to(self.unet.dtype)                             # (T, 4, h, w)
         still = self.picture.expand(len(noise), -1, -1, -1)
         rows = [torch.cat([noise, still if half in GIVEN else torch.zeros_like(still)], dim=1) for half in halves]
-        poses = self.pose_features[frames] if halves[-1] in GIVEN else None   # (T, C0, h, w)
+        poses = self.posed(frames) if halves[-1] in GIVEN else None           # (T, C0, h, w)
         deep = self.cache.get((number, halves))
         v, fresh = self.unet(torch.stack(rows), timestep, self.tokens[halves.start:halves.stop],
                              self.numbers.expand(len(halves), -1), poses, deep, return_dict=False)
         if deep is None:
             self.cache.put((number, halves), fresh)
         return v.float()
+
+    def posed(self, frames: Tensor) -> Tensor:
+        """The pose features of frames (T,), on the device, (T, C0, h, w)."""
+        return self.pose_features[frames.to(self.pose_features.device)].to(self.picture.device)

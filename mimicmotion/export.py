@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from torch import Tensor
 
-from .checkpoint import save_atomically, save_checkpoint
+from .checkpoint import save_atomically, save_checkpoint, save_tensors
+from .checkpoint_folder import cannot_write
 from .learner import Learner
 from .lora import is_lora, merged_state
 from .pipeline import PoseToVideo
@@ -23,27 +25,37 @@ def export(accelerator: Accelerator, model: PoseToVideo, learner: Learner, outpu
     """Write config.json and model.safetensors to `output`; LoRA's updates are merged in, and beside it by themselves."""
     accelerator.wait_for_everyone()
     learner.use_averaged_weights()
-    unet_state = None
+    state = {}                                                                          # where the modules do not have it
     if learner.config.lora_rank:
-        unet_state = merged_state(model.unet)
+        state = {f"unet.{name}": tensor for name, tensor in merged_state(model.unet).items()}
     elif learner.sharded:
-        gathered = accelerator.get_state_dict(learner.distributed)                      # whole, on the main process
-        unet_state = {name.removeprefix("unet."): t for name, t in gathered.items() if name.startswith("unet.")}
+        state = accelerator.get_state_dict(learner.distributed)                         # whole, on the main process
     if accelerator.is_main_process:
-        unet, pose_net = model.unet, model.pose_net
-        if unet_state is not None:
-            unet = PoseUNet.from_config(model.unet.config)
-            unet.load_state_dict(unet_state)
-        if learner.sharded:
-            pose_net = PoseNet(unet.config.block_out_channels[0])
-            pose_net.load_state_dict({name.removeprefix("pose_net."): t for name, t in gathered.items()
-                                      if name.startswith("pose_net.")})
-        if learner.config.lora_rank:
-            updates = {name: p.detach().half().cpu().contiguous() for name, p in learner.named if is_lora(name)}
-            notes = {"rank": str(learner.config.lora_rank)}
-            save_atomically(output / "lora.safetensors", lambda path: save_file(updates, path, metadata=notes))
-        save_checkpoint(output, unet, pose_net)
-        if learner.config.train_image_encoder:
-            write_image_encoder(output / "image_encoder", learner, torch.float16)
+        try:
+            write_model(model, learner, state, output)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(cannot_write(output / "model.safetensors", error)) from error
         logger.info("wrote %s", output / "model.safetensors")
     accelerator.end_training()
+
+
+def write_model(model: PoseToVideo, learner: Learner, state: dict[str, Tensor], output: Path) -> None:
+    """Everything `output` then holds. state: the networks' tensors, where they are not the modules' own."""
+    unet, pose_net = model.unet, model.pose_net
+    if state:
+        unet = PoseUNet.from_config(model.unet.config)
+        unet.load_state_dict(part_of(state, "unet."))
+    if learner.sharded:
+        pose_net = PoseNet(unet.config.block_out_channels[0])
+        pose_net.load_state_dict(part_of(state, "pose_net."))
+    if learner.config.lora_rank:
+        updates = {name: p.detach().half().cpu().contiguous() for name, p in learner.named if is_lora(name)}
+        notes = {"rank": str(learner.config.lora_rank)}
+        save_atomically(output / "lora.safetensors", lambda path: save_tensors(updates, path, notes))
+    save_checkpoint(output, unet, pose_net)
+    if learner.config.train_image_encoder:
+        write_image_encoder(output / "image_encoder", learner, torch.float16)
+
+
+def part_of(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

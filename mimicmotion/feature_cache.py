@@ -2,6 +2,7 @@
 
 Deep blocks see a small picture and change slowly from one noise level to the next; in between, the outermost down and
 up block run alone on the features of an earlier step. Not exact: what it costs is a measurement, per model and steps.
+The demo weights, 12 steps: frames are 55 dB from exact with 2 and 49 dB with 3; half the steps, instead, are at 43 dB.
 """
 from collections.abc import Hashable
 

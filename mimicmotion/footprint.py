@@ -136,11 +136,15 @@ class Footprint:
         return self.size[0] // shrink, self.size[1] // shrink
 
     @cached_property
-    def per_frame(self) -> int:
-        """Kept for every frame of the video while it is denoised: its pose features, and latents."""
-        positions = self.latent_size[0] * self.latent_size[1]
+    def latents_frame(self) -> int:
+        """A frame's latents, kept while the video is denoised."""
+        return LATENTS_KEPT * self.unet.config.out_channels * 4 * self.latent_size[0] * self.latent_size[1]
+
+    @cached_property
+    def features_frame(self) -> int:
+        """A frame's pose features."""
         channels = self.unet.config.block_out_channels[0]
-        return positions * (channels * self.dtype.itemsize + LATENTS_KEPT * self.unet.config.out_channels * 4)
+        return channels * self.dtype.itemsize * self.latent_size[0] * self.latent_size[1]
 
     @cached_property
     def deep_frame(self) -> int:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from .lora import add_lora, is_lora
@@ -105,23 +106,23 @@ class Learner:
             self.ema.step(self.parameters)
 
     def use_averaged_weights(self) -> None:
-        """Replace the trained weights by their average, at the end."""
+        """Replace the trained weights by their average."""
         if self.ema is not None:
             self.ema.copy_to(self.parameters)
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """Within the context the weights are their average; afterwards bit by bit what they were."""
-        if self.ema is None:
-            yield
-            return
-        before = [mine(parameter).detach().to("cpu", copy=True) for parameter in self.parameters]
-        self.ema.copy_to(self.parameters)
+        averaged = self.parameters if self.ema is not None else []
+        before = [mine(parameter).detach().to("cpu", copy=True) for parameter in averaged]
+        self.use_averaged_weights()
         try:
             yield
         finally:
+            if isinstance(self.distributed, FSDPModule):
+                self.distributed.reshard()              # or the next step would go by the averages it holds gathered
             with torch.no_grad():
-                for parameter, values in zip(self.parameters, before, strict=True):
+                for parameter, values in zip(averaged, before, strict=True):
                     mine(parameter).copy_(values)
 
     @property
@@ -130,11 +131,13 @@ class Learner:
         return self.accelerator.accumulate(self.distributed)
 
     def averaged_state(self) -> dict[str, Tensor]:
-        """The averaged weights by name, whole and on the CPU. All processes call it."""
-        if self.ema is None:
-            return {}
-        return {name: whole(average).cpu().contiguous()
-                for (name, _), average in zip(self.named, self.ema.shadow_params, strict=True)}
+        """The averaged weights by name, whole, on the main process's CPU; nothing elsewhere. All processes call it."""
+        found = {}
+        for (name, _), average in zip(self.named, self.ema.shadow_params if self.ema is not None else ()):
+            gathered = whole(average)
+            if self.accelerator.is_main_process:
+                found[name] = gathered.cpu().contiguous()
+        return found
 
     def set_trained(self, tensors: dict[str, Tensor], source: Path) -> None:
         """Put whole tensors into the trained parameters, exactly those."""

@@ -35,7 +35,7 @@ class Plan:
     dtype: torch.dtype                 # of weights and arithmetic; this and those above change the result
     guidance_batch: int = 2            # halves of the guidance in one call of the UNet, or 1 after the other
     feed_forward_parts: int = 1        # portions of a feed-forward layer's tokens
-    offload: bool = False              # idle networks are in the CPU's memory
+    offload: bool = False              # idle networks and pose features are in the CPU's memory
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Run:
         footprint, reserve = self.footprint(plan.dtype), 0 if self.on_cpu else RESERVE * GIB
         ranges = tile_ranges(self.num_frames, plan.tile_size, self.tile_overlap, self.tiles, plan.max_tile)
         frames, halves = max(map(len, ranges)), 2 if self.guided else 1
-        kept = self.num_frames * footprint.per_frame
+        kept = self.num_frames * self.kept_frame(plan)
         deep = sum(map(len, ranges)) * halves * footprint.deep_frame if self.keeps_features else 0
         tile = footprint.tile(frames, min(plan.guidance_batch, halves), plan.feed_forward_parts)
         chunk, posed = min(plan.decode_chunk_size, self.num_frames), min(POSES_AT_ONCE, self.num_frames)
@@ -67,6 +67,11 @@ class Run:
         return {phase: (weights[network] + weights["pose_net"] if plan.offload else everything,
                         int(activations * (1 + FRAGMENTATION) + reserve))
                 for phase, (network, activations) in phases.items()}
+
+    def kept_frame(self, plan: Plan) -> int:
+        """Bytes kept on the device for every frame of the video while it is denoised."""
+        footprint = self.footprint(plan.dtype)
+        return footprint.latents_frame + (0 if plan.offload else footprint.features_frame)
 
     def need(self, plan: Plan) -> int:
         """Bytes of the phase that needs most."""
@@ -131,7 +136,7 @@ def too_small(plan: Plan, run: Run, limit: int) -> str:
     height, width = footprint.size
     found = (f"memory: {run.name}: {run.num_frames} frames of {height}x{width} need {gib(run.need(plan))} even at "
              f"their smallest (found {gib(limit)})")
-    frame = footprint.per_frame * (1 + FRAGMENTATION)
+    frame = run.kept_frame(plan) * (1 + FRAGMENTATION)
     frames = run.num_frames - math.ceil((sum(needs["denoising"]) - limit) / frame)
     others_fit = all(sum(need) <= limit for phase, need in needs.items() if phase not in ("posing", "denoising"))
     share = min((limit - weights) / rest for weights, rest in needs.values())     # of the area
@@ -140,19 +145,24 @@ def too_small(plan: Plan, run: Run, limit: int) -> str:
     fits = [f"{frames} frames"] if frames >= max(plan.tile_size, 2) and others_fit else []
     fits += [f"height={sides[0]} width={sides[1]}"] if min(sides) else []
     if not fits:
-        return f"{found}: no size fits: use another device, or device=cpu"
+        remedy = "raise memory_limit_gb" if run.on_cpu else "use another device, or device=cpu"
+        return f"{found}: no size fits: {remedy}"
     return f"{found}: {' or '.join(fits)} would fit"
 
 
-def plans(wanted: Plan, run: Run, limit: int) -> Iterator[Plan]:
+def plans(wanted: Plan, run: Run, limit: int, told: set[Plan]) -> Iterator[Plan]:
     """The plan that fits; whoever runs out of memory with it all the same comes back for the next smaller one.
 
-    Decoding goes on with smaller chunks by itself, so it is denoising that has to become smaller.
+    Decoding goes on with smaller chunks by itself, so it is denoising that has to become smaller. told: plans already
+    printed, which are not printed again.
     """
     denoising_limit = math.inf
     while True:
         plan = fitted(wanted, run, limit, denoising_limit)
-        logger.info("memory: %s: about %s of %s: %s", run.name, gib(run.need(plan)), gib(limit), described(plan, run))
+        if plan not in told:
+            logger.info("memory: %s: about %s of %s: %s", run.name, gib(run.need(plan)), gib(limit),
+                        described(plan, run))
+            told.add(plan)
         if changes := changed(wanted, plan):
             logger.warning("memory: %s: %s, as %s are free and the settings need %s: the video differs from one made "
                            "with them", run.name, ", ".join(changes), gib(min(limit, denoising_limit)),

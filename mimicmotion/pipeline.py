@@ -5,6 +5,7 @@ cross-attentions run once per video, both halves of the guidance share a call, l
 pixels are rounded. Several processes may make one video together: `parallel.py`.
 """
 import inspect
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from transformers import CLIPVisionModelWithProjection
 from .checkpoint import load_image_encoder, load_vae, load_video_model, read_json
 from .conditioning import added_time_ids, image_embeddings, image_latents
 from .cross_attention import known_answers
-from .decoding import decode
+from .decoding import decoded_windows
 from .denoiser import Denoiser
 from .diffusion import mixed_noise
 from .feature_cache import FeatureCache
+from .film import UNSEEN
+from .on_cpu import suited_to_cpu
 from .parallel import ALONE, Processes
 from .pose_net import PoseNet
 from .schedule import ALL_LEVELS, NO_LEVELS, check_schedule, guided_levels, scheduled
@@ -64,21 +67,26 @@ class PoseToVideo:
     def __call__(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
                  reference_pose: np.ndarray | None = None, decode_chunk_size: int = 8,
                  decode_overlap: int | None = None, tiles: str = "published", progress: bool = True,
-                 processes: Processes = ALONE, **sampling) -> np.ndarray:
+                 processes: Processes = ALONE, film: AbstractContextManager = UNSEEN, **sampling) -> np.ndarray:
         """The video, (F, H, W, 3) uint8. image: (H, W, 3), poses: (F, H, W, 3), uint8 RGB; `sampling` as in `sample`.
 
         reference_pose: (H, W, 3), the pose drawn for the picture itself. MimicMotion puts it first, where every tile
         shares it, and does not return its frame. Without it the first pose has that part, and its frame is returned.
         decode_overlap: frames decoded twice and blended where chunks meet; None is 0 for published tiles (as published)
-        and a quarter of the chunk otherwise.
+        and a quarter of the chunk otherwise. film: a `Film`, which is written while later frames are decoded.
         """
         if reference_pose is not None:
             poses = np.concatenate([reference_pose[None], poses])
         if decode_overlap is None:
             decode_overlap = 0 if tiles == "published" else decode_chunk_size // 4
         latents = self.sample(image, poses, generator, tiles=tiles, progress=progress, processes=processes, **sampling)
-        frames = decode(self.vae, latents, decode_chunk_size, decode_overlap, progress, processes).numpy()
-        return frames if reference_pose is None else frames[1:]
+        made, unseen = [], 0 if reference_pose is None else 1                 # frames to leave out
+        with film as show:
+            for window in decoded_windows(self.vae, latents, decode_chunk_size, decode_overlap, progress, processes):
+                made.append(window[unseen:].numpy())                          # (K, H, W, 3)
+                show(made[-1])
+                unseen = 0
+        return np.concatenate(made)
 
     @torch.no_grad()
     def sample(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
@@ -115,7 +123,7 @@ class PoseToVideo:
         repeats = -(-len(poses) // len(noise))
         latents = noise.repeat(repeats, 1, 1, 1)[:len(poses)] * scheduler.init_noise_sigma
         guided = guided_levels(scheduler.sigmas[:-1], guidance_interval if guidance.max() > 1 else NO_LEVELS)
-        with (spatial_only(self.unet, when=is_silent),
+        with (spatial_only(self.unet, when=is_silent), suited_to_cpu(self.unet, self.device),
               known_answers(self.unet, torch.cat([torch.zeros_like(embedding), embedding])) as tokens):
             denoise = Denoiser(self.unet, [Tile.of(frames, self.device) for frames in ranges], picture, tokens, numbers,
                                pose_features, guidance, guidance_batch, FeatureCache(feature_cache), processes)
@@ -135,9 +143,14 @@ class PoseToVideo:
         return torch.linspace(first, last, num_frames, device=self.device)[:, None, None, None]
 
     def pose_features(self, poses: np.ndarray) -> Tensor:
-        """PoseNet's features of all pose frames, (F, C0, h, w); computed once, a few frames at a time."""
-        runs = [poses[start:start + POSES_AT_ONCE] for start in range(0, len(poses), POSES_AT_ONCE)]
-        return torch.cat([self.pose_net(self.pixels(run).to(self.dtype)) for run in runs])
+        """PoseNet's features of all pose frames, (F, C0, h, w) on `features_device`; a few frames at a time."""
+        features = None
+        for start in range(0, len(poses), POSES_AT_ONCE):
+            some = self.pose_net(self.pixels(poses[start:start + POSES_AT_ONCE]).to(self.dtype))      # (N, C0, h, w)
+            if features is None:
+                features = torch.empty((len(poses), *some.shape[1:]), dtype=some.dtype, device=self.features_device)
+            features[start:start + len(some)] = some
+        return features
 
     def pixels(self, frames: np.ndarray) -> Tensor:
         """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1], sent to the device as bytes."""
@@ -166,6 +179,11 @@ class PoseToVideo:
     @property
     def device(self) -> torch.device:
         return self.unet.device
+
+    @property
+    def features_device(self) -> torch.device:
+        """Where pose features are between the steps of their tiles."""
+        return self.device
 
     @property
     def dtype(self) -> torch.dtype:

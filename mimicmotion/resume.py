@@ -12,11 +12,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import gather_object
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from torch.distributed.checkpoint import CheckpointException
 
-from .checkpoint import save_checkpoint
-from .checkpoint_folder import begin, publish, random_state, restore_random_state
+from .checkpoint import save_checkpoint, save_tensors
+from .checkpoint_folder import begin, cannot_write, publish, random_state, restore_random_state
 from .learner import Learner
 from .train_config import TrainConfig
 
@@ -37,8 +39,8 @@ def save(output: Path, learner: Learner, step: int, position: int) -> None:
         partial = begin(output, step)
     accelerator.wait_for_everyone()
     if learner.sharded:
-        accelerator.save_state(str(output / f".checkpoint-{step}.partial" / "sharded"))
-    averaged = learner.averaged_state() if learner.sharded or accelerator.is_main_process else {}
+        write_shards(accelerator, output, step)
+    averaged = learner.averaged_state()
     if accelerator.is_main_process:
         state = {"step": step, "position": position, "num_processes": accelerator.num_processes,
                  "sharded": str(accelerator.distributed_type) if learner.sharded else None, "config": asdict(config)}
@@ -47,7 +49,7 @@ def save(output: Path, learner: Learner, step: int, position: int) -> None:
             if not learner.sharded:
                 write_weights(folder, learner)
             if averaged:
-                save_file(averaged, folder / "averaged.safetensors")
+                save_tensors(averaged, folder / "averaged.safetensors")
             torch.save({**learner.loop_state(), "randomness": randomness}, folder / "loop.pt")
             (folder / "state.json").write_text(json.dumps(state, indent=1))
 
@@ -55,10 +57,22 @@ def save(output: Path, learner: Learner, step: int, position: int) -> None:
     accelerator.wait_for_everyone()
 
 
+def write_shards(accelerator: Accelerator, output: Path, step: int) -> None:
+    """Every process's part of weights and optimizer; where one cannot write, all end with the reason."""
+    final = output / f"checkpoint-{step}"
+    try:
+        accelerator.save_state(str(output / f".checkpoint-{step}.partial" / "sharded"))
+    except CheckpointException as error:
+        reason, _ = next(iter(error.failures.values()))
+        raise ValueError(cannot_write(final, reason)) from error
+    except OSError as error:
+        raise ValueError(cannot_write(final, error)) from error
+
+
 def write_weights(folder: Path, learner: Learner) -> None:
     """The trained weights in float32: as a model to load, or the updates alone."""
     if learner.config.lora_rank:
-        save_file({name: p.detach().cpu().contiguous() for name, p in learner.named}, folder / "lora.safetensors")
+        save_tensors({name: p.detach().cpu().contiguous() for name, p in learner.named}, folder / "lora.safetensors")
         return
     save_checkpoint(folder, learner.objective.unet, learner.objective.pose_net, torch.float32)
     if learner.config.train_image_encoder:
@@ -71,7 +85,7 @@ def write_image_encoder(folder: Path, learner: Learner, dtype: torch.dtype) -> N
     encoder = learner.objective.image_encoder
     encoder.config.to_json_file(folder / "config.json")
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in encoder.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_tensors(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
 def read_weights(checkpoint: Path, learner: Learner) -> None:

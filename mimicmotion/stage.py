@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .checkpoint import save_tensors
 from .checkpoint_folder import begin, latest_checkpoint, publish, random_state, restore_random_state
 from .stopping import StopRequest
 
@@ -98,7 +99,7 @@ class Stage:
 
         def write(folder: Path) -> None:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.objective.state_dict().items()}
-            save_file(tensors, folder / "model.safetensors")
+            save_tensors(tensors, folder / "model.safetensors")
             torch.save(state, folder / "loop.pt")
             (folder / "state.json").write_text(json.dumps({"step": self.step, "settings": self.settings}, indent=1))
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, ProjectConfiguration, gather_object, set_seed
+from accelerate.utils import (
+    DistributedType, GradientAccumulationPlugin, ProjectConfiguration, gather_object, set_seed,
+)
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -57,6 +59,8 @@ def train(model: PoseToVideo, clips: Dataset, config: TrainConfig, held_out: Dat
     learner = Learner(accelerator, model, config)
     set_seed(config.seed, device_specific=True)                                         # dropout, if a network has any
     refuse_too_little_space(learner, output)
+    if learner.sharded and config.validate_every and config.validation_videos:
+        logger.warning("validation_videos: none are made while the weights are cut up, the validation loss is measured")
     step, position = restore(chosen, learner) if chosen else (0, 0)
     stream = SampleStream(num_clips, config.batch_size, config.seed, first=position,
                           num_processes=accelerator.num_processes, process_index=accelerator.process_index)
@@ -87,7 +91,7 @@ def one_step(learner: Learner, model: PoseToVideo, batches: Iterator[dict], log:
     accelerator, config, signal = learner.accelerator, learner.config, 0
     for _ in range(config.gradient_accumulation):
         batch = {key: value.to(accelerator.device) if isinstance(value, Tensor) else value
-                 for key, value in next(batches).items()}
+                 for key, value in next_of(batches).items()}
         with learner.accumulating:
             with accelerator.autocast():
                 losses = learner(*loss_inputs(batch, model, config))                    # (B,)
@@ -102,13 +106,16 @@ def started(config: TrainConfig) -> Accelerator:
     """The accelerator, with trackers running and whatever launcher started this process."""
     output = Path(config.output)
     names = trackers(config.report_to)
+    accumulation = GradientAccumulationPlugin(config.gradient_accumulation)     # a number would yield to the launcher's
     accelerator = Accelerator(mixed_precision=config.mixed_precision, log_with=names or None,
-                              gradient_accumulation_steps=config.gradient_accumulation,
+                              gradient_accumulation_plugin=accumulation,
                               project_config=ProjectConfiguration(str(output), logging_dir=str(output / "logs")))
     if names:
         accelerator.init_trackers("train", config=asdict(config))
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch_size
+        accelerator.state.deepspeed_plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": config.batch_size, "gradient_clipping": config.max_grad_norm,
+            "gradient_accumulation_steps": config.gradient_accumulation}
     keep_freed_memory(accelerator.device)
     if config.allow_tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -147,6 +154,15 @@ def batches_of(clips: Dataset, stream: SampleStream, config: TrainConfig) -> Ite
                         pin_memory=torch.cuda.is_available(), worker_init_fn=ignore_stop_signals,
                         generator=torch.Generator().manual_seed(config.seed))
     return iter(loader)
+
+
+def next_of(batches: Iterator[dict]) -> dict:
+    """The next batch. What a worker cannot use is said in its own line, without the traceback torch puts before it."""
+    try:
+        return next(batches)
+    except (ValueError, FileNotFoundError) as error:
+        kind = type(error)
+        raise kind(str(error).strip().splitlines()[-1].removeprefix(f"{kind.__name__}: ")) from error
 
 
 def use_xformers(model: PoseToVideo) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import time
 
@@ -12,6 +13,8 @@ from tqdm import tqdm
 
 from .stream import SampleStream
 from .train_config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 
 def trackers(report_to: str) -> list[str]:
@@ -30,6 +33,7 @@ class TrainingLog:
     def __init__(self, accelerator: Accelerator, stream: SampleStream, config: TrainConfig, start: int):
         self.accelerator, self.stream, self.config = accelerator, stream, config
         self.losses, self.norms, self.began, self.first = [], [], time.perf_counter(), start
+        self.said_no_hands = not accelerator.is_main_process
         self.bar = tqdm(total=config.max_steps, initial=start, desc="training", unit="step", dynamic_ncols=True,
                         disable=not accelerator.is_main_process)
 
@@ -42,6 +46,10 @@ class TrainingLog:
                                                                                   device=losses.device)], dim=1)
         losses, facts = self.accelerator.gather((losses.detach().float(), facts))           # (N,), (N, 2)
         losses, facts = losses.cpu(), facts.cpu()
+        if self.config.hand_weight != 1 and "hands" not in batch and not self.said_no_hands:
+            self.said_no_hands = True
+            logger.warning("hand_weight: these clips do not say where hands are, so all places count alike; a data "
+                           "folder made by scripts/prepare_dataset.py does")
         broken = facts[~losses.isfinite(), 0].tolist()
         if broken:
             mine = dict(zip(batch["position"].tolist(), batch.get("name", [])))

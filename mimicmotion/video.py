@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 PORTRAIT = 9 / 16                                        # width / height of the published canvases
 WHOLE = 0.9                                              # share of its announced length a video must have
+X264 = {"preset": "medium", "x264-params": "cpu-independent=1"}     # the same bytes in every run, on every processor ...
+X264_THREADS = 4                                         # ... and however many cores there are
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I;16"):                                            # convert() would cut at 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -145,8 +149,9 @@ def upright(frame: av.VideoFrame, max_short_side: int | None = None) -> np.ndarr
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, crf: int = 18) -> Path:
-    """H.264 (yuv420p, plays everywhere); the file appears whole or not at all. frames: (H, W, 3) uint8 RGB each.
+    """H.264 (yuv420p, plays everywhere); the file appears whole or not at all, and equal frames give equal bytes.
 
+    frames: (H, W, 3) uint8 RGB each.
     crf: 0 (no loss) to 51; 18 looks lossless. The codec needs even sizes: an odd last row or column is doubled.
     """
     path = Path(path)
@@ -169,9 +174,9 @@ def encode(path: Path, container_format: str, frames: Iterable[np.ndarray], fps:
             even = np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], mode="edge")
             if stream is None:
                 stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001),
-                                              options={"crf": str(crf), "preset": "medium"})
-                stream.height, stream.width = even.shape[:2]
-                stream.pix_fmt = "yuv420p"
+                                              options=X264 | {"crf": str(crf)})
+                stream.height, stream.width, stream.pix_fmt = *even.shape[:2], "yuv420p"
+                stream.thread_type, stream.codec_context.thread_count = "FRAME", X264_THREADS
             if even.shape[:2] != (stream.height, stream.width):
                 raise ValueError(f"frames: expected one size {stream.height}x{stream.width} "
                                  f"(found {even.shape[0]}x{even.shape[1]} too)")

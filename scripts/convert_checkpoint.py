@@ -23,11 +23,10 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import nn
 
 from configs import run_main
-from mimicmotion.checkpoint import load_video_model, save_checkpoint
+from mimicmotion.checkpoint import load_video_model, save_checkpoint, save_tensors
 from stages.checks import check_motion_weights
 from t2m.text import text_folders
 from t2m.transformer import GPT
@@ -100,7 +99,7 @@ def released_sizes(build: Callable[..., nn.Module]) -> dict:
 def save(model: nn.Module, path: Path, dtype: torch.dtype, source: str) -> None:
     """Write a model's tensors in `dtype`, and read them back."""
     tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, path, metadata={"format": "pt", "source": source})
+    save_tensors(tensors, path, {"format": "pt", "source": source})
     check_equal(model, read_tensors(path), path, dtype)
 
 

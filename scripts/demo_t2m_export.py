@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
+from mimicmotion.checkpoint import save_tensors
 from scripts.demo_t2m_data import FORWARD_SMOOTHING
 from scripts.demo_t2m_text import CONTEXT_LENGTH, PROMPT
 from synthetic.phrases import PHRASES
@@ -46,7 +46,7 @@ def text_encoder(vocab_size: int, end_of_text: int) -> CLIPTextModelWithProjecti
 
 
 def save_half(model: nn.Module, path: Path) -> None:
-    save_file({name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}, path)
+    save_tensors({name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}, path)
 
 
 def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProjection, tokenizer: Path,

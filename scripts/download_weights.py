@@ -116,7 +116,7 @@ def explained(error: Exception, file: HubFile) -> str:
 
 def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
     """All files of a group, each announced; what is still missing and why, one line each."""
-    problems, announced = [], set()
+    problems, announced, out_of_reach = [], set(), False
     for file in files_of(group):
         if file.terms not in announced:
             announced.add(file.terms)
@@ -128,12 +128,14 @@ def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
             else:
                 problems.append(f"{weights / file.path}: to be placed by hand: {file.steps}")
             continue
+        if out_of_reach:
+            continue                                                                 # it would fail alike
         try:
             print(fetch(file, weights, endpoint), flush=True)
         except (HTTPError, OSError, ValueError, EntryNotFoundError) as error:
             problems.append(explained(error, file))
-            if isinstance(error, HTTPError) or getattr(error, "errno", None) == errno.ENOSPC:
-                break                                                                # the next file would fail alike
+            fails_for_all = isinstance(error, HTTPError) or getattr(error, "errno", None) == errno.ENOSPC
+            out_of_reach = fails_for_all and not isinstance(error, EntryNotFoundError)
     return problems
 
 

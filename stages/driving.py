@@ -35,7 +35,7 @@ def driving_skeleton(config: InferenceConfig, models: Models) -> Skeleton:
     else:
         reading = dict(fps=None, stride=frame_step(config.sample_stride, info.fps))
         pace = config.fps * reading["stride"] / info.fps
-        if abs(pace - 1) > PACE_TOLERANCE:
+        if abs(pace - 1) > PACE_TOLERANCE and round(info.seconds * info.fps) != 1:
             log.warning("%s: every %d. of its %.4g frames a second, shown at %g: the movement is %.2f times as fast; "
                         "sample_stride=0 keeps its pace", path, reading["stride"], info.fps, config.fps, pace)
     frames = frame_stream(path, **reading, max_short_side=MAX_SHORT_SIDE)

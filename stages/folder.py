@@ -28,7 +28,8 @@ class RunFolder:
     """`outputs/<name>/`. `stage(...)` does a stage's work, or with resume=True takes its file from the last run.
 
     A file is taken when the stage's inputs (settings, weights, results of earlier stages) hash to what they were. The
-    results themselves are hashed, so plan.json or skeleton.npz may be edited by hand: every later stage follows.
+    results themselves are hashed, so plan.json or skeleton.npz may be edited by hand: every later stage follows. The
+    code is no input: after an update of this repository, a run without resume makes everything anew.
     """
 
     def __init__(self, path: Path, resume: bool, report: Report):
@@ -125,7 +126,7 @@ def _feed_file(digest, path: Path) -> None:
 
 def save_frames(frames: np.ndarray, path: Path) -> None:
     """(F, H, W, 3) uint8 RGB -> FFV1 video, every bit kept; the .mp4 beside it is for people."""
-    with av.open(str(path), "w", format="matroska") as container:
+    with av.open(str(path), "w", format="matroska", options={"fflags": "bitexact"}) as container:      # no random id
         stream = container.add_stream("ffv1", rate=10)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "bgr0"
         for frame in frames:
@@ -137,6 +138,7 @@ def load_frames(path: Path) -> np.ndarray:
     """Frames of `save_frames`, bit for bit: (F, H, W, 3) uint8 RGB."""
     try:
         with av.open(str(path)) as container:
+            container.streams.video[0].thread_type = "AUTO"
             return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise ValueError(f"{path}: cannot be read back ({error}): delete it, resume=true makes it again") from error

@@ -1,6 +1,7 @@
 """What is wrong with a run's inputs is found before its first slow stage; each is a ValueError of one line."""
 
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,11 +31,11 @@ def with_size(config: InferenceConfig) -> InferenceConfig:
 def check_inputs(config: InferenceConfig, models: Models) -> None:
     """Picture, text or driving video, weights, memory, folders and disk."""
     fit_to_canvas(read_image(config.image), config.size)
-    num_frames = config.fps                                       # of a second: the plan, not made yet, says how many
+    num_frames = round(config.fps)                                # of a second: the plan, not made yet, says how many
     if config.driving_video:
         if not Path(config.driving_video).is_file():
             raise ValueError(f"driving_video={config.driving_video}: no such file: check the path")
-        num_frames = max(num_frames, driving_frames(config, probe(config.driving_video)))
+        num_frames = math.ceil(driving_frames(config, probe(config.driving_video))) or num_frames
     elif not config.prompt.strip():
         raise ValueError("prompt: is empty, and so is driving_video: say what the person does, as in "
                          'prompt="A person waves.", or whose movement to take, as in driving_video=dance.mp4')
@@ -52,7 +53,7 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
             raise ValueError(f"{key}.{error}") from None
         check_weights(Path(settings.svd), Path(settings.checkpoint), key, settings.tile_size)
         check_size(config.size, Path(settings.svd), Path(settings.checkpoint))
-        models.check_memory(settings, config.size, int(num_frames), key)
+        models.check_memory(settings, config.size, num_frames, key)
     check_folder(config.folder)
     if config.pose.cache:
         check_folder(Path(config.pose.cache))

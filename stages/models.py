@@ -3,8 +3,9 @@
 import gc
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from dwpose.detector import PoseDetector
 from dwpose.gaps import with_short_gaps_filled
 from dwpose.skeleton import Skeleton
 from llm_planner import Segment
+from mimicmotion.film import UNSEEN, Film
 from mimicmotion.footprint import Footprint
+from mimicmotion.host_memory import keep_freed_memory
 from mimicmotion.memory import Plan, Run, fitted, free_memory, plans
 from mimicmotion.offload import OffloadedPoseToVideo, feed_forward_in_parts
 from mimicmotion.parallel import join_processes, launched_count, own_gpu
@@ -37,10 +40,13 @@ class Models:
     def __init__(self, config: InferenceConfig):
         self.config = config
         self.device = chosen_device(config.device)
+        keep_freed_memory(self.device)
         self.dtype = chosen_dtype(config.dtype, self.device)
         self.processes = join_processes(torch.device(self.device))
         self._loaded: tuple[tuple, PoseToVideo] | None = None
         self._footprint = cache(Footprint.of)
+        self._told: dict[tuple[str, str], set[Plan]] = defaultdict(set)      # by model, the plans already printed
+        self.films: dict[str, Film] = {}                        # by stage, what is written while its frames are decoded
 
     @cached_property
     def _detector(self) -> PoseDetector:
@@ -78,17 +84,17 @@ class Models:
         for plan in self._plans(stage, settings, poses.shape[1:3], len(poses) + settings.share_reference):
             job = VideoJob(settings, plan, self._seed(stage), image, poses, reference_pose)
             try:
-                return self._made(self.processes.shared(job), progress)
+                return self._made(self.processes.shared(job), progress, self.films.get(stage, UNSEEN))
             except torch.OutOfMemoryError as error:
                 log.info("%s: %s", stage, str(error).split(". ")[0])
             self._release()                     # after the except block, whose traceback holds the run's tensors
 
-    def _made(self, job: VideoJob, progress: bool) -> np.ndarray:
+    def _made(self, job: VideoJob, progress: bool, film: AbstractContextManager = UNSEEN) -> np.ndarray:
         """The video of a job, made by all processes together; all get it, or the same error."""
         model = self.processes.agreed(lambda: self._model(job.settings, job.plan))
         with feed_forward_in_parts(model.unet, job.plan.feed_forward_parts):
             return model(job.image, job.poses, torch.Generator().manual_seed(job.seed), progress=progress,
-                         processes=self.processes, **job.arguments())
+                         processes=self.processes, film=film, **job.arguments())
 
     def help(self) -> int:
         """In a process beside the main one: takes part in its videos, silently, until it is done; the exit code."""
@@ -114,7 +120,7 @@ class Models:
     def _plans(self, name: str, settings: VideoModelConfig, size: tuple[int, int], num_frames: int) -> Iterator[Plan]:
         if self._loaded and self._loaded[0][:2] != (settings.svd, settings.checkpoint):
             self._release()                     # the other model's memory, before this one takes its own
-        return plans(*self._memory(name, settings, size, num_frames))
+        return plans(*self._memory(name, settings, size, num_frames), self._told[settings.svd, settings.checkpoint])
 
     def _memory(self, name: str, settings: VideoModelConfig, size: tuple[int, int], num_frames: int) -> tuple[Plan, Run, int]:
         """What is asked for, what it is for, and the bytes it may take, those of the model in memory included."""

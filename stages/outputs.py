@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
+from mimicmotion.film import Film
 from mimicmotion.video import fit_to_canvas, read_image, write_video
 from stages.folder import write_whole
 from stages.settings import InferenceConfig
@@ -23,11 +24,18 @@ def write_settings(config: InferenceConfig, folder: Path) -> None:
     write_whole(folder / "run.yaml", lambda partial: partial.write_text(f"# {versions}\n{settings}", encoding="utf-8"))
 
 
-def write_outputs(config: InferenceConfig, folder: Path, rows: list[Row], segments: list) -> None:
-    """The videos, and the sheet with all stages. rows: in the order of the stages; the last one is the result."""
+def films(config: InferenceConfig, folder: Path) -> dict[str, Film]:
+    """By stage, the video in which people see it while the run goes on. Each pass takes the place of the one before."""
+    passes = "video", *(f"refined_{i}" for i in range(1, config.refinements + 1))
+    return {"poses": Film(folder / "poses.mp4", config.fps)} | {name: Film(folder / "video.mp4", config.fps) for name in passes}
+
+
+def write_outputs(config: InferenceConfig, folder: Path, rows: list[Row], segments: list, films: dict[str, Film]) -> None:
+    """The videos not yet written, and the sheet with all stages. rows: in the order of the stages; the last one is the result."""
     poses = next((row for row in rows if row.label == "poses"), rows[0])
-    write_video(folder / "poses.mp4", poses.frames, config.fps)
-    write_video(folder / "video.mp4", rows[-1].frames, config.fps)
+    for film, row in ((films["poses"], poses), (list(films.values())[-1], rows[-1])):
+        if not film.is_written:                                   # its stage was taken from the last run, or only drawn
+            write_video(film.path, row.frames, film.fps)
     image = fit_to_canvas(read_image(config.image), config.size)
     text = f"movement of {config.driving_video}" if config.driving_video else config.prompt
     footnote = f"{config.width}x{config.height}, {config.fps:g} fps, {len(rows[-1].frames)} frames, seed {config.seed}"

@@ -1,14 +1,18 @@
-"""Skeletons that need not be detected twice: one .npz per content of video or picture, networks and settings."""
+"""Skeletons that need not be detected twice: one .npz per content of video or picture, networks, settings and code."""
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dwpose
+import mimicmotion.video
 from dwpose.skeleton import Skeleton
 from stages.folder import content_hash
 
 log = logging.getLogger(__name__)
+
+CODE = [*sorted(Path(dwpose.__path__[0]).glob("*.py")), Path(mimicmotion.video.__file__)]      # whose change makes other poses
 
 
 def remembered(folder: str, detect: Callable[[], Skeleton], *seen: Any) -> Skeleton:
@@ -18,7 +22,7 @@ def remembered(folder: str, detect: Callable[[], Skeleton], *seen: Any) -> Skele
     """
     if not folder:
         return detect()
-    path = Path(folder) / f"{content_hash(list(seen))}.npz"
+    path = Path(folder) / f"{content_hash([*seen, CODE])}.npz"
     if path.is_file():
         try:
             return Skeleton.load(path)

@@ -101,18 +101,20 @@ def test_16_frames_at_576x1024_fit_8_gb_and_72_fit_14_gb(official):
         assert sum(run.needs(wanted)["denoising"]) > sum(run.needs(plan)["denoising"])
 
 
-def test_settings_that_fit_stay_as_they_are(official, caplog):
+def test_settings_that_fit_stay_as_they_are_and_are_said_once(official, caplog):
+    told = set()
     with caplog.at_level(logging.INFO):
-        assert next(plans(POSTER, of_official(official), 80 * GIB)) == POSTER
+        assert next(plans(POSTER, of_official(official), 80 * GIB, told)) == POSTER
+        assert next(plans(POSTER, of_official(official), 80 * GIB, told)) == POSTER
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "151 frames of 576x1024 in float16, tiles of 72" in caplog.text and "of 80.0 GiB" in caplog.text
 
 
 def test_what_leaves_the_result_alone_goes_first_and_the_rest_is_said(official, caplog):
     run = of_official(official)
-    plan = next(plans(POSTER, run, 24 * GIB))
+    plan = next(plans(POSTER, run, 24 * GIB, set()))
     assert plan == replace(POSTER, guidance_batch=1) and not any(r.levelname == "WARNING" for r in caplog.records)
-    plan = next(plans(POSTER, run, 8 * GIB))
+    plan = next(plans(POSTER, run, 8 * GIB, set()))
     assert plan.tile_size < 72 and plan.feed_forward_parts > 1 and plan.offload
     assert f"tile_size 72 → {plan.tile_size}" in caplog.text and "the video differs" in caplog.text
 
@@ -127,15 +129,22 @@ def test_a_smaller_device_never_gets_a_larger_plan_and_every_plan_fits(official)
     assert fitted(POSTER, of_official(official, guided=False), 16 * GIB).guidance_batch == 2      # one pass anyway
 
 
+def test_the_length_of_a_video_costs_a_small_device_little(official):
+    plan = fitted(replace(POSTER, tile_size=16), of_official(official, 1500), 8 * GIB)
+    assert plan.offload and plan.tile_size == 16
+    longer, run = of_official(official, 1600), of_official(official, 1500)
+    assert run.need(plan) < longer.need(plan) < run.need(plan) + 100 * official.features_frame / 2
+
+
 def test_running_out_of_memory_gives_the_next_smaller_plan(official, caplog):
     run = of_official(official)
-    attempts = plans(POSTER, run, 24 * GIB)
+    attempts = plans(POSTER, run, 24 * GIB, set())
     needs = [run.needs(next(attempts))["denoising"] for _ in range(4)]
     assert all(sum(after) <= before[0] + 0.85 * before[1] for before, after in zip(needs, needs[1:]))
     assert caplog.text.count("ran out of memory: trying again with less") == 3
 
 
-@pytest.mark.parametrize("gib, words", [(5.9, None), (4.5, "frames or height="), (3.5, "height="),
+@pytest.mark.parametrize("gib, words", [(4.5, None), (4.15, "frames or height="), (3.5, "height="),
                                         (1.0, "no size fits: use another device")])
 def test_a_device_too_small_for_anything_is_told_what_would_fit(official, gib, words):
     run, limit = of_official(official, 73), int(gib * GIB)

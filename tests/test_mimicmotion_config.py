@@ -24,6 +24,7 @@ from dwpose.draw import STYLES
 from dwpose.skeleton import FACE, Skeleton
 from finer_scale import rescale
 from mimicmotion.video import probe, read_video, write_video
+from stages import pose_cache
 from stages.driving import driving_frames, driving_skeleton, frame_step
 from stages.inputs import with_size
 from stages.models import Models
@@ -176,17 +177,21 @@ def test_pictures_of_every_shape_run_through(arguments, models, tmp_path, shape)
     assert frames.shape[1:3] == (SIZE if shape[0] > shape[1] else SIZE[::-1])
 
 
-def test_the_alignment_key_chooses_among_three():
+def test_the_alignment_key_chooses_among_five():
     rng = np.random.default_rng(1)
     keypoints = np.concatenate([rng.uniform(20, 80, (4, 133, 2)), np.ones((4, 133, 1))], axis=2)
     keypoints[:, :, 1] += 3 * np.arange(133)                                  # upright
     movement = Skeleton(keypoints, (500, 100), 10)
     reference = Skeleton(keypoints[:1] * (0.5, 0.5, 1) + (9, 9, 0), (300, 90), 10)
-    results = [inference.laid_over(movement, reference, key).keypoints for key in ("anchors", "linear", "published")]
-    wanted = [rescale(movement, reference), aligned(movement, reference), aligned(movement, reference, robust=False)]
+    results = [inference.laid_over(movement, reference, key).keypoints for key in ("anchors", "linear", "published", "affine")]
+    wanted = [rescale(movement, reference), aligned(movement, reference), aligned(movement, reference, robust=False),
+              rescale(movement, reference, limbs=False)]
     for result, expected in zip(results, wanted):
         assert np.array_equal(result, expected.keypoints)
-    assert all(np.abs(results[i] - results[j])[..., :2].max() > 1e-3 for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert all(np.abs(results[i] - results[j])[..., :2].max() > 1e-3 for i, j in ((0, 1), (0, 2), (1, 2), (0, 3)))
+    assert inference.laid_over(movement, reference, "none") is movement
+    with pytest.raises(ValueError, match="alignment: 'none' is for a prompt's motion"):
+        InferenceConfig(alignment="none", driving_video="dance.mp4")
     growth = [np.ptp(results[1][0, part, 1]) / np.ptp(keypoints[0, part, 1]) for part in (FACE, slice(None))]
     assert growth[0] == pytest.approx(growth[1])                              # the face grows with the body
 
@@ -318,6 +323,9 @@ def test_poses_are_not_detected_twice_not_even_by_the_next_run(arguments, dance,
         other = replace(config, pose=replace(config.pose, **changed))
         with pytest.raises(AssertionError, match="opened"):
             driving_skeleton(other, Models(other))
+    with monkeypatch.context() as patch, pytest.raises(AssertionError, match="opened"):
+        patch.setattr(pose_cache, "CODE", ["another version"])
+        driving_skeleton(config, Models(config))
     monkeypatch.setattr(PoseDetector, "load", loading)
     (kept,) = (tmp_path / "poses").iterdir()
     kept.write_bytes(kept.read_bytes()[:100])

@@ -1,5 +1,6 @@
 """The whole sampler against the published one's recorded runs, and what it promises beyond them."""
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -135,9 +136,11 @@ def test_any_number_of_poses_gives_as_many_finite_frames(model, image, poses):
 
 def test_the_reference_pose_comes_first_and_its_frame_is_not_returned(model, image, poses):
     whole = model(image, poses[:5], seed(), **FAST)
-    rest = model(image, poses[1:5], seed(), reference_pose=poses[0], **FAST)
+    shown = []
+    rest = model(image, poses[1:5], seed(), reference_pose=poses[0], film=nullcontext(shown.append), **FAST)
     assert whole.dtype == np.uint8 and whole.shape == (5, 64, 48, 3)
-    assert np.array_equal(rest, whole[1:])
+    assert np.array_equal(rest, whole[1:]) and np.array_equal(np.concatenate(shown), rest)
+    assert rest.flags.c_contiguous and all(frames.flags.c_contiguous for frames in shown)
 
 
 def test_the_same_seed_gives_the_same_video_and_another_seed_another(model, image, poses):
@@ -226,18 +229,23 @@ def test_windows_cover_every_frame_and_share_the_overlap():
 class SmallMemory:
     """The VAE on a device with room for three frames."""
 
-    def __init__(self, vae):
+    def __init__(self, vae, calls_before: int = 0):
         self.vae, self.config, self.dtype, self.decoder = vae, vae.config, vae.dtype, vae.decoder
+        self.calls_before = calls_before                                      # with room for more
 
     def decode(self, latents, num_frames):
-        if num_frames > 3:
+        self.calls_before -= 1
+        if num_frames > 3 and self.calls_before < 0:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return self.vae.decode(latents, num_frames=num_frames)
 
 
-def test_decoding_out_of_memory_goes_on_with_smaller_chunks(model):
+def test_decoding_out_of_memory_goes_on_with_smaller_chunks_from_where_it_was(model):
     latents = torch.randn(9, 4, 8, 6, generator=seed())
     assert torch.equal(decode(SmallMemory(model.vae), latents, 8, 2), decode(model.vae, latents, 2, 1))
+    half_done = decode(SmallMemory(model.vae, 1), latents, 4, 2)
+    assert torch.equal(half_done[:2], decode(model.vae, latents[:4], 4)[:2])
+    assert torch.equal(half_done[3:], decode(model.vae, latents[2:], 2, 1)[1:])          # frame 2 is blended
 
 
 @pytest.mark.parametrize("change, words", [

@@ -161,6 +161,12 @@ def test_a_video_filmed_on_its_side_is_turned_upright(tmp_path):
     assert frames.shape[1:] == wanted.shape and np.abs(frames[0].astype(int) - wanted).mean() < 12
 
 
+def test_a_picture_of_16_bits_keeps_its_greys(tmp_path):
+    grey = np.asarray(Image.fromarray(quadrants()).convert("L"))
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), np.repeat(grey[..., None], 3, axis=-1))
+
+
 def test_a_picture_is_turned_as_its_exif_mark_asks(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6                                                           # orientation: turn 90° clockwise

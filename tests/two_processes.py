@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from mimicmotion.decoding import decode
+from mimicmotion.decoding import decoded_windows
 from mimicmotion.parallel import ALONE, Processes, join_processes
 from mimicmotion.pipeline import PoseToVideo
 from stages.models import Models
@@ -31,7 +31,7 @@ def latents_of(model: PoseToVideo, name: str, processes: Processes = ALONE) -> t
 
 def frames_of(model: PoseToVideo, processes: Processes = ALONE) -> torch.Tensor:
     latents = torch.randn(7, 4, 8, 6, generator=torch.Generator().manual_seed(2))
-    return decode(model.vae, latents, 3, 1, processes=processes)
+    return torch.cat(list(decoded_windows(model.vae, latents, 3, 1, processes=processes)))
 
 
 def words_of(processes: Processes, error: Exception, rank: int) -> str:
