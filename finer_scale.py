@@ -2,7 +2,8 @@
 
     python finer_scale.py skeleton.npz reference.png -o rescaled.npz --preview rescaled.mp4
 
-First one scale and shift for the clip, then every limb from the neck outward at the reference's length. A limb that
+First one scale and shift for the clip, then every limb from the neck outward at the reference's length. Place, floor
+and what a posture changes (trunk, head, legs) are compared where the driver stands as the reference does. A limb that
 points out of the image plane stays as foreshortened as it was; feet that touched the floor touch the reference's.
 """
 from __future__ import annotations
@@ -15,25 +16,38 @@ from pathlib import Path
 
 import numpy as np
 
+from dwpose.alignment import aligned
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
-from dwpose.proportions import (BONES, CHILDREN, CLUSTERS, PARENTS, bone_factors, cluster_factor, distances,
-                                full_lengths, lowest_ankle, middle_factor, seen_quantile, trunk_position, unshortened,
-                                with_middles)
-from dwpose.skeleton import BODY, NUM_KEYPOINTS, OPENPOSE_FROM_COCO, SEEN_CONFIDENCE, Skeleton, openpose18
+from dwpose.proportions import (ANKLES, BONES, CHILDREN, CLUSTERS, LEG_ROWS, PARENTS, PELVIS_POINT, bone_factors,
+                                cluster_factor, distances, full_lengths, likeness, lowest_ankle, middle_factor,
+                                pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
+from dwpose.skeleton import BODY, NOSE, NUM_KEYPOINTS, OPENPOSE_FROM_COCO, SEEN_CONFIDENCE, Skeleton, openpose18
 from mimicmotion.video import read_image, write_video
 
 FLOOR_QUANTILE = 0.95               # of the lowest ankle's y over the clip
 STANDING_QUANTILE = 0.75            # of the neck's height over the clip: above squats, below jumps
 SCALE_RANGE = (0.02, 50.0)          # of the whole body
+FARTHEST_LEAN = 0.25                # metres from the middle of the path to where the driver stands like the reference
+POSED_ROWS = [CHILDREN.index(PELVIS_POINT), CHILDREN.index(NOSE), *LEG_ROWS]    # lengths that change with posture
 # The published script, in OpenPose's 18 points: anchor, point that moves, points carried along unturned.
 PUBLISHED_BONES = ((1, 2, (3, 4)), (1, 5, (6, 7)), (1, 0, (14, 15, 16, 17)))
 
 
-def rescale(skeleton: Skeleton, reference: Skeleton, *, published: bool = False) -> Skeleton:
+def laid_over(movement: Skeleton, reference: Skeleton, alignment: str) -> Skeleton:
+    """The movement in the place and the proportions of the picture's person; alignment: as in inference.py."""
+    if alignment == "none":
+        return movement
+    if alignment in ("anchors", "affine"):
+        return rescale(movement, reference, limbs=alignment == "anchors")
+    return aligned(movement, reference, robust=alignment == "linear")
+
+
+def rescale(skeleton: Skeleton, reference: Skeleton, *, limbs: bool = True, published: bool = False) -> Skeleton:
     """The driving skeleton on the reference's canvas, with the limb lengths, position and floor of its first frame.
 
-    published: only the three limbs of Fleximo's script, without scale or shift; meant for parity with it.
+    limbs=False: only scale and shift of the clip as a whole. published: only the three limbs of Fleximo's script,
+    without scale or shift; meant for parity with it.
     """
     if not len(skeleton) or not len(reference):
         raise ValueError(f"rescale: expected frames (found {len(skeleton)} driving, {len(reference)} reference)")
@@ -42,56 +56,92 @@ def rescale(skeleton: Skeleton, reference: Skeleton, *, published: bool = False)
     if published:
         return _rescale_published(skeleton, reference)
     fallback_scale = reference.size[0] / skeleton.size[0]
-    keypoints = rescaled(skeleton.keypoints, reference.keypoints[0], fallback_scale)
+    keypoints = rescaled(skeleton.keypoints, reference.keypoints[0], fallback_scale, limbs)
     return Skeleton(keypoints, reference.size, skeleton.fps)
 
 
-def rescaled(driver: np.ndarray, reference: np.ndarray, fallback_scale: float = 1.0) -> np.ndarray:
+def rescaled(driver: np.ndarray, reference: np.ndarray, fallback_scale: float = 1.0, limbs: bool = True) -> np.ndarray:
     """Driving keypoints (..., F, 133, 3) with the proportions of the reference (..., 133, 3), each on its own canvas.
 
     fallback_scale: the body's scale where the two have no bone in common. Unseen points stay unseen, at 0.
     """
     points, target = with_middles(driver), with_middles(reference)[..., None, :, :]     # (..., F, 135, 3), F = 1
-    driver_lengths = unshortened(full_lengths(distances(points, PARENTS, CHILDREN)))    # (..., 14)
-    target_lengths = unshortened(full_lengths(distances(target, PARENTS, CHILDREN)))
+    full, target_full = (full_lengths(distances(body, PARENTS, CHILDREN)) for body in (points, target))     # (..., 14)
+    driver_lengths, target_lengths = unshortened(full), unshortened(target_full)
     scale = middle_factor(driver_lengths, target_lengths)                               # (...)
     scale = np.clip(np.where(scale > 0, scale, fallback_scale), *SCALE_RANGE)
-    factors = bone_factors(driver_lengths, target_lengths, scale)                       # (..., 14)
+    alike = likeness(points, target, driver_lengths, target_lengths)                    # (..., F)
+    placed = shifted(points, target, scale, alike, FARTHEST_LEAN * pixels_per_metre(target_lengths))
+    if limbs:
+        own = (full == driver_lengths) & (target_full == target_lengths)                # (..., 14) no other bone's
+        compared = np.where(own, posed_lengths(points, alike, driver_lengths), driver_lengths)
+        factors = bone_factors(compared, target_lengths, scale)
+        placed = with_limbs(placed, points, target, factors, driver_lengths)
+    result = driver.astype(np.float32).copy()
+    result[..., :2] = np.where(driver[..., 2:] > 0, placed[..., :NUM_KEYPOINTS, :], 0)
+    return result
 
-    before = shifted(points, target, scale)                                             # (..., F, 135, 2)
+
+def with_limbs(before: np.ndarray, points: np.ndarray, target: np.ndarray, factors: np.ndarray,
+               longest: np.ndarray) -> np.ndarray:
+    """The clip as laid over the target, `before` (..., F, 135, 2), with every bone of the driver's `points`
+    (..., F, 135, 3) grown by its factor (..., 14); hands, head and feet follow."""
     placed = before.copy()
     for row, bone in enumerate(BONES):
-        _place(placed, points, bone.parent, [bone.child], factors[..., row], driver_lengths[..., row])
+        _place(placed, points, bone.parent, [bone.child], factors[..., row], longest[..., row])
     for mirrored in CLUSTERS:
         factor = cluster_factor(mirrored, points, target, factors)
         for cluster in mirrored:
             for joint in cluster.joints:
                 _place(placed, points, joint, list(cluster.points), factor)
     placed[..., 1] += floor_correction(points, before, placed)[..., None]
-    result = driver.astype(np.float32).copy()
-    result[..., :2] = np.where(driver[..., 2:] > 0, placed[..., :NUM_KEYPOINTS, :], 0)
-    return result
+    return placed
 
 
-def shifted(points: np.ndarray, target: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def posed_lengths(points: np.ndarray, alike: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Full bone lengths (..., 14); those of trunk, head and legs from the frames `alike` (..., F), if there are any."""
+    measured = distances(points, PARENTS, CHILDREN) * alike[..., None]                  # (..., F, 14)
+    posed, found = full_lengths(measured), lengths.copy()
+    found[..., POSED_ROWS] = np.where(posed > 0, posed, lengths)[..., POSED_ROWS]
+    return found
+
+
+def shifted(points: np.ndarray, target: np.ndarray, scale: np.ndarray, alike: np.ndarray,
+            reach: np.ndarray) -> np.ndarray:
     """The clip (..., F, 135, 3) scaled as a whole and moved where the target (..., 1, 135, 3) stands: (..., F, 135, 2).
 
-    Sideways the middle of the driver's path meets the target; vertically the lowest ankles do, or else the necks of
-    both when they stand.
+    Sideways the middle between the ankles meets the target's in the frames `alike` (..., F), as far as the middle of
+    the path stays within `reach` (...) target pixels of it; without such frames, the middle of the path does.
+    Vertically the lowest ankles meet, or else the necks of both when they stand.
     """
     trunk, known = trunk_position(points)                                               # (..., F, 2), (..., F, 1)
     goal, _ = trunk_position(target)                                                    # (..., 1, 2)
     origin = np.concatenate([seen_quantile(trunk[..., :1], known, 0.5),
                              seen_quantile(trunk[..., 1:], known, 1 - STANDING_QUANTILE)], axis=-1)     # (..., 2)
     goal = goal[..., 0, :].copy()                                                       # (..., 2)
+    origin[..., 0] += lean(points, target, origin[..., 0], goal[..., 0], scale, alike, reach)
     floor, grounded = lowest_ankle(points)                                              # (..., F) each
     target_floor, target_grounded = lowest_ankle(target)                                # (..., 1) each
     both = grounded.any(axis=-1) & target_grounded[..., 0]                              # (...)
-    floor = seen_quantile(floor[..., None], grounded[..., None], FLOOR_QUANTILE)[..., 0]
+    standing = grounded & (alike | ~(grounded & alike).any(axis=-1, keepdims=True))     # (..., F)
+    floor = seen_quantile(floor[..., None], standing[..., None], FLOOR_QUANTILE)[..., 0]
     origin[..., 1] = np.where(both, floor, origin[..., 1])
     goal[..., 1] = np.where(both, target_floor[..., 0], goal[..., 1])
     origin, goal = origin[..., None, None, :], goal[..., None, None, :]
     return (points[..., :2] - origin) * scale[..., None, None, None] + goal
+
+
+def lean(points: np.ndarray, target: np.ndarray, origin: np.ndarray, goal: np.ndarray, scale: np.ndarray,
+         alike: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """How far (...) sideways of the middle of the path, x = `origin`, the driver must be held so that the feet meet the
+    target's, in driver pixels; 0 where they are unseen. goal: x of the target's trunk; reach: (...) target pixels."""
+    (feet, seen), (target_feet, target_seen) = (
+        (body[..., ANKLES, 0].mean(axis=-1), (body[..., ANKLES, 2] >= SEEN_CONFIDENCE).all(axis=-1))
+        for body in (points, target))                                                   # (..., F) and (..., 1)
+    seen = seen & alike & target_seen
+    middle = seen_quantile(feet[..., None], seen[..., None], 0.5)[..., 0]               # (...)
+    away = (middle - origin) * scale - (target_feet[..., 0] - goal)
+    return np.where(seen.any(axis=-1), np.clip(away, -reach, reach) / scale, 0)
 
 
 def _place(placed: np.ndarray, points: np.ndarray, parent: int, children: list[int], factor: np.ndarray,

@@ -41,6 +41,7 @@ BONES = (                           # from the neck outward: every parent is pla
 PARENTS, CHILDREN = [bone.parent for bone in BONES], [bone.child for bone in BONES]
 MIRRORS = [CHILDREN.index(bone.mirror) for bone in BONES]           # row of the bone on the other side
 METRES = np.array([bone.metres for bone in BONES])
+LEG_ROWS = [CHILDREN.index(joint) for joint in (LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE)]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ SHORT_OF_MIRROR = 0.7               # below this share of the other side's lengt
 SHORT_OF_ADULT = 0.5                # and below this share of an adult's proportions
 FACTOR_RANGE = 3.0                  # a bone's factor and the body's differ at most this many times
 CLUSTER_RANGE = 1.6                 # a hand's factor and its forearm's differ at most this many times
+ALIKE_LEG = 0.35                    # of its length: a leg bone differs at most so much where two people stand alike
+ALIKE_SHARE = 0.1                   # of the frames with such legs: those most alike in all bones
 
 
 def with_middles(keypoints: np.ndarray) -> np.ndarray:
@@ -110,9 +113,37 @@ def unshortened(lengths: np.ndarray) -> np.ndarray:
     """
     mirrored = lengths[..., MIRRORS]
     lengths = np.where((lengths > 0) & (lengths < SHORT_OF_MIRROR * mirrored), mirrored, lengths)
-    unit = seen_quantile((lengths / METRES)[..., None], lengths[..., None] > 0, 0.6)    # (..., 1) pixels per metre
-    adult = unit * METRES
+    adult = pixels_per_metre(lengths)[..., None] * METRES
     return np.where((lengths > 0) & (lengths < SHORT_OF_ADULT * adult), adult, lengths)
+
+
+def pixels_per_metre(lengths: np.ndarray) -> np.ndarray:
+    """Of a body with full bone lengths (..., 14), were it an adult's (...); 0 where no bone is seen."""
+    return seen_quantile((lengths / METRES)[..., None], lengths[..., None] > 0, 0.6)[..., 0]
+
+
+def likeness(points: np.ndarray, target: np.ndarray, lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
+    """Frames (..., F) of `points` (..., F, 135, 3) in which the person stands as in `target` (..., 1, 135, 3).
+
+    There the two can be compared: elsewhere a raised arm lifts its shoulder, a leg kicked at the camera looks longer, a
+    head nods, a body leans. Bones count by direction and share of their full lengths (..., 14), so that proportions do
+    not matter. No frame if none has all leg bones nearly alike, else the nearest tenth of those.
+    """
+    (mine, seen), (other, target_seen) = postures(points, lengths), postures(target, target_lengths)
+    common = seen & target_seen                                                         # (..., F, 14)
+    apart = np.where(common, np.linalg.norm(mine - other, axis=-1), 0)                  # (..., F, 14) shares of a bone
+    count = common.sum(axis=-1)                                                         # (..., F)
+    usable = (count > 0) & (2 * count >= count.max(axis=-1, keepdims=True, initial=0))
+    usable &= (apart[..., LEG_ROWS] <= ALIKE_LEG).all(axis=-1)
+    mean = apart.sum(axis=-1) / np.maximum(count, 1)
+    return usable & (mean <= seen_quantile(mean[..., None], usable[..., None], ALIKE_SHARE))
+
+
+def postures(points: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every bone over its full length (..., 14): (..., F, 14, 2), about 1 long at most; and where it is seen (..., F, 14)."""
+    bones = points[..., CHILDREN, :2] - points[..., PARENTS, :2]
+    seen = distances(points, PARENTS, CHILDREN) > 0
+    return bones / np.where(lengths > 0, lengths, 1)[..., None, :, None], seen
 
 
 def middle_factor(driver: np.ndarray, reference: np.ndarray) -> np.ndarray:

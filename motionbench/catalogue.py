@@ -42,7 +42,7 @@ def picture_metric(name: str, title: str, unit: str, better: str, range: tuple[f
                    source: str) -> Metric:
     """A function of video and truth."""
     return Metric(name, title, unit, better, range, formula(function), source, ("truth",),
-                  lambda case: function(case.video, case.truth))
+                  lambda case: function(case.video, case.truth), black=True)
 
 
 def jitter(case: ClipCase) -> Score:
@@ -80,7 +80,7 @@ PICTURE = (
     picture_metric("l1", "L1", "", "lower", (0, 1), picture.l1, "in float, not 8 bits"),
     picture_metric("flicker", "flicker", "levels", "lower", (0, 255), picture.flicker, "ours"),
     Metric("delta_e", "colour of the regions", "ΔE00", "lower", (0, INF), formula(region_colours),
-           "Sharma, Wu and Dalal 2005", ("truth", "skeleton"), region_colours),
+           "Sharma, Wu and Dalal 2005", ("truth", "skeleton"), region_colours, black=True),
 )
 LONG_VIDEO = (
     Metric("seam", "seams", "levels", "lower", (-255, 255), formula(long_video.seam), "ours", (), seam),

@@ -1,7 +1,7 @@
 """The judge that needs no network but the pose detector: which known motion does a 2D skeleton follow most closely?
 
-A skeleton becomes a track of limb directions, the same for every place, size and tempo but not for left and right, and
-dynamic time warping finds the nearest of several known performances of every motion.
+A skeleton becomes a track of where hands and feet are and how limbs point, the same for every place, size and tempo but
+not for left and right, and dynamic time warping finds the nearest of several known performances of every motion.
 """
 
 from __future__ import annotations
@@ -25,13 +25,19 @@ from t2m.motion import Motion
 from t2m.project import project, resampled
 
 NUM_STEPS = 32                  # a clip of any length is compared at this many moments: tempo does not matter
-BONES = (                       # start, end; a row of joints means their middle
+LIMBS = (                       # start, end: where a hand or a foot is, which detectors see best
+    (coco.LEFT_SHOULDER, coco.LEFT_WRIST), (coco.RIGHT_SHOULDER, coco.RIGHT_WRIST),
+    (coco.LEFT_HIP, coco.LEFT_ANKLE), (coco.RIGHT_HIP, coco.RIGHT_ANKLE),
+    (coco.RIGHT_SHOULDER, coco.LEFT_SHOULDER), (coco.RIGHT_HIP, coco.LEFT_HIP),
+)
+HALVES = (                      # by elbow or knee, which detectors leave hanging when the limb points at the camera
     (coco.LEFT_SHOULDER, coco.LEFT_ELBOW), (coco.LEFT_ELBOW, coco.LEFT_WRIST),
     (coco.RIGHT_SHOULDER, coco.RIGHT_ELBOW), (coco.RIGHT_ELBOW, coco.RIGHT_WRIST),
     (coco.LEFT_HIP, coco.LEFT_KNEE), (coco.LEFT_KNEE, coco.LEFT_ANKLE),
     (coco.RIGHT_HIP, coco.RIGHT_KNEE), (coco.RIGHT_KNEE, coco.RIGHT_ANKLE),
-    (coco.RIGHT_SHOULDER, coco.LEFT_SHOULDER), (coco.RIGHT_HIP, coco.LEFT_HIP),
 )
+BONES = LIMBS + HALVES
+HALF_WEIGHT = 0.5               # of half a limb against a whole one
 SPEED_WEIGHT = 0.5              # of how a limb turns against where it points, per step of the clip
 RISE_WEIGHT = 1.5               # of the hips' height against a limb's direction
 LONGEST_GAP = 0.4               # seconds in which a joint is overlooked and still known to have been between
@@ -64,6 +70,7 @@ def track(skeleton: Skeleton) -> Track:
     limbs += [neck[:, :2] - hips[:, :2], points[:, coco.NOSE, :2] - neck[:, :2]]
     seen += [(neck[:, 2] > 0) & hips_there, (neck[:, 2] > 0) & there[:, coco.NOSE]]
     limbs, seen = np.stack(limbs, axis=1) / unit, np.stack(seen, axis=1)                    # (F, B, 2), (F, B)
+    limbs[:, len(LIMBS):len(BONES)] *= HALF_WEIGHT
     rise = hips[:, 1] / unit
     rise = RISE_WEIGHT * (rise - (np.median(rise[hips_there]) if hips_there.any() else 0))  # (F,)
     values = np.concatenate([limbs.reshape(len(limbs), -1), rise[:, None]], axis=1)         # (F, 2 B + 1)
@@ -98,8 +105,8 @@ class PoseJudge:
     owners: tuple[str, ...]             # S labels
     name: str = "pose"
     needs: tuple[str, ...] = ("seen",)
-    formula: str = ("share of clips whose re-detected 2D skeleton is nearest, by dynamic time warping over limb "
-                    "directions, to a known performance of the prompted motion")
+    formula: str = ("share of clips whose re-detected 2D skeleton is nearest, by dynamic time warping over the places "
+                    "of hands and feet and the directions of limbs, to a known performance of the prompted motion")
     source: str = "ours; dynamic time warping with the symmetric step of Sakoe and Chiba (1978)"
 
     @classmethod

@@ -42,7 +42,7 @@ def motion_score(judge: Judge) -> Metric:
     def score(case: ClipCase) -> Score:
         verdict = judge.verdict(case)
         if not verdict.asked:
-            return Score(float("nan"), verdict.note)
+            return Score(float("nan"), verdict.note, again=True)
         return Score(float(verdict.label == judge.target(case.motion)), verdict.note, verdict.label)
 
     return Metric(f"motion_score_{judge.name}", f"MotionScore ({judge.name})", "", "higher", (0, 1), judge.formula,

@@ -1,14 +1,15 @@
 """What a metric is: a name, a unit, a formula, what it needs, and one function of a clip or of a set of clips.
 
 The table of all metrics is `motionbench.catalogue.catalogue`. Nothing here raises because of what a clip shows: a score
-that cannot be had is NaN with a reason, and a clip that failed counts with `Metric.failed` where a worst value exists.
+that cannot be had is NaN with a reason. No clip that failed is left out where a measure compares it with something:
+it counts `Metric.failed`, or as a video of black frames.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +56,7 @@ class Score:
     value: float
     note: str = ""                          # e.g. "nobody recognised"
     label: str = ""                         # of a judge: the motion it recognised
+    again: bool = False                     # it could not be asked for now: the next run asks again
 
     @property
     def known(self) -> bool:
@@ -80,7 +82,8 @@ class Metric:
     clip: Callable[[ClipCase], float | Score] | None = None
     features: Callable[[ClipCase], Features] | None = None
     combined: Callable[[Sequence[Features]], float | Score] | None = None
-    failed: float | None = None             # what a clip without video, or without a person, counts; None: NaN
+    failed: float | None = None             # what a clip without video, or without a person, counts
+    black: bool = False                     # a clip without video is measured as black frames; needs the truth
     absent: str = ""                        # why it cannot be measured here at all, with what to do about it
     protocol: str = ""                      # frame count, size, resampling and features, where they matter
 
@@ -90,16 +93,26 @@ class Metric:
         if not self.absent and (self.clip is None) == (self.features is None or self.combined is None):
             raise ValueError(f"metric {self.name}: expected either clip, or features and combined")
 
+        if self.black and (self.failed is not None or "truth" not in self.needs):
+            raise ValueError(f"metric {self.name}: expected a failed value, or black frames beside the truth")
+
     @property
     def of_a_set(self) -> bool:
         return self.features is not None
+
+    @property
+    def failed_counts(self) -> str:
+        """What a failed clip counts, in words."""
+        if self.black:
+            return "a failed clip counts as black frames"
+        return "failed clips have none" if self.failed is None else f"a failed clip counts {self.failed:g}"
 
     def absence(self, case: ClipCase) -> str:
         """What the run does not have for this clip, so that nobody is to blame; "" when nothing is lacking."""
         if self.absent:
             return self.absent
         made = case.video is not None
-        lacking = [name for name in self.needs if getattr(case, name) is None and (made or name not in FROM_THE_VIDEO)]
+        lacking = [name for name in self.needs if getattr(case, name) is None and (made or name not in BESIDE_A_VIDEO)]
         return f"no {NEEDED[lacking[0]]}" if lacking else ""
 
     def fault(self, case: ClipCase) -> str:
@@ -116,17 +129,27 @@ class Metric:
         return NOBODY if "seen" in self.needs and case.nobody else ""
 
     def missing(self, case: ClipCase) -> str:
-        """Why this clip cannot be measured; "" when it can."""
-        return self.absence(case) or self.fault(case)
+        """Why this clip has no value; "" when it has one, or counts as black frames."""
+        return self.absence(case) or ("" if self.black else self.fault(case))
+
+    def shown(self, case: ClipCase) -> ClipCase:
+        """The clip as it is measured: one that failed is black, where that is what it counts as."""
+        return replace(case, video=np.zeros_like(case.truth)) if self.black and self.fault(case) else case
 
     def of(self, case: ClipCase) -> Score:
         """The score of one clip (metrics with `clip` only)."""
         if reason := self.absence(case):
             return Score(math.nan, reason)
-        if reason := self.fault(case):
+        reason = self.fault(case)
+        if reason and not self.black:
             return Score(math.nan if self.failed is None else self.failed, reason)
-        score = self.clip(case)
-        return score if isinstance(score, Score) else Score(float(score))
+        score = self.clip(self.shown(case))
+        score = score if isinstance(score, Score) else Score(float(score))
+        return replace(score, note=f"{reason}: counted as black frames") if reason else score
+
+    def features_of(self, case: ClipCase) -> Features:
+        """What the score of a set needs of one clip that is not `missing`."""
+        return self.features(self.shown(case))
 
     def of_set(self, features: Sequence[Features]) -> Score:
         """The score of all clips together, from each one's `features`."""
@@ -137,7 +160,7 @@ class Metric:
 
 
 NOBODY = "nobody recognised"
-FROM_THE_VIDEO = ("seen", "making_seconds", "peak_memory")
+BESIDE_A_VIDEO = ("seen", "reference", "reference_seen", "making_seconds", "peak_memory")
 NEEDED = {"truth": "true video", "skeleton": "commanded skeleton", "seen": "detected skeleton",
           "reference": "reference picture", "reference_seen": "skeleton of the reference picture",
           "making_seconds": "time of making", "peak_memory": "memory of making"}

@@ -68,7 +68,7 @@ def frechet(name: str, title: str, load: Callable[[str, str], Network], path: st
     absent = absence(path, command)
     return Metric(name, title, "", "lower", (0, INF), formula(frechet_distance), source, ("truth",), absent=absent,
                   features=None if absent else features_of_both(load(path, device)), combined=frechet_of_clips,
-                  protocol=protocol)
+                  black=True, protocol=protocol)
 
 
 def lpips(path: str, device: str) -> Metric:
@@ -77,7 +77,8 @@ def lpips(path: str, device: str) -> Metric:
     return Metric("lpips", "LPIPS", "", "lower", (0, INF),
                   "weighted distance of AlexNet's unit features, mean over frames",
                   "Zhang et al. 2018, package lpips, v0.1", ("truth",), absent=absent,
-                  clip=lambda case: distance(case.video, case.truth), protocol="every frame at the video's own size")
+                  clip=lambda case: distance(case.video, case.truth), black=True,
+                  protocol="every frame at the video's own size")
 
 
 def clip_i(folder: str, device: str) -> Metric:
@@ -90,7 +91,7 @@ def clip_i(folder: str, device: str) -> Metric:
 
     return Metric("clip_i", "CLIP-I", "", "higher", (-1, 1),
                   "cosine of the CLIP embeddings of frames and reference picture, mean over frames",
-                  f"Radford et al. 2021, {CLIP_MODEL}", ("reference",), absent=absent, clip=likeness,
+                  f"Radford et al. 2021, {CLIP_MODEL}", ("reference",), absent=absent, clip=likeness, failed=0.0,
                   protocol=f"{EVENLY}, squashed to the encoder's size; {folder}")
 
 
@@ -101,14 +102,17 @@ def csim(path: str, device: str) -> Metric:
     def likeness(case: ClipCase) -> Score:
         rows = embedding(case.video, case.seen)                                             # (N, D)
         wanted = embedding(case.reference[None], case.reference_seen)                       # (1, D)
-        if not len(rows) or not len(wanted):
-            return Score(float("nan"), f"no face is seen in the {'video' if len(wanted) else 'reference picture'}")
+        if not len(wanted):
+            return Score(float("nan"), "no face is seen in the reference picture")
+        if not len(rows):
+            return Score(0.0, "no face is seen in the video")
         return Score(float((rows @ wanted.T).mean()), f"a face is seen in {len(rows)} of {len(case.video)} frames")
 
     return Metric("csim", "CSIM", "", "higher", (-1, 1),
-                  "cosine of the face embeddings of frames and reference picture, mean over frames",
+                  "cosine of the face embeddings of reference picture and frames, mean over frames that show a face; 0 "
+                  "where none does",
                   "Deng et al. 2019 (ArcFace)", ("reference", "reference_seen", "seen"), absent=absent, clip=likeness,
-                  protocol=f"faces turned onto ArcFace's template, {FACE_SIDE}x{FACE_SIDE}; {path}")
+                  failed=0.0, protocol=f"faces turned onto ArcFace's template, {FACE_SIDE}x{FACE_SIDE}; {path}")
 
 
 def absence(path: str, command: str) -> str:

@@ -61,8 +61,9 @@ def heading(results: Results, name: str) -> list[str]:
              f"<p class='faint'>{escape(edition)} edition: {EDITIONS[edition]}</p>",
              f"<div class='tiles'>{''.join(tiles)}</div>"]
     if results.failures:
-        lines.append(f"<p class='alarm'>{escape(results.failure_line())}. They count as failed, with the worst value "
-                     "where a measure has one.</p>")
+        lines.append(f"<p class='alarm'>{escape(results.failure_line())}. They count as failed: nothing is "
+                     "recognised in them, and beside the true video they are black. Measures that only videos have, such "
+                     "as jitter, say on how many clips they rest.</p>")
     return [*lines, f"<p class='faint'>{PAPER_SCORE}</p>"]
 
 
@@ -117,8 +118,9 @@ def measure_section(results: Results, metric: Metric, is_open: bool) -> str:
     """One measure: what it is, its distribution, and where it is good and bad."""
     rows = [row for row in results.rows if math.isfinite(row.figures[metric.name].mean)]
     names, values = [row.variant.title for row in rows], [row.values(metric.name) for row in rows]
-    about = (metric.formula, metric.protocol, metric.source and f"source: {metric.source}")
-    parts = [f"<p class='faint'>{escape('; '.join(part for part in about if part))}</p>", strips(names, values, [row.figures[metric.name] for row in rows])]
+    about = (metric.formula, metric.failed_counts, metric.protocol, metric.source and f"source: {metric.source}")
+    parts = [f"<p class='faint'>{escape('; '.join(part.rstrip('.') for part in about if part))}</p>",
+             strips(names, values, [row.figures[metric.name] for row in rows])]
     shown = {clip.motion for clip in results.rows[0].clips}
     motions = [motion for motion in results.motions if motion in shown]
     for title, key, columns in (("By motion", attrgetter("motion"), motions),

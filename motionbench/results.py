@@ -58,11 +58,12 @@ class RowResult:
         return [clip for clip in self.clips if clip.failure]
 
     def values(self, metric: str) -> list[float]:
-        return [clip.value(metric) for clip in self.clips]
+        return clip_values(self.clips, metric)
 
     def means_by(self, key: Callable[[ClipResult], str], names: Sequence[str], metric: str) -> list[float]:
         """The mean over each identity's or motion's clips; NaN where none is known."""
-        found = {name: [clip.value(metric) for clip in self.clips if key(clip) == name] for name in names}
+        values = list(zip(self.clips, self.values(metric)))
+        found = {name: [value for clip, value in values if key(clip) == name] for name in names}
         return [float(np.nanmean(values)) if np.isfinite(values).any() else NAN for values in found.values()]
 
 
@@ -113,6 +114,14 @@ class Results:
         return f"{len(failed)} of {self.num_clips} clips failed: {listed}"
 
 
+def clip_values(clips: Sequence[ClipResult], metric: str) -> list[float]:
+    """A measure's value of every clip. Where no clip that was made has one, as when a judge's server was down, those
+    that failed have none either: they would be all of the mean."""
+    values = [clip.value(metric) for clip in clips]
+    made = [value for clip, value in zip(clips, values) if not clip.failure]
+    return [NAN] * len(values) if made and not np.isfinite(made).any() else values
+
+
 def row_result(variant: Variant, clips: Sequence[ClipResult], metrics: Sequence[Metric],
                features: Callable[[ClipResult, Metric], Features | None], set_draws: int, seed: int) -> RowResult:
     """Figures of one row. features: what a set's measure kept of a clip."""
@@ -124,7 +133,7 @@ def row_result(variant: Variant, clips: Sequence[ClipResult], metrics: Sequence[
             kept = [found for clip in clips if (found := features(clip, metric))]
             figures[metric.name], notes[metric.name] = set_figure(metric, kept, set_draws, seed)
         else:
-            figures[metric.name] = mean_interval([clip.value(metric.name) for clip in clips], seed)
+            figures[metric.name] = mean_interval(clip_values(clips, metric.name), seed)
         if not notes.get(metric.name):
             unknown = (clip.note(metric.name) for clip in clips if math.isnan(clip.value(metric.name)))
             notes[metric.name] = next((note for note in unknown if note), "")
@@ -168,7 +177,7 @@ def as_json(results: Results) -> dict:
     def interval(figure: Interval) -> dict:
         return {name: value if math.isfinite(value) else None for name, value in asdict(figure).items()}
 
-    described = ("title", "unit", "better", "formula", "source", "protocol", "absent")
+    described = ("title", "unit", "better", "formula", "failed_counts", "source", "protocol", "absent")
     rows = {}
     for row in results.rows:
         rows[row.variant.name] = {

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dwpose.proportions import CHILDREN, PARENTS, distances, full_lengths, middle_factor, unshortened, with_middles
-from dwpose.skeleton import NUM_KEYPOINTS, Skeleton
-from finer_scale import SCALE_RANGE, shifted
+from dwpose.skeleton import Skeleton
 from inference import animate
 from motionbench.long_video import tile_borders
 from motionbench.variants import Variant
@@ -25,7 +23,6 @@ from stages.models import Models
 from stages.report import Report
 from stages.settings import InferenceConfig, VideoModelConfig
 from t2m.motion import Motion
-from t2m.project import project
 
 Exchange = tuple[str, Callable[[], Any]]        # what names the work in the stage's key, and the work
 
@@ -49,25 +46,6 @@ class Made:
     borders: tuple[int, ...]        # frames where a tile of the sampler begins
 
 
-def affine(skeleton: Skeleton, reference: Skeleton) -> Skeleton:
-    """finer_scale's first half: the whole clip scaled and moved onto the reference, limbs as they were."""
-    points, target = with_middles(skeleton.keypoints), with_middles(reference.keypoints)[:1]        # (F or 1, 135, 3)
-    driver_lengths, target_lengths = (unshortened(full_lengths(distances(person, PARENTS, CHILDREN)))
-                                      for person in (points, target))
-    scale = middle_factor(driver_lengths, target_lengths)
-    scale = np.clip(np.where(scale > 0, scale, reference.size[0] / skeleton.size[0]), *SCALE_RANGE)
-    keypoints = skeleton.keypoints.copy()
-    keypoints[..., :2] = np.where(keypoints[..., 2:] > 0, shifted(points, target, scale)[:, :NUM_KEYPOINTS], 0)
-    return Skeleton(keypoints, reference.size, skeleton.fps)
-
-
-def unaligned(skeleton: Skeleton, _: Skeleton) -> Skeleton:
-    return skeleton
-
-
-OWN_ALIGNMENTS = {"affine": affine, "none": unaligned}          # those inference.py has no name for
-
-
 class BenchModels(Models):
     """Models that show no bars of their own, and where there is room keep every video model once loaded."""
 
@@ -88,7 +66,7 @@ class BenchModels(Models):
 class ClipStages(RunFolder):
     """A clip's stages for all its variants: a file is named after its inputs, and chosen stages do other work."""
 
-    def __init__(self, path: Path, exchanges: dict[str, Callable[["ClipStages"], Exchange]]):
+    def __init__(self, path: Path, exchanges: dict[str, Exchange]):
         super().__init__(path, resume=False, report=Report())
         self.exchanges = exchanges              # by the stage's name without its number
         self.results: dict[str, Any] = {}
@@ -97,7 +75,7 @@ class ClipStages(RunFolder):
     def stage(self, name: str, artefact: Artefact, work: Callable[[], Any], *inputs: Any) -> Any:
         """As RunFolder's; what the stage cost lies beside its file, also for the variants that take it as it is."""
         if exchange := self.exchanges.get(re.sub(r"_\d+$", "", name)):
-            tag, work = exchange(self)
+            tag, work = exchange
             inputs = (*inputs, tag)
         whole = Path(artefact.name)
         path = self.path / whole.with_stem(f"{whole.stem}-{content_hash([name, *inputs])[:16]}")
@@ -119,9 +97,9 @@ def make_clip(config: InferenceConfig, variant: Variant, models: Models, given: 
         config = replace(config, adapter=replace(config.adapter, checkpoint=""))
     if not variant.refinement:
         config = replace(config, refinements=0)
-    if variant.alignment and variant.alignment not in OWN_ALIGNMENTS:
+    if variant.alignment:
         config = replace(config, alignment=variant.alignment)
-    folder = ClipStages(stages, exchanges_of(variant, config, models, given))
+    folder = ClipStages(stages, exchanges_of(variant, given))
     rows, _ = animate(config, folder, models)
     tiling, num_frames = config.generator, len(rows[-1].frames)
     before = int(tiling.share_reference)        # the picture's own pose goes first, and its frame is left out
@@ -130,27 +108,11 @@ def make_clip(config: InferenceConfig, variant: Variant, models: Models, given: 
                 max(cost["peak_memory"] for cost in folder.costs), tuple(border - before for border in borders))
 
 
-def exchanges_of(variant: Variant, config: InferenceConfig, models: Models,
-                 given: Given | None) -> dict[str, Callable[[ClipStages], Exchange]]:
-    """The stages of `animate` that do other work for this variant."""
-    align = OWN_ALIGNMENTS.get(variant.alignment)
-
-    def true_motion(_):
-        return content_hash(given.motion), lambda: given.motion
-
-    def true_skeleton(_):
-        return content_hash(given.skeleton), lambda: given.skeleton
-
-    def aligned_plan(folder):
-        done = folder.results
-        return variant.alignment, lambda: align(project(done["motion"], config.size, config.fps, config.camera),
-                                                done["reference"])
-
-    exchanges = {}
-    if given is not None and variant.given:
-        exchanges["motion"] = true_motion
-    if given is not None and variant.given == "skeleton":
-        exchanges["skeleton"] = true_skeleton
-    if align:
-        exchanges["skeleton"] = aligned_plan
+def exchanges_of(variant: Variant, given: Given | None) -> dict[str, Exchange]:
+    """The stages of `animate` that do other work for this variant: what the synthetic edition knows is handed over."""
+    if given is None or not variant.given:
+        return {}
+    exchanges = {"motion": (content_hash(given.motion), lambda: given.motion)}
+    if variant.given == "skeleton":
+        exchanges["skeleton"] = (content_hash(given.skeleton), lambda: given.skeleton)
     return exchanges

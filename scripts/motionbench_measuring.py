@@ -47,14 +47,14 @@ def measuring_key(clip: Clip, made: dict) -> str:
     pose = inference.pose
     seen_by = [asdict(replace(pose, cache="")), Path(pose.detector), Path(pose.keypoints)]
     return content_hash([clip.cell.name, clip.variant.name, made["failure"], clip.video_file,
-                         clip.file("clips", ".npz"), truth, seen_by, clip.bench.pictures[clip.cell.identity], list(clip.bench.motions),
-                         list(inference.size), inference.fps])
+                         clip.file("clips", ".npz"), truth, seen_by, clip.bench.pictures[clip.cell.identity],
+                         list(clip.bench.motions), list(inference.size), inference.fps])
 
 
 def metric_key(metric: Metric, networks_key: str) -> str:
     """What a measure is; networks_key: of all networks measures may use."""
     return content_hash([metric.name, metric.formula, metric.source, metric.protocol, list(metric.range), metric.failed,
-                         list(metric.needs), networks_key])[:16]
+                         metric.black, list(metric.needs), networks_key])[:16]
 
 
 def scores_of(clip: Clip, case: ClipCase, metrics: Sequence[Metric]) -> dict[str, dict]:
@@ -65,12 +65,11 @@ def scores_of(clip: Clip, case: ClipCase, metrics: Sequence[Metric]) -> dict[str
         if metric.of_a_set:
             score = Score(float("nan"), reason)
             if not reason:
-                features |= {f"{metric.name}/{name}": rows for name, rows in metric.features(case).items()}
+                features |= {f"{metric.name}/{name}": rows for name, rows in metric.features_of(case).items()}
         else:
             score = metric.of(case)
-        again = not metric.of_a_set and not score.known and not reason     # a judge that could not be asked: next time
         found[metric.name] = {"value": score.value if score.known else None, "note": score.note, "label": score.label,
-                              "key": "" if again else metric_key(metric, clip.bench.networks_key)}
+                              "key": "" if score.again else metric_key(metric, clip.bench.networks_key)}
     if features:
         write_whole(clip.file("scores", ".features.npz"), lambda partial: save_arrays(partial, features))
     return found
@@ -93,7 +92,10 @@ def case_of(clip: Clip, made: dict) -> ClipCase:
     if not clip.is_compared and not clip.is_external:
         case = replace(case, skeleton=Skeleton.load(clip.file("clips", ".npz")))
     reference = fit_to_canvas(read_image(bench.pictures[cell.identity]), video.shape[1:3])
-    return replace(case, video=video, reference=reference, seen=seen(clip, video))
+    case = replace(case, video=video, reference=reference, seen=seen(clip, video))
+    if any("reference_seen" in metric.needs and not metric.absent for metric in bench.metrics):
+        case = replace(case, reference_seen=detected(clip, reference[None]))
+    return case
 
 
 def check(clip: Clip, video: np.ndarray) -> None:
@@ -111,14 +113,17 @@ def check(clip: Clip, video: np.ndarray) -> None:
 
 def seen(clip: Clip, video: np.ndarray) -> Skeleton:
     """Re-detected keypoints; kept, because looking is slow. All unseen where there is nobody."""
-    path, fps = clip.file("scores", ".seen.npz"), clip.bench.inference.fps
-    if path.is_file():
-        return Skeleton.load(path)
+    path = clip.file("scores", ".seen.npz")
+    return Skeleton.load(path if path.is_file() else detected(clip, video).save(path))
+
+
+def detected(clip: Clip, frames: np.ndarray) -> Skeleton:
+    """The person of the frames (F, H, W, 3); all unseen where the detector finds nobody."""
+    fps = clip.bench.inference.fps
     try:
-        skeleton = clip.bench.models.detect(video, fps, clip.cell.name)
+        return clip.bench.models.detect(frames, fps, clip.cell.name)
     except ValueError:
-        skeleton = nobody(len(video), video.shape[1:3], fps)
-    return Skeleton.load(skeleton.save(path))
+        return nobody(len(frames), frames.shape[1:3], fps)
 
 
 def features_of(clip_file: Path, metric: Metric) -> Features | None:

@@ -221,8 +221,26 @@ def test_a_perfect_clip_has_the_best_scores(case, metrics):
 def test_a_clip_that_failed_counts_as_failed_where_a_worst_value_exists(case, metrics):
     failed = replace(case, video=None, seen=None, making_seconds=None, failure="truncated after 3 frames")
     assert metrics["pck"].of(failed) == Score(0.0, "truncated after 3 frames")
-    score = metrics["psnr"].of(failed)
-    assert np.isnan(score.value) and score.note == "truncated after 3 frames"
+    score, black = metrics["psnr"].of(failed), np.zeros_like(case.truth)
+    assert score == Score(psnr(black, case.truth), "truncated after 3 frames: counted as black frames")
+    assert np.isnan(metrics["jitter"].of(failed).value) and metrics["jitter"].failed_counts == "failed clips have none"
+
+
+def test_no_measure_that_compares_leaves_a_failed_clip_out_and_damage_is_never_worse_than_failing(case, metrics):
+    """Else a system would gain by failing at what it does badly."""
+    failed = replace(case, video=None, seen=None, failure="no file")
+    compared = [metric for metric in metrics.values() if not metric.absent and not metric.of_a_set and {"truth", "skeleton"} & set(
+        metric.needs) and metric.name not in ("pose_error", "foot_slide", "flicker")]
+    assert {"psnr", "ssim", "l1", "delta_e", "pck", "pck_hands", "oks", "hand_presence"} <= {metric.name for metric in compared}
+    for metric in compared:
+        worst = metric.of(failed).value
+        for damage in NOTICED[metric.name]:
+            score = metric.of(damaged(case, damage, STRENGTHS[damage][-1])).value
+            assert worst >= score if metric.better == "lower" else worst <= score, (metric.name, damage, worst, score)
+    clips = [replace(case, video=case.video[part], truth=case.truth[part]) for part in (slice(0, 10), slice(10, 20))]
+    fd, gone = metrics["fd_demo"], replace(clips[1], video=None, failure="no file")
+    whole, lacking = (fd.of_set([fd.features_of(clip) for clip in (clips[0], last)]).value for last in (clips[1], gone))
+    assert fd.missing(gone) == "" and lacking > whole + 0.1
 
 
 def test_nobody_in_the_video_is_a_value_with_a_reason(case, metrics):
@@ -242,7 +260,7 @@ def test_what_the_run_does_not_have_is_nobodys_fault(case, metrics):
 
 def test_a_wrong_frame_count_or_size_is_named(case, metrics):
     short = replace(case, video=case.video[:-2])
-    assert metrics["psnr"].of(short).note == "the video is 18 frames of 80x128, its truth 20 frames of 80x128"
+    assert metrics["psnr"].of(short).note.startswith("the video is 18 frames of 80x128, its truth 20 frames of 80x128: counted")
     score = metrics["pck"].of(short)
     assert score.value == 0 and "its commanded skeleton 20 frames of 80x128" in score.note
 

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from dwpose import skeleton as joints
+from dwpose.alignment import aligned
 from dwpose.proportions import CHILDREN, PARENTS, distances, full_lengths, with_middles
 from dwpose.skeleton import Skeleton
 from finer_scale import anchor_rescale, main, rescale, rescaled
 from mimicmotion.video import read_video
+from motionbench.identities import person
+from motionbench.prompts import MOTIONS_BY_NAME
+from motionbench.truth import driving_motion, performance
+from t2m.motion import Motion
+from t2m.project import project, resampled
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests/fixtures/pose/rescale.npz"
@@ -160,6 +166,52 @@ def test_a_squat_or_a_jump_changes_no_size_and_feet_meet_the_references_floor():
     shoulders = np.linalg.norm(after.xy[:, joints.LEFT_SHOULDER] - after.xy[:, joints.RIGHT_SHOULDER], axis=-1)
     np.testing.assert_allclose(shoulders, shoulders[0], rtol=1e-4)
     assert after.xy[3, joints.NOSE, 1] - after.xy[0, joints.NOSE, 1] > 45, "the squat stays"
+
+
+def mean_error(found, truth):
+    seen = truth.confidence[:, joints.BODY] > 0
+    return np.linalg.norm(found.xy - truth.xy, axis=-1)[:, joints.BODY][seen].mean()
+
+
+@pytest.mark.parametrize("name", ["kick_right", "kick_left", "jumping_jack", "throw_left", "bow", "turn_right"])
+def test_a_motion_of_another_body_comes_to_lie_where_the_persons_own_would(name):
+    """Also while somebody leans on one leg, steps at the camera, lifts the shoulders with the arms, or bows."""
+    motion, errors = MOTIONS_BY_NAME[name], []
+    for who in (person(number, seed=9) for number in range(4)):
+        own = performance(who, motion, 2.4, who.character.body).motion
+        truth = project(Motion(resampled(own, 7.0), 7.0), (320, 192), 7.0, who.camera)
+        reference = project(Motion(who.pose[0][None], 7.0), (320, 192), 7.0, who.picture_camera)
+        driver = project(driving_motion(who, motion, 2.4), (320, 192), 7.0, "static")
+        errors.append([mean_error(found, truth) for found in (
+            rescale(driver, reference), rescale(driver, reference, limbs=False), aligned(driver, reference))])
+    anchors, affine, linear = np.mean(errors, axis=0)
+    assert anchors < 1.3 and anchors < 0.65 * min(affine, linear), (anchors, affine, linear)
+
+
+def test_somebody_who_leans_and_steps_at_the_camera_stays_where_they_stand():
+    """Most of the time the body is 20 px aside and one foot 15 px lower; the rest they stand."""
+    clip, reference = Skeleton(np.repeat(standing_person()[None], 10, axis=0), (320, 192), 10), taller_person()
+    still = rescale(clip, reference).xy[0]
+    feet = [joints.LEFT_ANKLE, *range(joints.LEFT_BIG_TOE, joints.LEFT_HEEL + 1)]
+    upper = [joint for joint in range(133) if joint not in (joints.RIGHT_ANKLE, *range(17, 23), *feet)]
+    clip.keypoints[3:, upper, 0] += 20
+    clip.keypoints[3:, feet, 1] += 15
+    clip.keypoints[3:, joints.LEFT_KNEE, 0] += 10
+    after = rescale(clip, reference).xy
+    np.testing.assert_allclose(after[0], still, atol=0.05)
+    np.testing.assert_allclose(after[3:, joints.RIGHT_ANKLE, 0] - still[joints.RIGHT_ANKLE, 0], 0, atol=6)
+    assert (after[3:, joints.NOSE, 0] - still[joints.NOSE, 0] > 15).all()
+
+
+def test_somebody_who_walks_off_and_stands_there_is_not_pushed_out_of_the_picture():
+    """The middle of the path stays within a quarter of a metre of the picture's person."""
+    clip, reference = Skeleton(np.repeat(standing_person()[None], 30, axis=0), (320, 192), 10), taller_person()
+    clip.keypoints[..., 0] += np.minimum(np.arange(30) * 20, 400)[:, None]                  # stands from frame 20 on
+    clip.keypoints[:18:2, joints.LEFT_ANKLE, 1] -= 40
+    clip.keypoints[1:18:2, joints.RIGHT_ANKLE, 1] -= 40
+    shoulders = [joints.LEFT_SHOULDER, joints.RIGHT_SHOULDER]
+    middle = np.median(rescale(clip, reference).xy[:, shoulders, 0].mean(axis=1))
+    assert abs(middle - reference.xy[0, shoulders, 0].mean()) < 60                          # else 120; a metre has 229 pixels
 
 
 def test_unseen_joints_stay_unseen():

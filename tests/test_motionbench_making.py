@@ -14,7 +14,7 @@ from motionbench.identities import person
 from motionbench.prompts import MOTIONS_BY_NAME
 from motionbench.truth import driving_motion, true_clip
 from motionbench.variants import VARIANTS
-from scripts.motionbench_making import BenchModels, Given, affine, make_clip
+from scripts.motionbench_making import BenchModels, Given, make_clip
 from stages.models import Models
 from stages.settings import InferenceConfig
 from t2m.project import project
@@ -92,7 +92,7 @@ def test_each_alignment_commands_its_own_skeleton(bench):
 
 def test_affine_keeps_the_drivers_proportions_and_takes_the_references_place(bench):
     skeleton = project(bench.given.motion, bench.config.size, bench.config.fps, "static")
-    moved = affine(skeleton, bench.clip.reference_skeleton)
+    moved = rescale(skeleton, bench.clip.reference_skeleton, limbs=False)
 
     def thigh_per_shoulders(one):
         xy = one.xy[0]

@@ -14,7 +14,7 @@ from torch import nn
 from dwpose.skeleton import Skeleton
 from motionbench import degrade
 from motionbench.distribution import resized
-from motionbench.metrics import ClipCase
+from motionbench.metrics import ClipCase, Score
 from motionbench.network_metrics import MetricWeights, network_metrics, unusable
 from motionbench.networks import (
     FACE_POINTS, FACE_TEMPLATE, RESNET_MEAN, face_crop, i3d_features, inception_features, load_trunk, resnet3d_features)
@@ -167,7 +167,7 @@ def test_a_face_anywhere_is_turned_onto_the_template():
     assert face_crop(frame, face_skeleton(confidence=0.1).keypoints[0]) is None
 
 
-def test_csim_compares_faces_and_a_hidden_face_has_a_reason(tmp_path):
+def test_csim_compares_faces_and_a_hidden_face_counts_nothing(tmp_path):
     nodes = [helper.make_node("GlobalAveragePool", ["x"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])]
     graph = helper.make_graph(nodes, "face", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 112, 112])],
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])])
@@ -179,5 +179,8 @@ def test_csim_compares_faces_and_a_hidden_face_has_a_reason(tmp_path):
     case = ClipCase("a", "a", "squat", 10.0, red, reference=red[0], seen=skeleton, reference_seen=skeleton)
     assert metric.of(case).value == pytest.approx(1) and metric.of(replace(case, video=blue)).value < 0
     hidden = metric.of(replace(case, seen=face_skeleton(confidence=0.1)))
-    assert np.isnan(hidden.value) and hidden.note == "no face is seen in the video"
+    assert hidden == Score(0.0, "no face is seen in the video")                  # hiding the face is no way out
+    assert metric.of(replace(case, video=None, failure="no file")) == Score(0.0, "no file")
+    faceless = metric.of(replace(case, reference_seen=face_skeleton(confidence=0.1)))
+    assert np.isnan(faceless.value) and faceless.note == "no face is seen in the reference picture"
     assert metric.of(replace(case, reference_seen=None)).note == "no skeleton of the reference picture"
