@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
 from torch import Tensor
 
-from configs import load_config, run_main
+from configs import load_config, run_main, show_log
 from mimicmotion.host_memory import keep_freed_memory
+from mimicmotion.checkpoint import save_atomically, save_tensors
 from mimicmotion.stage import Stage
 from t2m import evaluation
 from t2m.evaluation import Embedder, measures
@@ -138,8 +138,9 @@ class Training:
         sizes = dict(vqvae=asdict(self.config.vqvae), gpt=shared | asdict(self.config.gpt))
         (self.output / "config.json").write_text(json.dumps(sizes, indent=1) + "\n")
         for name, model in (("vqvae", vqvae), ("gpt", gpt)):
-            save_file({key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()},
-                      self.output / f"{name}.safetensors")
+            tensors = {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
+            save_atomically(self.output / f"{name}.safetensors",
+                            lambda path, tensors=tensors: save_tensors(tensors, path))
         np.save(self.output / "mean.npy", self.motions.mean.numpy())
         np.save(self.output / "std.npy", self.motions.std.numpy())
         self.text.model.save_pretrained(self.output / "text_encoder")
@@ -156,7 +157,7 @@ def tokenizer_folder(text_encoder: Path) -> Path:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_log()
     config = load_config(T2MConfig, description=__doc__)
     training = Training(config)
     vqvae = training.vqvae()

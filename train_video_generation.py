@@ -4,13 +4,12 @@
 """
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import dataclass, field
 
 from torch.utils.data import Dataset
 
-from configs import load_config, run_main
+from configs import load_config, run_main, show_log
 from configs.published_flags import flags_help, translated
 from mimicmotion.clips import PairedClips
 from mimicmotion.pipeline import PoseToVideo
@@ -60,7 +59,7 @@ def training_clips(config: VideoGenerationConfig) -> Dataset:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_log()
     config = load_config(VideoGenerationConfig, translated(sys.argv[1:]), f"{__doc__.strip()}\n\n{flags_help()}")
     clips = training_clips(config)
     model = PoseToVideo.load(config.svd, config.checkpoint)

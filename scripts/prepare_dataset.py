@@ -23,7 +23,7 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from configs import run_main
+from configs import run_main, show_log
 from dwpose.detector import PoseDetector
 from dwpose.draw import STYLES
 from mimicmotion.checkpoint import load_image_encoder, load_vae, weights_file
@@ -132,7 +132,7 @@ def cache(arguments: argparse.Namespace, folder: DataFolder, clips: list[dict], 
 
 def main() -> None:
     arguments = parsed_arguments()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_log()
     check(arguments)
     folder = DataFolder(arguments.output)
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=WAITING)    # unasked, CPU processes are all alone

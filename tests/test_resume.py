@@ -215,6 +215,21 @@ def test_a_full_disk_while_saving_leaves_the_checkpoint_before_it(folders, never
     assert_same(never_stopped, halfway)
 
 
+def test_a_full_disk_at_the_end_is_one_line_and_the_same_command_writes_the_model(folders, never_stopped, tmp_path):
+    done = shutil.copytree(never_stopped, tmp_path / "done", symlinks=True)
+    whole = (done / "model.safetensors").read_bytes()
+    (done / "model.safetensors").unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) - 4096, before[1]))
+    try:
+        with pytest.raises(ValueError, match="model.safetensors: cannot be written .*same command again; checkpoint-5"):
+            run(folders, done)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    run(folders, done)
+    assert (done / "model.safetensors").read_bytes() == whole
+
+
 def test_other_settings_are_refused_and_named_and_new_ones_had_their_defaults(folders, never_stopped, tmp_path):
     with pytest.raises(ValueError, match="learning_rate: 0.001 -> 0.01; sigma_mean: 0.7 -> 1.0"):
         run(folders, never_stopped, learning_rate=0.01, sigma_mean=1.0)

@@ -94,8 +94,11 @@ def test_training_lowers_the_loss(model, tmp_path):
     assert loss_of(model, list(range(8)), config).mean().item() < 0.9 * before
 
 
-def test_exported_weights_load_strictly_and_are_the_average(tiny_svd_folder, model, tmp_path):
+def test_exported_weights_load_strictly_and_are_the_average(tiny_svd_folder, model, tmp_path, caplog):
     output = train(model, RandomClips(), settings(tmp_path, ema_decay=0.5))
+    assert caplog.text.count("hand_weight: these clips do not say where hands are") == 1
+    files = [output / "model.safetensors", output / "latest" / "averaged.safetensors", output / "config.json"]
+    assert len({file.stat().st_mode for file in files}) == 1           # a colleague may read the weights, too
     exported = PoseToVideo.load(tiny_svd_folder, output)
     trained = weights(tmp_path)["unet.conv_out.weight"]
     assert not torch.equal(exported.unet.conv_out.weight, trained)
@@ -230,6 +233,20 @@ def test_what_cannot_be_had_is_one_line_before_training(model, tmp_path, change,
     monkeypatch.setattr(training_log.importlib.util, "find_spec", lambda name: None if name == "wandb" else name)
     with pytest.raises(ValueError, match=says):
         train(model, RandomClips(), settings(tmp_path, **change))
+
+
+class Broken(RandomClips):
+    """Clips of which one cannot be read."""
+
+    def __getitem__(self, key):
+        if key[1] == 1:
+            raise ValueError("a.mp4: expected a whole video: make it anew")
+        return super().__getitem__(key)
+
+
+def test_data_that_a_worker_cannot_use_is_said_in_its_own_line(model, tmp_path):
+    with pytest.raises(ValueError, match="^a.mp4: expected a whole video: make it anew$"):
+        train(model, Broken(), settings(tmp_path, num_workers=1))
 
 
 TWO_PROCESSES = """

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
-from mimicmotion.checkpoint import save_atomically
+from mimicmotion.checkpoint import save_atomically, save_tensors
 from mimicmotion.clips import as_tensor
 from mimicmotion.conditioning import image_embeddings, image_latents
 from mimicmotion.video import read_video
@@ -81,11 +80,8 @@ class LatentCache:
 
     def write(self, tensors: dict[str, Tensor]) -> None:
         """A shard named by the clips it holds."""
-        def write(partial: Path) -> None:
-            save_file(tensors, partial)
-            partial.chmod(0o644)                        # safetensors makes files that only their owner reads
         name = hashlib.sha256(" ".join(sorted(tensors)).encode()).hexdigest()[:16]
-        save_atomically(self.path / f"shard-{name}.safetensors", write)
+        save_atomically(self.path / f"shard-{name}.safetensors", lambda partial: save_tensors(tensors, partial))
 
 
 def read_window(shard: Path, clip: str, window: slice, reference: int) -> dict[str, Tensor]:
