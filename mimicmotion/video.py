@@ -73,7 +73,7 @@ def frame_stream(path: str | Path, *, fps: float | None = None, stride: int = 1,
         with av.open(str(path)) as container:
             stream = video_stream(container, path)
             own_rate = stream_rate(stream)
-            even = evenly_spaced(container.decode(stream), float(fps or own_rate), own_rate)
+            even = evenly_spaced(readable(container, stream), float(fps or own_rate), own_rate)
             for frame, end in islice(even, 0, None, stride):
                 read += 1
                 yield upright(frame, max_short_side)
@@ -84,6 +84,17 @@ def frame_stream(path: str | Path, *, fps: float | None = None, stride: int = 1,
         raise ValueError(f"{path}: expected a video with frames (found none): convert it to MP4")
     if end < WHOLE * announced - stride / float(fps or own_rate):
         log.warning("%s: %.1f of its %.1f seconds could be read: is the file whole?", path, end, announced)
+
+
+def readable(container, stream) -> Iterator[av.VideoFrame]:
+    """The frames up to the end, or to where the file is damaged; how many that are depends on the decoder's threads."""
+    found = 0
+    try:
+        for found, frame in enumerate(container.decode(stream), start=1):
+            yield frame
+    except av.InvalidDataError:
+        if not found:
+            raise
 
 
 def probe(path: str | Path) -> VideoInfo:

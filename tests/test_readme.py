@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "weights/README.md")}
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [shlex.split(line, comments=True) for language, block in BLOCKS if language == "bash" for line in block.splitlines() if line.strip()]
+LINES = [shlex.split(line, comments=True) for language, block in BLOCKS if language == "bash" for line in block.splitlines() if line.strip()]
+COMMANDS = [words[re.fullmatch(r"[A-Z]+=\w+", words[0]) is not None:] for words in LINES]          # without QUICK=1 and the like
 
 
 def script_of(words: list[str]) -> tuple[Path, list[str]]:
