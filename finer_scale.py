@@ -28,8 +28,9 @@ from mimicmotion.video import read_image, write_video
 FLOOR_QUANTILE = 0.95               # of the lowest ankle's y over the clip
 STANDING_QUANTILE = 0.75            # of the neck's height over the clip: above squats, below jumps
 SCALE_RANGE = (0.02, 50.0)          # of the whole body
+LENGTHENED = 0.09                   # of a leg bone, by a step at the camera at most; shorter by more is foreshortened
 FARTHEST_LEAN = 0.25                # metres from the middle of the path to where the driver stands like the reference
-POSED_ROWS = [CHILDREN.index(PELVIS_POINT), CHILDREN.index(NOSE), *LEG_ROWS]    # lengths that change with posture
+TRUNK_ROWS = [CHILDREN.index(PELVIS_POINT), CHILDREN.index(NOSE)]   # lengths that change with posture, as legs' do
 # The published script, in OpenPose's 18 points: anchor, point that moves, points carried along unturned.
 PUBLISHED_BONES = ((1, 2, (3, 4)), (1, 5, (6, 7)), (1, 0, (14, 15, 16, 17)))
 
@@ -100,9 +101,9 @@ def with_limbs(before: np.ndarray, points: np.ndarray, target: np.ndarray, facto
 
 def posed_lengths(points: np.ndarray, alike: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Full bone lengths (..., 14); those of trunk, head and legs from the frames `alike` (..., F), if there are any."""
-    measured = distances(points, PARENTS, CHILDREN) * alike[..., None]                  # (..., F, 14)
-    posed, found = full_lengths(measured), lengths.copy()
-    found[..., POSED_ROWS] = np.where(posed > 0, posed, lengths)[..., POSED_ROWS]
+    posed, found = full_lengths(distances(points, PARENTS, CHILDREN) * alike[..., None]), lengths.copy()     # (..., 14)
+    for rows, least in ((TRUNK_ROWS, 0), (LEG_ROWS, 1 - LENGTHENED)):
+        found[..., rows] = np.where(posed > least * lengths, posed, lengths)[..., rows]
     return found
 
 

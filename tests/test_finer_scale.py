@@ -189,18 +189,18 @@ def test_a_motion_of_another_body_comes_to_lie_where_the_persons_own_would(name)
 
 
 def test_somebody_who_leans_and_steps_at_the_camera_stays_where_they_stand():
-    """Most of the time the body is 20 px aside and one foot 15 px lower; the rest they stand."""
+    """Most of the time the body is 12 px aside and one foot 2 px lower; the rest they stand."""
     clip, reference = Skeleton(np.repeat(standing_person()[None], 10, axis=0), (320, 192), 10), taller_person()
     still = rescale(clip, reference).xy[0]
     feet = [joints.LEFT_ANKLE, *range(joints.LEFT_BIG_TOE, joints.LEFT_HEEL + 1)]
     upper = [joint for joint in range(133) if joint not in (joints.RIGHT_ANKLE, *range(17, 23), *feet)]
-    clip.keypoints[3:, upper, 0] += 20
-    clip.keypoints[3:, feet, 1] += 15
-    clip.keypoints[3:, joints.LEFT_KNEE, 0] += 10
+    clip.keypoints[3:, upper, 0] += 12
+    clip.keypoints[3:, feet, 1] += 2
+    clip.keypoints[3:, joints.LEFT_KNEE, 0] += 6
     after = rescale(clip, reference).xy
     np.testing.assert_allclose(after[0], still, atol=0.05)
     np.testing.assert_allclose(after[3:, joints.RIGHT_ANKLE, 0] - still[joints.RIGHT_ANKLE, 0], 0, atol=6)
-    assert (after[3:, joints.NOSE, 0] - still[joints.NOSE, 0] > 15).all()
+    assert (after[3:, joints.NOSE, 0] - still[joints.NOSE, 0] > 9).all()
 
 
 def test_somebody_who_walks_off_and_stands_there_is_not_pushed_out_of_the_picture():
