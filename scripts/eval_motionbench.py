@@ -58,21 +58,20 @@ class Parts:
     measures: Callable = measures
 
 
-def inference_config(config: MotionBenchConfig, processes: Processes) -> InferenceConfig:
+def inference_config(config: MotionBenchConfig) -> InferenceConfig:
     """The settings all clips are made with."""
     inference = load_config(InferenceConfig, ["--config", config.inference, *shlex.split(config.inference_keys)])
     if inference.driving_video:
         raise ValueError(f"inference={config.inference}: has a driving_video: MotionBench starts from prompts")
     resolution = 0 if config.edition == SYNTHETIC else inference.resolution
-    return replace(inference, device=processes.device(inference.device), resolution=resolution)
+    return replace(inference, resolution=resolution)
 
 
-def set_up(config: MotionBenchConfig, processes: Processes,
-           parts: Parts) -> tuple[Bench, list[Cell], tuple[Variant, ...]]:
+def set_up(config: MotionBenchConfig, parts: Parts) -> tuple[Bench, list[Cell], tuple[Variant, ...]]:
     """Everything that is refused is refused here, before minutes are spent."""
     variants = chosen_variants(config.variants, config.edition, config.videos)
     motions = chosen_motions(config.motions)
-    inference = inference_config(config, processes)
+    inference = inference_config(config)
     videos = Path(config.videos) if config.videos else None
     if videos and not videos.is_dir():
         raise ValueError(f"videos={videos}: expected a folder of <identity>__<motion>.mp4 (found none): check the path")
@@ -140,7 +139,7 @@ def main(argv: list[str] | None = None, parts: Parts = Parts()) -> int:
     config = load_config(MotionBenchConfig, argv, __doc__)
     processes = Processes.of_launch()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    bench, cells, variants = set_up(config, processes, parts)
+    bench, cells, variants = set_up(config, parts)
     if bench.inference.num_threads:
         torch.set_num_threads(bench.inference.num_threads)
     with processes.together(), only_run_in(config.folder, processes):

@@ -16,6 +16,7 @@ import numpy as np
 
 from dwpose.skeleton import Skeleton
 from inference import animate
+from mimicmotion.parallel import ALONE
 from motionbench.long_video import tile_borders
 from motionbench.variants import Variant
 from stages.folder import Artefact, RunFolder, content_hash, write_whole
@@ -47,10 +48,13 @@ class Made:
 
 
 class BenchModels(Models):
-    """Models that show no bars of their own, and where there is room keep every video model once loaded."""
+    """Models that show no bars of their own, and where there is room keep every video model once loaded.
+
+    Of several processes each makes its own clips.
+    """
 
     def __init__(self, config: InferenceConfig, keep: bool):
-        super().__init__(config)
+        super().__init__(config, ALONE)
         self.keep = keep
         self.kept: dict[tuple[str, str], Models] = {}
 
@@ -58,7 +62,7 @@ class BenchModels(Models):
               reference_pose: np.ndarray, progress: bool = False) -> np.ndarray:
         if not self.keep:
             return super().video(stage, settings, image, poses, reference_pose, progress)
-        keeper = self.kept.setdefault((settings.svd, settings.checkpoint), Models(self.config))
+        keeper = self.kept.setdefault((settings.svd, settings.checkpoint), Models(self.config, ALONE))
         keeper.config = self.config
         return keeper.video(stage, settings, image, poses, reference_pose, progress)
 

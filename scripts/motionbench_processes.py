@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from torch import distributed
 
 Item = TypeVar("Item")
@@ -26,13 +25,11 @@ class Processes:
 
     rank: int = 0
     count: int = 1
-    local_rank: int = 0                 # among those of this machine: which GPU it takes
 
     @classmethod
     def of_launch(cls) -> Processes:
         """As the launcher says in the environment."""
-        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)),
-                   int(os.environ.get("LOCAL_RANK", 0)))
+        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
     @property
     def is_main(self) -> bool:
@@ -41,12 +38,6 @@ class Processes:
     def share(self, items: Sequence[Item]) -> list[Item]:
         """Every count-th item: neighbours differ in motion and identity, so that shares are alike."""
         return list(items[self.rank::self.count])
-
-    def device(self, wanted: str) -> str:
-        """'auto' spread over this machine's GPUs."""
-        if wanted == "auto" and self.count > 1 and torch.cuda.is_available():
-            return f"cuda:{self.local_rank % torch.cuda.device_count()}"
-        return wanted
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ from mimicmotion.footprint import Footprint
 from mimicmotion.host_memory import keep_freed_memory
 from mimicmotion.memory import Plan, Run, fitted, free_memory, plans
 from mimicmotion.offload import OffloadedPoseToVideo, feed_forward_in_parts
-from mimicmotion.parallel import join_processes, launched_count, own_gpu
+from mimicmotion.parallel import Processes, join_processes, launched_count, own_gpu
 from mimicmotion.pipeline import PoseToVideo
 from stages.pose_cache import remembered
 from stages.settings import InferenceConfig, VideoModelConfig
@@ -37,12 +37,13 @@ log = logging.getLogger(__name__)
 class Models:
     """Everything with weights. Each method's randomness depends on the seed and the stage's name only."""
 
-    def __init__(self, config: InferenceConfig):
+    def __init__(self, config: InferenceConfig, processes: Processes | None = None):
+        """processes: who makes each video together; None is all that the launcher started."""
         self.config = config
         self.device = chosen_device(config.device)
         keep_freed_memory(self.device)
         self.dtype = chosen_dtype(config.dtype, self.device)
-        self.processes = join_processes(torch.device(self.device))
+        self.processes = processes or join_processes(torch.device(self.device))
         self._loaded: tuple[tuple, PoseToVideo] | None = None
         self._footprint = cache(Footprint.of)
         self._told: dict[tuple[str, str], set[Plan]] = defaultdict(set)      # by model, the plans already printed

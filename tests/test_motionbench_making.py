@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import distributed
 
 from configs import load_config
 from dwpose.skeleton import HANDS, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, NOSE, RIGHT_SHOULDER, Skeleton
 from finer_scale import rescale
+from mimicmotion.parallel import ALONE
 from motionbench.identities import person
 from motionbench.prompts import MOTIONS_BY_NAME
 from motionbench.truth import driving_motion, true_clip
@@ -126,3 +129,11 @@ def test_models_kept_side_by_side_are_loaded_once_each(monkeypatch):
         for part in (models.config.adapter, models.config.generator):
             assert models.video("poses", part, None, None, None) == "poses"
     assert [Path(path).name for path in loaded] == ["adapter", "video"]
+
+
+def test_of_several_launched_processes_each_makes_its_own_clips(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    models, makers = BenchModels(load_config(InferenceConfig, ARGUMENTS), keep=True), []
+    monkeypatch.setattr(Models, "video", lambda self, *rest: makers.append(self))
+    models.video("video", SimpleNamespace(svd="svd", checkpoint="video"), None, None, None)
+    assert models.processes is makers[0].processes is ALONE and not distributed.is_initialized()
