@@ -112,7 +112,7 @@ def probe(path: str | Path) -> VideoInfo:
 def existing_file(path: str | Path, kind: str) -> Path:
     """The path, if a file is there."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: expected a {kind} (found no file): check the path")
+        raise FileNotFoundError(f"{str(path) or 'no name'}: expected a {kind} (found no file): check the path")
     return Path(path)
 
 

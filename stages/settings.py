@@ -1,11 +1,13 @@
 """Every setting of inference.py. The defaults are the papers'; the YAML files in configs/ hold the values of a kind of run."""
 
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 MAX_FPS = 240.0                     # frames per second
 MAX_SIDE = 8192                     # pixels
 MAX_TRANSITION_SECONDS = 5.0
+AT_LEAST_ONE = ("num_inference_steps", "tile_size", "decode_chunk_size", "feature_cache", "fps")    # of the video models
 
 
 def setting(default, help: str, choices: tuple[str, ...] = ()):
@@ -117,6 +119,9 @@ class InferenceConfig:
         for name, largest in (("fps", MAX_FPS), ("height", MAX_SIDE), ("width", MAX_SIDE), ("resolution", MAX_SIDE)):
             if getattr(self, name) > largest:
                 raise ValueError(f"{name}: must be at most {largest:g} (found {getattr(self, name):g})")
+        for model, name in product(("adapter", "generator"), AT_LEAST_ONE):
+            if (found := getattr(getattr(self, model), name)) < 1:
+                raise ValueError(f"{model}.{name}: must be at least 1 (found {found})")
         if not 0 <= self.motion.transition_seconds <= MAX_TRANSITION_SECONDS:
             raise ValueError(f"motion.transition_seconds: must be between 0 and {MAX_TRANSITION_SECONDS:g} "
                              f"(found {self.motion.transition_seconds:g})")

@@ -239,6 +239,7 @@ def broken(tmp_path: Path, name: str, content: bytes) -> str:
     (lambda t: "device=tpu", "device"), (lambda t: "device=cuda:9", "device"),
     (lambda t: "name=../elsewhere", "name: must be a plain folder name"), (lambda t: "name=..", "name: must be a plain folder name"),
     (lambda t: "fps=nan", "fps: must be a finite number"), (lambda t: "fps=1e9", "fps: must be at most 240"),
+    (lambda t: "generator.fps=0", "generator.fps: must be at least 1"),
     (lambda t: "height=100000", "height: must be at most 8192"), (lambda t: "num_threads=-3", "num_threads: must be at least 0"),
     (lambda t: "motion.transition_seconds=-1", "motion.transition_seconds: must be between 0 and 5"),
     (lambda t: "motion.weights=nowhere", "motion.weights=nowhere"),
