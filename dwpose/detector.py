@@ -48,13 +48,13 @@ class PoseDetector:
         frames: (F, H, W, 3) uint8 RGB, or one frame after the other, of which only the people are kept. person:
         "largest", "center", or an index counted from the left. source: what to call the frames in messages.
         """
-        boxes, crops, size = self._people(frames, source)                       # F times (n, 5), (n, 384, 288, 3)
+        boxes, crops, size = self._people(frames, source)                       # F times (n, 5), n crops
         remedy = f"use a {'front-facing picture of' if len(boxes) == 1 else 'clip with'} the whole body"
         if not any(map(len, boxes)):
             raise ValueError(f"{source}: no person found (frames: {len(boxes)}, no box scores above {PERSON_SCORE}): {remedy}")
         chosen, places = chosen_track(boxes, size, person, source)              # (K,), (K,)
         track = np.stack([boxes[frame][place, :4] for frame, place in zip(chosen, places)])     # (K, 4)
-        pictures = np.stack([crops[frame][place] for frame, place in zip(chosen, places)])      # (K, 384, 288, 3)
+        pictures = [crops[frame][place] for frame, place in zip(chosen, places)]                # K times (384, 288, 3)
         keypoints = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
         keypoints[chosen] = self.head.read(pictures, track)
         keypoints[..., 2] = keypoints[..., 2].clip(0, 1)                        # raw scores may exceed 1
@@ -66,8 +66,8 @@ class PoseDetector:
         return Skeleton(keypoints, size, fps)
 
     def _people(self, frames: np.ndarray | Iterable[np.ndarray],
-                source: str) -> tuple[list[np.ndarray], list[np.ndarray], tuple[int, int]]:
-        """Per frame the people's boxes (n, 5) and crops (n, 384, 288, 3), and the frames' (height, width)."""
+                source: str) -> tuple[list[np.ndarray], list[list[np.ndarray]], tuple[int, int]]:
+        """Per frame the people's boxes (n, 5) and n crops (384, 288, 3), and the frames' (height, width)."""
         boxes, crops, size = [], [], None
         for batch in batches(frames, FRAMES_PER_RUN):
             for frame in batch:

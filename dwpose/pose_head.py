@@ -1,6 +1,8 @@
 """133 keypoints of one person in a box: the contract of DWPose's dw-ll_ucoco_384.onnx (SimCC, two axis heat lines)."""
 from __future__ import annotations
 
+from functools import cached_property
+
 import cv2
 import numpy as np
 
@@ -33,29 +35,30 @@ class PoseHead(OnnxModel):
         frames: (F, H, W, 3) uint8 RGB; chosen: (N,) frame indices; boxes: (N, 4) frame pixels.
         The third number is the raw score: usually in [0, 1], at most 0 where the network sees nothing.
         """
-        cut = np.empty((len(boxes), CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
-        for place, frame, box in zip(cut, chosen, boxes):
-            place[:] = self.crops(frames[frame], box[None])[0]
-        return self.read(cut, boxes)
+        return self.read([self.crops(frames[frame], box)[0] for frame, box in zip(chosen, boxes)], boxes)
 
-    def crops(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """What `read` needs of a frame (H, W, 3): one picture (n, 384, 288, 3) uint8 RGB per box (n, 4)."""
-        cut = np.empty((len(boxes), CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
-        for place, centre, extent in zip(cut, *crop_geometry(boxes)):
-            crop(frame, centre, extent, place)
-        return cut
+    def crops(self, frame: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
+        """What `read` needs of a frame (H, W, 3): one picture (384, 288, 3) uint8 RGB per box (n, 4)."""
+        return [crop(frame, centre, extent) for centre, extent in zip(*crop_geometry(boxes))]
 
-    def read(self, crops: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Keypoints (N, 133, 3) in frame pixels from crops (N, 384, 288, 3) of boxes (N, 4)."""
+    def read(self, crops: list[np.ndarray], boxes: np.ndarray) -> np.ndarray:
+        """Keypoints (N, 133, 3) in frame pixels from N crops (384, 288, 3) of boxes (N, 4)."""
         found = np.empty((len(boxes), NUM_KEYPOINTS, 3))
         centres, extents = crop_geometry(boxes)
         for start in range(0, len(boxes), CROPS_PER_RUN):
             part = slice(start, start + CROPS_PER_RUN)
-            points, scores = decode(*self.run(normalised(self.ordered(crops[part]))))           # (N, 133, 2), (N, 133)
+            pictures = [self.ordered(picture) for picture in crops[part]]
+            images = normalised(pictures, self._images[:len(pictures)])                         # (N, 3, 384, 288)
+            points, scores = decode(*self.run(images))                                          # (N, 133, 2), (N, 133)
             scale = extents[part, None] / (CROP_WIDTH, CROP_HEIGHT)
             found[part, :, :2] = points * scale + centres[part, None] - extents[part, None] / 2
             found[part, :, 2] = scores
         return found
+
+    @cached_property
+    def _images(self) -> np.ndarray:
+        """What the network is given, run after run: to ask for 21 MB anew costs as much as to fill them."""
+        return np.empty((CROPS_PER_RUN, 3, CROP_HEIGHT, CROP_WIDTH), np.float32)
 
 
 def crop_geometry(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,10 +71,10 @@ def crop_geometry(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centres, np.stack([np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)], axis=1)
 
 
-def crop(frame: np.ndarray, centre: np.ndarray, extent: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
-    """The crop (384, 288, 3) uint8 of a frame, written to `place` if given; outside the frame it is black."""
+def crop(frame: np.ndarray, centre: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """The crop (384, 288, 3) uint8 of a frame; outside the frame it is black."""
     size = (CROP_WIDTH, CROP_HEIGHT)
-    return cv2.warpAffine(np.ascontiguousarray(frame), warp(centre, extent), size, dst=place, flags=cv2.INTER_LINEAR)
+    return cv2.warpAffine(np.ascontiguousarray(frame), warp(centre, extent), size, flags=cv2.INTER_LINEAR)
 
 
 def warp(centre: np.ndarray, extent: np.ndarray) -> np.ndarray:
@@ -84,19 +87,20 @@ def warp(centre: np.ndarray, extent: np.ndarray) -> np.ndarray:
                                   np.stack([target, target + target_up, target + target_up + target_left]))
 
 
-def normalised(crops: np.ndarray) -> np.ndarray:
-    """(N, 384, 288, 3) uint8 to (N, 3, 384, 288) float32 with ImageNet's mean and deviation, in array order."""
-    result = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
-    for image, planes in zip(crops, result):
-        for channel, levels, plane in zip(cv2.split(image), NORMALISED_LEVELS, planes):
+def normalised(crops: list[np.ndarray], images: np.ndarray | None = None) -> np.ndarray:
+    """N times (H, W, 3) uint8 to (N, 3, H, W) float32, `images` if given, with ImageNet's mean and deviation, in order."""
+    images = np.empty((len(crops), 3, *crops[0].shape[:2]), np.float32) if images is None else images
+    for picture, planes in zip(crops, images):
+        for channel, levels, plane in zip(cv2.split(picture), NORMALISED_LEVELS, planes):
             cv2.LUT(channel, levels, dst=plane)                                 # 8 times as fast as arithmetic
-    return result
+    return images
 
 
 def decode(simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Heat lines (N, 133, bins) to points (N, 133, 2) in crop pixels and scores (N, 133): the weaker of two maxima."""
-    points = np.stack([simcc_x.argmax(-1), simcc_y.argmax(-1)], axis=-1).astype(np.float64)
-    scores = np.minimum(simcc_x.max(-1), simcc_y.max(-1))
+    bins = [lines.argmax(-1, keepdims=True) for lines in (simcc_x, simcc_y)]                    # (N, 133, 1) each
+    points = np.concatenate(bins, axis=-1).astype(np.float64)
+    scores = np.minimum(*(np.take_along_axis(lines, peak, -1)[..., 0] for lines, peak in zip((simcc_x, simcc_y), bins)))
     points[scores <= 0] = -1                                                        # published mark for "nothing"
     return points / BINS_PER_PIXEL, scores
 

@@ -45,9 +45,9 @@ class OnnxModel:
                        "(requirements-gpu.txt) in place of onnxruntime, and the CUDA and cuDNN libraries it names")
         return cls(session, path, channel_order)
 
-    def ordered(self, image: np.ndarray) -> np.ndarray:
-        """An RGB image (..., 3) in the channel order the network was asked to see."""
-        return image if self.channel_order == "rgb" else image[..., ::-1]
+    def ordered(self, image: np.ndarray, axis: int = -1) -> np.ndarray:
+        """A view of an image, RGB along `axis`, in the channel order the network was asked to see."""
+        return image if self.channel_order == "rgb" else np.flip(image, axis)
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
         """images: (N, 3, H, W) float32. Returns the outputs, each with N rows."""

@@ -1,7 +1,7 @@
 """People as boxes: YOLOX with the contract of DWPose's yolox_l.onnx (raw pixels in, undecoded boxes out)."""
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -33,26 +33,25 @@ class PersonDetector(OnnxModel):
         people = []
         for start in range(0, len(frames), FRAMES_PER_RUN):
             batch = frames[start:start + FRAMES_PER_RUN]
-            images = self._images[:len(batch)]                                      # (N, 3, 640, 640)
-            ratios = [letterbox(frame, self.ordered(image.transpose(1, 2, 0))) for frame, image in zip(batch, images)]
-            raw = self.run(images)[0]                                               # (N, 8400, 85)
-            people += [person_boxes(rows, ratio, min_score) for rows, ratio in zip(raw, ratios)]
+            images = grey_squares(*batch[0].shape[:2])[:len(batch)]                 # (N, 3, 640, 640)
+            for frame, image in zip(batch, images):
+                ratio = letterbox(frame, self.ordered(image, axis=0))
+            people += [person_boxes(rows, ratio, min_score) for rows in self.run(images)[0]]    # (N, 8400, 85)
         return people
 
-    @cached_property
-    def _images(self) -> np.ndarray:
-        """What the network is given, one memory for all runs: to ask for 39 MB anew costs as much as to fill them."""
-        return np.empty((FRAMES_PER_RUN, 3, INPUT_SIZE, INPUT_SIZE), np.float32)
+
+@lru_cache(maxsize=1)
+def grey_squares(height: int, width: int) -> np.ndarray:
+    """Where frames of one size are letterboxed, run after run: to ask for 39 MB anew costs as much as to fill them."""
+    return np.full((FRAMES_PER_RUN, 3, INPUT_SIZE, INPUT_SIZE), PAD_VALUE, np.float32)
 
 
 def letterbox(frame: np.ndarray, square: np.ndarray) -> float:
-    """Write (H, W, 3) uint8 to `square` (640, 640, 3), top left on grey; gives input pixels per frame pixel."""
+    """Write (H, W, 3) uint8 to the top left of a grey `square` (3, 640, 640); gives input pixels per frame pixel."""
     height, width = frame.shape[:2]
     ratio = min(INPUT_SIZE / height, INPUT_SIZE / width)
     width, height = max(int(width * ratio), 1), max(int(height * ratio), 1)
-    square[height:] = square[:height, width:] = PAD_VALUE
-    for index, plane in enumerate(cv2.split(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR))):
-        square[:height, :width, index] = plane                                      # colours lie apart in `square`
+    square[:, :height, :width] = cv2.split(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR))
     return ratio
 
 

@@ -12,7 +12,7 @@ from dwpose.gaps import frame_ranges, with_short_gaps_filled
 from dwpose.pose_head import PIXEL_MEAN, PIXEL_STD, PoseHead, crop_geometry, decode, normalised, warp
 from dwpose.skeleton import LEFT_WRIST, SEEN_CONFIDENCE, Skeleton
 from dwpose.tracks import chosen_track, people_tracks
-from dwpose.yolox import PersonDetector, letterbox, person_boxes, surviving
+from dwpose.yolox import PersonDetector, grey_squares, letterbox, person_boxes, surviving
 
 FIXTURES = Path(__file__).parent / "fixtures/pose"
 DEMO = Path(__file__).parent.parent / "weights/demo/dwpose"
@@ -94,11 +94,12 @@ def test_lines_decode_to_the_published_points(steps):
 
 
 def test_letterbox_puts_the_picture_at_the_top_left_of_grey():
-    square = np.full((640, 640, 3), -1, np.float32)
+    square = grey_squares(100, 50)[0]                                                   # (3, 640, 640)
     assert letterbox(np.full((100, 50, 3), 7, np.uint8), square) == 6.4
-    assert (square[:, :320] == 7).all() and (square[:, 320:] == 114).all()
-    letterbox(np.zeros((2000, 1, 3), np.uint8), square)                                 # a sliver
-    assert (square[:, :1] == 0).all() and (square[:, 1:] == 114).all()
+    assert (square[..., :320] == 7).all() and (square[..., 320:] == 114).all()
+    sliver = grey_squares(2000, 1)[0]
+    letterbox(np.zeros((2000, 1, 3), np.uint8), sliver)
+    assert (sliver[..., :1] == 0).all() and (sliver[..., 1:] == 114).all()
 
 
 def test_a_detector_forgets_the_pictures_before(detector):
