@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from .conditioning import image_embeddings, image_latents
 from .diffusion import denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input
 from .pipeline import PoseToVideo
-from .regions import hand_region_weight, min_snr_weight, pose_region_weight
+from .regions import box_region_weight, min_snr_weight, pose_region_weight
 from .train_config import TrainConfig
 
 FRAMES_ENCODED_AT_ONCE = 4               # by the VAE, whose activations at 576x1024 are 2 GB per frame
@@ -23,12 +23,13 @@ class DenoisingLoss(nn.Module):
 
     def forward(self, latents: Tensor, reference_latents: Tensor, reference: Tensor, pose: Tensor, noise: Tensor,
                 sigma: Tensor, keep: Tensor, time_ids: Tensor | None = None, embedding: Tensor | None = None,
-                hands: Tensor | None = None, weighted: bool = True) -> Tensor:
+                hands: Tensor | None = None, head: Tensor | None = None, weighted: bool = True) -> Tensor:
         """The loss of each sample, (B,).
 
         latents, noise: (B, F, 4, h, w); reference_latents: (B, 4, h, w); reference: (B, 3, H, W);
         pose: (B, F, 3, H, W); sigma, keep: (B,); time_ids: (B, 3), None for the settings'; embedding: (B, 1, D), None to
-        compute it here; hands: (B, F, 2, 5) as in `hand_region_weight`; weighted: False counts every place and noise level the same.
+        compute it here; hands, head: (B, F, 2, 5), (B, F, 1, 5) as in `box_region_weight`; weighted: False counts every
+        place and noise level the same.
         """
         num_frames = latents.shape[1]
         if time_ids is None:
@@ -44,17 +45,18 @@ class DenoisingLoss(nn.Module):
                       pose_latents=pose_features, return_dict=False)[0]                 # (B, F, 4, h, w)
         if not weighted:
             return denoising_loss(v, latents, noise, sigma)
-        loss = denoising_loss(v, latents, noise, sigma, self.region_weight(pose, hands, latents.shape[-2:]))
+        loss = denoising_loss(v, latents, noise, sigma, self.region_weight(pose, hands, head, latents.shape[-2:]))
         return loss * min_snr_weight(sigma, self.config.min_snr_gamma) if self.config.min_snr_gamma else loss
 
-    def region_weight(self, pose: Tensor, hands: Tensor | None, latent_size: tuple[int, int]) -> Tensor | None:
-        """(B, F, 1, h, w) or None where every place counts the same."""
+    def region_weight(self, pose: Tensor, hands: Tensor | None, head: Tensor | None,
+                      latent_size: tuple[int, int]) -> Tensor | None:
+        """(B, F, 1, h, w), the product of all regions' weights, or None where every place counts the same."""
         weight = pose_region_weight(pose, latent_size, self.config.pose_weight)
-        if hands is None:
-            return weight
-        of_hands = hand_region_weight(hands, pose.shape[-2:], latent_size, self.config.hand_weight,
-                                      self.config.hand_confidence)
-        return of_hands if weight is None or of_hands is None else weight * of_hands
+        for boxes, amplification in ((hands, self.config.hand_weight), (head, self.config.head_weight)):
+            if boxes is not None and amplification != 1:
+                of_boxes = box_region_weight(boxes, pose.shape[-2:], latent_size, amplification, self.config.hand_confidence)
+                weight = of_boxes if weight is None else weight * of_boxes
+        return weight
 
 
 def fixed_time_ids(config: TrainConfig, batch_size: int) -> Tensor:
@@ -123,4 +125,4 @@ def loss_inputs(batch: dict, model: PoseToVideo, config: TrainConfig) -> tuple[T
     randomness = sample_randomness(config, batch["position"].tolist(), latents.shape[1:])
     return (latents, reference_latents, batch["reference"], batch["pose"],
             *(numbers.to(latents) for numbers in randomness), time_ids_of(batch, config).to(latents),
-            None if config.train_image_encoder else batch.get("embedding"), batch.get("hands"))
+            None if config.train_image_encoder else batch.get("embedding"), batch.get("hands"), batch.get("head"))

@@ -20,23 +20,21 @@ def pose_region_weight(pose: Tensor, latent_size: tuple[int, int], amplification
     return weight / weight.mean(dim=(1, 2, 3, 4), keepdim=True)
 
 
-def hand_region_weight(hands: Tensor, canvas_size: tuple[int, int], latent_size: tuple[int, int], amplification: float,
-                       confidence: float) -> Tensor | None:
-    """(B, F, 1, h, w): `amplification` in latent cells that touch a clearly seen hand, 1 elsewhere.
+def box_region_weight(boxes: Tensor, canvas_size: tuple[int, int], latent_size: tuple[int, int], amplification: float,
+                      confidence: float) -> Tensor:
+    """(B, F, 1, h, w): `amplification` in latent cells that touch a clearly seen hand or head, 1 elsewhere.
 
-    hands: (B, F, 2, 5) left, top, right, bottom in canvas pixels, and mean confidence, of each hand. A hand below
+    boxes: (B, F, N, 5) left, top, right, bottom in canvas pixels, and mean confidence, of each hand or head. One below
     `confidence` counts like the background: amplifying a blurred or misplaced one teaches its blur.
     """
-    if amplification == 1:
-        return None
-    left, top, right, bottom, seen = hands.unsqueeze(-1).unbind(-2)                     # (B, F, 2, 1) each
+    left, top, right, bottom, seen = boxes.unsqueeze(-1).unbind(-2)                     # (B, F, N, 1) each
     inside = []
     for low, high, length, cells in ((top, bottom, canvas_size[0], latent_size[0]),
                                      (left, right, canvas_size[1], latent_size[1])):
-        edges = torch.arange(cells + 1, device=hands.device) * (length / cells)         # (cells + 1,) pixels
-        inside.append((edges[1:] > low) & (edges[:-1] < high))                          # (B, F, 2, cells)
+        edges = torch.arange(cells + 1, device=boxes.device) * (length / cells)         # (cells + 1,) pixels
+        inside.append((edges[1:] > low) & (edges[:-1] < high))                          # (B, F, N, cells)
     rows, columns = inside
-    touched = rows[..., :, None] & columns[..., None, :] & (seen >= confidence)[..., None]      # (B, F, 2, h, w)
+    touched = rows[..., :, None] & columns[..., None, :] & (seen >= confidence)[..., None]      # (B, F, N, h, w)
     return 1 + (amplification - 1) * touched.any(dim=2, keepdim=True).float()
 
 

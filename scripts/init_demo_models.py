@@ -47,6 +47,13 @@ VIDEO_UNET = unet_config((64, 128, 192), (False, True, False))
 ADAPTER_UNET = unet_config((64, 64), (False, False))
 
 
+def save_fresh(folder: Path, config: dict) -> None:
+    """A UNet whose temporal branches are silent, and its PoseNet, with weights by torch's generator."""
+    unet = PoseUNet(**config)
+    silence_temporal_branches(unet)
+    save_checkpoint(folder, unet, PoseNet(config["block_out_channels"][0]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("svd", type=Path, help="folder for vae, image_encoder and scheduler")
@@ -61,10 +68,8 @@ def main() -> None:
     encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**IMAGE_ENCODER))
     encoder.save_pretrained(arguments.svd / "image_encoder")
     EulerDiscreteScheduler(**SCHEDULER).save_pretrained(arguments.svd / "scheduler")
-    for folder, config in ((arguments.video, VIDEO_UNET), (arguments.adapter, ADAPTER_UNET)):
-        unet = PoseUNet(**config)
-        silence_temporal_branches(unet)
-        save_checkpoint(folder, unet, PoseNet(config["block_out_channels"][0]))
+    save_fresh(arguments.video, VIDEO_UNET)
+    save_fresh(arguments.adapter, ADAPTER_UNET)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dwpose.draw import draw
-from dwpose.hands import hand_boxes
+from dwpose.hands import hand_boxes, head_boxes
 from dwpose.skeleton import BODY, FACE, HANDS, LEFT_HAND, RIGHT_HAND, Skeleton
 from synthetic.clips import sample_clip
 
@@ -94,11 +94,10 @@ class CachedClips(Dataset):
     num_frames = 1 takes any frame and any other as the reference; more takes consecutive frames and the reference picture.
     Single pictures far from the reference are hardest to learn and come more often: half the time the asked clip has to
     move further than another one, or that is taken; and of a clip the frames far from its reference are preferred.
-    hands: items also say where the hands that are drawn, or for the adapter asked for, are (training's `hand_weight`).
+    Items say where the head is, and the hands that are drawn, or for the adapter asked for.
     """
 
-    def __init__(self, folder: str | Path, num_frames: int, *, adapter: bool = False, style: str = "bold", seed: int = 0,
-                 hands: bool = False):
+    def __init__(self, folder: str | Path, num_frames: int, *, adapter: bool = False, style: str = "bold", seed: int = 0):
         folder, name = Path(folder), "pose_latents" if adapter else "latents"
         self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
         self.latents, done = open_array(folder, name), open_array(folder, f"{name}_done")
@@ -108,7 +107,7 @@ class CachedClips(Dataset):
         available = self.latents.shape[1] - 1
         if num_frames > available:
             raise ValueError(f"{folder}: num_frames {num_frames} exceeds the {available} frames of its clips: lower it")
-        self.num_frames, self.adapter, self.style, self.seed, self.hands = num_frames, adapter, style, seed, hands
+        self.num_frames, self.adapter, self.style, self.seed = num_frames, adapter, style, seed
         self.reach = np.stack([reach(self.keypoints[clip]) for clip in self.clips])     # (N, 1 + F)
 
     def __len__(self) -> int:
@@ -123,12 +122,13 @@ class CachedClips(Dataset):
         chosen, reference = self._choose(self.reach[index], rng)
         true = self.keypoints[clip, chosen]                                             # (F, 133, 3)
         keypoints = without_hands(true.copy()) if self.adapter else as_detected(true.copy(), rng)
-        boxes = {"hands": torch.from_numpy(hand_boxes(true if self.adapter else keypoints))} if self.hands else {}
+        hands = hand_boxes(true if self.adapter else keypoints)                         # (F, 2, 5)
         picture = self._draw(self.keypoints[clip, reference][None])[0] if self.adapter else self.frames[clip, reference]
         return {"latents": torch.from_numpy(self.latents[clip, chosen].astype(np.float32)),
                 "reference_latents": torch.from_numpy(self.latents[clip, reference].astype(np.float32)),
                 "reference": as_tensor(picture), "pose": as_tensor(self._draw(keypoints)),
-                "position": torch.tensor(position)} | boxes
+                "hands": torch.from_numpy(hands), "head": torch.from_numpy(head_boxes(true)),       # (F, 1, 5)
+                "position": torch.tensor(position)}
 
     def _choose(self, distance: np.ndarray, rng: np.random.Generator) -> tuple[list[int], int]:
         """Which frames are the target, and which is the reference (0 is the reference picture)."""

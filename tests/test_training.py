@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
-from dwpose.hands import hand_boxes
-from dwpose.skeleton import LEFT_HAND
+from dwpose.hands import hand_boxes, head_boxes
+from dwpose.skeleton import FACE, LEFT_HAND
 from mimicmotion import training_log
 from mimicmotion.conditioning import image_embeddings
 from mimicmotion.learner import Learner
 from mimicmotion.objective import DenoisingLoss, loss_inputs, sample_randomness, time_ids_of
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.regions import hand_region_weight, min_snr_weight, pose_region_weight
+from mimicmotion.regions import box_region_weight, min_snr_weight, pose_region_weight
 from mimicmotion.train_config import TrainConfig
 from mimicmotion.training import split, started, train
 from mimicmotion.validation import SIGMAS
@@ -125,11 +125,10 @@ def test_hands_weigh_ten_where_they_are_clearly_seen_and_only_there():
     hands[0, 0, 0] = torch.tensor([9.0, 17.0, 15.0, 31.0, 0.9])        # within column 1, rows 2 and 3
     hands[0, 0, 1] = torch.tensor([40.0, 40.0, 56.0, 56.0, 0.49])      # too uncertain
     hands[0, 1, 1] = torch.tensor([-20.0, 60.0, 1.0, 90.0, 0.5])       # cut off by the left and lower edge
-    weight = hand_region_weight(hands, (64, 64), (8, 8), 10.0, 0.5)    # (1, 2, 1, 8, 8)
+    weight = box_region_weight(hands, (64, 64), (8, 8), 10.0, 0.5)    # (1, 2, 1, 8, 8)
     expected = torch.ones(1, 2, 1, 8, 8)
     expected[0, 0, 0, 2:4, 1] = expected[0, 1, 0, 7, 0] = 10
     assert torch.equal(weight, expected)
-    assert hand_region_weight(hands, (64, 64), (8, 8), 1.0, 0.5) is None
 
 
 def test_hand_boxes_hold_the_seen_points_and_a_margin():
@@ -140,6 +139,23 @@ def test_hand_boxes_hold_the_seen_points_and_a_margin():
     boxes = hand_boxes(keypoints)
     np.testing.assert_allclose(boxes[0, 0, :4], [8, 18, 22, 27])
     assert boxes[0, 0, 4] == pytest.approx((20 * 0.9 + 0.1) / 21) and not boxes[0, 1].any() and not boxes[1].any()
+
+
+def test_the_head_is_the_face_and_the_hair_around_it():
+    keypoints = np.zeros((2, 133, 3), np.float32)
+    keypoints[0, FACE] = [30, 40, 0.8]
+    keypoints[0, FACE.stop - 1, :2] = [40, 60]
+    boxes = head_boxes(keypoints)                                      # (2, 1, 5)
+    np.testing.assert_allclose(boxes[0, 0], [18, 28, 52, 72, 0.8], rtol=1e-6)
+    assert not boxes[1].any()
+
+
+@torch.no_grad()
+def test_hands_and_head_weigh_by_themselves(model, tmp_path):
+    config = settings(tmp_path, hand_weight=3.0, head_weight=5.0)
+    left, right = (torch.tensor([[[[*box, 1.0]]]]) for box in ((0.0, 0.0, 8.0, 8.0), (8.0, 0.0, 16.0, 8.0)))
+    weight = DenoisingLoss(model, config).region_weight(torch.zeros(1, 1, 3, 64, 64), left, right, (8, 8))
+    assert weight[0, 0, 0, 0, :3].tolist() == [3, 5, 1]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dwpose.draw import STYLES, draw
-from dwpose.hands import hand_boxes
+from dwpose.hands import hand_boxes, head_boxes
 from dwpose.skeleton import Skeleton
 from mimicmotion.clips import as_tensor, frames_at
 from training_data.canvas import Placement
@@ -86,7 +86,8 @@ class PreparedClips(Dataset):
             "pose": as_tensor(draw(chosen.without_hands() if self.adapter else chosen, self.style)),
             "fps": torch.tensor(chosen.fps, dtype=torch.float32),
             "motion_bucket_id": torch.tensor(motion_bucket(speed), dtype=torch.float32),
-            "hands": torch.from_numpy(hand_boxes(chosen.keypoints)), "position": torch.tensor(position),
+            "hands": torch.from_numpy(hand_boxes(chosen.keypoints)),
+            "head": torch.from_numpy(head_boxes(chosen.keypoints)), "position": torch.tensor(position),
             "name": clip["clip"], "caption": clip["caption"] or ""}
 
     def _cached(self, clip: dict, window: slice, rng: np.random.Generator) -> dict[str, Tensor]:
