@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder by scripts/prepare_demo_clips.py, encoded")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and result.json")
     parser.add_argument("--steps", type=int, default=2000, help="of each half, 8 pictures each")
-    parser.add_argument("--clips", type=int, default=120, help="held-out clips")
+    parser.add_argument("--clips", type=int, default=160, help="held-out clips")
     parser.add_argument("--train", type=float, choices=WEIGHTS, metavar="WEIGHT", help="train this half and stop")
     parser.add_argument("--seed", type=int, default=0, help="of samples and noise, the same for both halves")
     arguments = parser.parse_args()
