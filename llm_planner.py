@@ -51,14 +51,16 @@ def plan(prompt: str, *, backend: str = "rules", max_seconds: float = 9.8, base_
     if backend == "rules":
         actions = split_actions(prompt, max_seconds)
     elif backend == "openai":
-        actions = ask_for_actions(prompt, openai_chat(base_url, model, api_key_env, timeout_seconds), SHORTEST_SECONDS, max_seconds)
+        chat = openai_chat(base_url, model, api_key_env, timeout_seconds)
+        actions = ask_for_actions(prompt, chat, SHORTEST_SECONDS, max_seconds)
     elif backend == "local":
         actions = ask_for_actions(prompt, local_chat(model, max_new_tokens, device), SHORTEST_SECONDS, max_seconds)
     else:
         raise ValueError(f"planner.backend: must be one of {', '.join(BACKENDS)} (found '{backend}')")
     total = sum(seconds for _, seconds in actions)
     if total > MAX_TOTAL_SECONDS:
-        raise ValueError(f"prompt: its actions last {total:.0f} s, more than the {MAX_TOTAL_SECONDS:g} s of one run: make it shorter")
+        raise ValueError(f"prompt: its actions last {total:.0f} s, more than the {MAX_TOTAL_SECONDS:g} s of one run: "
+                         "make it shorter")
     return [Segment(text, seconds) for text, seconds in actions]
 
 
@@ -67,7 +69,8 @@ def check_prompt(prompt: str) -> None:
     if not prompt.strip():
         raise ValueError("prompt: is empty: say what the person does, as in prompt=\"A person waves.\"")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise ValueError(f"prompt: must have at most {MAX_PROMPT_CHARACTERS:,} characters (found {len(prompt):,}): shorten it")
+        raise ValueError(f"prompt: must have at most {MAX_PROMPT_CHARACTERS:,} characters (found {len(prompt):,}): "
+                         "shorten it")
 
 
 def segments_to_json(segments: list[Segment]) -> str:
@@ -79,18 +82,22 @@ def segments_from_json(text: str) -> list[Segment]:
     try:
         return [Segment(str(segment["text"]), float(segment["seconds"])) for segment in json.loads(text)["segments"]]
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'plan.json: expected {{"segments": [{{"text": ..., "seconds": ...}}]}} ({error!r})') from error
+        expected = '{"segments": [{"text": ..., "seconds": ...}]}'
+        raise ValueError(f"plan.json: expected {expected} ({error!r})") from error
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompt", help="what the person does, in words")
-    parser.add_argument("--backend", choices=BACKENDS, default="rules")
-    parser.add_argument("--max_seconds", type=float, default=9.8, help="longest segment, seconds (9.8: T2M-GPT's training)")
+    parser.add_argument("--backend", choices=BACKENDS, default="rules", help="who plans (default: rules)")
+    parser.add_argument("--max_seconds", type=float, default=9.8,
+                        help="longest segment, seconds (9.8: T2M-GPT's training)")
     parser.add_argument("--base_url", default="https://api.openai.com/v1", help="openai: address of the server")
     parser.add_argument("--model", default="", help="openai: name of the model; local: its folder")
-    parser.add_argument("--api_key_env", default="OPENAI_API_KEY", help="openai: environment variable with the key; empty for none")
-    parser.add_argument("--timeout_seconds", type=float, default=60.0, help="openai: longest wait for one answer, seconds")
+    parser.add_argument("--api_key_env", default="OPENAI_API_KEY",
+                        help="openai: environment variable with the key; empty for none")
+    parser.add_argument("--timeout_seconds", type=float, default=60.0,
+                        help="openai: longest wait for one answer, seconds")
     parser.add_argument("--max_new_tokens", type=int, default=1024, help="local: longest answer, tokens")
     parser.add_argument("--device", default="cpu", help="local: cpu or cuda")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")

@@ -67,7 +67,8 @@ def parse_answer(answer: str, min_seconds: float, max_seconds: float) -> list[tu
         raise ValueError('expected an object with a list "segments"')
     if not plan["segments"]:
         raise ValueError('"segments" is empty')
-    return [checked(segment, f"segment {i}", min_seconds, max_seconds) for i, segment in enumerate(plan["segments"], start=1)]
+    return [checked(segment, f"segment {i}", min_seconds, max_seconds)
+            for i, segment in enumerate(plan["segments"], start=1)]
 
 
 def checked(segment: object, where: str, min_seconds: float, max_seconds: float) -> tuple[str, float]:
@@ -107,8 +108,8 @@ def openai_chat(base_url: str, model: str, api_key_env: str, timeout_seconds: fl
             raise ValueError(f"planner: {base_url} did not answer within {timeout_seconds:g} s: raise "
                              "planner.timeout_seconds, or use planner.backend=rules") from error
         except openai.AuthenticationError as error:
-            raise ValueError(f"planner: {base_url} refused the key from {api_key_env or 'an empty planner.api_key_env'} "
-                             "(HTTP 401): check it") from error
+            raise ValueError(f"planner: {base_url} refused the key from "
+                             f"{api_key_env or 'an empty planner.api_key_env'} (HTTP 401): check it") from error
         except openai.APIStatusError as error:
             raise ValueError(f"planner: {base_url} answered HTTP {error.status_code} ({first_line(error.message)}): "
                              f"check planner.model={model} and the server's log") from error
@@ -144,8 +145,8 @@ def local_chat(folder: str, max_new_tokens: int, device: str) -> Callable[[list[
         raise ValueError(f"planner.model={folder}: its tokenizer has no chat template: use an instruction-tuned model")
 
     def ask(messages: list[Message]) -> str:
-        tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-        tokens = tokens.to(device)
+        tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt",
+                                               return_dict=True).to(device)
         answer = model.generate(**tokens, max_new_tokens=max_new_tokens, do_sample=False)      # (1, prompt + new)
         return tokenizer.decode(answer[0, tokens["input_ids"].shape[1]:], skip_special_tokens=True)
     return ask

@@ -3,11 +3,12 @@
 import logging
 import re
 
-from planning.grammar import action_noun, begins_verb, is_action, predicate_of, split_subject, verb_forms
-from planning.lexicon import BASE, DETERMINERS, GERUND, HANDLING_VERBS, LIGHT_VERBS, NUMBERS, THIRD
+from planning.grammar import begins_verb, is_action, predicate_of, split_subject, verb_forms
+from planning.lexicon import BASE, DETERMINERS, GERUND, HANDLING_VERBS, NUMBERS, THIRD
+from planning.nouns import goes_with
 from planning.patterns import (BEFORE_AFTER, BEFORE_THAT, CLAUSE_BREAK, COLON, DELAYED, ENDS_IN_LIMB, LIMB_ALONE,
-                               MEANWHILE, OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SETS,
-                               SPELLINGS, SUBORDINATE, WHILE_DOING)
+                               LIST_BEGINS, LIST_NUMBER, MEANWHILE, OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME,
+                               SENTENCE_END, SETS, SPELLINGS, SUBORDINATE, WHILE_DOING)
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
 def plain(prompt: str) -> str:
     """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
     text = prompt.lower()
+    text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
     for pattern, replacement in SPELLINGS:
         text = re.sub(pattern, replacement, text)
     text = DELAYED.sub(r" ; for \g<delay> ; ", text)
@@ -79,7 +81,8 @@ def split_verbs(part: str) -> list[str]:
     if SAME_TIME.search(part):
         return [SAME_TIME.sub(" ", part).strip(" ,")]
     forms = verb_forms(part)
-    of_nouns = predicate_of(split_subject(part)[1].split()).verb in LIGHT_VERBS
+    words = split_subject(part)[1].split()
+    verb = predicate_of(words).verb or ("do" if words and begins_noun(words, "do") else None)
     pieces, start = [], 0
     for match in CLAUSE_BREAK.finditer(part):
         rest, begun = part[match.end():].split(), part[start:match.start()].strip()
@@ -88,7 +91,7 @@ def split_verbs(part: str) -> list[str]:
         behind = rest[0] if rest else ""
         while_doing = "and" in match[0] and behind in MEANWHILE
         next_limb = "and" not in match[0] and ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(part, match.end())
-        next_noun = of_nouns and begins_noun(rest)
+        next_noun = begins_noun(rest, verb)
         if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun:
             pieces.append(begun)
             start = match.end()
@@ -96,11 +99,11 @@ def split_verbs(part: str) -> list[str]:
     return [pieces[0], *(ordered for piece in pieces[1:] for ordered in in_time_order(piece))]
 
 
-def begins_noun(words: list[str]) -> bool:
-    """Whether the words open with a counted action: 'two squats', 'a deep bow'."""
+def begins_noun(words: list[str], verb: str | None) -> bool:
+    """Whether the words open with a counted action of the verb: 'two squats' or 'a deep bow' of 'does'."""
     end = next((i for i, word in enumerate(words) if word in (",", "and", "with")), len(words))
     counted = words[0] in DETERMINERS or words[0] in NUMBERS or words[0].isdigit()
-    return end > 1 and counted and action_noun(" ".join(words[1:min(end, 5)])) is not None
+    return end > 1 and counted and goes_with(verb, words[1:min(end, 5)])
 
 
 def lacks_object(clause: str) -> bool:

@@ -3,9 +3,9 @@
 import math
 import re
 
-from planning.grammar import action_noun, singulars
 from planning.lexicon import (LIGHT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS, SHORTEST_SECONDS, TIMES, UNKNOWN_SECONDS,
                               VERBS, third_person)
+from planning.nouns import action_noun, singulars
 from planning.patterns import BARE_DURATION, COUNT, DURATION
 
 

@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 
 from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, DETERMINERS, FORMS, GERUND, MANY_PEOPLE,
-                              NOUNS, NUMBERS, OBJECT_PRONOUNS, PAST, PEOPLE, PREPOSITIONS, PRONOUNS, RELATIVES,
-                              SCENE_PREPOSITIONS, THIRD, VERBS)
+                              NOT_GERUNDS, NOT_VERBS, NUMBERS, OBJECT_PRONOUNS, PAST, PEOPLE, PREPOSITIONS, PRONOUNS,
+                              RELATIVES, SCENE_PREPOSITIONS, THIRD)
+from planning.nouns import action_noun, is_name
 
 LONGEST_SUBJECT = 20      # words
 
@@ -29,6 +30,11 @@ def skip_adverbs(words: list[str], start: int) -> int:
 
 def verb_form(word: str) -> dict[str, str] | None:
     return next((form for form in FORMS if word in form), None)
+
+
+def is_gerund(word: str) -> bool:
+    """'waving', and what looks like a gerund of a verb in no table: 'juggling'."""
+    return word in GERUND or len(word) > 5 and word.endswith("ing") and word not in NOT_GERUNDS
 
 
 def predicate_of(words: list[str]) -> Predicate:
@@ -71,10 +77,10 @@ def split_subject(text: str) -> tuple[str, str]:
     words = without_place(text.split())
     if words and words[0] in PRONOUNS:
         return "", " ".join(words[1:])
-    if words[1:] and words[0] in OBJECT_PRONOUNS and (words[1] == "to" or words[1] in BASE):
+    if words[1:] and words[0] in OBJECT_PRONOUNS and (words[1] == "to" or words[1] in BASE or is_gerund(words[1])):
         return "", " ".join(words[1:])
     first = words[skip_adverbs(words, 0):][:1]
-    if not first or verb_form(first[0]):
+    if not first or verb_form(first[0]) or is_gerund(first[0]):
         return "", " ".join(words)
     person = next((i for i, word in enumerate(words[:6]) if word in PEOPLE), None)
     if person is None and (words[0] in NUMBERS or words[0].isdigit()) or is_name(words):
@@ -144,7 +150,14 @@ def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
         return bool(subject) and bool(predicate)
     while words[start:start + 1] and words[start] in ("not", "is", "was"):
         start = skip_adverbs(words, start + 1)
-    return start < len(words) and any(words[start] in form for form in forms)
+    opening = words[start:start + 2]
+    return bool(opening) and (any(opening[0] in form for form in forms) or is_unknown_verb(*opening))
+
+
+def is_unknown_verb(word: str, behind: str = "") -> bool:
+    """'adjusts (his tie)': a verb of no table, in the third person and with its object."""
+    object_begins = behind in DETERMINERS or behind in ("his", "her", "their", "its")
+    return object_begins and word.endswith("s") and not word.endswith("ss") and word not in NOT_VERBS
 
 
 def is_action(words: list[str]) -> bool:
@@ -161,24 +174,3 @@ def verb_forms(text: str) -> tuple[dict, ...]:
     if form is None:                                                           # 'wearing a hat , waving'
         form = next((form for word in predicate.rest for form in (THIRD, GERUND) if word in form), None)
     return (THIRD,) if form in (THIRD, None) else (THIRD, form)
-
-
-def singulars(name: str) -> tuple[str, ...]:
-    """The name itself, and what it may be the plural of: punches -> punches, punche, punch."""
-    return name, name.removesuffix("s"), *[name[:-2]] * name.endswith(("ses", "xes", "ches", "shes"))
-
-
-def is_name(words: list[str]) -> bool:
-    """'jumping jacks', 'side steps', 'high knees': the name of an action, in two words."""
-    return len(words) > 1 and any(name in NOUNS for name in singulars(" ".join(words[:2])))
-
-
-def action_noun(text: str) -> tuple[float, float] | None:
-    """Lengths of the first action named as a noun ('two deep squats', 'a jumping jack')."""
-    words = text.split()
-    for i in range(len(words)):
-        for span in (2, 1):
-            for name in singulars(" ".join(words[i:i + span])):
-                if name != "time" and (name in NOUNS or name in VERBS and span == 1 and words[i - 1:i] != ["the"]):
-                    return NOUNS.get(name) or VERBS[name]
-    return None

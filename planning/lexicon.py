@@ -30,23 +30,29 @@ VERBS = {
     "rush": (3.0, 2.0), "shadowbox": (4.0, 0.9), "sneak": (4.0, 1.0), "sprint": (3.0, 0.4), "start": (2.5, 2.0),
     "straighten": (2.0, 2.0), "strike": (2.5, 1.2), "swipe": (2.0, 1.2), "think": (3.0, 3.0), "tiptoe": (4.0, 0.8),
     "pause": (1.5, 1.5), "freeze": (2.0, 2.0), "spread": (2.5, 2.0), "face": (2.0, 2.0), "dive": (2.5, 2.0),
-    "conduct": (4.0, 2.0),
+    "conduct": (4.0, 2.0), "jab": (2.0, 0.9), "hook": (2.0, 1.0),
 }
 MORE_VERBS = """
-    accuse act aim alternate amble arch attack back beg bid block blow bob bolt boogie bound brush call celebrate
-    charge chase chat chop chuck clean clench collapse comb congratulate cook cough cower crank crumple cry cup dash
-    dig dip disagree drag draw dribble drill drive drum eat elevate exhale faint fight flee flick flinch fling
-    follow gallop gasp genuflect giggle glance groove gulp halt hammer hang hide hobble hoist hook huddle hunch
-    hunker hurl hurry idle imitate indicate inhale jab jive juggle knock laugh lead limp linger listen lob loosen
-    lurch meditate mimic mop paddle paint parade parry peel perch phone pitch plant plop prance pray preach press
-    propose pummel punt race read reel refuse reject repeat retreat revolve ride row saunter scamper scream shade
-    shift shimmy shiver shoot shout show shuffle sidle sigh signal sing sink sip skate sketch ski slap sleep sling
-    slow smash smile snap sneeze sob spar speak spring squeeze stagger stamp stoop stride strut surf surrender sweep
-    swig swirl swivel talk taste thank thrust tip toss trace trample tremble trip trot trudge tuck tumble type vault
-    wander warm wash wheel whirl whistle wiggle wink withdraw wobble wriggle write yawn yell
+    accuse act aim alternate amble arch arrive attack avoid back beckon beg bid block blow bob bolt boogie bound
+    breakdance brush call celebrate charge chase chat chew chop chuck clean clench collapse collect comb confirm
+    congratulate cook cough cower crank creep crumple cry cup dash deliver demonstrate dig dip disagree drag draw
+    dribble drill drive drum eat elevate embrace enter escape exhale exit faint fetch fight flee flick flinch fling
+    follow gallop gasp gaze genuflect giggle glance glare glide grin groove gulp halt hammer hang headbang heave hide
+    hike hobble hoist huddle hunch hunker hurl hurry idle imitate indicate inhale inspect introduce jive juggle knock
+    laugh lead limp linger listen lob loosen lurch meditate mimic moonwalk mop paddle paint parade parry peel peek
+    peer perch phone pitch plant plop polish prance pray preach press propose pummel punt race read reel refuse reject
+    repeat retreat revolve ride row saunter scamper scream scrub shade shave shift shimmy shiver shoot shout show
+    shuffle sidle sigh signal sing sink sip skate sketch ski slam slap sleep sling slow slump smash smile snap snatch
+    sneeze sob spar speak spring squeeze squint stagger stamp stare stir stoop stride strut surf surrender sweep swig
+    swirl swivel tackle talk taste tense thank thrust tip toss trace trample tremble trip trot trudge tuck tug tumble
+    twerk type vacuum vault waltz wander warm wash welcome wheel whirl whistle wiggle windmill wink withdraw wobble
+    wrap wrestle wriggle write yank yawn yell
     """.split()                                 # they last UNKNOWN_SECONDS
 # the noun behind them is the action
 LIGHT_VERBS = ("do", "perform", "make", "take", "execute", "complete", "give", "try", "practice", "practise")
+# what is counted behind them is another action of theirs: 'throws a jab and a hook', 'walks two steps'
+OBJECT_ACTIONS = {"throw": ("jab", "hook", "punch", "uppercut", "kick")} | dict.fromkeys(
+    ("walk", "run", "jog", "march", "move", "go", "hop", "jump"), ("step", "pace", "stride", "lap"))
 # another verb behind them is the action
 ASPECT_VERBS = ("start", "begin", "continue", "keep", "try", "attempt", "proceed", "go", "want", "pretend", "decide",
                 "manage", "like", "need", "prepare", "finish", "end", "practice", "practise")
@@ -59,7 +65,7 @@ NOUNS = {                                       # actions that are nouns only; e
     "sit-up": (3.0, 2.2), "situp": (3.0, 2.2), "pull-up": (3.0, 2.5), "burpee": (3.5, 3.0), "high knee": (3.0, 0.6),
     "cartwheel": (3.0, 3.0), "somersault": (3.0, 3.0), "pirouette": (3.0, 2.0), "lap": (6.0, 6.0), "rep": (2.0, 2.0),
     "repetition": (2.0, 2.0), "time": (0.0, 0.0), "arm circle": (3.0, 1.2), "calf raise": (3.0, 1.5),
-    "side step": (2.5, 1.0), "uppercut": (2.0, 1.0),
+    "chin-up": (3.0, 2.5), "side step": (2.5, 1.0), "uppercut": (2.0, 1.0),
 }
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
@@ -100,6 +106,8 @@ NOT_VERBS = ("backwards", "forwards", "sideways", "upwards", "downwards", "towar
              "always", "hers", "ours", "besides", "as", "is", "was", "has", "us", "perhaps", "indoors", "outdoors",
              "arms", "legs", "hands", "knees", "feet", "hips", "shoulders", "fists", "elbows", "fingers", "toes",
              "heels", "palms", "eyes", "times", "seconds", "clothes", "glasses", "jeans", "shorts")
+NOT_GERUNDS = ("morning", "evening", "something", "nothing", "anything", "everything", "during", "building", "ceiling",
+               "wedding", "clothing", "string", "spring", "bring", "swing", "according")
 
 FUNCTION_WORDS = set("""
     a an the and then with to of his her their on in at by from into for while as up down left right forward backward
@@ -150,7 +158,7 @@ IRREGULAR_PAST = dict(
     shake="shook", slide="slid", strike="struck", think="thought", leap="leapt", bring="brought", give="gave",
     sing="sang", read="read", write="wrote", fight="fought", ride="rode", drive="drove", draw="drew", eat="ate",
     blow="blew", sweep="swept", sleep="slept", speak="spoke", shoot="shot", spring="sprang", sink="sank",
-    sling="slung", withdraw="withdrew", flee="fled", dig="dug", spread="spread")
+    sling="slung", withdraw="withdrew", flee="fled", dig="dug", spread="spread", creep="crept")
 BASE = {base: base for base in (*VERBS, *LIGHT_VERBS, *MORE_VERBS, *ASPECT_VERBS)}   # every form of a verb -> its base
 THIRD = {third_person(base): base for base in BASE}
 GERUND = {gerund(base): base for base in BASE} | {"beginning": "begin", "sidestepping": "sidestep"}

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from planning.counts import find_count
+from planning.grammar import verb_form
 from planning.lexicon import BODY_PARTS, FUNCTION_WORDS, HANDLING_VERBS, OPPOSITE, third_person
-from planning.patterns import EVERYTHING, LIMB, LIMB_OF_A_SIDE, PART, SIDE, SIDE_ALONE, THE_OTHER
+from planning.patterns import EVERYTHING, LIMB, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, PART, SIDE, SIDE_ALONE, THE_OTHER
 
 NEAR_ENOUGH = 0.8                      # likeness of a misspelt body part
 Action = tuple[str, str, float]        # subject, what it does, seconds
@@ -20,10 +21,13 @@ class Mentioned:
     limb: str = ""                     # 'the right hand', moved by the action before
     side: str = ""
     part: str = ""
+    counted: str = ""                  # 'squats' of 'two squats'
 
     def put_into(self, text: str) -> str:
         """'lowers it' -> 'lowers the right hand'; then remembers what this action mentions."""
         text = well_spelt(text)
+        if self.counted:
+            text = MORE.sub(rf"\1 {self.counted}", text)
         handled = self.verb in HANDLING_VERBS
         rest = text.partition(third_person(self.verb))[2].strip() if handled else ""
         if self.limb and re.match(r"(?:it|them)\b", rest):
@@ -36,7 +40,19 @@ class Mentioned:
         self.limb = limb[1] if limb else ""
         self.side = ([self.side] + SIDE.findall(text))[-1]
         self.part = ([self.part] + re.findall(rf"\b({PART})\b", text))[-1]
+        counted = find_count(text)
+        self.counted = counted[3] if counted else self.counted
         return text
+
+
+def with_mover(clause: str) -> str:
+    """'her right arm goes up' -> 'moves her right arm up', 'the knees bend' -> 'bends the knees'."""
+    match = LIMB_MOVES.fullmatch(clause)
+    form = match and verb_form(match["verb"])
+    if not form:
+        return clause
+    verb = {"go": "move", "come": "move", "rise": "raise"}.get(form[match["verb"]], form[match["verb"]])
+    return f"{third_person(verb)} {match['limb']}{match['rest']}"
 
 
 def well_spelt(text: str) -> str:

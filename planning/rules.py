@@ -9,11 +9,12 @@ import re
 
 from planning.clauses import clauses
 from planning.counts import default_seconds, shorten, take_duration
-from planning.grammar import action_noun, is_name, one_person, predicate_of, split_subject, verb_form
-from planning.lexicon import (AUXILIARIES, BASE, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, NOT_VERBS, NUMBERS,
+from planning.grammar import is_gerund, one_person, predicate_of, split_subject, verb_form
+from planning.lexicon import (AUXILIARIES, BASE, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, NOT_VERBS, NUMBERS, PRONOUNS,
                               SCENE_PREPOSITIONS, SPEECH, STATES, THIRD, VERBS, third_person)
+from planning.nouns import action_noun, goes_with, is_name
 from planning.patterns import AGAIN, HELD, NOT_DONE, OF_SOMEONE_ELSE, ONLY_COUNT
-from planning.references import Action, Mentioned, repeated
+from planning.references import Action, Mentioned, repeated, with_mover
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +25,15 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     """English prompt -> [(one action in the third person, seconds)], none longer than `max_seconds`."""
     require_english(prompt)
     pieces = [(opens, *take_duration(text)) for opens, text in clauses(prompt)]
-    pieces = [(opens, text, seconds, *split_subject(text)) for opens, text, seconds in pieces]
+    pieces = [(opens, text, seconds, *split_subject(with_mover(text))) for opens, text, seconds in pieces]
     said = Mentioned(next((one_person(subject) for _, _, _, subject, _ in pieces if subject), "a person"))
     actions: list[Action] = []
     for opens, clause, seconds, subject, words in pieces:
         said.subject = named(subject) or said.subject
         said.verb = None if opens else said.verb
         words = OF_SOMEONE_ELSE.sub("", done_only(words)).split()
-        action = finite(words, said.verb, bool(subject)) if words or not seconds else STILL
+        somebody = bool(subject) or clause.partition(" ")[0] in PRONOUNS
+        action = finite(words, said.verb, somebody) if words or not seconds else STILL
         text = " ".join(action[0]) if action else ""
         if actions and ONLY_COUNT.fullmatch(clause):                           # 'Squat. Ten times.'
             who, before, _ = actions[-1]
@@ -112,11 +114,11 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     if noun is None or somebody:
         if verb := misspelt_verb(rest[0]):
             return [*adverbs, third_person(verb), *rest[1:]], verb
-        if rest[0].endswith("ing") and words[0] in AUXILIARIES:
+        if is_gerund(rest[0]) and (noun is None or words[0] in AUXILIARIES):
             return [*adverbs, "is", *rest], rest[0]                            # 'is juggling'
         if rest[0].endswith("s") and not rest[0].endswith("ss") and rest[0] not in (*NOT_VERBS, *NUMBERS):
             return [*adverbs, *rest], rest[0]                                  # a verb of no table: 'moonwalks'
-    if noun is not None and previous not in LIGHT_VERBS:
+    if noun is not None and not goes_with(previous, rest):
         return [*adverbs, "does", *rest], "do"
     if previous is None:
         return None
@@ -124,7 +126,7 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
 
 
 def misspelt_verb(word: str) -> str | None:
-    """'jumpes', 'wavs', 'clapps', 'wlaks' -> the verb, with a warning: an e or a doubled letter off, or two swapped."""
+    """'jumpes', 'wavs', 'clapps', 'kiks', 'wlaks' -> the verb, with a warning: spelt by ear, or two letters swapped."""
     meant = next((form for form in (*THIRD, *GERUND, *BASE)
                   if squeezed(form) == squeezed(word) or is_swapped(form, word)), None)
     if meant is None or len(word) < 4 or word in NOT_VERBS:
@@ -134,7 +136,7 @@ def misspelt_verb(word: str) -> str | None:
 
 
 def squeezed(word: str) -> str:
-    return re.sub(r"(.)\1", r"\1", word.replace("e", ""))
+    return re.sub(r"(.)\1", r"\1", word.replace("e", "").replace("z", "s").replace("ck", "k"))
 
 
 def is_swapped(one: str, other: str) -> bool:

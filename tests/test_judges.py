@@ -1,10 +1,7 @@
 """The three judges: what the pose judge recognises, and how the others behave with a tiny model and a local server."""
 import base64
 import io
-import json
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+import degrade
+from chat_server import ChatServer
 from dwpose import skeleton as coco
 from dwpose.detector import PoseDetector
 from dwpose.skeleton import Skeleton
-from motionbench import degrade
 from motionbench.identities import person
 from motionbench.judge_clip import ClipJudge, frame_pixels
 from motionbench.judge_pose import PoseJudge, track, warped_distances
@@ -224,33 +222,10 @@ def test_missing_weights_are_refused_with_the_command_that_fetches_them(tmp_path
 
 # ---------------------------------------------------------------- vlm
 
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.server.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        reply = self.server.replies.pop(0)
-        status, body = reply if isinstance(reply, tuple) else (200, {
-            "id": "1", "object": "chat.completion", "created": 0, "model": "tiny",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply}}]})
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        """Quiet."""
-
-
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.replies, server.requests = [], []
-    server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with ChatServer() as server:
+        yield server
 
 
 def video_case(motion: str = "wave_left") -> ClipCase:
@@ -264,11 +239,12 @@ def test_the_vlm_judge_asks_for_coarse_labels_and_scores_them(server):
     assert motion_score(judge).of(video_case("wave_left")).value == 1                      # left or right is not asked
     wrong = motion_score(judge).of(video_case("wave_left"))
     assert wrong.value == 0 and wrong.label == "squat"
-    text, *pictures = server.requests[0]["messages"][0]["content"]
+    _, _, asked = server.requests[0]
+    text, *pictures = asked["messages"][0]["content"]
     assert "- wave\n" in text["text"] and "wave_left" not in text["text"] and len(pictures) == 8
     shades = [np.asarray(Image.open(io.BytesIO(base64.b64decode(p["image_url"]["url"].split(",")[1])))).mean() for p in pictures]
     assert np.allclose(shades, np.linspace(0, 255, 8), atol=6)                              # evenly spaced, in order
-    names = server.requests[0]["response_format"]["json_schema"]["schema"]["properties"]["motion"]["enum"]
+    names = asked["response_format"]["json_schema"]["schema"]["properties"]["motion"]["enum"]
     assert set(names) == {motion.kind for motion in MOTIONS}
 
 
