@@ -21,7 +21,8 @@ from torch import Tensor
 from configs import load_config, run_main, show_log
 from mimicmotion.host_memory import keep_freed_memory
 from mimicmotion.checkpoint import save_atomically, save_tensors
-from mimicmotion.stage import Stage
+from mimicmotion.checkpoint_folder import require_writable
+from mimicmotion.stage import Stage, share
 from t2m import evaluation
 from t2m.evaluation import Embedder, measures
 from t2m.features import joints_from_features
@@ -47,7 +48,10 @@ class Training:
         if config.evaluated and min(config.evaluated, len(self.test)) < evaluation.POOL:
             raise ValueError(f"evaluated: expected at least {evaluation.POOL} motions to measure on (found "
                              f"{config.evaluated} of {len(self.test)}): set evaluated=0 to leave the measures out")
+        require_writable(self.output)
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        for name in ("vqvae_batch", "gpt_batch"):
+            share(getattr(config, name), self.accelerator.num_processes, name)
         self.device = self.accelerator.device
         keep_freed_memory(self.device)
         self.norm = Normalisation(self.motions.mean.to(self.device), self.motions.std.to(self.device))

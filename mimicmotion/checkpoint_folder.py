@@ -4,6 +4,7 @@ What is in a checkpoint is the caller's matter (resume.py, stage.py). A name tha
 """
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
 logger = logging.getLogger(__name__)
@@ -22,13 +25,12 @@ TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "unexpected pos", "file write faile
 
 def step_of(checkpoint: Path) -> int:
     """The step a checkpoint was written at, from its name."""
-    return int(checkpoint.stem.split("-")[1])
+    return int(checkpoint.name.split("-")[1])
 
 
 def checkpoints(output: Path) -> list[Path]:
-    """Whole checkpoints in `output`, oldest first; a single .pt file is one of an earlier version."""
-    found = [path for path in output.glob("checkpoint-*") if path.stem.split("-")[1].isdigit()]
-    return sorted((path for path in found if path.is_dir() or path.suffix == ".pt"), key=step_of)
+    """Whole checkpoints in `output`, oldest first."""
+    return sorted((path for path in output.glob("checkpoint-*") if path.name.split("-")[1].isdigit()), key=step_of)
 
 
 def latest_checkpoint(output: Path) -> Path | None:
@@ -53,19 +55,31 @@ def chosen_checkpoint(output: Path, resume: bool, resume_from: str) -> Path | No
         raise ValueError(f"resume_from: expected 'latest' or a folder checkpoint-<step> (found '{resume_from}'): "
                          f"there are {', '.join(path.name for path in there) or 'none'} in {output}")
     later = [path.name for path in there if step_of(path) > step_of(chosen)]
-    if later and chosen.parent == output.resolve():
-        raise ValueError(f"resume_from: {chosen.name} has later ones beside it ({', '.join(later)}), which would be "
-                         "mistaken for this run's: move them away, or choose another output")
+    if later:
+        raise ValueError(f"resume_from: {chosen.name} is older than {', '.join(later)} in {output}, which would be "
+                         "mistaken for what follows it: resume_from=latest goes on from there; or move them away, or "
+                         "choose another output")
     return chosen
+
+
+def require_writable(output: Path) -> None:
+    """Make the folder, before the hours whose result it is to hold; a ValueError where nothing can be written."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if not os.access(output, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ValueError(f"{output}: expected a folder that can be written ({error.strerror}): "
+                         "choose another") from error
 
 
 def begin(output: Path, step: int) -> Path:
     """An empty folder to write a checkpoint into; leftovers of interrupted writing and deleting are cleared away."""
-    output.mkdir(parents=True, exist_ok=True)
-    for leftover in [*output.glob(".checkpoint-*.partial"), *output.glob(".checkpoint-*.old")]:
-        shutil.rmtree(leftover)
     partial = output / f".checkpoint-{step}.partial"
     try:
+        output.mkdir(parents=True, exist_ok=True)
+        for leftover in [*output.glob(".checkpoint-*.partial"), *output.glob(".checkpoint-*.old")]:
+            shutil.rmtree(leftover)
         partial.mkdir()
     except OSError as error:
         raise ValueError(cannot_write(output / f"checkpoint-{step}", error)) from error
@@ -91,6 +105,21 @@ def publish(partial: Path, output: Path, step: int, write: Callable[[Path], None
         delete(old)
     logger.info("saved %s", final)
     return final
+
+
+def by_the_main_process(accelerator: Accelerator, work: Callable[[], Path]) -> Path | None:
+    """What `work` gives in the main process, None elsewhere, once it is done; if it fails, all end with its reason."""
+    made, reason = None, None
+    if accelerator.is_main_process:
+        try:
+            made = work()
+        except ValueError as error:
+            reason = str(error)
+    reason, *_ = gather_object([reason])
+    accelerator.wait_for_everyone()                     # a process that ends while another still listens hangs gloo
+    if reason:
+        raise ValueError(reason)
+    return made
 
 
 def cannot_write(path: Path, error: Exception) -> str:

@@ -10,11 +10,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .video import existing_file, fit_to_canvas, frame_stream, read_video, video_stream
+from .seeking import frames_shown, stored_frames
+from .video import existing_file, fit_to_canvas, video_stream
 
 logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+PIXELS_PER_LATENT = 8
+
+
+def check_window(num_frames: int, frame_stride: int = 1, size: tuple[int, int] = (PIXELS_PER_LATENT,) * 2) -> None:
+    """Refuse clips without frames, and a canvas (height, width) that has no latents."""
+    for name, value in (("num_frames", num_frames), ("frame_stride", frame_stride)):
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1 (found {value}): raise it")
+    if min(size) < PIXELS_PER_LATENT or any(side % PIXELS_PER_LATENT for side in size):
+        raise ValueError(f"height, width: expected multiples of {PIXELS_PER_LATENT} (found {size[0]}x{size[1]}): "
+                         "round them")
 
 
 def as_tensor(frames: np.ndarray) -> Tensor:
@@ -26,7 +38,8 @@ def videos_in(folder: Path) -> dict[str, Path]:
     """Video files of a folder by stem; a clear error when there are none."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: expected a folder of videos (found nothing): check the path")
-    found = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in VIDEO_SUFFIXES}
+    found = {path.stem: path for path in sorted(folder.iterdir())
+             if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")}
     if not found:
         raise ValueError(f"{folder}: expected videos {', '.join(VIDEO_SUFFIXES)} (found none): check the path")
     return found
@@ -67,6 +80,7 @@ class PairedClips(Dataset):
 
     def __init__(self, targets: str | Path, poses: str | Path, num_frames: int, size: tuple[int, int], *,
                  frame_stride: int = 1, seed: int = 0):
+        check_window(num_frames, frame_stride, size)
         targets, poses = videos_in(Path(targets)), videos_in(Path(poses))
         self.pairs = [(targets[name], poses[name]) for name in targets if name in poses]
         if not self.pairs:
@@ -80,14 +94,14 @@ class PairedClips(Dataset):
         self._leave_out_short_ones()
 
     def _leave_out_short_ones(self) -> None:
-        """Find what cannot be trained on before training begins, as far as the files announce their frames."""
+        """Find what cannot be trained on before training begins; equal announced lengths are believed."""
         long_enough, short = [], []
         for pair in self.pairs:
             lengths = list(map(frames_announced, pair))
-            if all(lengths) and (lengths[0] != lengths[1] or lengths[0] < self.span):
-                lengths = [sum(1 for _ in frame_stream(path)) for path in pair]     # uneven timestamps change it
+            if lengths[0] != lengths[1] or lengths[0] < self.span:                  # uneven timestamps change it
+                lengths = [len(stored_frames(path)) for path in pair]
                 require_equal_lengths(pair[0], *lengths)
-            (short if 0 < lengths[0] < self.span else long_enough).append((pair, lengths[0]))
+            (short if lengths[0] < self.span else long_enough).append((pair, lengths[0]))
         if not long_enough:
             raise ValueError(f"{short[0][0][0].name}: expected at least {self.span} frames (found {short[0][1]}, "
                              "and no longer video): lower num_frames or add longer videos")
@@ -99,21 +113,23 @@ class PairedClips(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | str]:
         index, position = key
         target_path, pose_path = self.pairs[index]
-        (target, _), (pose, _) = read_video(target_path), read_video(pose_path)
+        target, pose = stored_frames(target_path), stored_frames(pose_path)
         require_equal_lengths(target_path, len(target), len(pose))
         if len(target) < self.span:
             raise ValueError(f"{target_path.name}: expected at least {self.span} frames (found {len(target)}): "
                              "lower num_frames or leave it out")
         rng = np.random.default_rng((self.seed, position))
         first = int(rng.integers(len(target) - self.span + 1))
-        chosen = slice(first, first + self.span, self.frame_stride)
-        reference = target[int(rng.integers(len(target)))]
-        fit = lambda frames: as_tensor(np.stack([fit_to_canvas(frame, self.size) for frame in frames]))
-        return {"target": fit(target[chosen]), "pose": fit(pose[chosen]), "reference": fit(reference[None])[0],
-                "position": torch.tensor(position)}
+        chosen = range(first, first + self.span, self.frame_stride)
+        reference = [int(rng.integers(len(target)))]
+        read = lambda path, stored, wanted: as_tensor(
+            np.stack([fit_to_canvas(frame, self.size) for frame in frames_shown(path, stored, wanted)]))
+        return {"target": read(target_path, target, chosen), "pose": read(pose_path, pose, chosen),
+                "reference": read(target_path, target, reference)[0], "position": torch.tensor(position),
+                "name": target_path.name}
 
 
 def require_equal_lengths(target: Path, num_frames: int, num_poses: int) -> None:

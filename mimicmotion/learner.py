@@ -79,9 +79,9 @@ class Learner:
         self.parameters = [parameter for _, parameter in self.named]
         self.ema = EMAModel(self.parameters, decay=config.ema_decay) if config.ema_decay else None
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """The loss of each sample, (B,)."""
-        return self.distributed(*inputs)
+    def __call__(self, *inputs: Tensor, **named: bool) -> Tensor:
+        """The loss of each sample, (B,), of what `DenoisingLoss` takes."""
+        return self.distributed(*inputs, **named)
 
     def accumulate(self, loss: Tensor) -> float | None:
         """Add the loss's gradient, a mean over processes; at the end of an accumulation clip it and step.
@@ -91,8 +91,8 @@ class Learner:
         """
         self.accelerator.backward(loss)
         norm = None
-        if self.accelerator.sync_gradients and self.config.max_grad_norm:
-            norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        if self.accelerator.sync_gradients:
+            norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm or math.inf)
             norm = None if norm is None else float(whole(norm))
         if norm is None or math.isfinite(norm) or self.accelerator.scaler is not None:
             self._prepared_optimizer.step()
@@ -139,6 +139,10 @@ class Learner:
                 found[name] = gathered.cpu().contiguous()
         return found
 
+    def trained_state(self) -> dict[str, Tensor]:
+        """A copy of the trained parameters by name on the CPU, where nothing is cut up."""
+        return {name: parameter.detach().to("cpu", copy=True).contiguous() for name, parameter in self.named}
+
     def set_trained(self, tensors: dict[str, Tensor], source: Path) -> None:
         """Put whole tensors into the trained parameters, exactly those."""
         self._copy(tensors, self.parameters, source)
@@ -154,7 +158,7 @@ class Learner:
             state["averaged_steps"] = self.ema.optimization_step
         return state
 
-    def load_loop_state(self, state: dict, averaged: dict[str, Tensor] | None, source: Path) -> None:
+    def load_loop_state(self, state: dict, averaged: dict[str, Tensor], source: Path) -> None:
         """Put back what `loop_state` and `averaged_state` gave."""
         self.schedule.load_state_dict(state["schedule"])
         if not self.sharded:

@@ -23,7 +23,7 @@ class DenoisingLoss(nn.Module):
 
     def forward(self, latents: Tensor, reference_latents: Tensor, reference: Tensor, pose: Tensor, noise: Tensor,
                 sigma: Tensor, keep: Tensor, time_ids: Tensor | None = None, embedding: Tensor | None = None,
-                hands: Tensor | None = None, head: Tensor | None = None, weighted: bool = True) -> Tensor:
+                hands: Tensor | None = None, head: Tensor | None = None, *, weighted: bool = True) -> Tensor:
         """The loss of each sample, (B,).
 
         latents, noise: (B, F, 4, h, w); reference_latents: (B, 4, h, w); reference: (B, 3, H, W);

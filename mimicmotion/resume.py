@@ -1,8 +1,9 @@
 """Training checkpoints: everything a run needs to go on exactly.
 
-checkpoint-<step>/ holds config.json and model.safetensors, which `PoseToVideo.load` reads; image_encoder/ where that is
-trained; lora.safetensors instead of them for LoRA; averaged.safetensors; loop.pt (optimizer, learning rate, scaler,
-every process's random state); state.json. Weights cut up over processes (FSDP, DeepSpeed) are in sharded/ instead.
+checkpoint-<step>/ holds config.json and model.safetensors, the averaged weights, which `PoseToVideo.load` reads;
+image_encoder/ where that is trained; for LoRA lora.safetensors instead of them; trained.safetensors, the weights training
+goes on from; loop.pt (optimizer, learning rate, scaler, every process's random state); state.json. Weights cut up over
+processes (FSDP, DeepSpeed) are in sharded/, and their averages in averaged.safetensors.
 """
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from safetensors.torch import load_file
 from torch.distributed.checkpoint import CheckpointException
 
 from .checkpoint import save_checkpoint, save_tensors
-from .checkpoint_folder import begin, cannot_write, publish, random_state, restore_random_state
+from .checkpoint_folder import (
+    begin, by_the_main_process, cannot_write, publish, random_state, restore_random_state,
+)
 from .learner import Learner
 from .train_config import TrainConfig
 
@@ -35,26 +38,22 @@ def save(output: Path, learner: Learner, step: int, position: int) -> None:
     """Write checkpoint-<step>. All processes call it. position: samples taken so far, by all of them."""
     accelerator, config = learner.accelerator, learner.config
     randomness = gather_object([random_state()])
-    if accelerator.is_main_process:
-        partial = begin(output, step)
-    accelerator.wait_for_everyone()
+    partial = by_the_main_process(accelerator, lambda: begin(output, step))
     if learner.sharded:
         write_shards(accelerator, output, step)
-    averaged = learner.averaged_state()
-    if accelerator.is_main_process:
-        state = {"step": step, "position": position, "num_processes": accelerator.num_processes,
-                 "sharded": str(accelerator.distributed_type) if learner.sharded else None, "config": asdict(config)}
+    averaged = learner.averaged_state() if learner.sharded else {}
+    state = {"step": step, "position": position, "num_processes": accelerator.num_processes,
+             "sharded": str(accelerator.distributed_type) if learner.sharded else None, "config": asdict(config)}
 
-        def write(folder: Path) -> None:
-            if not learner.sharded:
-                write_weights(folder, learner)
-            if averaged:
-                save_tensors(averaged, folder / "averaged.safetensors")
-            torch.save({**learner.loop_state(), "randomness": randomness}, folder / "loop.pt")
-            (folder / "state.json").write_text(json.dumps(state, indent=1))
+    def write(folder: Path) -> None:
+        if not learner.sharded:
+            write_weights(folder, learner)
+        if averaged:
+            save_tensors(averaged, folder / "averaged.safetensors")
+        torch.save({**learner.loop_state(), "randomness": randomness}, folder / "loop.pt")
+        (folder / "state.json").write_text(json.dumps(state, indent=1))
 
-        publish(partial, output, step, write, config.checkpoints_total_limit)
-    accelerator.wait_for_everyone()
+    by_the_main_process(accelerator, lambda: publish(partial, output, step, write, config.checkpoints_total_limit))
 
 
 def write_shards(accelerator: Accelerator, output: Path, step: int) -> None:
@@ -70,13 +69,16 @@ def write_shards(accelerator: Accelerator, output: Path, step: int) -> None:
 
 
 def write_weights(folder: Path, learner: Learner) -> None:
-    """The trained weights in float32: as a model to load, or the updates alone."""
-    if learner.config.lora_rank:
-        save_tensors({name: p.detach().cpu().contiguous() for name, p in learner.named}, folder / "lora.safetensors")
-        return
-    save_checkpoint(folder, learner.objective.unet, learner.objective.pose_net, torch.float32)
-    if learner.config.train_image_encoder:
-        write_image_encoder(folder / "image_encoder", learner, torch.float32)
+    """The averaged weights in float32, as a model to load or LoRA's updates alone, and beside them the trained ones."""
+    if learner.ema is not None:
+        save_tensors(learner.trained_state(), folder / "trained.safetensors")
+    with learner.averaged_weights():
+        if learner.config.lora_rank:
+            save_tensors(learner.trained_state(), folder / "lora.safetensors")
+            return
+        save_checkpoint(folder, learner.objective.unet, learner.objective.pose_net, torch.float32)
+        if learner.config.train_image_encoder:
+            write_image_encoder(folder / "image_encoder", learner, torch.float32)
 
 
 def write_image_encoder(folder: Path, learner: Learner, dtype: torch.dtype) -> None:
@@ -89,7 +91,7 @@ def write_image_encoder(folder: Path, learner: Learner, dtype: torch.dtype) -> N
 
 
 def read_weights(checkpoint: Path, learner: Learner) -> None:
-    """Put a checkpoint's weights into the objective, exactly those it has."""
+    """Put a checkpoint's averaged weights into the objective, exactly those it has."""
     if learner.config.lora_rank:
         learner.set_trained(load_file(checkpoint / "lora.safetensors"), checkpoint)
         return
@@ -111,8 +113,6 @@ def read_weights(checkpoint: Path, learner: Learner) -> None:
 def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
     """Restore a run from a checkpoint: (step, samples taken so far). Other settings are refused, and named."""
     processes = learner.accelerator.num_processes
-    if checkpoint.is_file():
-        return restore_single_file(checkpoint, learner)
     state = json.loads((checkpoint / "state.json").read_text())
     kind = str(learner.accelerator.distributed_type) if learner.sharded else None
     if state["sharded"] != kind or (kind and state["num_processes"] != processes):
@@ -122,11 +122,14 @@ def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
     refuse_other_settings(checkpoint, state["config"], learner.config, state["num_processes"], processes)
     if learner.sharded:
         learner.accelerator.load_state(str(checkpoint / "sharded"))
+        averaged = {} if learner.ema is None else load_file(checkpoint / "averaged.safetensors")
     else:
         read_weights(checkpoint, learner)
+        averaged = learner.trained_state()                              # as they were just read
+        if learner.ema is not None:
+            learner.set_trained(load_file(checkpoint / "trained.safetensors"), checkpoint)
     loop = torch.load(checkpoint / "loop.pt", map_location="cpu", weights_only=True)
-    averaged = checkpoint / "averaged.safetensors"
-    learner.load_loop_state(loop, load_file(averaged) if averaged.exists() else None, checkpoint)
+    learner.load_loop_state(loop, averaged, checkpoint)
     if processes == state["num_processes"]:
         restore_random_state(loop["randomness"][learner.accelerator.process_index])
     else:
@@ -135,20 +138,6 @@ def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
                        processes * learner.config.batch_size, state["num_processes"] * state["config"]["batch_size"])
     logger.info("resuming from %s", checkpoint)
     return state["step"], state["position"]
-
-
-def restore_single_file(path: Path, learner: Learner) -> tuple[int, int]:
-    """The same from a checkpoint-<step>.pt, the format before 2026-11-21."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    refuse_other_settings(path, state["config"], learner.config, 1, 1)
-    learner.objective.load_state_dict(state["model"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.schedule.load_state_dict(state["schedule"])
-    if learner.ema is not None:
-        learner.ema.load_state_dict(state["ema"])
-    logger.info("resuming from %s", path)
-    per_step = learner.config.batch_size * learner.config.gradient_accumulation * learner.accelerator.num_processes
-    return state["step"], state["step"] * per_step
 
 
 def refuse_other_settings(path: Path, written: dict, config: TrainConfig, processes_then: int, processes: int) -> None:
@@ -162,7 +151,7 @@ def refuse_other_settings(path: Path, written: dict, config: TrainConfig, proces
     if changed:
         listed = "; ".join(f"{key}: {then[key]} -> {getattr(config, key)}" for key in sorted(changed))
         raise ValueError(f"{path}: written with other settings ({listed}): "
-                         "restore them, choose another output, or pass resume=false")
+                         "restore them, or choose another output")
     if then["max_steps"] != config.max_steps and config.final_learning_rate != 1:
         logger.warning("max_steps: %d -> %d: the learning rate follows the new cosine from here on", then["max_steps"],
                        config.max_steps)

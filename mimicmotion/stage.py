@@ -18,11 +18,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .checkpoint import save_tensors
-from .checkpoint_folder import begin, latest_checkpoint, publish, random_state, restore_random_state
+from .checkpoint_folder import (
+    begin, by_the_main_process, latest_checkpoint, publish, random_state, restore_random_state,
+)
 from .stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 FREE = {"output", "data", "text_encoder", "checkpoint_every", "log_every", "evaluated"}      # may differ when going on
+
+
+def share(batch: int, num_processes: int, name: str) -> int:
+    """Of a batch, what each process takes."""
+    each, rest = divmod(batch, num_processes)
+    if rest or each < 1:
+        raise ValueError(f"{name}: expected a batch that {num_processes} processes can share (found {batch}): "
+                         "choose a multiple")
+    return each
 
 
 class Stage:
@@ -35,12 +46,8 @@ class Stage:
     def __init__(self, accelerator: Accelerator, folder: Path, objective: nn.Module, *, steps: int, batch: int,
                  learning_rate: float, warmup_steps: int, checkpoint_every: int, log_every: int, settings: dict,
                  parts: dict):
-        share, rest = divmod(batch, accelerator.num_processes)
-        if rest or not share:
-            raise ValueError(f"{folder.name}: expected a batch that {accelerator.num_processes} processes can share "
-                             f"(found {batch}): choose a multiple")
         self.accelerator, self.folder, self.objective = accelerator, folder, objective
-        self.steps, self.share = steps, share
+        self.steps, self.share = steps, share(batch, accelerator.num_processes, folder.name)
         self.checkpoint_every, self.log_every, self.settings, self.parts = checkpoint_every, log_every, settings, parts
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-6)
@@ -103,9 +110,8 @@ class Stage:
             torch.save(state, folder / "loop.pt")
             (folder / "state.json").write_text(json.dumps({"step": self.step, "settings": self.settings}, indent=1))
 
-        if self.accelerator.is_main_process:
-            publish(begin(self.folder, self.step), self.folder, self.step, write, keep=2)
-        self.accelerator.wait_for_everyone()
+        by_the_main_process(self.accelerator,
+                            lambda: publish(begin(self.folder, self.step), self.folder, self.step, write, keep=2))
 
     def restore(self) -> int:
         """The step to go on from: 0 without a checkpoint. Other settings are refused, and named."""

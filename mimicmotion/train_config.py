@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 PARTS = ("all", "spatial", "temporal")
 OPTIMIZERS = ("adamw", "adamw_8bit", "muon")
 TRACKERS = ("tensorboard", "wandb", "all", "none")
-AT_LEAST_ONE = ("max_steps", "batch_size", "gradient_accumulation", "checkpoint_every", "log_every")
+AT_LEAST_ONE = ("max_steps", "batch_size", "gradient_accumulation", "checkpoint_every", "log_every", "fps",
+                "validation_sampling_steps")
 NOT_NEGATIVE = ("lora_rank", "warmup_steps", "validate_every", "validation_clips", "validation_videos", "num_workers",
-                "checkpoints_total_limit", "min_snr_gamma", "noise_aug_spread", "max_grad_norm")
+                "checkpoints_total_limit", "min_snr_gamma", "noise_aug_strength", "noise_aug_spread", "max_grad_norm",
+                "learning_rate", "adam_learning_rate", "weight_decay", "sigma_std", "pose_weight", "hand_weight",
+                "head_weight", "motion_bucket_id", "seed")
+SHARES = ("final_learning_rate", "sigma_uniform_share", "conditioning_dropout", "noise_sharing", "hand_confidence")
 
 
 def _setting(default, help: str, choices: tuple[str, ...] = ()):
@@ -72,10 +76,15 @@ class TrainConfig:
             if choices and getattr(self, item.name) not in choices:
                 raise ValueError(f"{item.name}: expected one of {', '.join(choices)} "
                                  f"(found {getattr(self, item.name)!r}): choose one")
+        if not self.output.strip():
+            raise ValueError("output: expected a folder (found nothing): name one")
         for names, least in ((AT_LEAST_ONE, 1), (NOT_NEGATIVE, 0)):
             for name in names:
                 if not getattr(self, name) >= least:
                     raise ValueError(f"{name}: expected at least {least} (found {getattr(self, name)}): raise it")
+        for name in SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1 (found {getattr(self, name)})")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: expected 0 (off) to less than 1 (found {self.ema_decay})")
         if self.lora_rank and self.parts != "all":

@@ -19,7 +19,7 @@ from accelerate.utils import (
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .checkpoint_folder import chosen_checkpoint, free_gigabytes
+from .checkpoint_folder import chosen_checkpoint, free_gigabytes, require_writable
 from .export import export
 from .host_memory import keep_freed_memory
 from .learner import Learner
@@ -47,6 +47,7 @@ def train(model: PoseToVideo, clips: Dataset, config: TrainConfig, held_out: Dat
     SIGTERM or SIGINT ends the program with a checkpoint and 128 + the signal's number.
     """
     output = Path(config.output)
+    require_writable(output)
     accelerator = started(config)
     num_clips, validation = split(model, clips, config, held_out)
     chosen = agreed_checkpoint(accelerator, config)
@@ -79,7 +80,8 @@ def train(model: PoseToVideo, clips: Dataset, config: TrainConfig, held_out: Dat
     log.close()
     if signal and step < config.max_steps:
         accelerator.end_training()
-        logger.info("stopped at step %d of %d: the same command goes on from there", step, config.max_steps)
+        again = "" if config.resume_from == "latest" else " with resume_from=latest"
+        logger.info("stopped at step %d of %d: the same command%s goes on from there", step, config.max_steps, again)
         raise SystemExit(128 + signal)
     export(accelerator, model, learner, output)
     return output

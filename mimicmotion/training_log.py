@@ -8,6 +8,7 @@ import time
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
@@ -15,6 +16,7 @@ from .stream import SampleStream
 from .train_config import TrainConfig
 
 logger = logging.getLogger(__name__)
+LEAST_LOSS_SCALE = 2**-14            # of fp16, which begins at 2**16 and halves it at every norm that is no number
 
 
 def trackers(report_to: str) -> list[str]:
@@ -53,14 +55,16 @@ class TrainingLog:
         broken = facts[~losses.isfinite(), 0].tolist()
         if broken:
             mine = dict(zip(batch["position"].tolist(), batch.get("name", [])))
-            names = ", ".join(f"clip {mine.get(p, self.stream.clip_at(p))} (sample {p})" for p in broken)
+            known = {position: name for some in gather_object([mine]) for position, name in some.items()}
+            names = ", ".join(f"clip {known.get(p, self.stream.clip_at(p))} (sample {p})" for p in broken)
             raise self.diverged(step, f"loss: {losses[~losses.isfinite()][0].item()} from {names}")
         self.losses.append(losses.mean().item())
         return int(facts[:, 1].max())
 
     def add_norm(self, norm: float | None, step: int) -> None:
-        """Take in a step's gradient norm; one that is no number ends the run (fp16's scaler skips such steps)."""
-        if norm is not None and not math.isfinite(norm) and self.accelerator.scaler is None:
+        """Take in a step's gradient norm; one that is no number ends the run, unless fp16's scaler may still help."""
+        scaler = self.accelerator.scaler
+        if norm is not None and not math.isfinite(norm) and (scaler is None or scaler.get_scale() < LEAST_LOSS_SCALE):
             raise self.diverged(step, f"gradient norm: {norm}")
         if norm is not None and math.isfinite(norm):
             self.norms.append(norm)

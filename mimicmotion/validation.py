@@ -69,7 +69,7 @@ class Validation:
             sigma = latents.new_full((1,), value)
             rows.append(learner(latents, reference_latents, batch["reference"], batch["pose"], noise, sigma,
                                 torch.ones_like(sigma), time_ids_of(batch, self.config).to(latents),
-                                batch.get("embedding"), None, False))
+                                batch.get("embedding"), weighted=False))
         return torch.cat(rows)
 
     def write(self, number: int, step: int) -> Path:

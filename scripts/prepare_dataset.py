@@ -6,7 +6,8 @@
 
 VIDEOS are folders (searched for videos, and for picture folders as TikTok's 00001/images), video files, and .txt lists
 of links as HumanVid and UBC publish them. Run it again at will: it goes on where it stopped, new videos are added, dead
-links are tried again. See DATASET/summary.html and DATASET/manifest.jsonl for what was left out and why.
+links are tried again, a video that is no longer there keeps its clips. See DATASET/summary.html and
+DATASET/manifest.jsonl for what was left out and why.
 """
 from __future__ import annotations
 
@@ -37,7 +38,6 @@ from training_data.summary import write_summary
 
 WAITING = timedelta(days=30)            # for the process with the longest videos
 SVD_PARTS = {"vae": "diffusion_pytorch_model", "image_encoder": "model"}       # folder -> name of its weights
-PIXELS_PER_LATENT = 8
 
 
 def parsed_arguments() -> argparse.Namespace:
@@ -49,7 +49,7 @@ def parsed_arguments() -> argparse.Namespace:
                         help="ONNX person detector (default: %(default)s)")
     parser.add_argument("--keypoints", type=Path, default=Path("weights/dwpose/dw-ll_ucoco_384.onnx"),
                         help="ONNX whole-body pose network (default: %(default)s)")
-    parser.add_argument("--captions", type=Path, help=".csv or .jsonl with a column file and a column caption; "
+    parser.add_argument("--captions", type=Path, help=".csv, .jsonl or .json with a column file and a column caption; "
                                                       "a .txt beside a video needs no table")
     parser.add_argument("--keep-downloads", action="store_true", help="keep the whole videos behind links")
     parser.add_argument("--pose-videos", action="store_true", help="also write the drawn poses, in three kinds")
@@ -84,9 +84,13 @@ def check(arguments: argparse.Namespace) -> None:
         if not (arguments.cache_latents / part / "config.json").is_file():
             raise FileNotFoundError(f"--cache-latents {arguments.cache_latents}: expected an SVD folder in diffusers "
                                     f"format (found no {part}/config.json): see weights/README.md")
-    if min(arguments.size) < PIXELS_PER_LATENT or any(side % PIXELS_PER_LATENT for side in arguments.size):
-        raise ValueError(f"--size: expected multiples of {PIXELS_PER_LATENT} "
-                         f"(found {arguments.size[0]}x{arguments.size[1]}): round them")
+    latent_settings(arguments)
+
+
+def latent_settings(arguments: argparse.Namespace, **weights: str) -> LatentSettings:
+    """What is asked for; weights: the networks' content, once it is known."""
+    return LatentSettings(list(arguments.size), arguments.target, arguments.style, arguments.references,
+                          arguments.noise_aug_strength, **weights)
 
 
 def prepare(arguments: argparse.Namespace, folder: DataFolder, state: PartialState) -> None:
@@ -116,8 +120,7 @@ def cache(arguments: argparse.Namespace, folder: DataFolder, clips: list[dict], 
     vae = load_vae(svd / "vae", dtype, str(state.device)).eval()
     image_encoder = load_image_encoder(svd / "image_encoder", dtype, str(state.device)).eval()
     weights = {part: content_key(weights_file(svd / part, stem, torch.float16)) for part, stem in SVD_PARTS.items()}
-    settings = LatentSettings(list(arguments.size), arguments.target, arguments.style, arguments.references,
-                              arguments.noise_aug_strength, **weights)
+    settings = latent_settings(arguments, **weights)
     latents = LatentCache(folder, arguments.target)
     if state.is_main_process:
         latents.claim(settings)

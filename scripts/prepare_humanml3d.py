@@ -25,6 +25,7 @@ from t2m.features import (
     CONTACTS, FEATURE_BLOCKS, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY, canonical, features, retargeted,
 )
 from t2m.motion import JOINT_NAMES, NUM_JOINTS, PARENTS, Motion
+from t2m.motion_set import statistics_file
 
 log = logging.getLogger("prepare_humanml3d")
 MIRRORED = "M"                     # before the names of mirrored motions, as published
@@ -46,7 +47,12 @@ def swapped(name: str) -> str:
 
 def read_joints(path: Path) -> np.ndarray:
     """(T, 22, 3) metres; a ValueError says why a file cannot be used."""
-    joints = np.load(path, allow_pickle=False)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a .npy file of joints (found none): check the path")
+    try:
+        joints = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"expected a whole .npy file of numbers ({str(error).split('. ')[0]})") from None
     if joints.ndim != 3 or joints.shape[1] < NUM_JOINTS or joints.shape[2] != 3:
         raise ValueError(f"expected (T, {NUM_JOINTS} or more, 3) (found {joints.shape})")
     if len(joints) < SHORTEST:
@@ -72,7 +78,7 @@ def prepared(joints: np.ndarray, offsets: np.ndarray | None) -> tuple[np.ndarray
 
 def prepare(source: Path, target: Path, offsets: np.ndarray | None, mirror: bool) -> list[str]:
     """Write new_joints/ and new_joint_vecs/; the names that are there afterwards."""
-    files, names, skipped = sorted(source.glob("*.npy")), [], []
+    files, names, skipped = sorted(path for path in source.glob("*.npy") if path.is_file()), [], []
     if not files:
         raise ValueError(f"{source}: expected NAME.npy files of joints (found none): check the path")
     for part in ("new_joints", "new_joint_vecs"):
@@ -125,7 +131,7 @@ def with_emphasis(std: np.ndarray) -> np.ndarray:
 
 def check(mean: np.ndarray, std: np.ndarray, mean_path: Path, std_path: Path) -> None:
     """Compare with given statistics, block by block; a ValueError names the worst block that does not fit."""
-    given_mean, given_std = np.load(mean_path), np.load(std_path)
+    given_mean, given_std = (statistics_file(path).double().numpy() for path in (mean_path, std_path))
     worst = (0.0, "")
     for name, block in zip(("yaw velocity", "root velocity", "root height", "positions", "rotations", "velocities",
                             "contacts"), FEATURE_BLOCKS, strict=True):

@@ -125,9 +125,12 @@ def entries_of(folder: Path, name: str) -> list[Entry]:
         raise ValueError(f"{path}: expected (T, {NUM_FEATURES}) features (found {shape}): make them with "
                          "scripts/prepare_humanml3d.py")
     whole, entries = [], []
-    for line in filter(None, texts.read_text(encoding="utf-8").splitlines()):
-        caption, _, start, end = line.strip().split("#")
-        first, last = (int(0 if value == "nan" else float(value) * MOTION_FPS) for value in (start, end))
+    for line in filter(str.strip, texts.read_text(encoding="utf-8").splitlines()):
+        try:
+            caption, _, start, end = line.strip().rsplit("#", 3)
+            first, last = (int(0 if value == "nan" else float(value) * MOTION_FPS) for value in (start, end))
+        except ValueError:
+            raise ValueError(f"{texts}: expected lines caption#tagged words#from#to, seconds (found '{line}')") from None
         if first == last == 0:
             whole.append(caption)
         elif last - first >= SHORTEST:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
+
+AT_LEAST_ONE = ("vqvae_steps", "vqvae_batch", "gpt_steps", "gpt_batch", "embedder_steps", "checkpoint_every",
+                "log_every")
+NOT_NEGATIVE = ("free_steps", "warmup_steps", "vqvae_learning_rate", "gpt_learning_rate", "evaluated", "seed")
 
 
-def _setting(default, help: str):
-    return field(default=default, metadata={"help": help})
+def _setting(default, help: str, choices: tuple[str, ...] = ()):
+    return field(default=default, metadata={"help": help} | ({"choices": choices} if choices else {}))
 
 
 @dataclass
@@ -47,7 +52,7 @@ class T2MConfig:
     embedder_steps: int = _setting(10_000, "of the network the measures stand on")
     evaluated: int = _setting(1024, "motions of the test split that are measured; 0 = none")
     warmup_steps: int = _setting(1000, "linear warm-up of each stage")
-    mixed_precision: str = _setting("no", "no | bf16 | fp16")
+    mixed_precision: str = _setting("no", "arithmetic; the weights stay float32", ("no", "bf16", "fp16"))
     checkpoint_every: int = _setting(1000, "steps between checkpoints")
     log_every: int = _setting(100, "steps between log lines")
     seed: int = _setting(0, "seed of weights, samples and draws")
@@ -57,6 +62,25 @@ class T2MConfig:
     def __post_init__(self):
         if self.window % 4 or self.window < 8:
             raise ValueError(f"window: expected a multiple of 4 frames, at least 8 (found {self.window})")
-        for name in ("vqvae_steps", "gpt_steps", "embedder_steps", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1 (found {getattr(self, name)})")
+        sizes = {f"{group}.{item.name}": getattr(getattr(self, group), item.name)
+                 for group in ("vqvae", "gpt") for item in fields(getattr(self, group))}
+        dropout = sizes.pop("gpt.dropout")
+        require(sizes | {name: getattr(self, name) for name in AT_LEAST_ONE}, 1)
+        require({name: getattr(self, name) for name in NOT_NEGATIVE}, 0)
+        require({"keep": self.keep, "smoothing": self.smoothing, "gpt.dropout": dropout}, 0, 1)
+        if self.free_steps >= self.vqvae_steps:
+            raise ValueError(f"free_steps: expected fewer than the {self.vqvae_steps} vqvae_steps "
+                             f"(found {self.free_steps}): the codebook learns in the steps after them")
+        if self.gpt.width % self.gpt.num_heads:
+            raise ValueError(f"gpt.width: expected a multiple of gpt.num_heads (found {self.gpt.width} and "
+                             f"{self.gpt.num_heads})")
+        if not self.output.strip():
+            raise ValueError("output: expected a folder (found nothing): name one")
+
+
+def require(values: dict[str, float], least: float, most: float = math.inf) -> None:
+    """A ValueError that names the first setting outside [least, most]."""
+    for name, value in values.items():
+        if not least <= value <= most:
+            wanted = f"at least {least}" if most == math.inf else f"{least} to {most}"
+            raise ValueError(f"{name}: expected {wanted} (found {value})")

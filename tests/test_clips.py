@@ -1,10 +1,15 @@
 """Training clips from two folders of videos."""
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 import torch
 
+from mimicmotion import seeking
 from mimicmotion.clips import PairedClips
-from mimicmotion.video import write_video
+from mimicmotion.seeking import frames_shown, stored_frames
+from mimicmotion.video import read_video, write_video
 
 
 def moving_square(num_frames: int, shift: int) -> np.ndarray:
@@ -73,3 +78,54 @@ def test_short_videos_are_left_out_and_unequal_ones_refused_before_the_first_ste
     write_video(folders[1] / "b.mp4", moving_square(7, 16), 10)
     with pytest.raises(ValueError, match="b.mp4: expected as many frames as its pose video .found 10 and 7."):
         PairedClips(*folders, num_frames=3, size=(64, 64))
+
+
+def test_a_clip_without_frames_or_latents_is_refused(folders):
+    for change, says in ((dict(num_frames=0), "num_frames: expected at least 1"),
+                         (dict(frame_stride=0), "frame_stride: expected at least 1"),
+                         (dict(size=(64, 60)), "height, width: expected multiples of 8 .found 64x60")):
+        with pytest.raises(ValueError, match=says):
+            PairedClips(*folders, **(dict(num_frames=2, size=(64, 64)) | change))
+
+
+def long_video(path, codec: str, stamps, options: dict) -> None:
+    """30 frames, all different, with a keyframe now and then, at these milliseconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        if path.suffix != ".avi":
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for index, stamp in enumerate(stamps):
+            picture = np.roll(moving_square(12, 0)[index % 12], index, axis=0)
+            frame, avi = av.VideoFrame.from_ndarray(picture, format="rgb24"), path.suffix == ".avi"
+            frame.pts, frame.time_base = (index, Fraction(1, 25)) if avi else (stamp, Fraction(1, 1000))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("name, codec, stamps, options", [
+    ("even.mp4", "libx264", range(0, 1200, 40), {"g": "7"}),
+    ("uneven.mkv", "libx264", [40 * i + 15 * (i % 3) + 200 * (i > 20) for i in range(30)], {"g": "9", "bf": "3"}),
+    ("one_keyframe.mov", "libx264", range(0, 1200, 40), {}),
+    ("open_groups.mp4", "libx264", range(0, 1200, 40), {"g": "6", "x264-params": "open-gop=1"}),
+    ("old.avi", "mpeg4", range(30), {"g": "5"}),
+])
+def test_some_frames_are_those_of_reading_all_and_no_others_are_made(tmp_path, monkeypatch, name, codec, stamps,
+                                                                     options):
+    long_video(tmp_path / name, codec, stamps, options)
+    whole, stored = read_video(tmp_path / name)[0], stored_frames(tmp_path / name)
+    assert len(stored) == len(whole) >= 30
+    made = []
+    monkeypatch.setattr(seeking, "upright", lambda frame, real=seeking.upright: made.append(0) or real(frame))
+    for wanted in ([0], [len(whole) - 1], [17, 18, 19], [5, 20, 5]):
+        assert np.array_equal(frames_shown(tmp_path / name, stored, wanted), whole[wanted])
+    assert 0 < len(made) <= 7                                               # a repeated frame is made once
+
+
+def test_a_file_damaged_in_the_middle_is_named(tmp_path):
+    long_video(tmp_path / "a.mkv", "libx264", range(0, 1200, 40), {"g": "5"})
+    whole, stored = (tmp_path / "a.mkv").read_bytes(), stored_frames(tmp_path / "a.mkv")
+    (tmp_path / "a.mkv").write_bytes(whole[:len(whole) * 4 // 5])
+    with pytest.raises(ValueError, match="a.mkv: expected 30 frames .found fewer"):
+        frames_shown(tmp_path / "a.mkv", stored, [28])

@@ -8,19 +8,21 @@ import shutil
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
-from mimicmotion import resume
-from mimicmotion.checkpoint_folder import checkpoints, latest_checkpoint
+from mimicmotion import checkpoint_folder, resume, training
+from mimicmotion.checkpoint_folder import by_the_main_process, checkpoints, latest_checkpoint
 from mimicmotion.learner import Learner
 from mimicmotion.objective import loss_inputs
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.stream import SampleStream
 from mimicmotion.training import started, train
+from mimicmotion.training_log import TrainingLog
 from test_training import RandomClips, settings
 
 STEPS = 5
@@ -107,7 +109,7 @@ def state(output: Path) -> dict:
     """Everything the newest checkpoint holds, flat."""
     folder = latest_checkpoint(output)
     loop = torch.load(folder / "loop.pt", weights_only=True)
-    flat = {f"{name}.{key}": tensor for name in ("model", "averaged")
+    flat = {f"{name}.{key}": tensor for name in ("model", "trained")
             for key, tensor in load_file(folder / f"{name}.safetensors").items()}
     for index, moments in loop["optimizer"]["state"].items():
         flat |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
@@ -200,6 +202,38 @@ def test_a_loss_that_is_no_number_names_the_clip_and_keeps_the_checkpoint(folder
     assert latest_checkpoint(tmp_path).name == "checkpoint-2"
 
 
+def test_a_gradient_that_is_no_number_reaches_no_checkpoint_even_without_clipping(folders, tmp_path):
+    model, seen = PoseToVideo.load(*folders), []
+    model.unet.conv_out.weight.register_hook(
+        lambda gradient: seen.append(0) or gradient * (1 if len(seen) < 3 else torch.nan))
+    with pytest.raises(ValueError, match="step 3: .*gradient norm: nan"):
+        train(model, RandomClips(), settings(tmp_path, max_steps=STEPS, max_grad_norm=0.0, checkpoint_every=1))
+    assert latest_checkpoint(tmp_path).name == "checkpoint-2"
+    assert all(tensor.isfinite().all() for name, tensor in state(tmp_path).items() if name.startswith("model"))
+
+
+def test_fp16_skips_steps_until_no_loss_scale_can_help(tmp_path):
+    scaler = SimpleNamespace(get_scale=lambda: scale)
+    accelerator = SimpleNamespace(scaler=scaler, is_main_process=False)
+    log = TrainingLog(accelerator, None, settings(tmp_path), 0)
+    scale = 1.0
+    log.add_norm(float("inf"), 7)
+    assert log.norms == []
+    scale = 2.0**-15
+    with pytest.raises(ValueError, match="step 8: expected finite numbers .found gradient norm: inf"):
+        log.add_norm(float("inf"), 8)
+
+
+def test_an_output_that_cannot_hold_checkpoints_is_refused_before_training(folders, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(training, "Learner", lambda *_: pytest.fail("training began"))
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="expected a folder that can be written"):
+            train(None, RandomClips(), settings(output))
+    with pytest.raises(ValueError, match="output: expected a folder .found nothing."):
+        settings("")
+
+
 def test_a_full_disk_while_saving_leaves_the_checkpoint_before_it(folders, never_stopped, halfway):
     for file in ("model.safetensors", "loop.pt"):                       # the write of either may fail
         size = (latest_checkpoint(halfway) / file).stat().st_size
@@ -213,6 +247,13 @@ def test_a_full_disk_while_saving_leaves_the_checkpoint_before_it(folders, never
         assert [path.name for path in checkpoints(halfway)] == ["checkpoint-2"]
     run(folders, halfway)
     assert_same(never_stopped, halfway)
+
+
+def test_where_the_main_process_cannot_save_all_end_with_its_reason(monkeypatch):
+    monkeypatch.setattr(checkpoint_folder, "gather_object", lambda own: ["no room", *own])
+    other = SimpleNamespace(is_main_process=False, wait_for_everyone=lambda: None)
+    with pytest.raises(ValueError, match="no room"):
+        by_the_main_process(other, lambda: pytest.fail("another process saved"))
 
 
 def test_a_full_disk_at_the_end_is_one_line_and_the_same_command_writes_the_model(folders, never_stopped, tmp_path):
@@ -252,25 +293,14 @@ def test_another_number_of_processes_goes_on_where_the_samples_stopped(folders, 
     assert seen[0] == 8 and "written by 4 processes, now there are 1" in caplog.text
 
 
-def test_a_checkpoint_of_the_former_format_goes_on_exactly(folders, never_stopped, halfway, tmp_path):
-    config = settings(halfway, max_steps=2, conditioning_dropout=0.3)
-    learner = Learner(started(config), PoseToVideo.load(*folders), config)
-    resume.restore(halfway / "checkpoint-2", learner)
-    former = tmp_path / "former"
-    former.mkdir()
-    torch.save({"step": 2, "config": {"seed": 3, **{key: getattr(config, key) for key in (
-        "learning_rate", "warmup_steps", "ema_decay", "conditioning_dropout", "mixed_precision")}},
-        "model": learner.objective.state_dict(), "optimizer": learner.optimizer.state_dict(),
-        "schedule": learner.schedule.state_dict(), "ema": learner.ema.state_dict()}, former / "checkpoint-2.pt")
-    run(folders, former)
-    assert_same(never_stopped, former)
-
-
-def test_a_run_never_overwrites_what_it_was_told_not_to_go_on_from(folders, never_stopped):
+def test_a_run_never_overwrites_what_it_was_told_not_to_go_on_from(folders, never_stopped, tmp_path):
     with pytest.raises(ValueError, match="expected no checkpoint, as resume=false .found checkpoint-5"):
         run(folders, never_stopped, resume=False)
-    with pytest.raises(ValueError, match="resume_from: checkpoint-4 has later ones beside it .checkpoint-5"):
+    with pytest.raises(ValueError, match="resume_from: checkpoint-4 is older than checkpoint-5 in"):
         run(folders, never_stopped, resume_from="checkpoint-4")
+    other = shutil.copytree(never_stopped, tmp_path / "other", symlinks=True)                 # of another run
+    with pytest.raises(ValueError, match="checkpoint-4 is older than checkpoint-5 in .*resume_from=latest goes on"):
+        run(folders, never_stopped, resume_from=str(other / "checkpoint-4"))
 
 
 def test_a_checkpoint_loads_as_a_model(folders, never_stopped):

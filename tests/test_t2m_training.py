@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mimicmotion.stage import share
 from scripts.prepare_humanml3d import check, mirrored, prepare, split_names, statistics, with_emphasis
 from synthetic.motions import sample_motion
 from t2m import evaluation
@@ -83,6 +84,25 @@ def test_statistics_are_checked_block_by_block(humanml3d, tmp_path):
         check(mean, std, humanml3d / "Mean.npy", tmp_path / "std.npy")
 
 
+def test_files_that_are_no_joints_are_listed_and_odd_captions_named(joints, humanml3d, tmp_path):
+    shutil.copy(joints / "000000.npy", tmp_path)
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "text.npy").write_text("hello")
+    (tmp_path / "folder.npy").mkdir()
+    assert prepare(tmp_path, tmp_path / "made", None, mirror=False) == ["000000"]
+    skipped = (tmp_path / "made" / "skipped.txt").read_text().splitlines()
+    assert [line.partition(" (")[0] for line in skipped] \
+        == [f"{name}: expected a whole .npy file of numbers" for name in ("empty", "text")]
+    shutil.copytree(humanml3d, tmp_path / "data")
+    name = (tmp_path / "data" / "train.txt").read_text().split()[0]
+    (tmp_path / "data" / "texts" / f"{name}.txt").write_text("he writes a # sign#he/PRON#0.0#0.0\n  \n")
+    entries = MotionSet.load(tmp_path / "data", "train").entries
+    assert [entry.captions for entry in entries if entry.source.stem == name] == [("he writes a # sign",)]
+    (tmp_path / "data" / "texts" / f"{name}.txt").write_text("he walks\n")
+    with pytest.raises(ValueError, match=rf"{name}.txt: expected lines caption#tagged words#from#to.*found 'he walks'"):
+        MotionSet.load(tmp_path / "data", "train")
+
+
 def test_a_caption_of_a_part_gets_that_part(humanml3d):
     parts = [entry for split in ("train", "val", "test") if (humanml3d / f"{split}.txt").read_text()
              for entry in MotionSet.load(humanml3d, split).entries]
@@ -122,6 +142,21 @@ def test_training_stopped_anywhere_gives_the_same_model_which_loads(humanml3d, t
     assert motion.joints.shape == (20, 22, 3)
     with pytest.raises(ValueError, match="written with other settings .keep: 0.5 -> 0.9"):
         Training(small(humanml3d, tmp_path / "whole", keep=0.9)).gpt(None)
+
+
+@pytest.mark.parametrize("change, says", [
+    (dict(gpt_batch=0), "gpt_batch: expected at least 1"), (dict(smoothing=2.0), "smoothing: expected 0 to 1"),
+    (dict(gpt_learning_rate=-1.0), "gpt_learning_rate: expected at least 0"),
+    (dict(vqvae=VQVAESize(num_codes=0)), "vqvae.num_codes: expected at least 1"),
+    (dict(free_steps=4), "free_steps: expected fewer than the 4 vqvae_steps"),
+    (dict(output=" "), "output: expected a folder"),
+    (dict(gpt=GPTSize(width=16, num_heads=3)), "gpt.width: expected a multiple of gpt.num_heads .found 16 and 3"),
+])
+def test_what_would_fail_in_the_second_stage_is_named_before_the_first(humanml3d, tmp_path, change, says):
+    with pytest.raises(ValueError, match=says):
+        small(humanml3d, **{"output": tmp_path} | change)
+    with pytest.raises(ValueError, match="gpt_batch: expected a batch that 3 processes can share .found 4."):
+        share(4, 3, "gpt_batch")
 
 
 def test_the_measures_of_a_trained_model_are_all_there(humanml3d, tmp_path, monkeypatch):

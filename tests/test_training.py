@@ -97,11 +97,13 @@ def test_training_lowers_the_loss(model, tmp_path):
 def test_exported_weights_load_strictly_and_are_the_average(tiny_svd_folder, model, tmp_path, caplog):
     output = train(model, RandomClips(), settings(tmp_path, ema_decay=0.5))
     assert caplog.text.count("hand_weight: these clips do not say where hands are") == 1
-    files = [output / "model.safetensors", output / "latest" / "averaged.safetensors", output / "config.json"]
+    files = [output / "model.safetensors", output / "latest" / "trained.safetensors", output / "config.json"]
     assert len({file.stat().st_mode for file in files}) == 1           # a colleague may read the weights, too
     exported = PoseToVideo.load(tiny_svd_folder, output)
-    trained = weights(tmp_path)["unet.conv_out.weight"]
+    trained = load_file(output / "latest" / "trained.safetensors")["unet.conv_out.weight"]
     assert not torch.equal(exported.unet.conv_out.weight, trained)
+    latest = PoseToVideo.load(tiny_svd_folder, output / "latest")
+    torch.testing.assert_close(latest.unet.conv_out.weight, exported.unet.conv_out.weight, atol=1e-3, rtol=1e-3)   # fp16
     torch.testing.assert_close(exported.unet.conv_out.weight, model.unet.conv_out.weight, atol=2e-3, rtol=2e-3)
 
 
@@ -207,6 +209,8 @@ def test_validation_is_the_same_every_time_and_leaves_the_training_alone(tiny_sv
     assert validation.indices == [6, 7]
     first = validation(learner, 1)
     assert first == validation(learner, 2) and len(first) == len(SIGMAS) + 1
+    config.pose_weight, config.hand_weight, config.head_weight, config.min_snr_gamma = 5.0, 7.0, 3.0, 1.0
+    assert validation(learner, 3) == first                             # every place and noise level counts the same
 
 
 def test_lora_without_peft_says_what_to_install(model, tmp_path, monkeypatch):
@@ -229,6 +233,10 @@ def test_lora_trains_its_updates_and_exports_a_plain_model(tiny_svd_folder, mode
     (dict(optimizer="lion"), "optimizer: expected one of adamw, adamw_8bit, muon"),
     (dict(batch_size=0), "batch_size: expected at least 1"), (dict(ema_decay=1.0), "ema_decay"),
     (dict(lora_rank=4, parts="temporal"), "lora_rank: expected parts=all"),
+    (dict(learning_rate=-1e-5), "learning_rate: expected at least 0"), (dict(fps=0), "fps: expected at least 1"),
+    (dict(conditioning_dropout=2.0), "conditioning_dropout: expected a share"),
+    (dict(seed=-1), "seed: expected at least 0"),
+    (dict(validation_sampling_steps=0), "validation_sampling_steps: expected at least 1"),
 ])
 def test_impossible_settings_are_named(tmp_path, change, says):
     with pytest.raises(ValueError, match=says):

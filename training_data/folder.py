@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mimicmotion.checkpoint import save_atomically
 
+ODD_BYTES = "backslashreplace"      # bytes of a file name that are no UTF-8 become \udc.., which JSON reads back
 PARTIAL_FILES = (".*.partial", ".*.npz", "*/.*.partial", "*/.*.npz", "*/*/.*.partial")      # what a killed run leaves
 
 
@@ -43,7 +44,7 @@ class DataFolder:
         return self.path / "pieces" / f"{name}.json"
 
     def source(self, name: str) -> Path:
-        return self.path / "sources" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+        return self.path / "sources" / f"{hashlib.sha256(name.encode(errors=ODD_BYTES)).hexdigest()[:16]}.json"
 
     def claim(self, settings: dict) -> None:
         """Make the folder, or check that it was made with the same settings."""
@@ -51,7 +52,7 @@ class DataFolder:
             for part in ("clips", "skeletons", "pieces", "sources"):
                 (self.path / part).mkdir(parents=True, exist_ok=True)
             require_equal(self.path / "dataset.json", settings)
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        except OSError as error:
             raise ValueError(f"{self.path}: expected a folder that can be written ({error.strerror}): "
                              "choose another") from None
 
@@ -62,10 +63,10 @@ class DataFolder:
                 path.unlink(missing_ok=True)
 
     def write_manifest(self) -> list[dict]:
-        """Put all records together; a clip whose video came under two names is listed once."""
+        """Put all records together; a clip whose video came under two names is listed once, with its caption if any."""
         lines, owner = [], {}
         records = [read_json(path) for path in (self.path / "sources").glob("*.json")]
-        for record in sorted(records, key=lambda record: record["source"]):
+        for record in sorted(records, key=lambda record: (record["caption"] is None, record["source"])):
             about = {"source": record["source"], "caption": record["caption"]}
             lines += [about | {"skip": skip["reason"], "detail": skip["detail"]} for skip in record["skips"]]
             twins = [owner[name] for name in record["pieces"] if name in owner]
@@ -76,7 +77,7 @@ class DataFolder:
                     owner[name] = record["source"]
                     lines.append(about | read_json(self.piece(name)))
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-        save_atomically(self.manifest, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(self.manifest, text)
         return lines
 
     def read_manifest(self) -> list[dict]:
@@ -113,8 +114,11 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, content: dict) -> None:
-    text = f"{json.dumps(content, ensure_ascii=False)}\n"
-    save_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text(path, f"{json.dumps(content, ensure_ascii=False)}\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    save_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8", errors=ODD_BYTES))
 
 
 def total_seconds(clips: Iterable[dict]) -> float:

@@ -7,6 +7,7 @@ alone, so sample number p is the same however one gets there, and nothing is cop
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
 from mimicmotion.checkpoint import save_atomically, save_tensors
-from mimicmotion.clips import as_tensor
+from mimicmotion.clips import PIXELS_PER_LATENT, as_tensor
 from mimicmotion.conditioning import image_embeddings, image_latents
 from mimicmotion.video import read_video
 from training_data.canvas import Placement
@@ -40,14 +41,19 @@ class LatentSettings:
     style: str                  # the brush of the poses, where they are encoded
     references: int             # pictures per clip that a sample may be conditioned on
     noise_aug_strength: float   # noise on a reference picture before the VAE, as SVD was trained with
-    vae: str                    # content of the weights
-    image_encoder: str
+    vae: str = ""               # content of the weights
+    image_encoder: str = ""
 
     def __post_init__(self):
         if self.target not in TARGETS:
             raise ValueError(f"target: expected one of {', '.join(TARGETS)} (found {self.target!r}): choose one")
+        if min(self.size) < PIXELS_PER_LATENT or any(side % PIXELS_PER_LATENT for side in self.size):
+            raise ValueError(f"size: expected multiples of {PIXELS_PER_LATENT} "
+                             f"(found {self.size[0]}x{self.size[1]}): round them")
         if self.references < 1:
             raise ValueError(f"references: expected at least 1 (found {self.references})")
+        if not (self.noise_aug_strength >= 0 and math.isfinite(self.noise_aug_strength)):
+            raise ValueError(f"noise_aug_strength: expected 0 or more (found {self.noise_aug_strength})")
 
 
 class LatentCache:

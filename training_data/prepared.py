@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from dwpose.draw import STYLES, draw
 from dwpose.hands import hand_boxes, head_boxes
 from dwpose.skeleton import Skeleton
-from mimicmotion.clips import as_tensor, frames_at
+from mimicmotion.clips import as_tensor, check_window, frames_at
 from training_data.canvas import Placement
 from training_data.folder import DataFolder
 from training_data.judging import joint_speed, motion_bucket
@@ -35,6 +35,7 @@ class PreparedClips(Dataset):
 
     def __init__(self, folder: str | Path, num_frames: int, size: tuple[int, int], *, adapter: bool = False,
                  style: str = "mimicmotion", frame_stride: int = 1, cached: bool = False, seed: int = 0):
+        check_window(num_frames, frame_stride, size)
         if style not in STYLES:
             raise ValueError(f"style: expected one of {', '.join(STYLES)} (found {style!r}): choose one")
         self.folder, self.size, self.adapter, self.style = DataFolder(folder), tuple(size), adapter, style

@@ -1,7 +1,8 @@
 """What decides how videos become clips. A data folder is made with one set of these."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 
 
 def _setting(default, help: str):
@@ -25,6 +26,9 @@ class PrepareSettings:
     min_motion: float = _setting(0.02, "mean speed of the joints, person heights per second")
 
     def __post_init__(self):
+        for item in fields(self):
+            if not math.isfinite(getattr(self, item.name)):
+                raise ValueError(f"{item.name}: expected a finite number (found {getattr(self, item.name)})")
         if self.min_seconds <= 0 or self.max_seconds < 2 * self.min_seconds:
             raise ValueError(f"max_seconds: expected at least twice min_seconds (found {self.max_seconds:g} and "
                              f"{self.min_seconds:g}): a longer shot is cut into pieces that must not be too short")

@@ -66,16 +66,17 @@ def sources_of(argument: str, output: Path) -> Iterator[Source]:
 
 
 def searched(root: Path, output: Path) -> Iterator[Source]:
-    """Every video and folder of pictures below `root`; `root` itself may be one, whatever its name."""
+    """Every video and folder of pictures below `root`; a `root` without videos may be one, whatever its name."""
     for folder, subfolders, files in os.walk(root, onerror=_refuse):
         here = Path(folder)
         if here == output:
             subfolders.clear()
             continue
-        if (here == root or here.name in PICTURE_FOLDERS) and sum(is_picture(file) for file in files) > 1:
+        videos = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES and not file.startswith(".")]
+        named = here.name in PICTURE_FOLDERS or (here == root and not videos)           # beside videos: thumbnails
+        if named and sum(is_picture(file) for file in files) > 1:
             yield Source(str(here), "pictures")
-        yield from (Source(str(here / file), "file") for file in files
-                    if Path(file).suffix.lower() in VIDEO_SUFFIXES and not file.startswith("."))
+        yield from (Source(str(here / file), "file") for file in videos)
 
 
 def _refuse(error: OSError) -> None:

@@ -15,7 +15,7 @@ from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
 from mimicmotion.checkpoint import save_atomically
 from mimicmotion.clips import frames_at
-from training_data.folder import DataFolder, total_seconds
+from training_data.folder import DataFolder, total_seconds, write_text
 
 SAMPLES, COLUMNS = 24, 6
 CELL = 240                      # pixels, the height of a sample frame
@@ -42,7 +42,7 @@ def write_summary(folder: DataFolder, lines: list[dict]) -> Path:
     save_atomically(folder.path / "contact_sheet.png", lambda path: sheet.save(path, format="PNG"))
     page = summary_page(folder, headline, clips, reasons, samples, [line for line in lines if "skip" in line])
     path = folder.path / "summary.html"
-    save_atomically(path, lambda partial: partial.write_text(page, encoding="utf-8"))
+    write_text(path, page)
     return path
 
 

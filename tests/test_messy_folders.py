@@ -1,0 +1,85 @@
+"""Folders as people have them: odd file names, thumbnails between the videos, captions with gaps, disks that refuse."""
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mimicmotion.video import write_video
+from rectangles import FPS, person, prepared
+from training_data.captions import read_table
+from training_data.folder import DataFolder
+from training_data.latents import LatentSettings
+from training_data.settings import PrepareSettings
+from training_data.sources import discover
+from training_data.summary import write_summary
+
+ODD_NAMES = ("new\nline.mp4", "<b>&it's \"quoted\".mp4", "déjà vu ♥.mp4", os.fsdecode(b"caf\xe9.mp4"),
+             "100%25 a?b#c.mp4")
+
+
+def test_names_of_any_bytes_are_kept_and_written_down(tmp_path):
+    for index, name in enumerate(ODD_NAMES):
+        write_video(tmp_path / "videos" / "plain.mp4", person(shade=40 + 20 * index), FPS)
+        os.replace(tmp_path / "videos" / "plain.mp4", tmp_path / "videos" / name)
+    lines = prepared(tmp_path / "data", [tmp_path / "videos"])
+    assert sorted(Path(line["source"]).name for line in lines) == sorted(ODD_NAMES)
+    assert all("skip" not in line for line in lines)
+    assert DataFolder(tmp_path / "data").read_manifest() == lines
+    assert "caf\\udce9" in (tmp_path / "data" / "manifest.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "videos" / ODD_NAMES[3]).write_bytes(b"broken")
+    page = write_summary(DataFolder(tmp_path / "data"), prepared(tmp_path / "data", [tmp_path / "videos"]))
+    assert "caf\\udce9.mp4" in page.read_text(encoding="utf-8")
+
+
+def test_thumbnails_beside_videos_are_no_video(tmp_path):
+    write_video(tmp_path / "a.mp4", person(), FPS)
+    for index in range(3):
+        Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(tmp_path / f"{index}.jpg")
+    assert [source.kind for source in discover([str(tmp_path)], tmp_path / "data")] == ["file"]
+    (tmp_path / "a.mp4").unlink()
+    assert [source.kind for source in discover([str(tmp_path)], tmp_path / "data")] == ["pictures"]
+
+
+def test_a_copy_without_a_caption_does_not_hide_the_one_that_has_it(tmp_path):
+    for name in ("a copy.mp4", "b.mp4"):
+        write_video(tmp_path / "videos" / name, person(), FPS)
+    (tmp_path / "videos" / "b.txt").write_text("she dances")
+    kept = [line for line in prepared(tmp_path / "data", [tmp_path / "videos"]) if "skip" not in line]
+    assert [(Path(line["source"]).name, line["caption"]) for line in kept] == [("b.mp4", "she dances")]
+
+
+def test_captions_may_be_json_and_may_be_missing(tmp_path):
+    pairs = [("a.mp4", "she  waves"), ("b.mp4", None), ("c.mp4", "")]
+    (tmp_path / "map.json").write_text(json.dumps(dict(pairs)))
+    rows = [{"File": name, "caption": text} for name, text in pairs]
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name in ("map.json", "list.json", "lines.jsonl"):
+        assert read_table(tmp_path / name) == {"a.mp4": "she waves"}
+    for text, says in (("[1, 2]", "expected an object of name: caption"), ("{", "expected JSON")):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(ValueError, match=f"bad.json: {says}"):
+            read_table(tmp_path / "bad.json")
+
+
+def test_a_read_only_disk_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ValueError, match="expected a folder that can be written .Read-only file system."):
+        DataFolder(tmp_path / "data").claim({})
+
+
+@pytest.mark.parametrize("make, says", [
+    (lambda: PrepareSettings(fps=float("nan")), "fps: expected a finite number"),
+    (lambda: LatentSettings([320, 190], "video", "bold", 4, 0.02), "size: expected multiples of 8"),
+    (lambda: LatentSettings([320, 192], "video", "bold", 0, 0.02), "references: expected at least 1"),
+    (lambda: LatentSettings([320, 192], "video", "bold", 4, -0.02), "noise_aug_strength: expected 0 or more"),
+])
+def test_impossible_numbers_are_named_before_a_video_is_cut(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
