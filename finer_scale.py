@@ -204,14 +204,15 @@ def _rescale_published(skeleton: Skeleton, reference: Skeleton) -> Skeleton:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("skeleton", type=Path, help="driving skeleton, .npz")
     parser.add_argument("reference", type=Path, help="reference person: a picture, or a skeleton .npz")
     parser.add_argument("-o", "--output", type=Path, required=True, help="rescaled skeleton, .npz")
     parser.add_argument("--preview", type=Path, help="also draw it as a video")
     parser.add_argument("--published", action="store_true", help="only the three limbs of Fleximo's script")
-    parser.add_argument("--detector", type=Path, default=Path("weights/demo/dwpose/detector.onnx"))
-    parser.add_argument("--pose", type=Path, default=Path("weights/demo/dwpose/pose.onnx"))
+    parser.add_argument("--detector", type=Path, default=Path("weights/demo/dwpose/detector.onnx"),
+                        help="ONNX person detector, for a picture as reference")
+    parser.add_argument("--pose", type=Path, default=Path("weights/demo/dwpose/pose.onnx"), help="ONNX whole-body keypoints")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
@@ -220,7 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
         if args.preview:
             write_video(args.preview, draw(result), result.fps)
     except (ValueError, FileNotFoundError) as error:
-        print(f"finer_scale: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -1,10 +1,10 @@
 """Picture of a person + text -> video of that person doing what the text says (Fleximo, arXiv 2411.19459).
 
     python inference.py --config configs/demo.yaml
-    python inference.py --config configs/demo.yaml prompt="A person waves, then jumps twice." image=me.png seed=7 name=mine
-    python inference.py --config configs/mimicmotion.yaml image=me.png driving_video=dance.mp4       MimicMotion by itself
-    python inference.py --inference_config MimicMotion/configs/test.yaml                             ... with its own list of cases
-    accelerate launch inference.py --config configs/fleximo.yaml                                     one video on all GPUs
+    python inference.py --config configs/demo.yaml prompt="A person waves, then jumps." image=me.png seed=7 name=mine
+    python inference.py --config configs/mimicmotion.yaml image=me.png driving_video=dance.mp4   MimicMotion by itself
+    python inference.py --inference_config MimicMotion/configs/test.yaml                         its own list of cases
+    accelerate launch inference.py --config configs/fleximo.yaml                                 one video on all GPUs
 
 Stages, each a file in outputs/<name>/:
   reference   picture -> the person's 133 keypoints              reference.npz
@@ -13,7 +13,7 @@ Stages, each a file in outputs/<name>/:
   skeleton    3D joints -> 2D, in the person's proportions       skeleton.npz
   poses       drawn skeleton without hands -> with hands         poses.mp4
   video       picture + poses -> video                           video.mp4
-  seen_N      video -> the keypoints seen in it, over the plan's seen_N.npz      refinements= times, with
+  seen_N      video -> the keypoints seen in it, over the plan's seen_N.npz      N = 1 to refinements
   refined_N   picture + their poses -> video                     video.mp4
 storyboard.png shows them all, report.json has seconds, memory and warnings, frames/ keeps the frames without loss.
 resume=true reuses every stage whose inputs did not change; plan.json and the .npz files may be edited in between.
@@ -35,12 +35,13 @@ from finer_scale import laid_over
 from llm_planner import plan, segments_from_json, segments_to_json
 from mimicmotion.video import fit_to_canvas, read_image
 from stages.case_list import OPTION, read_cases, without_option
-from stages.checks import check_disk, check_whole_person
+from stages.checks import check_disk
 from stages.driving import driving_skeleton
 from stages.folder import Artefact, RunFolder, load_frames, save_frames
 from stages.inputs import check_inputs, with_size
 from stages.models import Models
 from stages.outputs import films, write_outputs, write_settings
+from stages.person_check import check_whole_person
 from stages.refinement import seen_skeleton
 from stages.report import Report
 from stages.settings import InferenceConfig, VideoModelConfig
@@ -59,43 +60,46 @@ MOTION = Artefact("motion.npz", Motion.save, Motion.load)
 def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple[list[Row], list]:
     """The paper's figure, stage by stage. Returns the frames of each for the storyboard, and the plan."""
     def skeleton_stage(name, work, *inputs) -> Skeleton:
-        return folder.stage(name, Artefact(f"{name}.npz", Skeleton.save, Skeleton.load), work, *inputs, detection, pose_weights)
+        artefact = Artefact(f"{name}.npz", Skeleton.save, Skeleton.load)
+        return folder.stage(name, artefact, work, *inputs, detection, pose_weights)
 
-    def video_stage(name: str, settings: VideoModelConfig, image: np.ndarray, poses: np.ndarray, own_pose: np.ndarray) -> np.ndarray:
-        return folder.stage(name, Artefact(f"frames/{name}.mkv", save_frames, load_frames),
-                            lambda: models.video(name, settings, image, poses, own_pose), image, poses, own_pose, settings,
-                            Path(settings.svd), Path(settings.checkpoint), config.seed, str(models.dtype))
+    def video_stage(name: str, settings: VideoModelConfig, image, poses, own_pose) -> np.ndarray:
+        artefact = Artefact(f"frames/{name}.mkv", save_frames, load_frames)
+        return folder.stage(name, artefact, lambda: models.video(name, settings, image, poses, own_pose),
+                            image, poses, own_pose, settings, Path(settings.svd), Path(settings.checkpoint),
+                            config.seed, str(models.dtype))
 
     style, pose_weights = config.pose.style, [Path(config.pose.detector), Path(config.pose.keypoints)]
-    detection = replace(config.pose, cache="")                                                   # where poses are kept changes none
-    image = fit_to_canvas(read_image(config.image), config.size)                                 # (H, W, 3) uint8
+    detection = replace(config.pose, cache="")                                      # where poses are kept changes none
+    image = fit_to_canvas(read_image(config.image), config.size)                    # (H, W, 3) uint8
     reference = skeleton_stage("reference", lambda: models.detect(image[None], config.fps, config.image, image), image)
     check_whole_person(reference, config.image, config.pose.allow_cut_off)
 
     segments = []
-    fitted = lambda movement: laid_over(movement, reference, config.alignment)
-    framed = lambda movement: in_view(movement, reference, config.camera)
     if config.driving_video:
-        skeleton = skeleton_stage("skeleton", lambda: fitted(driving_skeleton(config, models)), Path(config.driving_video), config.fps,
-                                  config.sample_stride, config.alignment, reference)             # Skeleton: (F, 133, 3) pixels
+        fitted = lambda: laid_over(driving_skeleton(config, models), reference, config.alignment)
+        inputs = Path(config.driving_video), config.fps, config.sample_stride, config.alignment, reference
     else:
-        segments = folder.stage("plan", PLAN, lambda: plan(config.prompt, device=models.device, **asdict(config.planner)),
-                                config.prompt, config.planner)                                   # list[Segment]
+        planned = lambda: plan(config.prompt, device=models.device, **asdict(config.planner))
+        segments = folder.stage("plan", PLAN, planned, config.prompt, config.planner)   # list[Segment]
         check_disk(folder.path, config.fps * sum(s.seconds for s in segments), config.size, 3 + config.refinements)
-        joined = lambda: join_motions(models.motions(segments), config.motion.transition_seconds, [s.text for s in segments])
-        motion = folder.stage("motion", MOTION, joined,                                          # Motion: (T, 22, 3) metres, 20 fps
-                              segments, config.motion, Path(config.motion.weights), config.seed)
-        skeleton = skeleton_stage("skeleton", lambda: framed(fitted(project(motion, config.size, config.fps, config.camera))),
-                                  motion, config.camera, config.size, config.fps, config.alignment, reference)   # Skeleton: (F, 133, 3) pixels
-    drawn, own_pose = draw(skeleton, style), draw(reference, style)[0]                           # (F, H, W, 3), (H, W, 3) uint8
+        joined = lambda: join_motions(models.motions(segments), config.motion.transition_seconds,
+                                      [segment.text for segment in segments])
+        motion = folder.stage("motion", MOTION, joined, segments, config.motion,
+                              Path(config.motion.weights), config.seed)             # Motion: (T, 22, 3) metres, 20 fps
+        projected = lambda: project(motion, config.size, config.fps, config.camera)
+        fitted = lambda: in_view(laid_over(projected(), reference, config.alignment), reference, config.camera)
+        inputs = motion, config.camera, config.size, config.fps, config.alignment, reference
+    skeleton = skeleton_stage("skeleton", fitted, *inputs)                          # Skeleton: (F, 133, 3) pixels
+    drawn, own_pose = draw(skeleton, style), draw(reference, style)[0]              # (F, H, W, 3), (H, W, 3) uint8
     rows = [Row("skeleton", "in the person's proportions", drawn)]
 
     poses = drawn
-    if config.adapter.checkpoint and not config.driving_video:                                   # a detected skeleton has its hands
+    if config.adapter.checkpoint and not config.driving_video:                      # a detected skeleton has its hands
         poses = video_stage("poses", config.adapter, own_pose, draw(skeleton.without_hands(), style),
-                            draw(reference.without_hands(), style)[0])                           # (F, H, W, 3) uint8
+                            draw(reference.without_hands(), style)[0])              # (F, H, W, 3) uint8
         rows.append(Row("poses", "hands by the skeleton adapter", poses))
-    video = video_stage("video", config.generator, image, poses, own_pose)                       # (F, H, W, 3) uint8
+    video = video_stage("video", config.generator, image, poses, own_pose)          # (F, H, W, 3) uint8
     rows.append(Row("video", "first pass", video))
 
     for i in range(1, config.refinements + 1):
@@ -120,13 +124,14 @@ def run(config: InferenceConfig, models: Models, report: Report) -> None:
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
-        place = error.filename if error.filename and Path(error.filename).exists() else config.folder      # not a temporary name
-        raise ValueError(f"{place}: {error.strerror or error}: make room, or choose another place with outputs=") from error
+        place = error.filename if error.filename and Path(error.filename).exists() else config.folder  # not temporary
+        raise ValueError(f"{place}: {error.strerror or error}: make room, or choose another place "
+                         "with outputs=") from error
     print(f"\n{report.table()}\n\n{config.folder / 'video.mp4'}\n{config.folder / 'storyboard.png'}")
 
 
 def load_configs(argv: list[str]) -> list[InferenceConfig]:
-    """One run's settings, or those of every case in MimicMotion's test.yaml; --config and key=value hold for all cases."""
+    """One run's settings, or those of every case in MimicMotion's test.yaml; --config and key=value hold for all."""
     case_file, argv = without_option(argv)
     if case_file is None or {"-h", "--help"} & set(argv):
         return [load_config(InferenceConfig, argv, __doc__)]
@@ -135,7 +140,7 @@ def load_configs(argv: list[str]) -> list[InferenceConfig]:
     assigned = [argument for argument in argv if "=" in argument and not argument.startswith("-")]
     if any(argument.startswith("name=") for argument in assigned):
         raise ValueError(f"name: every case of {OPTION} has its own: use outputs= for the place")
-    base, rest, configs = load_config(InferenceConfig, argv), [argument for argument in argv if argument not in assigned], []
+    base, rest, configs = load_config(InferenceConfig, argv), [word for word in argv if word not in assigned], []
     for case in read_cases(case_file, base.generator.svd, base.generator.checkpoint):
         try:
             configs.append(load_config(InferenceConfig, [*rest, *case.assignments, *assigned]))
@@ -145,7 +150,7 @@ def load_configs(argv: list[str]) -> list[InferenceConfig]:
 
 
 def run_all(configs: list[InferenceConfig], models: Models) -> int:
-    """Every case that can be run; first all are checked. 0 when all ended well, 2 after users' mistakes, 1 after ours."""
+    """Every case that can be run; first all are checked. 0 when all ended well, 2 after users' mistakes, 1 ours."""
     prepared, failed = {}, {}
     reports = {config.name: Report() for config in configs}
     for work in (lambda config, report: prepared.update({config.name: checked(config, models)}),
@@ -160,7 +165,7 @@ def run_all(configs: list[InferenceConfig], models: Models) -> int:
             except Exception:
                 failed[config.name] = 1
                 log.exception("%s: failed", config.name)
-    print(f"{len(configs) - len(failed)} of {len(configs)} cases done" + "".join(f"\nfailed: {name}" for name in failed))
+    print(f"{len(configs) - len(failed)} of {len(configs)} cases done", *map("failed: {}".format, failed), sep="\n")
     return min(failed.values(), default=0)
 
 
@@ -186,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
             with report.listening():
                 run(checked(configs[0], models), models, report)
     except KeyboardInterrupt:
-        print(f"\ninterrupted: finished stages are kept in {models.config.folder}; the same command with resume=true goes on", file=sys.stderr)
+        print(f"\ninterrupted: what is finished stays in {models.config.folder}: resume=true goes on", file=sys.stderr)
         return 130
     return 0
 

@@ -1,11 +1,10 @@
-"""Settings of every script: a dataclass's defaults < a YAML file < key=value on the command line, and nothing unknown."""
+"""Settings of every script: a dataclass's defaults < a YAML file < key=value on the command line, nothing unknown."""
 
 import difflib
 import logging
 import math
 import os
 import sys
-import textwrap
 import typing
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -16,12 +15,13 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from configs.help import CONFIG_FOLDER, help_text, rows, yaml_files
+
 Schema = TypeVar("Schema")
-CONFIG_FOLDER = Path(__file__).parent
 
 
 def run_main(main: Callable[[], object]) -> None:
-    """Ends the program with main's result: 2 and one line for a user's mistake, 130 for Ctrl-C, a traceback for ours."""
+    """Ends the program with main's result: 2 and a line for a user's mistake, 130 for Ctrl-C, a traceback for ours."""
     try:
         sys.exit(main())
     except (ValueError, FileNotFoundError) as error:
@@ -40,7 +40,8 @@ def say(line: str) -> None:
 
 def show_log() -> None:
     """Log lines on the terminal, those of the main process alone where a launcher started several."""
-    logging.basicConfig(level=logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR, format="%(message)s")
+    is_main = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
 
 
 def load_config(schema: type[Schema], argv: list[str] | None = None, description: str | None = None) -> Schema:
@@ -60,7 +61,8 @@ def load_config(schema: type[Schema], argv: list[str] | None = None, description
         key, value = assignment.split("=", 1)
         hint = type_of(schema, key.strip(), "command line")
         if is_dataclass(hint):
-            raise ValueError(f"command line: '{key}' is a group of keys: set one of them, as in {key}.{fields(hint)[0].name}=...")
+            raise ValueError(f"command line: '{key}' is a group of keys: set one of them, "
+                             f"as in {key}.{fields(hint)[0].name}=...")
         config = merged(config, nested(key.strip(), parsed(value, hint, key)), "command line")
     try:
         config = OmegaConf.to_object(config)
@@ -89,7 +91,8 @@ def split_arguments(argv: list[str]) -> tuple[Path | None, list[str]]:
 def read_yaml(path: Path, schema: type) -> dict:
     """A YAML file's mapping, each key checked against the schema."""
     if not path.is_file():
-        known = ", ".join(str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file) for file in yaml_files())
+        here = Path.cwd()
+        known = ", ".join(str(file.relative_to(here) if file.is_relative_to(here) else file) for file in yaml_files())
         raise ValueError(f"{path}: no such config file: there are {known}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -176,38 +179,3 @@ def check_choices(config, prefix: str = "") -> None:
             raise ValueError(f"{prefix}{field.name}: must be a finite number (found {value})")
         elif choices and value not in choices:
             raise ValueError(f"{prefix}{field.name}: must be one of {', '.join(map(str, choices))} (found '{value}')")
-
-
-def rows(schema: object, prefix: str = "") -> list[tuple[str, object, str]]:
-    """(dotted key, default, help) of every setting of a schema or its instance; a group's default is the group."""
-    defaults, result = schema() if isinstance(schema, type) else schema, []
-    for field in fields(defaults):
-        name, default, help_line = f"{prefix}{field.name}", getattr(defaults, field.name), field.metadata.get("help", "")
-        if is_dataclass(default):
-            doc = (default.__doc__ or "").strip().splitlines()
-            result += [(name, default, help_line or doc[0]), *rows(default, f"{name}.")]
-        else:
-            choices = field.metadata.get("choices")
-            help_line += f" [{' | '.join(map(str, choices))}]" if choices else ""
-            result.append((name, default, help_line))
-    return result
-
-
-def help_text(schema: type, description: str = "") -> str:
-    """What --help prints: the script's docstring, every key with its default and meaning, the shipped configs."""
-    lines = [description.strip(), "", "usage: --config file.yaml key=value ...   (defaults < file < key=value)   --help: this text", "", "keys:"]
-    for name, default, help_line in rows(schema):
-        if is_dataclass(default):
-            lines += ["", f"  {name}: {help_line}"]
-            continue
-        shown = str(default).lower() if isinstance(default, bool) else {"": '""', None: "null"}.get(default, default)
-        lines += textwrap.wrap(f"{help_line} (default: {shown})", 118, initial_indent=f"  {name:<30} ", subsequent_indent=" " * 33)
-    lines += ["", "configs:"]
-    for file in yaml_files():
-        first = file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        lines.append(f"  configs/{file.name:<30} {textwrap.shorten(first, 110, placeholder=' ...')}")
-    return "\n".join(lines)
-
-
-def yaml_files() -> list[Path]:
-    return sorted(CONFIG_FOLDER.glob("*.yaml"))

@@ -25,7 +25,7 @@ RAINBOW = ((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0
            (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85))
 FINGER_BONES = tuple((0 if bone == 0 else 4 * finger + bone, 4 * finger + bone + 1)
                      for finger in range(5) for bone in range(4))             # wrist to tip, thumb first
-FINGER_COLOURS = tuple(255 * np.array(colorsys.hsv_to_rgb(bone / 20, 1, 1)) for bone in range(20))
+FINGER_COLOURS = tuple(np.array(colorsys.hsv_to_rgb(bone / 20, 1, 1)) for bone in range(20))     # in [0, 1]
 HAND_JOINT_COLOUR = np.array((0, 0, 255.0))
 FACE_COLOUR = np.array((255.0, 255, 255))
 LIMB_DIMMING = 0.6
@@ -153,10 +153,10 @@ def _draw_hand(canvas: np.ndarray, hand: np.ndarray, look: Style) -> None:
     points = [(int(x), int(y)) for x, y in hand[:, :2]]
     for (start, end), colour in zip(FINGER_BONES, FINGER_COLOURS):
         if drawable[start] and drawable[end]:
-            fade = int(hand[start, 2] * hand[end, 2] * 255) / 255 if look.by_confidence else 1
+            level = int(hand[start, 2] * hand[end, 2] * 255) if look.by_confidence else 255
             if look.limb_half_width is None:
                 width = _width_by_length(np.hypot(*np.subtract(points[start], points[end])))
-            cv2.line(canvas, points[start], points[end], (colour * fade).tolist(), width)
+            cv2.line(canvas, points[start], points[end], (colour * level).tolist(), width)
     _draw_dots(canvas, hand, _pixels(canvas, look.finger_radius, look), HAND_JOINT_COLOUR, look)
 
 

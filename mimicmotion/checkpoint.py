@@ -30,9 +30,12 @@ def read_json(path: Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a config file (found none): is this a complete model folder?")
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON (found {error}): fetch it again") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: expected JSON's names and values (found a {type(config).__name__}): fetch it again")
+    return config
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path | str, prefix: str = "") -> nn.Module:

@@ -5,7 +5,6 @@ training and sampling alike. Pictures are (B, 3, H, W) in [-1, 1].
 """
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)   # RGB, of CLIP's training pictures in [0, 1]
@@ -53,12 +52,6 @@ def image_latents(vae, images: Tensor) -> Tensor:
     Noise augmentation, where wanted, is added to the pixels before (MimicMotion: also before the VAE).
     """
     return vae.encode(images.to(vae.dtype)).latent_dist.mode()
-
-
-def video_latents(vae, videos: Tensor) -> Tensor:
-    """VAE mode (B, F, 4, h, w) of videos (B, F, 3, H, W), not multiplied by the VAE's scaling factor."""
-    latents = image_latents(vae, rearrange(videos, "b f c h w -> (b f) c h w"))
-    return rearrange(latents, "(b f) c h w -> b f c h w", b=len(videos))
 
 
 def added_time_ids(fps: int, motion_bucket_id: int, noise_aug_strength: float | Tensor, batch_size: int = 1) -> Tensor:

@@ -34,6 +34,7 @@ from .tiles import Tile, tile_ranges
 from .unet import PoseUNet
 
 POSES_AT_ONCE = 16                                                            # frames per PoseNet call
+SVD_NOISE = {"prediction_type": "v_prediction", "timestep_type": "continuous"}     # what the networks were trained for
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,6 +203,13 @@ def as_pixels(frames: Tensor) -> Tensor:
 
 def load_scheduler(folder: Path) -> EulerDiscreteScheduler:
     """SVD's Euler scheduler. Its published config carries fields of another scheduler, which are left out."""
-    known = inspect.signature(EulerDiscreteScheduler.__init__).parameters
-    config = read_json(folder / "scheduler_config.json")
-    return EulerDiscreteScheduler(**{key: value for key, value in config.items() if key in known})
+    known, path = inspect.signature(EulerDiscreteScheduler.__init__).parameters, folder / "scheduler_config.json"
+    config = read_json(path)
+    for key, wanted in SVD_NOISE.items():
+        if config.get(key) != wanted:
+            raise ValueError(f"{path}: expected {key} '{wanted}', as SVD's (found {config.get(key)!r}): "
+                             "is it another model's scheduler?")
+    try:
+        return EulerDiscreteScheduler(**{key: value for key, value in config.items() if key in known})
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{path}: expected a config this version can build ({error}): fetch it again") from None

@@ -5,6 +5,7 @@ one after the other, and what they were converted from is let go of on the way.
 """
 import pickle
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -63,8 +64,12 @@ def mapped(path: Path) -> Iterator[tuple[str, Tensor]]:
 def read_pickled(path: Path, mapped: bool):
     """What torch.save wrote, tensors and plain containers only; `mapped` from disk where the format allows it."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip(path))
+        with warnings.catch_warnings(action="ignore"):            # a second line, about the pickle's version
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip(path))
     except pickle.UnpicklingError as error:
+        if words := first_words(path):
+            raise ValueError(f"{path}: expected a torch file (found the text '{words}'): is it a web page, or what "
+                             "Git LFS leaves in a file's place? fetch the file itself") from None
         found = re.search(r"(?:GLOBAL|function|class) `?([\w.]+)`?", str(error))
         raise ValueError(f"{path}: expected tensors only (found {found[1] if found else 'something else'}, "
                          "not run): do not trust this file") from None
@@ -77,6 +82,13 @@ def is_zip(path: Path) -> bool:
     """torch.save's present format; the one before 2020 cannot be mapped."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
+
+
+def first_words(path: Path) -> str:
+    """How a file of text begins, nothing for a binary one."""
+    with path.open("rb") as file:
+        line = file.read(48).partition(b"\n")[0]
+    return line.decode() if line.isascii() and line.decode().isprintable() else ""
 
 
 def flat(content: object, path: Path) -> dict[str, Tensor]:

@@ -205,11 +205,11 @@ def canvas_size(image_size: tuple[int, int], short_side: int = 576) -> tuple[int
 
 def cover_geometry(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Resized (height, width) that just covers `size`, and the centre crop's (top, left), as MimicMotion rounds them."""
-    (height, width), (target_height, target_width) = image_size, size
-    if height / width < target_height / target_width:
-        resized = target_height, math.ceil(width * target_height / height)
+    (target_height, target_width), aspect = size, image_size[0] / image_size[1]
+    if aspect < target_height / target_width:
+        resized = target_height, math.ceil(target_height / aspect)
     else:
-        resized = math.ceil(height * target_width / width), target_width
+        resized = math.ceil(target_width * aspect), target_width
     return resized, tuple(round((length - target) / 2) for length, target in zip(resized, size))
 
 

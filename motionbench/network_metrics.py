@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,17 +25,21 @@ FACE_URL = "https://github.com/deepinsight/insightface/releases/download/v0.7/bu
 CLIP_MODEL = "openai/clip-vit-base-patch32"
 
 
+def _path(default: str, help: str):
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass
 class MetricWeights:
     """Where each metric's network lies; where it does not, its metric is absent, with the command that gets it."""
 
-    image_encoder: str = "weights/demo/svd/image_encoder"               # ours: FD-demo
-    inception: str = "weights/metrics/inception-2015-12-05.pt"          # FID
-    i3d: str = "weights/metrics/i3d_torchscript.pt"                     # FVD
-    resnet3d: str = "weights/metrics/resnet3d_torchscript.pt"           # FID-VID
-    alexnet: str = "weights/metrics/alexnet-owt-7be5be79.pth"           # LPIPS
-    clip: str = "weights/metrics/clip-vit-base-patch32"                 # CLIP-I
-    face: str = "weights/metrics/w600k_r50.onnx"                        # CSIM
+    image_encoder: str = _path("weights/demo/svd/image_encoder", "FD-demo: folder of a CLIP image encoder")
+    inception: str = _path("weights/metrics/inception-2015-12-05.pt", "FID: Inception-V3 of 2015, TorchScript")
+    i3d: str = _path("weights/metrics/i3d_torchscript.pt", "FVD: I3D (Kinetics-400), TorchScript")
+    resnet3d: str = _path("weights/metrics/resnet3d_torchscript.pt", "FID-VID: 3D ResNet-50 (Kinetics), TorchScript")
+    alexnet: str = _path("weights/metrics/alexnet-owt-7be5be79.pth", "LPIPS: torchvision's AlexNet")
+    clip: str = _path("weights/metrics/clip-vit-base-patch32", "CLIP-I: folder of a CLIP model of transformers")
+    face: str = _path("weights/metrics/w600k_r50.onnx", "CSIM: ArcFace ResNet-50, ONNX")
 
 
 def network_metrics(weights: MetricWeights, device: str) -> tuple[Metric, ...]:

@@ -19,7 +19,8 @@ def _setting(default, help: str, choices: tuple[str, ...] = ()):
 class JudgeConfig:
     """who says which motion a video shows"""
     names: str = _setting("pose", "judges separated by commas, the first is the headline: pose, clip, vlm")
-    clip: str = _setting("weights/metrics/xclip-base-patch32", "clip: folder of a video-text model of transformers (X-CLIP)")
+    clip: str = _setting("weights/metrics/xclip-base-patch32",
+                         "clip: folder of a video-text model of transformers (X-CLIP)")
     base_url: str = _setting("http://localhost:8000/v1", "vlm: address of an OpenAI-compatible server")
     model: str = _setting("", "vlm: the served model's name")
     api_key_env: str = _setting("", "vlm: environment variable that holds the key; empty: no key")
@@ -34,7 +35,8 @@ class MotionBenchConfig:
     inference: str = _setting("configs/demo.yaml", "config of inference.py the videos are made and detected with")
     inference_keys: str = _setting("", "further keys for it, as on its command line: 'refinements=2 device=cpu'")
     identities: str = _setting("", "real: folder of pictures, each of one person from head to feet")
-    videos: str = _setting("", "measure this folder's <identity>__<motion>.mp4 instead of making videos; see prompts.csv")
+    videos: str = _setting("", "measure this folder's <identity>__<motion>.mp4 instead of making videos; "
+                               "see prompts.csv")
     num_identities: int = _setting(20, "synthetic: people")
     motions: str = _setting("all", "all, or names separated by commas; see motionbench/prompts.py")
     num_clips: int = _setting(0, "clips for each variant, identities and motions alike often; 0: every pair")

@@ -110,7 +110,7 @@ def machine_facts(bench: Bench) -> dict:
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", action="store_true", help="measure the published way, too, and give ratios")
-    parser.add_argument("--only", nargs="+", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument("--only", nargs="+", choices=STAGES, metavar="STAGE", help=f"of {', '.join(STAGES)}")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"),
                         help="default: float32 on a CPU, float16 on a GPU")
@@ -120,7 +120,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=0, help="denoising steps; 0: as the scale says")
     parser.add_argument("--svd", help="full_size: SVD folder of real weights")
     parser.add_argument("--checkpoint", help="full_size: MimicMotion's .pth, a .safetensors or a folder")
-    parser.add_argument("--output", type=Path, default=Path("outputs/benchmark"))
+    parser.add_argument("--output", type=Path, default=Path("outputs/benchmark"), help="folder for the results")
     given = parser.parse_args(argv)
     if given.checkpoint and not given.svd:
         raise ValueError("--checkpoint: expected --svd with it (found none): name the SVD folder it belongs to")

@@ -141,7 +141,7 @@ PARTS = {"step": step, "stall": stall, "full": full}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("part", choices=PARTS, help="what is measured")
     parser.add_argument("--steps", type=int, default=5, help="timed steps")
     parser.add_argument("--dataset", type=Path, help="folder by scripts/prepare_dataset.py, for `stall`")
     parser.add_argument("--cached", action="store_true", help="`stall` reads its cached latents")

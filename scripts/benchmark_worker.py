@@ -14,7 +14,7 @@ import os
 import torch
 
 from mimicmotion.host_memory import keep_freed_memory
-from mimicmotion.parallel import Processes, join_processes
+from mimicmotion.parallel import join_processes
 from scripts.benchmark_models import SCALES, random_frames, random_model, seeded
 from scripts.benchmark_timing import seconds_of
 

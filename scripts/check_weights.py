@@ -28,6 +28,7 @@ from dwpose.pose_head import PoseHead
 from dwpose.yolox import PersonDetector
 from mimicmotion.checkpoint import (empty, fill, load_image_encoder, load_unet, load_vae, load_video_model, read_json,
                                     split_parts)
+from mimicmotion.pipeline import load_scheduler
 from mimicmotion.pose_net import PoseNet
 from mimicmotion.tensor_files import read_tensors
 from mimicmotion.unet import PoseUNet
@@ -123,6 +124,7 @@ def complete(folder: Path) -> str:
     if missing:
         raise FileNotFoundError(f"{folder}: expected a whole SVD folder (missing {', '.join(missing)}): "
                                 "run scripts/download_weights.py svd")
+    load_scheduler(folder / "scheduler")
     return "VAE, image encoder, scheduler"
 
 
@@ -181,7 +183,7 @@ def same_hash(path: Path, wanted: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="a folder of weights, or one file")
     parser.add_argument("--hash", action="store_true", help="also compare hashes: reads every byte")
     arguments = parser.parse_args(argv)
     if not arguments.folder.exists():

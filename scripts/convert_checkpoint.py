@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="MimicMotion's .pth, or a folder with T2M-GPT's files")
     parser.add_argument("target", type=Path, help="the folder to make")
     parser.add_argument("--svd", type=Path, default=ROOT / "weights" / "svd", help="its unet/config.json has the sizes")
-    parser.add_argument("--dtype", choices=DTYPES, default="float16")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="number format to write (default: float16)")
     parser.add_argument("--overwrite", action="store_true", help="replace a folder made before")
     arguments = parser.parse_args()
     target = convert(arguments.source, arguments.target, arguments.svd, DTYPES[arguments.dtype], arguments.overwrite)

@@ -168,7 +168,8 @@ def main() -> int:
     parser.add_argument("--clips", type=int, default=24, help="held-out clips per measure")
     parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help="only these measures")
     parser.add_argument("--seed", type=int, default=0, help="other held-out people; 0 is the published figure")
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "evaluate_demo")
+    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "evaluate_demo",
+                        help="folder for results.json and the contact sheets")
     parser.add_argument("--fresh", action="store_true", help="make again what results.json already has")
     arguments = parser.parse_args()
     if arguments.clips < 1 or arguments.seed < 0:

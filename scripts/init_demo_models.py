@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from configs import run_main
 from mimicmotion.checkpoint import save_checkpoint
 from mimicmotion.pose_net import PoseNet
 from mimicmotion.spatial import silence_temporal_branches
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("svd", type=Path, help="folder for vae, image_encoder and scheduler")
     parser.add_argument("--video", type=Path, required=True, help="folder for the video model's fresh UNet and PoseNet")
     parser.add_argument("--adapter", type=Path, required=True, help="folder for the adapter's")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     vae = AutoencoderKLTemporalDecoder(**VAE)
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -19,14 +19,15 @@ from training_data.prepared import PreparedClips
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2])
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("dataset", type=Path, help="folder by scripts/prepare_dataset.py")
     parser.add_argument("--seconds-per-step", type=float, required=True, help="what a step takes without its data")
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--num-frames", type=int, default=16)
-    parser.add_argument("--size", type=int, nargs=2, default=(1024, 576), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--style", choices=sorted(STYLES), default="mimicmotion")
+    parser.add_argument("--steps", type=int, default=30, help="timed steps")
+    parser.add_argument("--workers", type=int, default=2, help="loading processes")
+    parser.add_argument("--batch-size", type=int, default=1, help="clips per step")
+    parser.add_argument("--num-frames", type=int, default=16, help="per clip")
+    parser.add_argument("--size", type=int, nargs=2, default=(1024, 576), metavar=("HEIGHT", "WIDTH"),
+                        help="of the clips, pixels")
+    parser.add_argument("--style", choices=sorted(STYLES), default="mimicmotion", help="the brush of the poses")
     parser.add_argument("--cached", action="store_true", help="read cached latents instead of videos")
     arguments = parser.parse_args()
     clips = PreparedClips(arguments.dataset, arguments.num_frames, tuple(arguments.size), style=arguments.style,

@@ -22,15 +22,15 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dwpose.networks import PersonNetwork, PoseNetwork, export  # noqa: E402
-from mimicmotion.optimizer import Muon  # noqa: E402
-from synthetic.cache import render_cache  # noqa: E402
-from synthetic.pose_samples import PoseSamples  # noqa: E402
+from configs import run_main
+from dwpose.networks import PersonNetwork, PoseNetwork, export
+from mimicmotion.optimizer import Muon
+from synthetic.cache import render_cache
+from synthetic.pose_samples import PoseSamples
 
 logger = logging.getLogger("train_demo_pose")
 
 SIMCC_SIGMA = (6.0, 6.93)           # bins, of the official training
-CELL_STRIDE = 32                    # input pixels per cell of the person network
 
 
 def pose_loss(network: PoseNetwork, batch: dict[str, Tensor]) -> Tensor:
@@ -120,14 +120,14 @@ def fit(name: str, network: nn.Module, loss_of: Callable, sample: Callable, *, r
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, required=True, help="folder of rendered clips; rendered if absent")
-    parser.add_argument("--out", type=Path, default=Path("weights/demo/dwpose"))
+    parser.add_argument("--out", type=Path, default=Path("weights/demo/dwpose"), help="folder for the two ONNX files")
     parser.add_argument("--work", type=Path, help="folder for checkpoints (default: the clips')")
     parser.add_argument("--num-clips", type=int, default=800, help="clips to render if --clips is absent, of 5 frames")
     parser.add_argument("--pose-steps", type=int, nargs="+", default=[500, 250, 300, 350, 800, 3000],
-                        help="steps of each round")
-    parser.add_argument("--person-steps", type=int, nargs="+", default=[600])
+                        help="steps of each round, keypoints")
+    parser.add_argument("--person-steps", type=int, nargs="+", default=[600], help="steps of each round, detector")
     parser.add_argument("--batch", type=int, default=40, help="pictures per step")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of weights and samples")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -149,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from mimicmotion.optimizer import Muon
+from configs import run_main
 from scripts.demo_t2m_data import MAX_TOKENS, MotionCache, prepare, statistics, window_batch
 from scripts.demo_t2m_export import GPT_SIZE, VQVAE_SIZE, export, text_encoder
+from scripts.demo_t2m_steps import Progress, optimizer_for, update
 from scripts.demo_t2m_text import CONTEXT_LENGTH, caption_corpus, train_tokenizer, training_prompt
 from t2m.scoring import round_trip_errors
 from t2m.training import MovingCodebook, Normalisation, autoencoder_losses, gpt_loss, vqvae_losses
@@ -30,65 +29,8 @@ from t2m.transformer import GPT
 from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
 
 log = logging.getLogger("train_demo_t2m")
-SAVE_SECONDS = 60.0
 HELD_OUT = 164                  # motions at the end of the cache that no step sees
 ENCODED_AT_ONCE = 32            # motions of one length
-EDGES = {"encoder.model.0": "conv_in", "decoder.model.6": "conv_out", "tok_emb": "embedding",
-         "trans_head.head": "head", "trans_head.blocks": "later.blocks", "position_embedding": "embedding"}
-
-
-def optimizer_for(*models: nn.Module, lr: float, adam_lr: float) -> Muon:
-    """Muon on hidden matrices, Adam on the first and last layers, which Muon finds by these names."""
-    named = []
-    for name, parameter in (pair for model in models for pair in model.named_parameters()):
-        for ours, edge in EDGES.items():
-            name = name.replace(ours, edge)
-        named.append((name, parameter))
-    return Muon(named, lr, adam_lr=adam_lr)
-
-
-class Progress:
-    """Step, learning rate and what a resumed run needs, saved once a minute."""
-
-    def __init__(self, path: Path, steps: int, optimizer: torch.optim.Optimizer, **parts):
-        self.path, self.steps, self.optimizer, self.parts, self.step = path, steps, optimizer, parts, 0
-        self.peak = [group["lr"] for group in optimizer.param_groups]
-        self.saved = time.monotonic()
-        if path.exists():
-            state = torch.load(path, weights_only=True)
-            self.step = state["step"]
-            for name, part in {**parts, "optimizer": optimizer}.items():
-                part.load_state_dict(state[name])
-            log.info("resumed %s at step %d", path, self.step)
-        self.begun = self.saved, self.step
-
-    def __iter__(self):
-        """Steps left; warms up over 30 steps, then a cosine to a fiftieth."""
-        while self.step < self.steps:
-            factor = min((self.step + 1) / 30, 1) * max(0.5 + 0.5 * math.cos(math.pi * self.step / self.steps), 0.02)
-            for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
-                group["lr"] = peak * factor
-            yield self.step
-            self.step += 1
-            if time.monotonic() - self.saved > SAVE_SECONDS or self.step == self.steps:
-                self.save()
-
-    def __str__(self) -> str:
-        pace = (time.monotonic() - self.begun[0]) / max(self.step + 1 - self.begun[1], 1)
-        return f"step {self.step + 1}/{self.steps}  {pace:.2f} s/step"
-
-    def save(self) -> None:
-        state = {name: part.state_dict() for name, part in {**self.parts, "optimizer": self.optimizer}.items()}
-        torch.save(state | {"step": self.step}, self.path.with_suffix(".tmp"))
-        self.path.with_suffix(".tmp").replace(self.path)
-        self.saved = time.monotonic()
-
-
-def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-    optimizer.step()
 
 
 def train_vqvae(cache: MotionCache, norm: Normalisation, work: Path, *, steps: int, batch: int, window: int,
@@ -195,12 +137,12 @@ def train_gpt(reader: TextReader, codes: Tensor, lengths: Tensor, work: Path, *,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("data/t2m"), help="folder for motions and checkpoints")
-    parser.add_argument("--out", type=Path, default=Path("weights/demo/t2m"))
-    parser.add_argument("--motions", type=int, default=18000)
-    parser.add_argument("--vqvae-steps", type=int, default=2400)
-    parser.add_argument("--text-steps", type=int, default=6000)
-    parser.add_argument("--gpt-steps", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("weights/demo/t2m"), help="folder for the weights")
+    parser.add_argument("--motions", type=int, default=18000, help="procedural motions to train on")
+    parser.add_argument("--vqvae-steps", type=int, default=2400, help="of the VQ-VAE")
+    parser.add_argument("--text-steps", type=int, default=6000, help="of the text encoder by itself")
+    parser.add_argument("--gpt-steps", type=int, default=3000, help="of the GPT and the text encoder")
+    parser.add_argument("--seed", type=int, default=1, help="of motions, weights and samples")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
@@ -219,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

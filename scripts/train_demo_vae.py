@@ -28,9 +28,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from configs import run_main
 from dwpose.draw import draw
-from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE,
-                             RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, Skeleton)
+from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST,
+                             NOSE, RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER,
+                             RIGHT_WRIST, Skeleton)
 from mimicmotion.host_memory import keep_freed_memory
 from mimicmotion.optimizer import Muon
 from mimicmotion.spatial import is_temporal, spatial_only
@@ -46,7 +48,7 @@ WEIGHTED = (FACE, LEFT_HAND, RIGHT_HAND)
 
 
 class Crops(Dataset):
-    """Square crops, most of them around faces, hands and limbs, with a loss weight; a share of them from drawn poses."""
+    """Square crops, most around faces, hands and limbs, with a loss weight; a share of them from drawn poses."""
 
     def __init__(self, folder: Path, side: int, pose_share: float, detail_weight: float, seed: int, encoded: bool):
         self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
@@ -123,17 +125,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cache", type=Path, help="a folder rendered by scripts/prepare_demo_clips.py")
     parser.add_argument("vae", type=Path, help="the VAE to start from and to write")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=6000, help="optimizer steps")
     parser.add_argument("--batch-size", type=int, default=14, help="crops per process")
     parser.add_argument("--crop", type=int, default=64, help="pixels")
     parser.add_argument("--learning-rate", type=float, default=0.015, help="Muon's; AdamW takes a twentieth")
     parser.add_argument("--pose-share", type=float, default=0.2, help="share of crops from drawn poses")
     parser.add_argument("--detail-weight", type=float, default=2.5, help="loss weight over faces and hands")
-    parser.add_argument("--kl-weight", type=float, default=2e-4)
+    parser.add_argument("--kl-weight", type=float, default=2e-4,
+                        help="of the latents' distance to a normal distribution")
     parser.add_argument("--latent-noise", type=float, default=0.1, help="in standard deviations of the latents")
     parser.add_argument("--decoder-only", action="store_true", help="train on the cache's latents, the encoder rests")
-    parser.add_argument("--checkpoint-every", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint-every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument("--seed", type=int, default=0, help="of crops and noise")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run(arguments)
@@ -221,4 +224,4 @@ def latent_std(vae: AutoencoderKLTemporalDecoder, crops: Crops, num_pictures: in
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

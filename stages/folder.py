@@ -1,4 +1,4 @@
-"""The run folder: one file per stage, each written whole or not at all, and reused when nothing it depends on changed."""
+"""The run folder: one file per stage, each written whole or not at all, and reused when no input of it changed."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ class RunFolder:
     def __init__(self, path: Path, resume: bool, report: Report):
         self.path, self.report = path, report
         path.mkdir(parents=True, exist_ok=True)
-        self.keys: dict[str, str] = read_keys(path) if resume else {}     # stage -> hash of the inputs its file was made from
+        self.keys: dict[str, str] = read_keys(path) if resume else {}         # stage -> hash of its file's inputs
         self.used: dict[str, str] = {}
 
     def stage(self, name: str, artefact: Artefact, work: Callable[[], Any], *inputs: Any) -> Any:
@@ -84,7 +84,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def content_hash(value: Any) -> str:
-    """SHA-256 over the content of nested settings, arrays, dataclasses and files (a Path stands for what lies there)."""
+    """SHA-256 over the content of nested settings, arrays, dataclasses and files (a Path stands for its content)."""
     digest = hashlib.sha256()
     _feed(digest, value)
     return digest.hexdigest()

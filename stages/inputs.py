@@ -35,6 +35,9 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
     if config.driving_video:
         if not Path(config.driving_video).is_file():
             raise ValueError(f"driving_video={config.driving_video}: no such file: check the path")
+        if config.camera != "auto":
+            log.warning("camera=%s: left out: it is for a prompt's 3D motion, and a driving video has its own view",
+                        config.camera)
         num_frames = math.ceil(driving_frames(config, probe(config.driving_video))) or num_frames
     elif not config.prompt.strip():
         raise ValueError("prompt: is empty, and so is driving_video: say what the person does, as in "
@@ -47,7 +50,8 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
     for key, settings in video_models(config).items():
         try:
             check_tiling(settings.tile_size, settings.tile_overlap, settings.tiles, settings.max_tile or None)
-            check_schedule(settings.num_inference_steps, settings.schedule, (settings.guidance_sigma_min, settings.guidance_sigma_max))
+            check_schedule(settings.num_inference_steps, settings.schedule,
+                           (settings.guidance_sigma_min, settings.guidance_sigma_max))
             FeatureCache(settings.feature_cache)
         except ValueError as error:
             raise ValueError(f"{key}.{error}") from None

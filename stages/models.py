@@ -156,7 +156,9 @@ class Models:
         return torch.Generator().manual_seed(self._seed(stage))
 
     def _seed(self, stage: str) -> int:
-        """Its own for every stage, so that resuming changes nothing."""
+        """Its own for every stage, so that resuming changes nothing; a driven video's is the seed itself, as published."""
+        if stage == "video" and self.config.driving_video:
+            return self.config.seed
         digest = hashlib.sha256(f"{self.config.seed} {stage}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 

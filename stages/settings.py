@@ -7,7 +7,8 @@ from pathlib import Path
 MAX_FPS = 240.0                     # frames per second
 MAX_SIDE = 8192                     # pixels
 MAX_TRANSITION_SECONDS = 5.0
-AT_LEAST_ONE = ("num_inference_steps", "tile_size", "decode_chunk_size", "feature_cache", "fps")    # of the video models
+SMALLEST = {"num_inference_steps": 1, "tile_size": 1, "decode_chunk_size": 1, "feature_cache": 1, "fps": 1,
+            "noise_aug_strength": 0, "motion_bucket_id": 0}         # of the video models
 
 
 def setting(default, help: str, choices: tuple[str, ...] = ()):
@@ -119,9 +120,9 @@ class InferenceConfig:
         for name, largest in (("fps", MAX_FPS), ("height", MAX_SIDE), ("width", MAX_SIDE), ("resolution", MAX_SIDE)):
             if getattr(self, name) > largest:
                 raise ValueError(f"{name}: must be at most {largest:g} (found {getattr(self, name):g})")
-        for model, name in product(("adapter", "generator"), AT_LEAST_ONE):
-            if (found := getattr(getattr(self, model), name)) < 1:
-                raise ValueError(f"{model}.{name}: must be at least 1 (found {found})")
+        for model, (name, smallest) in product(("adapter", "generator"), SMALLEST.items()):
+            if (found := getattr(getattr(self, model), name)) < smallest:
+                raise ValueError(f"{model}.{name}: must be at least {smallest} (found {found})")
         if not 0 <= self.motion.transition_seconds <= MAX_TRANSITION_SECONDS:
             raise ValueError(f"motion.transition_seconds: must be between 0 and {MAX_TRANSITION_SECONDS:g} "
                              f"(found {self.motion.transition_seconds:g})")
@@ -130,8 +131,8 @@ class InferenceConfig:
         if self.alignment == "none" and self.driving_video:
             raise ValueError("alignment: 'none' is for a prompt's motion, which is projected onto the picture's canvas (found a "
                              "driving_video, which has its own): use affine")
-        if self.seed < 0:
-            raise ValueError(f"seed: must be 0 or more (found {self.seed})")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed: must be 0 or more, and below 2^63 (found {self.seed})")
         if not self.name.isprintable() or Path(self.name).name != self.name or self.name in ("", ".."):
             raise ValueError(f"name: must be a plain folder name (found '{self.name}'): use outputs= for the place")
 

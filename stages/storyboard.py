@@ -1,4 +1,4 @@
-"""storyboard.png: the run on one sheet. Picture and prompt, the plan along the time axis, then a row of frames per stage."""
+"""storyboard.png: the run on one sheet. Picture and prompt, the plan along the time axis, a row of frames per stage."""
 
 import textwrap
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Row:
 
 def storyboard(image: np.ndarray, prompt: str, plan: list[tuple[str, float]], rows: list[Row], fps: float,
                footnote: str = "") -> np.ndarray:
-    """The sheet, (H, W, 3) uint8 RGB. image: (h, w, 3) the reference; plan: (text, seconds) in order, may be empty."""
+    """The sheet, (H, W, 3) uint8 RGB. image: (h, w, 3) the reference; plan: (text, seconds) in order, or none."""
     num_frames = max(len(row.frames) for row in rows)
     height, width = rows[0].frames.shape[1:3]
     cell = (round(CELL_WIDTH * height / width), CELL_WIDTH)
@@ -35,15 +35,16 @@ def storyboard(image: np.ndarray, prompt: str, plan: list[tuple[str, float]], ro
     sheet = Image.new("RGB", (sheet_width, sheet_height), PAPER)
     pen, left, top = ImageDraw.Draw(sheet), MARGIN + LABEL_WIDTH, MARGIN
 
-    draw_header(sheet, pen, image, prompt, top)
+    draw_header(sheet, pen, image, "picture + text" if plan else "picture + video", prompt, top)
     top += HEADER_HEIGHT
     across = COLUMNS * (CELL_WIDTH + GAP) - GAP
     if plan:
         draw_plan(pen, plan, num_frames / fps, left, top, across)
         top += plan_height
-    shown = [int((i + 0.5) * num_frames / COLUMNS) for i in range(COLUMNS)]                     # a column's middle is its time, as in the plan
+    shown = [int((i + 0.5) * num_frames / COLUMNS) for i in range(COLUMNS)]         # a column's middle is its time
     for column, frame in enumerate(shown):
-        pen.text((left + column * (CELL_WIDTH + GAP) + CELL_WIDTH / 2, top + 8), f"{frame / fps:.1f} s", FAINT, font(13), anchor="mm")
+        middle = left + column * (CELL_WIDTH + GAP) + CELL_WIDTH / 2
+        pen.text((middle, top + 8), f"{frame / fps:.1f} s", FAINT, font(13), anchor="mm")
     top += TIME_HEIGHT
     for row in rows:
         draw_row(sheet, pen, row, [min(frame, len(row.frames) - 1) for frame in shown], left, top, cell)
@@ -57,19 +58,22 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 
 
-def draw_header(sheet: Image.Image, pen: ImageDraw.ImageDraw, image: np.ndarray, prompt: str, top: int) -> None:
+def draw_header(sheet: Image.Image, pen: ImageDraw.ImageDraw, image: np.ndarray, label: str, prompt: str,
+                top: int) -> None:
     """The reference picture, and the prompt beside it."""
     height = HEADER_HEIGHT - 24
-    picture = Image.fromarray(image).resize((round(height * image.shape[1] / image.shape[0]), height), Image.Resampling.LANCZOS)
+    width = round(height * image.shape[1] / image.shape[0])
+    picture = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
     sheet.paste(picture, (MARGIN, top))
     left = max(MARGIN + picture.width + 24, MARGIN + LABEL_WIDTH)
     room = sheet.width - MARGIN - left
-    size = next(size for size in (34, 28, 24, 20, 16, 12) if size == 12 or len(wrapped(prompt, size, room)) * size * 1.4 < height - 34)
+    size = next(size for size in (34, 28, 24, 20, 16, 12)
+                if size == 12 or len(wrapped(prompt, size, room)) * size * 1.4 < height - 34)
     lines = wrapped(prompt, size, room)
     fits = int((height - 34) / (size * 1.4))
     if len(lines) > fits:
         lines = [*lines[:fits - 1], lines[fits - 1] + " …"]
-    pen.text((left, top + 4), "picture + text", FAINT, font(14))
+    pen.text((left, top + 4), label, FAINT, font(14))
     for i, line in enumerate(lines):
         pen.text((left, top + 34 + i * size * 1.4), line, INK, font(size))
 
@@ -84,7 +88,8 @@ def wrapped(text: str, size: int, room: int) -> list[str]:
     return lines
 
 
-def draw_plan(pen: ImageDraw.ImageDraw, plan: list[tuple[str, float]], seconds: float, left: int, top: int, across: int) -> None:
+def draw_plan(pen: ImageDraw.ImageDraw, plan: list[tuple[str, float]], seconds: float, left: int, top: int,
+              across: int) -> None:
     """One bar per segment, as long as it lasts, with its text."""
     pen.text((MARGIN, top + 10), "plan", INK, font(16))
     pen.text((MARGIN, top + 31), f"{seconds:.1f} s", FAINT, font(12))
@@ -100,7 +105,8 @@ def draw_plan(pen: ImageDraw.ImageDraw, plan: list[tuple[str, float]], seconds: 
             pen.text((x0 + 8, top + 28 + (j - (len(lines) - 1) / 2) * 18), line, (255, 255, 255), font(14), anchor="lm")
 
 
-def draw_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, shown: list[int], left: int, top: int, cell: tuple[int, int]) -> None:
+def draw_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, shown: list[int], left: int, top: int,
+             cell: tuple[int, int]) -> None:
     """The stage's name at the left, then its frames."""
     pen.line((MARGIN, top, left - GAP, top), RULE)
     pen.text((MARGIN, top + 10), row.label, INK, font(16))

@@ -105,8 +105,8 @@ class CachedClips(Dataset):
         if not len(self.clips):
             raise ValueError(f"{folder}: expected encoded clips (found none): run scripts/prepare_demo_clips.py")
         available = self.latents.shape[1] - 1
-        if num_frames > available:
-            raise ValueError(f"{folder}: num_frames {num_frames} exceeds the {available} frames of its clips: lower it")
+        if not 1 <= num_frames <= available:
+            raise ValueError(f"num_frames: expected 1 to {available}, the frames of a clip in {folder} (found {num_frames})")
         self.num_frames, self.adapter, self.style, self.seed = num_frames, adapter, style, seed
         self.reach = np.stack([reach(self.keypoints[clip]) for clip in self.clips])     # (N, 1 + F)
 

@@ -15,7 +15,7 @@ from .motion import MOTION_FPS, Motion
 from .text import KnownMotions, TextEncoder
 from .transformer import GPT
 from .vqvae import FRAMES_PER_TOKEN, VQVAE
-from .weights import GPT_FILES, VQVAE_FILES, found, load_strictly, read_config, read_statistics
+from .weights import GPT_FILES, VQVAE_FILES, found, load_strictly, read_config, read_statistics, without_memory
 
 SECONDS_PER_TOKEN = FRAMES_PER_TOKEN / MOTION_FPS      # 4 / 20 = 0.2 s
 
@@ -47,9 +47,8 @@ class TextToMotion:
             raise FileNotFoundError(f"{folder}: expected a folder of text-to-motion weights (found none)")
         config, vqvae_path, gpt_path = read_config(folder), found(folder, VQVAE_FILES), found(folder, GPT_FILES)
         mean, std = read_statistics(folder, released=vqvae_path.suffix == ".pth")
-        with torch.device("meta"):
-            vqvae, gpt = VQVAE(**config.get("vqvae", {})), GPT(**config.get("gpt", {}))
-        vqvae, gpt = load_strictly(vqvae, vqvae_path), load_strictly(gpt, gpt_path)
+        vqvae = load_strictly(without_memory(VQVAE, config, "vqvae", folder), vqvae_path)
+        gpt = load_strictly(without_memory(GPT, config, "gpt", folder), gpt_path)
         if gpt.end_token != vqvae.num_codes:
             raise ValueError(f"{gpt_path}: expected the {vqvae.num_codes} codes of {vqvae_path.name} "
                              f"(found {gpt.end_token})")

@@ -30,12 +30,7 @@ class TextEncoder:
              dtype: torch.dtype = torch.float32) -> TextEncoder:
         """From `folder`/text_encoder and `folder`/tokenizer, or from a snapshot of a whole CLIP in `folder`."""
         model_folder, tokenizer_folder = text_folders(Path(folder))
-        for needed in (model_folder / "config.json", tokenizer_folder / "vocab.json", tokenizer_folder / "merges.txt"):
-            if not needed.exists():
-                raise FileNotFoundError(f"{needed}: expected CLIP's text encoder and tokenizer there (found none): "
-                                        "put openai/clip-vit-base-patch32 in the folder, or download the weights")
-        model = load_text_tower(model_folder, dtype).to(device)
-        return cls(model, CLIPTokenizer.from_pretrained(tokenizer_folder, local_files_only=True))
+        return cls(load_text_tower(model_folder, dtype).to(device), load_tokenizer(tokenizer_folder))
 
     def __call__(self, texts: list[str]) -> Tensor:
         """(B, D), not normalised."""
@@ -48,6 +43,18 @@ def text_folders(folder: Path) -> tuple[Path, Path]:
     """Where the text encoder and the tokenizer are: in folders of their own, or together."""
     model = folder / "text_encoder" if (folder / "text_encoder").is_dir() else folder
     return model, folder / "tokenizer" if (folder / "tokenizer").is_dir() else model
+
+
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """CLIP's tokenizer from its two files."""
+    for name in ("vocab.json", "merges.txt"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: expected CLIP's tokenizer there (found none): "
+                                    "see weights/README.md")
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:      # what the tokenizers library raises has no class of its own
+        raise ValueError(f"{folder}: expected CLIP's vocab.json and merges.txt ({error}): fetch them again") from None
 
 
 def stem(word: str) -> str:

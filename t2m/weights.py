@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,8 @@ def read_config(folder: Path) -> dict:
         config = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON (found {error}): fetch it again") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: expected names and values (found a {type(config).__name__}): fetch it again")
     unknown = set(config) - set(CONFIG_KEYS)
     if unknown:
         raise ValueError(f"{path}: expected only {', '.join(CONFIG_KEYS)} (found {sorted(unknown)[0]!r})")
@@ -58,9 +62,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}
         with path.open("rb") as file:
-            is_zip = file.read(4) == b"PK\x03\x04"                # torch.save's format since 2020, which can be mapped
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+            start = file.read(4)
+        is_zip = start == b"PK\x03\x04"                          # torch.save's format since 2020, which can be mapped
+        with warnings.catch_warnings(action="ignore"):            # a second line, about the pickle's version
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
+        if start in (b"<!DO", b"<!do", b"<htm", b"vers"):
+            raise ValueError(f"{path}: expected a torch file (found a web page, or what Git LFS leaves in a file's "
+                             "place): fetch the file itself") from None
         found = re.search(r"(?:GLOBAL|function|class) `?([\w.]+)`?", str(error))
         raise ValueError(f"{path}: expected tensors only (found {found[1] if found else 'something else'}, not run): "
                          "do not trust this file") from None
@@ -70,11 +79,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if isinstance(content, dict) and path.suffix == ".bin":
         return content
     for key in RELEASED_KEYS:
-        if isinstance(content, dict) and key in content:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
             return content[key]
     raise ValueError(f"{path}: expected a checkpoint with the key {' or '.join(map(repr, RELEASED_KEYS))} "
                      f"(found {sorted(content)[:3] if isinstance(content, dict) else type(content).__name__}): "
                      "is this another model's file?")
+
+
+def without_memory(build: Callable[..., nn.Module], config: dict, part: str, folder: Path) -> nn.Module:
+    """The VQVAE or GPT of config.json's `part`, "vqvae" or "gpt"; without such a part of the released size."""
+    try:
+        with torch.device("meta"):
+            return build(**config.get(part, {}))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{folder / 'config.json'}: expected the sizes of a {build.__name__} in '{part}' ({error}): "
+                         "fetch it again") from None
 
 
 def load_strictly(model: nn.Module, path: Path, device: str = "cpu") -> nn.Module:
@@ -112,9 +131,16 @@ def describe(tensors: dict[str, Tensor]) -> str:
 def load_text_tower(folder: Path, dtype: torch.dtype = torch.float32,
                     device: str = "cpu") -> CLIPTextModelWithProjection:
     """CLIP's text encoder with its projection, from a folder of it alone or of a whole CLIP; its other half is left."""
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder / 'config.json'}: expected CLIP's text encoder there (found none): "
+                                "put openai/clip-vit-base-patch32 in the folder, or download the weights")
     path = found(folder, TEXT_FILES)
-    with init_empty_weights(include_buffers=False):
-        model = CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(folder, local_files_only=True))
+    try:
+        with init_empty_weights(include_buffers=False):
+            model = CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(folder, local_files_only=True))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'config.json'}: expected the config of CLIP's text encoder ({error}): "
+                         "fetch it again") from None
     tensors, expected = read_tensors(path), model.state_dict()
     missing = [name for name in expected if name not in tensors]
     if missing:
@@ -132,7 +158,7 @@ def read_statistics(folder: Path, released: bool) -> tuple[np.ndarray, np.ndarra
     """Mean and standard deviation (263,) float64; for the released weights they must be the evaluator's `meta` pair."""
     mean_path = found(folder, tuple(str(Path(meta, "mean.npy")) for meta in META_FOLDERS))
     std_path = found(mean_path.parent, ("std.npy",))
-    mean, std = (np.load(path, allow_pickle=False).astype(np.float64) for path in (mean_path, std_path))
+    mean, std = read_numbers(mean_path), read_numbers(std_path)
     for path, values in ((mean_path, mean), (std_path, std)):
         if values.shape != (NUM_FEATURES,) or not np.isfinite(values).all():
             raise ValueError(f"{path}: expected ({NUM_FEATURES},) finite numbers (found shape {values.shape})")
@@ -144,3 +170,12 @@ def read_statistics(folder: Path, released: bool) -> tuple[np.ndarray, np.ndarra
             "HumanML3D's Std.npy): the released weights would turn and walk 25 times too much; take std.npy of "
             "VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
     return mean, std
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """The numbers of an .npy file, float64."""
+    try:
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False).astype(np.float64)
+    except (ValueError, TypeError, EOFError) as error:
+        raise ValueError(f"{path}: expected an .npy file of numbers ({error}): fetch it again") from None

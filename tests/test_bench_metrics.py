@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import degrade
 from dwpose import skeleton as coco
 from dwpose.skeleton import BODY, Skeleton
-from motionbench import degrade
 from motionbench.catalogue import catalogue
 from motionbench.long_video import colour_drift, seam, tile_borders
 from motionbench.metrics import ClipCase, Metric, Score, nobody

@@ -124,6 +124,23 @@ def test_a_pickled_payload_is_refused_and_not_run(tiny_svd_folder, tmp_path, for
     assert proof.exists()                                                                        # the payload was live
 
 
+@pytest.mark.parametrize("text", ["<!DOCTYPE html>\n<title>Quota exceeded</title>",
+                                  "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"])
+def test_text_under_a_weights_files_name_is_said_to_be_text(tiny_svd_folder, tmp_path, text):
+    (tmp_path / "page.pth").write_text(text)
+    for read in (lambda path: load(tiny_svd_folder, path), read_motion_tensors):
+        with pytest.raises(ValueError, match="page.pth: expected a torch file .found .*Git LFS.*fetch the file itself"):
+            read(tmp_path / "page.pth")
+
+
+@pytest.mark.parametrize("read", [lambda svd, path: load(svd, path), lambda svd, path: read_motion_tensors(path)])
+def test_a_pickle_of_another_version_is_refused_without_a_second_line(tiny_svd_folder, tmp_path, read, recwarn):
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Payload(tmp_path / "executed"), protocol=4))
+    with pytest.raises(ValueError, match="evil.pth: expected tensors only .*not run"):
+        read(tiny_svd_folder, tmp_path / "evil.pth")
+    assert not recwarn.list and not (tmp_path / "executed").exists()
+
+
 def without(tensors, name):
     return {key: value for key, value in tensors.items() if key != name}
 

@@ -1,5 +1,4 @@
 """The UNet under torch.compile: traced whole, and not again for every video."""
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -119,7 +119,7 @@ def test_the_code_never_asks_whether_it_is_the_demo():
 
 
 def test_every_setting_of_a_run_says_what_it_is():
-    assert all(help_line for _, _, help_line in rows(InferenceConfig))
+    assert all(help_line for schema in (InferenceConfig, MotionBenchConfig) for _, _, help_line in rows(schema))
 
 
 def test_every_setting_of_a_run_is_read_somewhere():

@@ -9,7 +9,7 @@ from dwpose.networks import PersonNetwork, PoseNetwork, export
 from dwpose.pose_head import PoseHead, decode
 from dwpose.skeleton import HANDS
 from dwpose.yolox import PersonDetector, person_boxes
-from scripts.train_demo_pose import fit, person_loss, pose_loss
+from scripts.train_demo_pose import fit, pose_loss
 from synthetic.pose_samples import PoseSamples, cell_targets, person_box, unusual
 
 

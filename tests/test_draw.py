@@ -55,6 +55,14 @@ def test_an_unseen_hand_is_not_drawn_and_a_seen_one_is():
     assert (np.abs(columns - hand[:, 0].mean()) < 25).all() and (np.abs(rows - hand[:, 1].mean()) < 25).all()
 
 
+def test_a_faint_finger_has_the_published_level():
+    keypoints = np.zeros((1, 133, 3), np.float32)
+    keypoints[0, RIGHT_HAND, :2] = np.random.default_rng(0).uniform(9, 90, (21, 2))
+    keypoints[0, RIGHT_HAND, 2] = 0.372
+    colours = set(map(tuple, draw(Skeleton(keypoints, (100, 100), 1), "fleximo").reshape(-1, 3).tolist()))
+    assert (0, 31, 35) in colours and (0, 32, 35) not in colours                # 0.9 of level 35 is a hair below 31.5
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_nobody_is_black(style):
     assert not draw(Skeleton(np.zeros((2, 133, 3)), (64, 48), 1), style).any()

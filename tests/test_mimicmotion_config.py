@@ -20,12 +20,14 @@ import inference
 from configs import load_config
 from dwpose.alignment import aligned
 from dwpose.detector import PoseDetector
-from dwpose.draw import STYLES
+from dwpose.draw import STYLES, draw
 from dwpose.skeleton import FACE, Skeleton
 from finer_scale import rescale
-from mimicmotion.video import probe, read_video, write_video
+from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.video import fit_to_canvas, probe, read_image, read_video, write_video
 from stages import pose_cache
 from stages.driving import driving_frames, driving_skeleton, frame_step
+from stages.folder import load_frames
 from stages.inputs import with_size
 from stages.models import Models
 from stages.settings import InferenceConfig, PoseConfig
@@ -102,6 +104,21 @@ def test_picture_and_driving_video_become_a_video_without_prompt_planner_or_moti
     assert Skeleton.load(folder / "skeleton.npz").size == SIZE
     settings = yaml.safe_load((folder / "run.yaml").read_text())
     assert (settings["height"], settings["width"]) == SIZE
+
+
+def test_a_seed_is_mimicmotions_seed(arguments, dance, tmp_path, person, tiny_svd_folder, tiny_checkpoint):
+    inference.main([*arguments, f"driving_video={dance}", "generator.tiles=published", "seed=5"])
+    folder = tmp_path / "out" / "mimicmotion"
+    reference, skeleton = (Skeleton.load(folder / f"{name}.npz") for name in ("reference", "skeleton"))
+    model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
+    published = model(fit_to_canvas(read_image(person), SIZE), draw(skeleton, "mimicmotion"), torch.Generator().manual_seed(5),
+                      reference_pose=draw(reference, "mimicmotion")[0], num_inference_steps=1, tile_size=8, tile_overlap=2, progress=False)
+    assert np.array_equal(load_frames(folder / "frames" / "video.mkv"), published)
+
+
+def test_a_camera_beside_a_driving_video_is_left_out_with_a_warning(arguments, dance, caplog):
+    assert inference.main([*arguments, f"driving_video={dance}", "camera=orbit"]) == 0
+    assert "camera=orbit: left out" in caplog.text
 
 
 def test_without_a_driving_video_the_line_names_the_key(arguments, models):

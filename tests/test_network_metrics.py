@@ -11,8 +11,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+import degrade
 from dwpose.skeleton import Skeleton
-from motionbench import degrade
 from motionbench.distribution import resized
 from motionbench.metrics import ClipCase, Score
 from motionbench.network_metrics import MetricWeights, network_metrics, unusable

@@ -222,6 +222,7 @@ def test_canvas_and_crop_are_mimicmotions():
         size = canvas_size((height, width), short_side)
         assert list(size) == target, (width, height)
         assert [list(pair) for pair in cover_geometry((height, width), size)] == [resized, corner], (width, height)
+    assert cover_geometry((136, 833), (128, 192)) == ((128, 785), (0, 296))     # 128 / (136 / 833) is a hair above 784
 
 
 def test_fitting_keeps_the_centre_and_the_proportions():

@@ -121,6 +121,10 @@ TEXT = "t2m/text_encoder/model.safetensors"
     (VAE, copied("../image_encoder/model.fp16.safetensors"), "found CLIP's image encoder"),
     (ENCODER, changed(visual_projection__weight=None), "first 'visual_projection.weight'"),
     (ENCODER, lambda p: (p.parent / "config.json").write_text("{"), "config.json: expected JSON"),
+    (ENCODER, lambda p: (p.parent / "config.json").write_text("[1]"), "config.json: expected JSON's names and values"),
+    ("svd/scheduler/scheduler_config.json", lambda p: p.write_text("{}"), "expected prediction_type 'v_prediction'"),
+    ("svd/scheduler/scheduler_config.json", lambda p: p.write_text(p.read_text().replace("scaled_linear", "steep")),
+     "scheduler_config.json: expected a config this version can build"),
     ("dwpose/yolox_l.onnx", cut, "expected a whole ONNX file"),
     ("dwpose/yolox_l.onnx", copied("dw-ll_ucoco_384.onnx"), "is this the pose network?"),
     ("dwpose/dw-ll_ucoco_384.onnx", lambda p: p.write_bytes(b""), "inputs and outputs (found none)"),
@@ -132,6 +136,11 @@ TEXT = "t2m/text_encoder/model.safetensors"
     (TEXT, changed(text_projection__weight=None), "'text_projection.weight'"),
     ("t2m/tokenizer/merges.txt", Path.unlink, "merges.txt: expected CLIP's tokenizer"),
     ("t2m/config.json", lambda p: p.write_text("{"), "config.json: expected JSON"),
+    ("t2m/config.json", lambda p: p.write_text('{"vqvae": {"widht": 3}}'), "expected the sizes of a VQVAE in 'vqvae'"),
+    ("t2m/std.npy", lambda p: p.write_text("<html>"), "std.npy: expected an .npy file of numbers"),
+    ("t2m/mean.npy", lambda p: p.write_bytes(b""), "mean.npy: expected an .npy file of numbers"),
+    ("t2m/tokenizer/merges.txt", lambda p: p.write_text("<html>"), "expected CLIP's vocab.json and merges.txt"),
+    ("t2m/text_encoder/config.json", lambda p: p.write_text("[]"), "the config of CLIP's text encoder"),
 ])
 def test_what_is_wrong_is_named_and_ends_with_two(copy, capsys, file, damage, words):
     damage(copy / file)
