@@ -124,6 +124,14 @@ def load_video_model(svd_folder: str | Path, checkpoint: str | Path | None, dtyp
     return fill(unet, parts["unet"], path, "unet."), fill(pose_net, parts["pose_net"], path, "pose_net.")
 
 
+def refuse_other_width(unet: PoseUNet, image_encoder: CLIPVisionModelWithProjection, source: Path | str) -> None:
+    """A ValueError where the picture's token is not what the UNet attends to: they come from different models."""
+    wanted, found = unet.config.cross_attention_dim, image_encoder.config.projection_dim
+    if wanted != found:
+        raise ValueError(f"{source}: expected an image encoder that gives {wanted} numbers, as the UNet takes (found "
+                         f"{found}): does the svd folder belong to this checkpoint?")
+
+
 def checkpoint_file(checkpoint: str | Path) -> Path:
     """The weights file of a video checkpoint: itself, or the one in our folder."""
     path = Path(checkpoint)

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPVisionModelWithProjection
 
-from .checkpoint import load_image_encoder, load_vae, load_video_model, read_json
+from .checkpoint import load_image_encoder, load_vae, load_video_model, read_json, refuse_other_width
 from .conditioning import added_time_ids, image_embeddings, image_latents
 from .cross_attention import known_answers
 from .decoding import decoded_windows
@@ -58,6 +58,7 @@ class PoseToVideo:
         unet, pose_net = load_video_model(svd, checkpoint, dtype)
         own_encoder = Path(checkpoint or svd) / "image_encoder"
         image_encoder = load_image_encoder(own_encoder if own_encoder.is_dir() else svd / "image_encoder", dtype)
+        refuse_other_width(unet, image_encoder, checkpoint or svd)
         modules = unet, pose_net, load_vae(svd / "vae", dtype), image_encoder
         return cls(*(module.to(device) for module in modules), load_scheduler(svd / "scheduler"))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from mimicmotion.checkpoint import checkpoint_file, load_image_encoder, load_vae, load_video_model, trained_frames
+from mimicmotion.checkpoint import (checkpoint_file, load_image_encoder, load_vae, load_video_model,
+                                    refuse_other_width, trained_frames)
 from mimicmotion.pipeline import load_scheduler
 from t2m.text import load_tokenizer, text_folders
 from t2m.transformer import GPT
@@ -44,9 +45,9 @@ def check_weights(svd: Path, checkpoint: Path, key: str, tile_size: int | None =
     encoder = checkpoint / "image_encoder" if (checkpoint / "image_encoder").is_dir() else svd / "image_encoder"
     for folder in (svd / "vae", encoder, checkpoint):
         check_safetensors(folder)
-    load_video_model(svd, checkpoint, torch.float16, device="meta")
+    unet, _ = load_video_model(svd, checkpoint, torch.float16, device="meta")
     load_vae(svd / "vae", torch.float16, device="meta")
-    load_image_encoder(encoder, torch.float16, device="meta")
+    refuse_other_width(unet, load_image_encoder(encoder, torch.float16, device="meta"), checkpoint)
     load_scheduler(svd / "scheduler")
     frames = trained_frames(checkpoint)
     if frames and tile_size and tile_size > frames:

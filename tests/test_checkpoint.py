@@ -1,13 +1,17 @@
 """Weights files: what is read, what is refused, and with which words."""
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load_video_model, save_checkpoint
+from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.tensor_files import read_tensors
 from t2m.weights import read_tensors as read_motion_tensors
+
+ADAPTER = Path(__file__).parents[1] / "weights" / "demo" / "adapter"
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +182,11 @@ def test_a_missing_file_folder_or_variant_is_named(tiny_svd_folder, tmp_path):
     (tmp_path / "config.json").write_bytes((tiny_svd_folder / "vae" / "config.json").read_bytes())
     with pytest.raises(FileNotFoundError, match="diffusion_pytorch_model.fp16.safetensors .found neither"):
         load_vae(tmp_path, torch.float32)
+
+
+def test_a_picture_token_of_another_width_is_refused_before_any_step(tiny_svd_folder):
+    with pytest.raises(ValueError, match="adapter: expected an image encoder that gives 128 numbers, .*found 32"):
+        PoseToVideo.load(tiny_svd_folder, ADAPTER)
 
 
 def test_diverged_weights_are_not_saved_over_good_ones(model, tiny_svd_folder, tmp_path):
