@@ -23,6 +23,7 @@ from mimicmotion.host_memory import keep_freed_memory
 from mimicmotion.checkpoint import save_atomically, save_tensors
 from mimicmotion.checkpoint_folder import require_writable
 from mimicmotion.stage import Stage, share
+from mimicmotion.stopping import leave
 from t2m import evaluation
 from t2m.evaluation import Embedder, measures
 from t2m.features import joints_from_features
@@ -174,7 +175,7 @@ def main() -> None:
             found = training.measured(vqvae, gpt, embedder)
             (training.output / "measured.json").write_text(json.dumps(found, indent=1) + "\n")
             logger.info("\n".join(f"{name:22} {value:.4f}" for name, value in found.items()))
-    training.accelerator.end_training()
+    leave(training.accelerator)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,6 @@ def by_the_main_process(accelerator: Accelerator, work: Callable[[], Path]) -> P
         except ValueError as error:
             reason = str(error)
     reason, *_ = gather_object([reason])
-    accelerator.wait_for_everyone()                     # a process that ends while another still listens hangs gloo
     if reason:
         raise ValueError(reason)
     return made

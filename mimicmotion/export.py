@@ -16,6 +16,7 @@ from .lora import is_lora, merged_state
 from .pipeline import PoseToVideo
 from .pose_net import PoseNet
 from .resume import write_image_encoder
+from .stopping import leave
 from .unet import PoseUNet
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def export(accelerator: Accelerator, model: PoseToVideo, learner: Learner, outpu
         except (OSError, SafetensorError) as error:
             raise ValueError(cannot_write(output / "model.safetensors", error)) from error
         logger.info("wrote %s", output / "model.safetensors")
-    accelerator.end_training()
+    leave(accelerator)
 
 
 def write_model(model: PoseToVideo, learner: Learner, state: dict[str, Tensor], output: Path) -> None:

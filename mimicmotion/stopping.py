@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as requests: the step under way is finished and saved before the program ends."""
+"""SIGTERM and SIGINT as requests: the step under way is finished and saved before the program ends. And how it ends."""
 from __future__ import annotations
 
 import logging
@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 ONE_REQUEST_SECONDS = 2.0                   # a scheduler and a launcher each pass the same request on
+LEAVING_SECONDS = 0.3                       # for other threads, before the process group goes
 
 
 class StopRequest:
@@ -49,3 +50,13 @@ def ignore_stop_signals(worker: int = 0) -> None:
     """For data-loading processes: they end with the process that started them, not before it."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def leave(accelerator: Accelerator) -> None:
+    """End trackers and the process group; every process calls it, whenever it is done.
+
+    A thread of gloo's that has finished a collective still has to let go of its tensors, for which it needs the
+    interpreter, while the group's end waits for that thread and holds the interpreter: it is given time to do so first.
+    """
+    time.sleep(LEAVING_SECONDS if accelerator.num_processes > 1 else 0)
+    accelerator.end_training()

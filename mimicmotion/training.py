@@ -27,7 +27,7 @@ from .objective import loss_inputs
 from .pipeline import PoseToVideo
 from .resume import restore, save
 from .spatial import spatial_only
-from .stopping import StopRequest, ignore_stop_signals
+from .stopping import StopRequest, ignore_stop_signals, leave
 from .stream import SampleStream
 from .train_config import TrainConfig
 from .training_log import TrainingLog, trackers
@@ -79,7 +79,7 @@ def train(model: PoseToVideo, clips: Dataset, config: TrainConfig, held_out: Dat
                 log.validated(validation(learner, step), step)
     log.close()
     if signal and step < config.max_steps:
-        accelerator.end_training()
+        leave(accelerator)
         again = "" if config.resume_from == "latest" else " with resume_from=latest"
         logger.info("stopped at step %d of %d: the same command%s goes on from there", step, config.max_steps, again)
         raise SystemExit(128 + signal)
