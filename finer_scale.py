@@ -19,11 +19,12 @@ import numpy as np
 from dwpose.alignment import aligned
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
-from dwpose.proportions import (ANKLES, BONES, CHILDREN, CLUSTERS, LEG_ROWS, PARENTS, PELVIS_POINT, bone_factors,
-                                cluster_factor, distances, full_lengths, likeness, lowest_ankle, middle_factor,
+from dwpose.proportions import (ANKLES, bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances,
+                                full_lengths, LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
-from dwpose.skeleton import BODY, NOSE, NUM_KEYPOINTS, OPENPOSE_FROM_COCO, SEEN_CONFIDENCE, Skeleton, openpose18
-from mimicmotion.video import read_image, write_video
+from dwpose.skeleton import BODY, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO, SEEN_CONFIDENCE, Skeleton
+from media.images import read_image
+from media.video_writer import write_video
 
 FLOOR_QUANTILE = 0.95               # of the lowest ankle's y over the clip
 STANDING_QUANTILE = 0.75            # of the neck's height over the clip: above squats, below jumps

@@ -18,7 +18,6 @@ Stages, each a file in outputs/<name>/:
 storyboard.png shows them all, report.json has seconds, memory and warnings, frames/ keeps the frames without loss.
 resume=true reuses every stage whose inputs did not change; plan.json and the .npz files may be edited in between.
 """
-
 import logging
 import sys
 from dataclasses import asdict, replace
@@ -28,33 +27,31 @@ import numpy as np
 import torch
 
 from configs import CONFIG_FOLDER, load_config, run_main
+from dwpose.alignment import in_view
 from dwpose.draw import draw
-from dwpose.framing import in_view
 from dwpose.skeleton import Skeleton
 from finer_scale import laid_over
 from llm_planner import plan, segments_from_json, segments_to_json
-from mimicmotion.video import fit_to_canvas, read_image
-from stages.case_list import OPTION, read_cases, without_option
-from stages.checks import check_disk
-from stages.driving import driving_skeleton
-from stages.folder import Artefact, RunFolder, load_frames, save_frames
-from stages.inputs import check_inputs, with_size
-from stages.models import Models
-from stages.outputs import films, write_outputs, write_settings
-from stages.person_check import check_whole_person
-from stages.refinement import seen_skeleton
-from stages.report import Report
-from stages.settings import InferenceConfig, VideoModelConfig
-from stages.storyboard import Row
+from media.images import fit_to_canvas, read_image
+from media.video_writer import load_frames, save_frames
+from run.cases import OPTION, read_cases, without_option
+from run.checks import check_disk, check_inputs, check_whole_person, with_size
+from run.folder import Artefact, Report, RunFolder
+from run.models import Models
+from run.poses import driving_skeleton, seen_skeleton
+from run.settings import InferenceConfig, VideoModelConfig
+from run.storyboard import films, Row, write_outputs, write_settings
 from t2m.joining import join_motions
 from t2m.motion import Motion
 from t2m.project import project
 
-log = logging.getLogger("inference")
+log = logging.getLogger(__name__)
+
+MOTION = Artefact("motion.npz", Motion.save, Motion.load)
+
 
 PLAN = Artefact("plan.json", lambda segments, path: path.write_text(segments_to_json(segments), encoding="utf-8"),
                 lambda path: segments_from_json(path.read_text(encoding="utf-8")))
-MOTION = Artefact("motion.npz", Motion.save, Motion.load)
 
 
 def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple[list[Row], list]:

@@ -7,7 +7,6 @@ understands. Three backends give the same result type:
   local   a transformers chat model in the folder --model
 Prints the plan as JSON, the format of plan.json in a run folder.
 """
-
 import argparse
 import json
 import logging

@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 
 from configs import load_config, run_main, show_log
 from configs.published_flags import flags_help, translated
-from mimicmotion.clips import PairedClips
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.train_config import TrainConfig
-from mimicmotion.training import train
-from synthetic.cache import CachedClips
+from synthetic.clips import CachedClips
+from training.config import TrainConfig
+from training.loop import train
+from training_data.paired import PairedClips
 from training_data.prepared import PreparedClips
 
 

@@ -19,23 +19,23 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from configs import load_config, run_main, show_log
-from mimicmotion.host_memory import keep_freed_memory
-from mimicmotion.checkpoint import save_atomically, save_tensors
-from mimicmotion.checkpoint_folder import require_writable
-from mimicmotion.stage import Stage, share
-from mimicmotion.stopping import leave
+from media.files import save_atomically
+from runtime.device import keep_freed_memory
+from runtime.processes import leave
+from runtime.weights import save_tensors
 from t2m import evaluation
-from t2m.evaluation import Embedder, measures
+from t2m.evaluation import Embedder, measures, round_trip_errors
 from t2m.features import joints_from_features
 from t2m.motion_set import MotionSet, padded
-from t2m.scoring import round_trip_errors
+from t2m.task import GPTObjective, MovingCodebook, Normalisation, T2MConfig, VQVAEObjective
 from t2m.text import TextEncoder
-from t2m.train_config import T2MConfig
-from t2m.training import GPTObjective, MovingCodebook, Normalisation, VQVAEObjective
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
+from training.checkpoints import require_writable
+from training.stage import share, Stage
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
+
 EVALUATED_AT_ONCE = 32
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -174,7 +174,7 @@ def main() -> None:
         if training.accelerator.is_main_process:
             found = training.measured(vqvae, gpt, embedder)
             (training.output / "measured.json").write_text(json.dumps(found, indent=1) + "\n")
-            logger.info("\n".join(f"{name:22} {value:.4f}" for name, value in found.items()))
+            log.info("\n".join(f"{name:22} {value:.4f}" for name, value in found.items()))
     leave(training.accelerator)
 
 

@@ -1,5 +1,4 @@
 """The flags of the published training scripts (Fleximo's README, SVD_Xtend's train_svd.py) as settings of ours."""
-
 import difflib
 import textwrap
 

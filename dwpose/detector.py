@@ -12,11 +12,9 @@ from itertools import islice
 
 import numpy as np
 
-from dwpose.gaps import with_short_gaps_filled
-from dwpose.pose_head import PoseHead
+from dwpose.networks import FRAMES_PER_RUN, PERSON_SCORE, PersonDetector, PoseHead
 from dwpose.skeleton import BODY, NUM_KEYPOINTS, SEEN_CONFIDENCE, Skeleton
-from dwpose.tracks import areas, chosen_track
-from dwpose.yolox import FRAMES_PER_RUN, PERSON_SCORE, PersonDetector
+from dwpose.tracking import areas, chosen_track, with_short_gaps_filled
 
 MIN_BODY_KEYPOINTS = 8          # confident body keypoints that make a person
 CROWD = 10                      # of more people than this, the smallest are left out

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dwpose.skeleton import FACE, LEFT_HAND, RIGHT_HAND, SEEN_CONFIDENCE, Skeleton, openpose18
+from dwpose.skeleton import FACE, LEFT_HAND, openpose18, RIGHT_HAND, SEEN_CONFIDENCE, Skeleton
 
 # OpenPose's 18: 0 nose, 1 neck, 2-4 right arm, 5-7 left arm, 8-10 right leg, 11-13 left leg, 14 15 eyes, 16 17 ears
 LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dwpose.skeleton import (BODY, FACE, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_HEEL,
-                             LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, NUM_KEYPOINTS, RIGHT_ANKLE,
-                             RIGHT_BIG_TOE, RIGHT_EAR, RIGHT_ELBOW, RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL, RIGHT_HIP,
-                             RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, SEEN_CONFIDENCE)
+from dwpose.skeleton import (BODY, FACE, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW, LEFT_EYE, LEFT_HAND,
+                             LEFT_HEEL, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, NUM_KEYPOINTS,
+                             RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_EAR, RIGHT_ELBOW, RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL,
+                             RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, SEEN_CONFIDENCE)
 
 NECK_POINT, PELVIS_POINT = NUM_KEYPOINTS, NUM_KEYPOINTS + 1         # mid-shoulders and mid-hips, appended
 ANKLES = [LEFT_ANKLE, RIGHT_ANKLE]
 MIDDLES = ((NECK_POINT, LEFT_SHOULDER, RIGHT_SHOULDER), (PELVIS_POINT, LEFT_HIP, RIGHT_HIP))
+CHIN, NOSE_BRIDGE = FACE.start + 8, FACE.start + 27
+FULL_LENGTH_QUANTILE = 0.95         # of a bone's lengths over the clip: it lay in the image plane then
+SHORT_OF_MIRROR = 0.7               # below this share of the other side's length a bone must be foreshortened
+SHORT_OF_ADULT = 0.5                # and below this share of an adult's proportions
+FACTOR_RANGE = 3.0                  # a bone's factor and the body's differ at most this many times
+CLUSTER_RANGE = 1.6                 # a hand's factor and its forearm's differ at most this many times
+ALIKE_LEG = 0.35                    # of its length: a leg bone differs at most so much where two people stand alike
+ALIKE_SHARE = 0.1                   # of the frames with such legs: those most alike in all bones
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,6 @@ def _hand(joint: int, hand: slice) -> Cluster:
     return Cluster((joint,), tuple(range(hand.start, hand.stop)), ((wrist, index), (wrist, middle), (wrist, little)))
 
 
-CHIN, NOSE_BRIDGE = FACE.start + 8, FACE.start + 27
 CLUSTERS = (                        # mirrored clusters share one size; seen from behind, ears hang on the neck
     (Cluster((NECK_POINT, NOSE), (LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, *range(FACE.start, FACE.stop)),
              ((CHIN, NOSE_BRIDGE), (LEFT_EYE, RIGHT_EYE), (LEFT_EAR, RIGHT_EAR))),),
@@ -66,14 +73,6 @@ CLUSTERS = (                        # mirrored clusters share one size; seen fro
     (Cluster((LEFT_ANKLE,), tuple(range(LEFT_BIG_TOE, LEFT_HEEL + 1)), ((LEFT_HEEL, LEFT_BIG_TOE),)),
      Cluster((RIGHT_ANKLE,), tuple(range(RIGHT_BIG_TOE, RIGHT_HEEL + 1)), ((RIGHT_HEEL, RIGHT_BIG_TOE),))),
 )
-
-FULL_LENGTH_QUANTILE = 0.95         # of a bone's lengths over the clip: it lay in the image plane then
-SHORT_OF_MIRROR = 0.7               # below this share of the other side's length a bone must be foreshortened
-SHORT_OF_ADULT = 0.5                # and below this share of an adult's proportions
-FACTOR_RANGE = 3.0                  # a bone's factor and the body's differ at most this many times
-CLUSTER_RANGE = 1.6                 # a hand's factor and its forearm's differ at most this many times
-ALIKE_LEG = 0.35                    # of its length: a leg bone differs at most so much where two people stand alike
-ALIKE_SHARE = 0.1                   # of the frames with such legs: those most alike in all bones
 
 
 def with_middles(keypoints: np.ndarray) -> np.ndarray:

@@ -12,23 +12,22 @@ from zipfile import BadZipFile
 import numpy as np
 
 NUM_KEYPOINTS = 133
-
 (NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW,
  LEFT_WRIST, RIGHT_WRIST, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE,
  LEFT_BIG_TOE, LEFT_SMALL_TOE, LEFT_HEEL, RIGHT_BIG_TOE, RIGHT_SMALL_TOE, RIGHT_HEEL) = range(23)
-
 BODY = slice(0, 17)
 FEET = slice(17, 23)
 FACE = slice(23, 91)            # 68 iBUG points
 LEFT_HAND = slice(91, 112)      # wrist, then four points per finger from the thumb on
 RIGHT_HAND = slice(112, 133)
 HANDS = slice(91, 133)
-
 SEEN_CONFIDENCE = 0.3           # DWPose: a point below this is not part of the person
 NECK = 1                        # index in the OpenPose view only
 OPENPOSE_FROM_COCO = (NOSE, None, RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST, LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST,
                       RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE, LEFT_HIP, LEFT_KNEE, LEFT_ANKLE,
                       RIGHT_EYE, LEFT_EYE, RIGHT_EAR, LEFT_EAR)          # None: the neck
+HAND_MARGIN = 0.2          # of the box's longer side: skin reaches beyond the joints
+HEAD_MARGIN = 0.6          # and hair beyond the face, wherever the head leans
 
 
 @dataclass(frozen=True)
@@ -120,3 +119,29 @@ def openpose18(keypoints: np.ndarray) -> np.ndarray:
     body = keypoints[..., order, :]                                                     # (F, 18, 3)
     body[..., NECK, :] = necks(keypoints)
     return body
+
+
+def hand_boxes(keypoints: np.ndarray) -> np.ndarray:
+    """(F, 133, 3) pixels and confidence -> (F, 2, 5) float32: left, top, right, bottom in pixels, mean confidence.
+
+    The left hand comes first. The box holds the seen points and a margin; a hand with no seen point is all zeros.
+    """
+    return np.stack([boxes_around(keypoints[:, hand], HAND_MARGIN) for hand in (LEFT_HAND, RIGHT_HAND)], axis=1)
+
+
+def head_boxes(keypoints: np.ndarray) -> np.ndarray:
+    """(F, 133, 3) -> (F, 1, 5) as `hand_boxes`: the face and the hair around it; all zeros where no face is seen."""
+    return boxes_around(keypoints[:, FACE], HEAD_MARGIN)[:, None]
+
+
+def boxes_around(keypoints: np.ndarray, margin: float) -> np.ndarray:
+    """(F, K, 3) -> (F, 5): the box of the seen points, `margin` of its longer side wider, and their mean confidence."""
+    boxes = np.zeros((len(keypoints), 5), np.float32)
+    points, confidence = keypoints[..., :2], keypoints[..., 2]                          # (F, K, 2), (F, K)
+    seen = confidence >= SEEN_CONFIDENCE
+    low = np.where(seen[..., None], points, np.inf).min(1)                              # (F, 2)
+    high = np.where(seen[..., None], points, -np.inf).max(1)
+    some = seen.any(1)
+    wider = margin * (high - low).max(1, keepdims=True, initial=0, where=some[:, None])
+    boxes[some] = np.concatenate([low - wider, high + wider, confidence.mean(1, keepdims=True)], 1)[some]
+    return boxes

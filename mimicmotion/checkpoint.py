@@ -4,83 +4,21 @@ Read: .safetensors, our folder {config.json, model.safetensors}, MimicMotion's .
 or without the "fp16" variant. On device="meta" everything is compared and nothing is read: that is the check of a file.
 """
 import json
-import os
 from pathlib import Path
 
 import torch
-from accelerate import init_empty_weights
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from .pose_net import PoseNet
-from .tensor_files import kind_of, metadata, read_tensors
-from .unet import PoseUNet
+from media.files import read_json, save_atomically
+from mimicmotion.networks import PoseNet, PoseUNet
+from runtime.weights import empty, fill, kind_of, metadata, read_tensors, save_tensors, weights_file
 
 PARTS = ("unet", "pose_net")                                  # the prefixes of a video model's tensors
 TRAINED_FRAMES = {"MimicMotion_1": 16, "MimicMotion_1-1": 72}     # published checkpoints, alike but for their numbers
 WANTED = "expected a video model's tensors 'unet.*' and 'pose_net.*'"
 REMEDY = "take MimicMotion_1-1.pth or a folder this repository trained; plain SVD goes in the key svd"
-IGNORED = ("vision_model.embeddings.position_ids",)           # a counter that older transformers stored
-
-
-def read_json(path: Path) -> dict:
-    """A config file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a config file (found none): is this a complete model folder?")
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON (found {error}): fetch it again") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: expected JSON's names and values (found a {type(config).__name__}): fetch it again")
-    return config
-
-
-def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path | str, prefix: str = "") -> nn.Module:
-    """Put `tensors` into a module built without memory; exactly its parameters, or a ValueError that names one."""
-    expected, model = module.state_dict(), type(module).__name__
-    if not expected.keys() & tensors.keys():
-        raise ValueError(f"{source}: expected the tensors of a {model} (found {kind_of(list(tensors))}): "
-                         "is this the right file?")
-    missing = [name for name in expected if name not in tensors]
-    unexpected = [name for name in tensors if name not in expected and name not in IGNORED]
-    for problem, names in (("tensors missing", missing), ("unexpected tensors", unexpected)):
-        if names:
-            raise ValueError(f"{source}: {len(names)} {problem}, first '{prefix}{names[0]}': "
-                             f"is it a {model} of the size in its config.json?")
-    for name, wanted in expected.items():
-        tensor = tensors[name]
-        if tensor.shape != wanted.shape:
-            count = sum(tensors[other].shape != expected[other].shape for other in expected)
-            found = f"{tuple(tensor.shape)} instead of {tuple(wanted.shape)}"
-            raise ValueError(f"{source}: {count} tensors of another shape, first '{prefix}{name}' {found}: "
-                             "does config.json belong to this file?")
-        if tensor.is_floating_point() != wanted.is_floating_point():
-            raise ValueError(f"{source}: '{prefix}{name}' is {tensor.dtype} instead of {wanted.dtype}: "
-                             "is it quantised? float16, bfloat16 and float32 are read")
-    module.load_state_dict({name: tensors[name] for name in expected}, assign=True)
-    return module.requires_grad_(True).eval()
-
-
-def weights_file(folder: Path, stem: str, dtype: torch.dtype) -> Path:
-    """The weights file of a diffusers component folder; half precision prefers the "fp16" variant, full the full one."""
-    variants = (folder / f"{stem}.safetensors", folder / f"{stem}.fp16.safetensors")
-    found = [path for path in variants if path.is_file()]
-    if not found:
-        raise FileNotFoundError(f"{folder}: expected {variants[0].name} or {variants[1].name} (found neither): "
-                                "download the weights")
-    return found[0] if dtype == torch.float32 else found[-1]
-
-
-def empty(build, config: dict, path: Path) -> nn.Module:
-    """A module without memory for its parameters (buffers are real), from its config."""
-    try:
-        with init_empty_weights(include_buffers=False):
-            return build(config)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: expected a config this version can build ({error}): fetch it again") from None
 
 
 def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> AutoencoderKLTemporalDecoder:
@@ -188,21 +126,3 @@ def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype
     notes = {"format": "pt"} | ({"source": source} if source else {})
     save_atomically(folder / "model.safetensors", lambda path: save_tensors(tensors, path, notes))
     return folder
-
-
-def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A .safetensors file that those may read who may read its neighbours: the library makes it its owner's alone."""
-    path.touch()
-    mode = path.stat().st_mode
-    save_file(tensors, path, metadata=metadata)
-    path.chmod(mode)
-
-
-def save_atomically(path: Path, write) -> None:
-    """Let `write` fill a temporary file beside `path`, then give it its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,22 +14,19 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from .checkpoint import empty, read_json
-from .cross_attention import known_answers
-from .decoding import decode_window
-from .denoiser import BOTH, GIVEN, Denoiser
-from .feature_cache import FeatureCache
-from .offload import feed_forward_in_parts
-from .pose_net import PoseNet
-from .tiles import Tile
-from .unet import PoseUNet
+from media.files import read_json
+from mimicmotion.latents import decode_window
+from mimicmotion.networks import PoseNet, PoseUNet
+from mimicmotion.sampling import BOTH, Denoiser, GIVEN, Tile
+from mimicmotion.savings import FeatureCache, feed_forward_in_parts, known_answers
+from runtime.weights import empty
 
 FRAMES = 2                       # of a dry run; one frame would hide copies of permuted tensors
 LATENTS_KEPT = 12                # float32 latents per frame alive between two tiles, at most

@@ -17,21 +17,15 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPVisionModelWithProjection
 
-from .checkpoint import load_image_encoder, load_vae, load_video_model, read_json, refuse_other_width
-from .conditioning import added_time_ids, image_embeddings, image_latents
-from .cross_attention import known_answers
-from .decoding import decoded_windows
-from .denoiser import Denoiser
-from .diffusion import mixed_noise
-from .feature_cache import FeatureCache
-from .film import UNSEEN
-from .on_cpu import suited_to_cpu
-from .parallel import ALONE, Processes
-from .pose_net import PoseNet
-from .schedule import ALL_LEVELS, NO_LEVELS, check_schedule, guided_levels, scheduled
-from .spatial import is_silent, spatial_only
-from .tiles import Tile, tile_ranges
-from .unet import PoseUNet
+from media.files import read_json
+from media.video_writer import UNSEEN
+from mimicmotion.checkpoint import load_image_encoder, load_vae, load_video_model, refuse_other_width
+from mimicmotion.edm import ALL_LEVELS, check_schedule, guided_levels, mixed_noise, NO_LEVELS, scheduled
+from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents
+from mimicmotion.networks import PoseNet, PoseUNet
+from mimicmotion.sampling import Denoiser, Tile, tile_ranges
+from mimicmotion.savings import FeatureCache, is_silent, known_answers, spatial_only, suited_to_cpu
+from runtime.processes import ALONE, Processes
 
 POSES_AT_ONCE = 16                                                            # frames per PoseNet call
 SVD_NOISE = {"prediction_type": "v_prediction", "timestep_type": "continuous"}     # what the networks were trained for

@@ -1,5 +1,4 @@
 """The table of all metrics: what the report shows, in its order. One whose weights are not here says so."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -7,9 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dwpose.skeleton import BODY, HANDS
-from motionbench import long_video, picture, pose
+from motionbench import picture, picture as long_video, pose
 from motionbench.judges import Judge, motion_score
-from motionbench.metrics import ClipCase, Metric, Score, formula
+from motionbench.metrics import ClipCase, formula, Metric, Score
 from motionbench.network_metrics import MetricWeights, network_metrics
 
 INF = float("inf")

@@ -1,20 +1,24 @@
 """The report's figures, as HTML and SVG that any browser draws without a script."""
-
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
+import cv2
 import numpy as np
 
-from motionbench.bootstrap import Interval
+from motionbench.results import Interval
 from motionbench.table import number
 
 PALE, DEEP = (236, 242, 247), (22, 84, 124)                 # RGB of the worst and the best cell of a heat map
 STRIP_WIDTH, STRIP_HEIGHT, LABEL_WIDTH, AXIS_HEIGHT = 900, 26, 230, 22     # pixels
 DOTS = 80                                                   # a strip of more clips shows only its box
 MAX_JITTER = 7                                              # pixels
+GAP, TITLE_HEIGHT = 4, 18               # pixels
+PAPER, INK = (250, 249, 246), (32, 34, 38)
+ROWS_PER_SHEET = 6
 
 
 def heat_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], better: str) -> str:
@@ -93,3 +97,45 @@ def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     first = math.ceil(low / step)
     return [round(index * step, 12) for index in range(first, math.floor(high / step) + 1)]
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One clip. The frame shown is the one where the generated video is worst, so that the sheet does not flatter."""
+
+    title: str
+    reference: np.ndarray       # (H, W, 3) uint8 RGB
+    skeleton: np.ndarray        # (F, H, W, 3) the drawn poses that were given
+    truth: np.ndarray           # (F, H, W, 3)
+    generated: np.ndarray       # (F, H, W, 3)
+
+    @property
+    def worst(self) -> int:
+        errors = [np.abs(a.astype(np.int16) - b).mean() for a, b in zip(self.generated, self.truth)]
+        return int(np.argmax(errors))
+
+    def cells(self) -> list[tuple[str, np.ndarray]]:
+        """(caption, picture) from left to right: reference, then skeleton, truth, generated at two frames."""
+        cells = [("reference", self.reference)]
+        for name, frame in (("middle", len(self.truth) // 2), ("worst", self.worst)):
+            cells += [(f"skeleton ({name})", self.skeleton[frame]), ("truth", self.truth[frame]),
+                      ("generated", self.generated[frame])]
+        return cells
+
+
+def contact_sheets(rows: list[SheetRow]) -> list[np.ndarray]:
+    """Sheets (H, W, 3) uint8 RGB of up to six rows each."""
+    return [np.concatenate([_row_picture(row) for row in rows[start:start + ROWS_PER_SHEET]])
+            for start in range(0, len(rows), ROWS_PER_SHEET)]
+
+
+def _row_picture(row: SheetRow) -> np.ndarray:
+    columns = []
+    for index, (caption, picture) in enumerate(row.cells()):
+        height, width = picture.shape[:2]
+        cell = np.full((TITLE_HEIGHT + height + GAP, width + GAP, 3), PAPER, np.uint8)
+        cell[TITLE_HEIGHT:TITLE_HEIGHT + height, :width] = picture
+        text = f"{row.title} {caption}" if index == 0 else caption
+        cv2.putText(cell, text, (2, TITLE_HEIGHT - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.38, INK, 1, cv2.LINE_AA)
+        columns.append(cell)
+    return np.concatenate(columns, axis=1)

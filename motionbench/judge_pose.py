@@ -3,7 +3,6 @@
 A skeleton becomes a track of where hands and feet are and how limbs point, the same for every place, size and tempo but
 not for left and right, and dynamic time warping finds the nearest of several known performances of every motion.
 """
-
 from __future__ import annotations
 
 import zlib
@@ -13,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton, necks
+from dwpose.skeleton import necks, SEEN_CONFIDENCE, Skeleton
 from motionbench.judges import Verdict
 from motionbench.metrics import ClipCase
 from motionbench.pose import torso

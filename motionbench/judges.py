@@ -2,7 +2,6 @@
 
 This is our definition; that of the Fleximo paper is unpublished, and its 0.699 cannot be compared.
 """
-
 from __future__ import annotations
 
 from collections.abc import Sequence

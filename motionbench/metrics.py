@@ -4,7 +4,6 @@ The table of all metrics is `motionbench.catalogue.catalogue`. Nothing here rais
 that cannot be had is NaN with a reason. No clip that failed is left out where a measure compares it with something:
 it counts `Metric.failed`, or as a video of black frames.
 """
-
 from __future__ import annotations
 
 import math
@@ -16,6 +15,10 @@ import numpy as np
 from dwpose.skeleton import NUM_KEYPOINTS, Skeleton
 
 Features = dict[str, np.ndarray]        # of one clip: "video" and, where compared with the truth, "truth"; each (N, D)
+BESIDE_A_VIDEO = ("seen", "reference", "reference_seen", "making_seconds", "peak_memory")
+NEEDED = {"truth": "true video", "skeleton": "commanded skeleton", "seen": "detected skeleton",
+          "reference": "reference picture", "reference_seen": "skeleton of the reference picture",
+          "making_seconds": "time of making", "peak_memory": "memory of making"}
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,6 @@ class Metric:
 
 
 NOBODY = "nobody recognised"
-BESIDE_A_VIDEO = ("seen", "reference", "reference_seen", "making_seconds", "peak_memory")
-NEEDED = {"truth": "true video", "skeleton": "commanded skeleton", "seen": "detected skeleton",
-          "reference": "reference picture", "reference_seen": "skeleton of the reference picture",
-          "making_seconds": "time of making", "peak_memory": "memory of making"}
 
 
 def formula(function: Callable) -> str:

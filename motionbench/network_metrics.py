@@ -1,28 +1,50 @@
 """The metrics that need a network of somebody's: loaded where its weights lie, else absent with what would get them."""
-
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import cv2
 import numpy as np
+import torch
+from PIL import Image
+from einops import rearrange
+from torch import nn, Tensor
 
-from motionbench import networks
-from motionbench.distribution import (
-    FRAMES_PER_CLIP, SEGMENT_FRAMES, features_of_both, frechet_distance, frechet_of_clips)
-from motionbench.metrics import ClipCase, Metric, Score, formula
-from motionbench.networks import FACE_SIDE, I3D_SIDE, INCEPTION_SIDE, RESNET_SIDE, Network
+from dwpose import skeleton as coco
+from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
+from mimicmotion.latents import clip_pixels
+
+from motionbench.metrics import ClipCase, Features, formula, Metric, Score
+from runtime.onnx import OnnxModel
 
 INF = float("inf")
-EVENLY = f"{FRAMES_PER_CLIP} evenly spaced frames of each clip"
-IN_SEGMENTS = (f"all consecutive segments of {SEGMENT_FRAMES} frames, the last filled up with its last frame, features "
-               "averaged over a clip's segments: one row per clip")
 INCEPTION_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
 I3D_URL = "'https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1'"
 ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 FACE_URL = "https://github.com/deepinsight/insightface/releases/download/v0.7/buffalo_l.zip"
 CLIP_MODEL = "openai/clip-vit-base-patch32"
+FRAMES_PER_CLIP = 16            # of picture features: evenly spaced, the first and the last included
+SEGMENT_FRAMES = 16             # of video features: segments one after another, the last filled up with its last frame
+FEW_CLIPS = 2                   # with fewer rows there is no covariance
+BATCH = 16                                      # frames at once
+INCEPTION_SIDE, I3D_SIDE, RESNET_SIDE = 299, 224, 112           # pixels
+RESNET_MEAN = (114.7748, 107.7354, 99.4750)     # RGB, of Kinetics in 0..255
+FACE_SIDE = 112
+FACE_TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655],
+                          [70.7299, 92.2041]], np.float32)      # ArcFace: eyes, nose and corners of the mouth, pixels
+IBUG = coco.FACE.start                          # the 68 face points begin here
+FACE_POINTS = (range(IBUG + 36, IBUG + 42), range(IBUG + 42, IBUG + 48), (IBUG + 30,), (IBUG + 48,), (IBUG + 54,))
+Network = Callable[[np.ndarray], np.ndarray]    # frames (F, H, W, 3) uint8 RGB -> rows (N, D)
+
+
+EVENLY = f"{FRAMES_PER_CLIP} evenly spaced frames of each clip"
+IN_SEGMENTS = (f"all consecutive segments of {SEGMENT_FRAMES} frames, the last filled up with its last frame, features "
+               "averaged over a clip's segments: one row per clip")
 
 
 def _path(default: str, help: str):
@@ -50,17 +72,17 @@ def network_metrics(weights: MetricWeights, device: str) -> tuple[Metric, ...]:
 def frechet_metrics(weights: MetricWeights, device: str) -> tuple[Metric, ...]:
     """FID, FID-VID, FVD, and the distance that needs nobody else's weights."""
     return (
-        frechet("fid", "FID", networks.inception_features, weights.inception, fetched(weights.inception, INCEPTION_URL),
+        frechet("fid", "FID", inception_features, weights.inception, fetched(weights.inception, INCEPTION_URL),
                 device, "Heusel et al. 2017; network and resampling of clean-fid",
                 f"{EVENLY}, {INCEPTION_SIDE}x{INCEPTION_SIDE}, Pillow bicubic in float; Inception-V3 (2015), pool"),
-        frechet("fid_vid", "FID-VID", networks.resnet3d_features, weights.resnet3d,
+        frechet("fid_vid", "FID-VID", resnet3d_features, weights.resnet3d,
                 f"export the 3D ResNet-50 (Kinetics) of DisCo's evaluation with torch.jit.trace to {weights.resnet3d}",
                 device, "Balaji et al. 2019, as in DisCo's evaluation",
                 f"{IN_SEGMENTS}; {RESNET_SIDE}x{RESNET_SIDE}, Pillow bicubic in float; 3D ResNet-50, pool"),
-        frechet("fvd", "FVD", networks.i3d_features, weights.i3d, fetched(weights.i3d, I3D_URL),
+        frechet("fvd", "FVD", i3d_features, weights.i3d, fetched(weights.i3d, I3D_URL),
                 device, "Unterthiner et al. 2018; network of StyleGAN-V, segments of DisCo",
                 f"{IN_SEGMENTS}; {I3D_SIDE}x{I3D_SIDE}, Pillow bicubic in float; I3D (Kinetics-400), logits"),
-        frechet("fd_demo", "FD-demo (not FID)", networks.encoder_embeddings, weights.image_encoder,
+        frechet("fd_demo", "FD-demo (not FID)", encoder_embeddings, weights.image_encoder,
                 "name the folder of a CLIP image encoder in weights.image_encoder",
                 device, "ours: the Fréchet distance of the demo's own image encoder's embeddings",
                 f"{EVENLY}, squashed to the encoder's size; embeddings of {weights.image_encoder}"),
@@ -77,7 +99,7 @@ def frechet(name: str, title: str, load: Callable[[str, str], Network], path: st
 
 def lpips(path: str, device: str) -> Metric:
     absent = absence(path, fetched(path, ALEXNET_URL)) or unusable("lpips")
-    distance = None if absent else networks.lpips_distance(path, device)
+    distance = None if absent else lpips_distance(path, device)
     return Metric("lpips", "LPIPS", "", "lower", (0, INF),
                   "weighted distance of AlexNet's unit features, mean over frames",
                   "Zhang et al. 2018, package lpips, v0.1", ("truth",), absent=absent,
@@ -87,7 +109,7 @@ def lpips(path: str, device: str) -> Metric:
 
 def clip_i(folder: str, device: str) -> Metric:
     absent = absence(folder, f"hf download {CLIP_MODEL} --local-dir {folder}")
-    network = None if absent else networks.encoder_embeddings(folder, device)
+    network = None if absent else encoder_embeddings(folder, device)
 
     def likeness(case: ClipCase) -> float:
         rows, wanted = network(case.video), network(case.reference[None])                   # (F', D), (1, D)
@@ -101,7 +123,7 @@ def clip_i(folder: str, device: str) -> Metric:
 
 def csim(path: str, device: str) -> Metric:
     absent = absence(path, f"take w600k_r50.onnx (not for commercial use) out of {FACE_URL}")
-    embedding = None if absent else networks.face_embedding(path, device)
+    embedding = None if absent else face_embedding(path, device)
 
     def likeness(case: ClipCase) -> Score:
         rows = embedding(case.video, case.seen)                                             # (N, D)
@@ -121,7 +143,7 @@ def csim(path: str, device: str) -> Metric:
 
 def absence(path: str, command: str) -> str:
     """"" where the weights are there, else that they are not and what gets them."""
-    return "" if networks.is_there(path) else f"no weights at {path}: {command}"
+    return "" if is_there(path) else f"no weights at {path}: {command}"
 
 
 def unusable(package: str) -> str:
@@ -142,3 +164,210 @@ def fetched(path: str, url: str) -> str:
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½) of the Gaussians fitted to features (N, D) and (M, D).
+
+    With centred rows X and Y, tr (C1 C2)^½ is the nuclear norm of X Yᵀ / ((N - 1)(M - 1))^½: exact, and without the
+    square root of a matrix that may be singular. Rows beyond D are folded into D by QR first.
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise ValueError(f"features: expected (N, D) and (M, D) (found {first.shape} and {second.shape})")
+    if min(len(first), len(second)) < FEW_CLIPS:
+        return float("nan")
+    apart = ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum()
+    x, y = (_factor(rows) for rows in (first, second))                                      # XᵀX and YᵀY are C1 and C2
+    shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    return float(max(0.0, apart + (x**2).sum() + (y**2).sum() - 2 * shared))
+
+
+def _factor(rows: np.ndarray) -> np.ndarray:
+    """A matrix R of at most D rows with RᵀR the covariance of `rows` (N, D)."""
+    centred = (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1)
+    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred, mode="r")
+
+
+def frechet_of_clips(clips: Sequence[Features]) -> Score:
+    """The distance between all clips' "video" rows and their "truth" rows."""
+    if not clips:
+        return Score(float("nan"), "no clip could be measured")
+    video, truth = (np.concatenate([clip[side] for clip in clips]) for side in ("video", "truth"))
+    note = f"{len(clips)} clips, {len(video)} rows of {video.shape[1]} features"
+    if len(video) <= video.shape[1]:
+        note += ": fewer rows than features, so the distance is too large and only compares with the same number"
+    return Score(frechet_distance(video, truth), note)
+
+
+def features_of_both(network: Callable[[np.ndarray], np.ndarray]) -> Callable[[ClipCase], Features]:
+    """A network of frames (F, H, W, 3) to rows (N, D), applied to the video and its truth."""
+    return lambda case: {"video": network(case.video), "truth": network(case.truth)}
+
+
+def spread_frames(video: np.ndarray, number: int = FRAMES_PER_CLIP) -> np.ndarray:
+    """`number` evenly spaced frames, or all of a shorter video. (F, H, W, 3)"""
+    if len(video) <= number:
+        return video
+    return video[np.round(np.linspace(0, len(video) - 1, number)).astype(int)]
+
+
+def segments(video: np.ndarray, length: int = SEGMENT_FRAMES) -> np.ndarray:
+    """Consecutive segments (S, length, H, W, 3); the last is filled up by repeating its last frame."""
+    missing = -len(video) % length
+    filled = np.concatenate([video, np.repeat(video[-1:], missing, axis=0)])
+    return filled.reshape(-1, length, *video.shape[1:])
+
+
+def resized(frames: np.ndarray, side: int) -> np.ndarray:
+    """Frames squashed to side x side by Pillow's antialiased bicubic filter. (F, H, W, 3) -> float32 in 0..255
+
+    As in clean-fid (Parmar et al. 2022): resampling without antialiasing, or rounding to 8 bits, changes FID by points.
+    """
+    def channel(plane: np.ndarray) -> np.ndarray:
+        picture = Image.fromarray(plane.astype(np.float32))
+        return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC)).clip(0, 255)
+
+    return np.stack([np.stack([channel(frame[..., c]) for c in range(3)], axis=-1) for frame in frames])
+
+
+def torchscript(path: str | os.PathLike, device: str) -> torch.jit.ScriptModule:
+    try:
+        return torch.jit.load(os.fspath(path), map_location=device).eval()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: expected a TorchScript network ({str(error).splitlines()[0]}): "
+                         "download it again") from error
+
+
+def inception_features(path: str | os.PathLike, device: str = "cpu") -> Network:
+    """FID's 2048 features of single frames, resampled as clean-fid does; of NVIDIA's inception-2015-12-05.pt."""
+    layers = torchscript(path, device).layers
+
+    def features(video: np.ndarray) -> np.ndarray:
+        pixels = (resized(spread_frames(video), INCEPTION_SIDE) - 128) / 128
+        return in_batches(layers, rearrange(torch.from_numpy(pixels), "f h w c -> f c h w"), device)
+
+    return features
+
+
+def i3d_features(path: str | os.PathLike, device: str = "cpu") -> Network:
+    """FVD's 400 logits (I3D on Kinetics-400), the mean over a clip's segments of 16 frames; of i3d_torchscript.pt."""
+    network = torchscript(path, device)
+
+    def run(batch: Tensor) -> Tensor:
+        return network(batch, rescale=False, resize=False, return_features=True)
+
+    return lambda video: _segment_mean(run, video, I3D_SIDE, lambda pixels: pixels / 127.5 - 1, device)
+
+
+def resnet3d_features(path: str | os.PathLike, device: str = "cpu") -> Network:
+    """FID-VID's features (3D ResNet-50 on Kinetics-400 before its last layer), the mean over segments of 16 frames."""
+    network = torchscript(path, device)
+    mean = np.array(RESNET_MEAN, np.float32)
+    return lambda video: _segment_mean(network, video, RESNET_SIDE, lambda pixels: pixels - mean, device)
+
+
+def _segment_mean(network, video: np.ndarray, side: int, normalised, device: str) -> np.ndarray:
+    """One row (1, D) for a clip, fed as (S, 3, 16, side, side)."""
+    pixels = torch.from_numpy(segments(normalised(resized(video, side)).astype(np.float32)))
+    rows = in_batches(network, rearrange(pixels, "s f h w c -> s c f h w"), device, batch=1)            # (S, D)
+    return rows.mean(axis=0, keepdims=True)
+
+
+def encoder_embeddings(folder: str | os.PathLike, device: str = "cpu") -> Network:
+    """CLIP embeddings (F', D) of evenly spaced frames, squashed to the encoder's size as SVD squashes its picture."""
+    from transformers import CLIPVisionModelWithProjection
+
+    with quiet_transformers():
+        encoder = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    encoder = encoder.to(device).eval()
+
+    def run(batch: Tensor) -> Tensor:
+        return encoder(pixel_values=clip_pixels(batch, encoder.config.image_size)).image_embeds
+
+    def features(video: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(spread_frames(video)).float() / 127.5 - 1
+        return in_batches(run, rearrange(pixels, "f h w c -> f c h w"), device)
+
+    return features
+
+
+def lpips_distance(alexnet: str | os.PathLike, device: str = "cpu") -> Callable[[np.ndarray, np.ndarray], float]:
+    """LPIPS 0.1 (AlexNet) of the package lpips; its trunk's weights come from a file, so that nothing is downloaded."""
+    import lpips
+
+    model = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).to(device).eval()
+    trunk = {name.removeprefix("features."): value
+             for name, value in torch.load(alexnet, map_location=device, weights_only=True).items()
+             if name.startswith("features.")}
+    load_trunk(model.net, trunk)
+
+    def distance(video: np.ndarray, truth: np.ndarray) -> float:
+        made, true = (rearrange(torch.from_numpy(frames).float() / 127.5 - 1, "f h w c -> f c h w")
+                      for frames in (video, truth))
+        both = torch.cat([made, true], dim=1)                                               # (F, 6, H, W)
+        return float(in_batches(lambda b: model(b[:, :3], b[:, 3:]).flatten(1), both, device).mean())
+
+    return distance
+
+
+def load_trunk(net: nn.Module, trunk: dict[str, Tensor]) -> None:
+    """AlexNet's features by layer number into the slices of lpips, which keep those numbers; strictly."""
+    wanted = {name: name.partition(".")[2] for name in net.state_dict()}                    # slice1.0.weight: 0.weight
+    lacking = sorted(set(wanted.values()) ^ set(trunk))
+    if lacking:
+        raise ValueError(f"LPIPS: expected AlexNet's five convolutions (found other layers: {', '.join(lacking)}): "
+                         "download it again")
+    net.load_state_dict({name: trunk[layer] for name, layer in wanted.items()})
+
+
+def face_embedding(path: str | os.PathLike, device: str = "cpu") -> Callable[[np.ndarray, Skeleton], np.ndarray]:
+    """ArcFace embeddings of the frames whose face is seen; ONNX with input (N, 3, 112, 112). -> (N, D) of length 1"""
+    model = OnnxModel.load(path, device)
+
+    def embedding(video: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+        crops = [face_crop(frame, points) for frame, points in zip(video, skeleton.keypoints)]
+        crops = [crop for crop in crops if crop is not None]
+        if not crops:
+            return np.zeros((0, 1), np.float32)
+        pixels = (np.stack(crops).astype(np.float32) - 127.5) / 127.5
+        rows = model.run(np.ascontiguousarray(rearrange(pixels, "n h w c -> n c h w")))[0]
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+
+    return embedding
+
+
+def face_crop(frame: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
+    """The face turned upright onto ArcFace's template (112, 112, 3); None where eyes, nose or mouth are not seen."""
+    groups = [keypoints[list(points)] for points in FACE_POINTS]
+    if any((group[:, 2] < SEEN_CONFIDENCE).any() for group in groups):
+        return None
+    found = np.stack([group[:, :2].mean(axis=0) for group in groups]).astype(np.float32)   # (5, 2)
+    moved, _ = cv2.estimateAffinePartial2D(found, FACE_TEMPLATE, method=cv2.LMEDS)
+    return None if moved is None else cv2.warpAffine(frame, moved, (FACE_SIDE, FACE_SIDE))
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bar, and no list of a CLIP's other half when one half is loaded."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()
+
+
+@torch.no_grad()
+def in_batches(network, pixels: Tensor, device: str, batch: int = BATCH) -> np.ndarray:
+    """Rows (N, D) float32 of a network of (N, ...), a few at once."""
+    return torch.cat([network(part.to(device)).flatten(1).float().cpu() for part in pixels.split(batch)]).numpy()
+
+
+def is_there(path: str | os.PathLike) -> bool:
+    """A file, or a folder with a config.json."""
+    return Path(path).is_file() or (Path(path) / "config.json").is_file()

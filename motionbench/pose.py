@@ -3,7 +3,6 @@
 `found` is re-detected in the video, `truth` commanded: the same frames on the same canvas. Lengths are in torsos, where
 they must not depend on the person's size: the commanded left shoulder to right hip, median over the clip.
 """
-
 from __future__ import annotations
 
 import numpy as np

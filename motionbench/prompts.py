@@ -1,8 +1,4 @@
-"""MotionBench's 20 motions: what is asked for in words, and the procedural motion that is its truth.
-
-They are told apart by what a skeleton seen from the front shows; left and right are the person's own.
-"""
-
+"""What is asked for in words: MotionBench's 20 motions, and single motions as people would type them."""
 from dataclasses import dataclass
 
 
@@ -40,3 +36,77 @@ MOTIONS = (
     BenchMotion("turn_right", "A person turns around to the right.", "turn", "right"),
 )
 MOTIONS_BY_NAME = {motion.name: motion for motion in MOTIONS}
+
+
+@dataclass(frozen=True)
+class Phrasing:
+    text: str                   # what a user types
+    kinds: tuple[str, ...]      # names of synthetic.KINDS that count as understood: several where words cannot tell
+    side: str | None = None     # "left" or "right": the person's own, None where the motion has no side
+
+
+PHRASINGS = (
+    Phrasing("Nothing much happens, she waits there with her arms hanging down.", ("stand",)),
+    Phrasing("An elderly man remains motionless on the spot.", ("stand",)),
+    Phrasing("My grandmother strolls ahead at an easy pace.", ("walk",)),
+    Phrasing("somebody going for a casual walk towards the camera", ("walk",)),
+    Phrasing("He backs away slowly, step after step.", ("walk_backwards",)),
+    Phrasing("She is in a hurry and runs as fast as she can.", ("run",)),
+    Phrasing("an athlete out for his morning jog", ("run", "jog_in_place")),
+    Phrasing("A soldier on parade, knees coming up high with every step.", ("march",)),
+    Phrasing("The guy greets someone with his left arm held high and moving from side to side.", ("wave",), "left"),
+    Phrasing("the woman says hello to us with her right hand", ("wave",), "right"),
+    Phrasing("A kid waves goodbye, right arm up.", ("wave",), "right"),
+    Phrasing("Both of his hands are in the air, waving to the crowd.", ("wave",)),
+    Phrasing("She goes down with bent knees and comes back up.", ("squat",)),
+    Phrasing("doing squats at the gym", ("squat",)),
+    Phrasing("He leaps into the air with both feet.", ("jump",)),
+    Phrasing("a girl hopping up and down for joy, feet together", ("jump",)),
+    Phrasing("Star jumps! Legs apart and arms overhead, then together again.", ("jumping_jack",)),
+    Phrasing("a man warms up with jumping jacks", ("jumping_jack",)),
+    Phrasing("A footballer boots the ball with his right foot.", ("kick",), "right"),
+    Phrasing("She swings her left leg forward in a hard kick.", ("kick",), "left"),
+    Phrasing("the fighter lands a kick with the right leg", ("kick",), "right"),
+    Phrasing("A boxer throws a jab with his left fist.", ("punch",), "left"),
+    Phrasing("He hits out straight ahead, right fist first.", ("punch",), "right"),
+    Phrasing("She gives the performers a round of applause.", ("clap",)),
+    Phrasing("a boy claps his hands in front of his chest", ("clap",)),
+    Phrasing("The actor takes a bow at the end of the show.", ("bow",)),
+    Phrasing("A polite gentleman bends forward at the waist to greet his guests.", ("bow",)),
+    Phrasing("Someone calls him from behind, so he turns around over his left shoulder.", ("turn",), "left"),
+    Phrasing("She rotates to the right until she faces the other way.", ("turn",), "right"),
+    Phrasing("The student puts up her right hand to ask a question.", ("raise_arm",), "right"),
+    Phrasing("he lifts the left arm straight up and holds it there", ("raise_arm",), "left"),
+    Phrasing("A robber shouts freeze and she throws both hands up in surrender.", ("hands_up",)),
+    Phrasing("They stand like a scarecrow with the arms stretched out sideways.", ("arms_out",)),
+    Phrasing("a character in a T pose", ("arms_out",)),
+    Phrasing("He shuffles sideways to his left.", ("side_step",), "left"),
+    Phrasing("She takes a few steps to the right without turning.", ("side_step",), "right"),
+    Phrasing("A teenager grooves to the music at a party.", ("dance",)),
+    Phrasing("the couple's uncle shows off his dance moves", ("dance",)),
+    Phrasing("Tired, he lowers himself onto a chair.", ("sit",)),
+    Phrasing("A woman takes a seat.", ("sit",)),
+    Phrasing("Leaning over sideways to the left to stretch her waist.", ("stretch",), "left"),
+    Phrasing("He tilts his upper body to the right side, arm overhead, and feels the stretch.", ("stretch",), "right"),
+    Phrasing("The pitcher hurls the ball with his right arm.", ("throw",), "right"),
+    Phrasing("She tosses a stone far away, left-handed.", ("throw",), "left"),
+    Phrasing("swinging both arms round and round in big circles", ("arm_circles",)),
+    Phrasing("A fencer lunges, her right leg far in front.", ("lunge",), "right"),
+    Phrasing("he takes one long stride with the left leg and sinks into a lunge", ("lunge",), "left"),
+    Phrasing("The toddler says no by shaking his head.", ("shake_head",)),
+    Phrasing("She moves her head up and down to say yes.", ("nod",)),
+    Phrasing("A knight gets down on one knee before the queen.", ("kneel",)),
+    Phrasing("He crouches low as if hiding behind a wall.", ("crouch",)),
+    Phrasing("A child balances and hops on the left foot only.", ("hop",), "left"),
+    Phrasing("bouncing on one leg, the right one", ("hop",), "right"),
+    Phrasing("The guide points ahead with her right arm.", ("point",), "right"),
+    Phrasing("\"Over there!\" he says, pointing with the left hand.", ("point",), "left"),
+    Phrasing("An annoyed mother puts her hands on her hips.", ("hands_on_hips",)),
+    Phrasing("He takes a sip from the cup in his right hand.", ("drink",), "right"),
+    Phrasing("She holds the phone to her left ear and talks.", ("phone",), "left"),
+    Phrasing("A ballerina twirls around and around on the spot.", ("spin",)),
+    Phrasing("the skater does a full spin", ("spin", "turn")),
+    Phrasing("She salutes the officer with her right hand.", ("salute",), "right"),
+    Phrasing("two quick punches, one with each hand", ("punch",)),
+    Phrasing("The cheerleader stretches both arms up over her head.", ("raise_arm", "stretch")),
+)

@@ -1,5 +1,4 @@
 """What must be reached, what was, and the table that says so."""
-
 from __future__ import annotations
 
 import json

@@ -1,12 +1,10 @@
 """Prompt -> timed actions by a chat model: the instructions, the schema, the check of the answer, one repair."""
-
 import json
 import os
 from typing import Callable
 
 Message = dict[str, str]                    # {"role": "system" | "user" | "assistant", "content": text}
 MAX_ACTION_CHARACTERS = 200                 # CLIP reads 77 tokens, about 300 characters
-
 INSTRUCTIONS = """\
 You plan human motion. Rewrite the user's text as a list of segments for a text-to-motion model, in the order they
 happen. Rules for every segment:
@@ -19,7 +17,6 @@ happen. Rules for every segment:
 - "seconds" is how long a person takes for it, between {shortest:g} and {longest:g}. Cut anything longer into several
   segments. Respect durations the user gives.
 Answer with JSON only: {{"segments": [{{"text": "a person ...", "seconds": 2.5}}]}}"""
-
 SCHEMA = {      # flat on purpose: strict modes of several servers refuse defaults, bounds and oneOf
     "name": "motion_plan",
     "strict": True,

@@ -3,22 +3,26 @@
 "A person waves with the right hand, then does two squats and jumps." becomes three actions of "a person".
 Two verbs joined by "while" stay one action; joined by "and" or a comma they are played one after the other.
 """
-
 import logging
+import math
 import re
+from dataclasses import dataclass
+from difflib import get_close_matches
 
-from planning.clauses import clauses
-from planning.counts import default_seconds, shorten, take_duration
-from planning.grammar import is_gerund, one_person, predicate_of, split_subject, verb_form
-from planning.lexicon import (AUXILIARIES, BASE, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, NOT_VERBS, NUMBERS, PRONOUNS,
-                              SCENE_PREPOSITIONS, SPEECH, STATES, THIRD, VERBS, third_person)
-from planning.nouns import action_noun, goes_with, is_name
-from planning.patterns import AGAIN, HELD, NOT_DONE, OF_SOMEONE_ELSE, ONLY_COUNT
-from planning.references import Action, Mentioned, repeated, with_mover
+from planning.grammar import (action_noun, clauses, goes_with, is_gerund, is_name, one_person, predicate_of, singulars,
+                              split_subject, verb_form)
+from planning.lexicon import (AGAIN, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, COUNT, DURATION, EVERYTHING,
+                              FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
+                              LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
+                              OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, PRONOUNS, SCENE_PREPOSITIONS,
+                              SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
+                              TIMES, UNKNOWN_SECONDS, VERBS)
 
 log = logging.getLogger(__name__)
 
 STILL = (["stands", "still"], "stand")
+NEAR_ENOUGH = 0.8                      # likeness of a misspelt body part
+Action = tuple[str, str, float]        # subject, what it does, seconds
 
 
 def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
@@ -143,3 +147,129 @@ def is_swapped(one: str, other: str) -> bool:
     """Whether two neighbouring letters changed places: 'walks' and 'wlaks'."""
     swapped = (f"{other[:i]}{other[i + 1]}{other[i]}{other[i + 2:]}" for i in range(len(other) - 1))
     return one != other and one in swapped
+
+
+@dataclass
+class Mentioned:
+    """What a later clause may leave out."""
+    subject: str
+    verb: str | None = None
+    limb: str = ""                     # 'the right hand', moved by the action before
+    side: str = ""
+    part: str = ""
+    counted: str = ""                  # 'squats' of 'two squats'
+
+    def put_into(self, text: str) -> str:
+        """'lowers it' -> 'lowers the right hand'; then remembers what this action mentions."""
+        text = well_spelt(text)
+        if self.counted:
+            text = MORE.sub(rf"\1 {self.counted}", text)
+        handled = self.verb in HANDLING_VERBS
+        rest = text.partition(third_person(self.verb))[2].strip() if handled else ""
+        if self.limb and re.match(r"(?:it|them)\b", rest):
+            text, rest = re.sub(r"\b(?:it|them)\b", self.limb, text, count=1), self.limb
+        if self.side:
+            text = THE_OTHER.sub(f"the {OPPOSITE[self.side]}", text)
+        if self.part:
+            text = SIDE_ALONE.sub(rf"\g<0> {self.part}", text)
+        limb = LIMB.match(rest)
+        self.limb = limb[1] if limb else ""
+        self.side = ([self.side] + SIDE.findall(text))[-1]
+        self.part = ([self.part] + re.findall(rf"\b({PART})\b", text))[-1]
+        counted = find_count(text)
+        self.counted = counted[3] if counted else self.counted
+        return text
+
+
+def with_mover(clause: str) -> str:
+    """'her right arm goes up' -> 'moves her right arm up', 'the knees bend' -> 'bends the knees'."""
+    match = LIMB_MOVES.fullmatch(clause)
+    form = match and verb_form(match["verb"])
+    if not form:
+        return clause
+    verb = {"go": "move", "come": "move", "rise": "raise"}.get(form[match["verb"]], form[match["verb"]])
+    return f"{third_person(verb)} {match['limb']}{match['rest']}"
+
+
+def well_spelt(text: str) -> str:
+    """'the right hnd' -> 'the right hand'."""
+    for word in LIMB_OF_A_SIDE.findall(text):
+        if word not in FUNCTION_WORDS and word.removesuffix("s") not in BODY_PARTS:
+            near = get_close_matches(word, BODY_PARTS, 1, NEAR_ENOUGH)
+            text = text.replace(word, near[0]) if near else text
+    return text
+
+
+def repeated(actions: list[Action], text: str, seconds: float | None) -> list[Action]:
+    """'repeats twice': the last action; 'repeats all': all; 'repeats with the left': what was done on the right."""
+    again = actions[-1:]
+    side, old = re.search(r"\b(?:left|right|other)\b", text), (SIDE.findall(actions[-1][1]) or [""])[-1]
+    if side and old and side[0] != old:
+        first = next((i for i in range(len(actions), 0, -1) if old not in actions[i - 1][1]), 0)
+        again = [(who, re.sub(rf"\b{old}\b", OPPOSITE[old], what), lasted) for who, what, lasted in actions[first:]]
+    elif EVERYTHING.search(text):
+        again = actions[:]
+    counted = find_count(text)
+    again = [(who, what, seconds / len(again) if seconds else lasted) for who, what, lasted in again]
+    return again * (counted[0] if counted else 1)
+
+
+def take_duration(clause: str) -> tuple[str, float | None]:
+    """'jumps twice for 3 s' -> ('jumps twice', 3.0)."""
+    match = DURATION.search(clause) or BARE_DURATION.search(clause)
+    if match is None:
+        return clause.strip(" ,"), None
+    low, high = (NUMBERS.get(word) or float(word) if word else None for word in (match["low"], match["high"]))
+    amount = (low + (high or low)) / 2 if low else 1.0                          # '4-5 seconds' are 4.5
+    amount = amount * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] else 0.0)
+    seconds = amount * (60.0 if match["unit"].startswith("m") else 1.0)
+    return (clause[:match.start()] + clause[match.end():]).strip(" ,"), seconds
+
+
+def find_count(text: str) -> tuple[int, int, int, str] | None:
+    """(count, start, end, counted words) of how often the action is done; 'two squats' is counted, 'two hands' not."""
+    for match in COUNT.finditer(text):
+        if match["times"]:
+            return TIMES[match["times"]], match.start(), match.end(), "times"
+        words = match["words"].split()
+        number = NUMBERS.get(match["number"]) or int(float(match["number"]))
+        for n in range(1, len(words) + 1):
+            plural = words[n - 1]
+            names = {name for counted in (plural, " ".join(words[max(n - 2, 0):n])) for name in singulars(counted)}
+            if number and (plural.endswith("s") or number == 1) and names & (NOUNS.keys() | VERBS.keys()):
+                end = match.start("words") + re.match(r"(?:\s+[a-z-]+){%d}" % n, match["words"]).end()
+                return number, match.start(), end, " ".join(words[:n])
+    return None
+
+
+def default_seconds(verb: str, text: str) -> float:
+    """Seconds of an action whose duration is not said: a table's length, times the count."""
+    lengths = VERBS.get(verb)
+    counted = find_count(text)
+    if counted and counted[3] != "times" and not counted[3].endswith(" times"):             # 'throws three punches'
+        lengths = action_noun(counted[3]) or lengths
+    elif verb in LIGHT_VERBS:                                                               # 'does squats'
+        lengths = action_noun(text.partition(third_person(verb))[2])
+    once, each = lengths or UNKNOWN_SECONDS
+    return max(once, 0.6 + each * counted[0]) if counted else once
+
+
+def shorten(text: str, seconds: float, max_seconds: float) -> list[tuple[str, float]]:
+    """Cuts an action longer than `max_seconds` into equal parts; its repetitions are shared out among them."""
+    seconds = max(seconds, SHORTEST_SECONDS)
+    counted = find_count(text)
+    count = counted[0] if counted else 0
+    most = math.floor(max_seconds / seconds * count + 1e-6)                                 # repetitions that fit
+    if most == 0 or most >= count:
+        parts = math.ceil(round(seconds / max_seconds, 6))
+        return [(text, round(seconds / parts, 2))] * parts
+    parts = math.ceil(count / most)
+    counts = [count // parts + (i < count % parts) for i in range(parts)]
+    return [(with_count(text, n), min(round(seconds * n / count, 2), max_seconds)) for n in counts]
+
+
+def with_count(text: str, count: int) -> str:
+    """'jumps ten times' -> 'jumps five times'."""
+    _, start, end, counted = find_count(text)
+    counted = counted if count > 1 else counted.removesuffix("s")
+    return f"{text[:start]}{NUMBER_WORDS.get(count, count)} {counted}{text[end:]}"

@@ -17,25 +17,21 @@ import argparse
 import json
 import logging
 import platform
-import sys
 from dataclasses import replace
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from PIL import Image
 
+from benchmarks.models import SCALES
+from benchmarks.stages import STAGES
+from benchmarks.timing import Bench, num_threads, ratio_plot
 from configs import run_main
-from motionbench.table import Target, format_table
-from scripts.benchmark_models import SCALES
-from scripts.benchmark_plot import ratio_plot
-from scripts.benchmark_stages import STAGES
-from scripts.benchmark_timing import Bench, num_threads
-from stages.folder import write_whole
-from stages.models import chosen_device
+from media.files import write_whole
+from motionbench.table import format_table, Target
+from runtime.device import chosen_device
 
-log = logging.getLogger("benchmark")
+log = logging.getLogger(__name__)
 
 TARGETS = (
     Target("draw", "ratio", "drawing 576x1024, per frame", 10, unit="x"),

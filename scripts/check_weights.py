@@ -17,26 +17,22 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 import onnx
 import torch
 from google.protobuf.message import DecodeError
 
-from dwpose.pose_head import PoseHead
-from dwpose.yolox import PersonDetector
-from mimicmotion.checkpoint import (empty, fill, load_image_encoder, load_unet, load_vae, load_video_model, read_json,
-                                    split_parts)
+from dwpose.networks import PersonDetector, PoseHead
+from media.files import read_json
+from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load_video_model, split_parts
+from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.pipeline import load_scheduler
-from mimicmotion.pose_net import PoseNet
-from mimicmotion.tensor_files import read_tensors
-from mimicmotion.unet import PoseUNet
-from scripts.download_weights import RECORD, digest
-from scripts.published_weights import FILES
-from stages.checks import SVD_FILES, check_motion_weights, check_safetensors
+from run.checks import check_motion_weights, check_safetensors, SVD_FILES
+from runtime.published_weights import FILES
+from runtime.weights import empty, fill, read_tensors
+from scripts.download_weights import digest, RECORD
 from t2m.weights import GPT_FILES, VQVAE_FILES
 
+ROOT = Path(__file__).resolve().parents[1]
 Check = tuple[Path, str, Callable[[], str]]      # what, its kind, and a check that describes it or raises
 TENSORS = (".safetensors", ".pth", ".pt", ".bin")
 COMPONENTS = {                                   # class or model type in config.json -> kind, loader, stem of its files

@@ -13,12 +13,8 @@ import inspect
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
@@ -26,14 +22,16 @@ from safetensors import SafetensorError
 from torch import nn
 
 from configs import run_main
-from mimicmotion.checkpoint import load_video_model, save_checkpoint, save_tensors
-from stages.checks import check_motion_weights
+from mimicmotion.checkpoint import load_video_model, save_checkpoint
+from run.checks import check_motion_weights
+from runtime.weights import save_tensors
 from t2m.text import text_folders
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
-from t2m.weights import (GPT_FILES, VQVAE_FILES, found, load_strictly, load_text_tower, read_config, read_statistics,
-                         read_tensors)
+from t2m.weights import (found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, read_tensors,
+                         VQVAE_FILES)
 
+ROOT = Path(__file__).resolve().parents[1]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json")
 

@@ -18,16 +18,14 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
-from scripts.published_weights import ALL, GROUPS, HUB, HandFile, HubFile, Terms, files_of
+from runtime.published_weights import ALL, files_of, GROUPS, HandFile, HUB, HubFile, Terms
 
+ROOT = Path(__file__).resolve().parents[1]
 HTTPError = HfHubHTTPError.__bases__[0]          # the HTTP library's own, whose name differs between hub versions
 RECORD = "SOURCES.json"                          # beside the files: where each came from, and on which terms
 SHA256_LENGTH = 64                               # hex digits; the hub names small files by git's 40-digit sha1

@@ -17,12 +17,9 @@ from __future__ import annotations
 import logging
 import shlex
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 import yaml
@@ -31,22 +28,19 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from configs import load_config, run_main
-from motionbench.cells import Cell, balanced_cells, chosen_motions, prompts_table
-from motionbench.identities import person, pictures_in
-from motionbench.settings import MotionBenchConfig
-from motionbench.truth import num_frames_of, true_clip
-from motionbench.variants import SYNTHETIC, Variant, chosen_variants
-from scripts.motionbench_clips import Bench, Clip
-from scripts.motionbench_making import BenchModels, Made, make_clip
-from scripts.motionbench_measuring import measured
-from scripts.motionbench_outcome import measures, write_outcome
-from scripts.motionbench_processes import Processes, only_run_in
-from stages.folder import content_hash, write_whole
-from stages.inputs import check_inputs
-from stages.models import Models
-from stages.settings import InferenceConfig
+from media.files import write_whole
+from motionbench.cells import (balanced_cells, Cell, chosen_motions, num_frames_of, person, pictures_in, prompts_table,
+                               true_clip)
+from motionbench.making import Bench, BenchModels, Clip, Made, make_clip
+from motionbench.measuring import measured, measures, write_outcome
+from motionbench.settings import chosen_variants, MotionBenchConfig, SYNTHETIC, Variant
+from motionbench.sharing import only_run_in, Processes
+from run.checks import check_inputs
+from run.folder import content_hash
+from run.models import Models
+from run.settings import InferenceConfig
 
-log = logging.getLogger("motionbench")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

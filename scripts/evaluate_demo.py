@@ -20,25 +20,23 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 import torch
 
 from configs import load_config, run_main
-from mimicmotion.video import read_video
-from motionbench.table import ResultsFile, Target, format_table
-from scripts.demo_measures import Bench, Values, pose_net, pose_to_video, skeleton_adapter
-from scripts.motion_measures import phrasings, rescaling, round_trip
-from stages.folder import content_hash
-from stages.models import Models
-from stages.settings import InferenceConfig
+from demo.measures import Bench, phrasings, pose_net, pose_to_video, rescaling, round_trip, skeleton_adapter, Values
+from media.video_reader import read_video
+from motionbench.table import format_table, ResultsFile, Target
+from run.folder import content_hash
+from run.models import Models
+from run.settings import InferenceConfig
 
-log = logging.getLogger("evaluate_demo")
+log = logging.getLogger(__name__)
 
+ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = Path("weights/demo")
 CONFIG = ROOT / "configs" / "demo.yaml"
 DEMO_THREADS = 2
+
 
 TARGETS = (
     Target("phrasings", "kind", "phrasings → intended motion", 0.85, 0.95),

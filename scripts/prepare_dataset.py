@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from dataclasses import asdict, fields
 from datetime import timedelta
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from accelerate import PartialState
@@ -27,14 +24,13 @@ from tqdm import tqdm
 from configs import run_main, show_log
 from dwpose.detector import PoseDetector
 from dwpose.draw import STYLES
-from mimicmotion.checkpoint import load_image_encoder, load_vae, weights_file
-from training_data.captions import read_table
-from training_data.folder import DataFolder, total_seconds
-from training_data.latents import TARGETS, LatentCache, LatentSettings, cache_latents
-from training_data.preparing import Preparation, full_disk, write_pose_videos
-from training_data.settings import PrepareSettings
-from training_data.sources import content_key, discover
-from training_data.summary import write_summary
+from mimicmotion.checkpoint import load_image_encoder, load_vae
+from runtime.weights import weights_file
+from training_data.filters import PrepareSettings
+from training_data.folder import DataFolder, total_seconds, write_summary
+from training_data.latents import cache_latents, LatentCache, LatentSettings, TARGETS
+from training_data.preparing import full_disk, Preparation, write_pose_videos
+from training_data.sources import content_key, discover, read_table
 
 WAITING = timedelta(days=30)            # for the process with the longest videos
 SVD_PARTS = {"vae": "diffusion_pytorch_model", "image_encoder": "model"}       # folder -> name of its weights

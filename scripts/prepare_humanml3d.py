@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from tqdm import tqdm
 
 from configs import run_main
-from mimicmotion.checkpoint import save_atomically
-from t2m.features import (
-    CONTACTS, FEATURE_BLOCKS, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY, canonical, features, retargeted,
-)
-from t2m.motion import JOINT_NAMES, NUM_JOINTS, PARENTS, Motion
+from media.files import save_atomically
+from t2m.features import (canonical, CONTACTS, FEATURE_BLOCKS, features, retargeted, ROOT_HEIGHT, ROOT_VELOCITY,
+                          YAW_VELOCITY)
+from t2m.motion import JOINT_NAMES, Motion, NUM_JOINTS, PARENTS
 from t2m.motion_set import statistics_file
 
-log = logging.getLogger("prepare_humanml3d")
+log = logging.getLogger(__name__)
+
 MIRRORED = "M"                     # before the names of mirrored motions, as published
 SHORTEST = 3                       # frames
 EMPHASIS = 5.0                     # the published training divides the root's and contacts' deviations by this

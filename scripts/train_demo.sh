@@ -17,20 +17,20 @@ done_once() { local mark="$runs/$1.done"; shift; [[ -e "$mark" ]] || { "$@"; mkd
 quick() { [[ -z "${QUICK:-}" ]] || echo "$@"; }          # the arguments of a quick run; a later one wins
 
 # characters: many people in a few poses each
-python scripts/prepare_demo_clips.py "$data" --clips 9000 --frames 3 --fps 1.2 $(quick --clips 24)
+python demo/prepare_clips.py "$data" --clips 9000 --frames 3 --fps 1.2 $(quick --clips 24)
 
 # text to motion, and the pose detector
-python scripts/train_demo_t2m.py --work "$runs/t2m" --out "$weights/t2m" \
+python demo/train_t2m.py --work "$runs/t2m" --out "$weights/t2m" \
     $(quick --motions 600 --vqvae-steps 8 --text-steps 8 --gpt-steps 8)
-python scripts/train_demo_pose.py --clips "$data" --work "$runs/pose" --out "$weights/dwpose" \
+python demo/train_pose.py --clips "$data" --work "$runs/pose" --out "$weights/dwpose" \
     $(quick --person-steps 8 --pose-steps 8 4)
 
 # pictures: the VAE, then its latents
-done_once init python scripts/init_demo_models.py "$weights/svd" --video "$runs/video_init" --adapter "$runs/adapter_init"
-done_once vae parallel scripts/train_demo_vae.py "$data" "$weights/svd/vae" $(quick --steps 4)
-parallel scripts/prepare_demo_clips.py "$data" --encode "$weights/svd/vae" --limit 5200
-parallel scripts/prepare_demo_clips.py "$data" --encode "$weights/svd/vae" --limit 2400 --poses
-done_once decoder parallel scripts/train_demo_vae.py "$data" "$weights/svd/vae" --decoder-only \
+done_once init python demo/init_models.py "$weights/svd" --video "$runs/video_init" --adapter "$runs/adapter_init"
+done_once vae parallel demo/train_vae.py "$data" "$weights/svd/vae" $(quick --steps 4)
+parallel demo/prepare_clips.py "$data" --encode "$weights/svd/vae" --limit 5200
+parallel demo/prepare_clips.py "$data" --encode "$weights/svd/vae" --limit 2400 --poses
+done_once decoder parallel demo/train_vae.py "$data" "$weights/svd/vae" --decoder-only \
     --steps 1200 --crop 128 --batch-size 4 --learning-rate 0.01 --detail-weight 3 $(quick --steps 4)
 
 # the video model and the adapter, on single pictures: their temporal branches stay silent

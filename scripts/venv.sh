@@ -1,10 +1,10 @@
-# Makes .venv with requirements.txt and activates it. Sourced by demo.sh and test.sh.
-# The stamp holds the file's hash, so a second run installs nothing.
+# Makes .venv with requirements.txt and this repository in it, and activates it. Sourced by demo.sh and test.sh.
+# The stamp holds the files' hash, so a second run installs nothing.
 
 repo="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$repo/.venv"
 stamp="$venv/requirements.sha256"
-wanted="$(sha256sum "$repo/requirements.txt" | cut -d' ' -f1)"
+wanted="$(cat "$repo/requirements.txt" "$repo/pyproject.toml" | sha256sum | cut -d' ' -f1)"
 
 if [[ ! -x "$venv/bin/python" ]]; then
     echo "making $venv"
@@ -13,6 +13,7 @@ fi
 if [[ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]]; then
     echo "installing requirements.txt (once, a few minutes)"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$repo/requirements.txt"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable "$repo"
     echo "$wanted" > "$stamp"
 fi
 source "$venv/bin/activate"

@@ -2,7 +2,6 @@
 
 Feet are given where they stand, in the world, so a planted foot cannot slide; the legs bend to reach them.
 """
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ TOE_HEIGHT = 0.03           # metres of the toe joint above the floor on a flat 
 STANDING_BEND = 0.012       # metres the pelvis stays below a straight-legged stance
 STRAIGHTEST_LEG = 0.999     # of the leg's length
 STANCE_HALF_WIDTH = 0.10    # metres from the midline to each foot
-
 SIDES = ("left", "right")
 SIGN = {"left": 1.0, "right": -1.0}                             # of the x axis
 # Angles are radians; `turn`, `look` and `twist` are positive to the person's left, as are `roll`, `tilt`, `side_bend`.
@@ -32,7 +30,6 @@ BODY_CHANNELS = ("x", "z", "rise", "air", "turn", "pitch", "roll", "bend", "side
 ARM_CHANNELS = ("out", "swing", "spin", "elbow", "shrug", "curl")       # swing: forward; spin: forearm outwards
 FOOT_CHANNELS = ("foot_x", "foot_z", "lift", "heel", "splay")           # metres in the world; heel: heel above toe
 NEUTRAL_ARM = {"out": 0.15, "elbow": 0.18, "curl": 0.3}
-
 LIMBS = {                   # hip, knee, ankle, toe, collar, shoulder, elbow, wrist
     "left": (smpl.LEFT_HIP, smpl.LEFT_KNEE, smpl.LEFT_ANKLE, smpl.LEFT_TOE,
              smpl.LEFT_COLLAR, smpl.LEFT_SHOULDER, smpl.LEFT_ELBOW, smpl.LEFT_WRIST),

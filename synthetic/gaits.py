@@ -1,16 +1,16 @@
 """Motions that take steps. Each foot stands still on the floor from touch-down to lift-off, so nothing slides."""
-
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from synthetic.body import SIDES, SIGN, STANCE_HALF_WIDTH, neutral_tracks
+from synthetic.body import neutral_tracks, SIDES, SIGN, STANCE_HALF_WIDTH
 
 GRID_FPS = 100.0            # samples per second at which the path over the floor is integrated
 MARGIN_SECONDS = 3.0        # the path goes on before and after the clip, for footfalls outside it
 RAMP_SECONDS = 0.5          # from standing to full stride
+LR = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Gait:
     counted: bool = False
 
 
-LR = ("left", "right")
 GAITS: dict[str, Gait] = {
     "walk": Gait(speed=(0.55, 1.15)),
     "walk_backwards": Gait(speed=(-0.75, -0.4), cadence=(0.65, 0.9), arm_swing=(0.15, 0.35)),

@@ -1,7 +1,167 @@
 """What people call each kind of motion. A star marks a verb to inflect; {side} is left or right; {their}, {they},
 {them_self} fit the subject. Lists named kind:both are for both sides at once; OBJECTS count a motion with a noun."""
 
-from synthetic.arm_phrases import ARM_PHRASES
+
+OBJECTS: dict[str, tuple[str, str]] = {     # one, several: what "does two ..." counts
+    "clap": ("clap", "claps"), "punch": ("{side} punch", "{side} punches"), "throw": ("{side} throw", "{side} throws"),
+    "shrug": ("shrug", "shrugs"), "squat": ("squat", "squats"), "jump": ("jump", "jumps"), "bow": ("bow", "bows"),
+    "jumping_jack": ("jumping jack", "jumping jacks"), "hop": ("{side} leg hop", "{side} leg hops"),
+    "kick": ("{side} kick", "{side} kicks"), "knee_raise": ("{side} knee raise", "{side} knee raises"),
+    "lunge": ("{side} lunge", "{side} lunges"), "touch_toes": ("toe touch", "toe touches"), "nod": ("nod", "nods"),
+    "spin": ("{side} spin", "{side} spins"), "arm_circles": ("{side} arm circle", "{side} arm circles"),
+    "raise_arm": ("{side} arm raise", "{side} arm raises"),
+}
+ARM_PHRASES: dict[str, tuple[str, ...]] = {
+    "wave:one": (
+        "*wave {their} {side} hand", "*wave with the {side} hand", "*wave hello with {their} {side} hand",
+        "*greet someone with the {side} hand", "*say hi with {their} {side} hand", "*wave {their} {side} arm",
+        "*raise {their} {side} hand and *wave", "*wave goodbye with the {side} hand",
+        "*signal with {their} {side} hand", "*say hello by waving the {side} hand",
+        "*swing {their} raised {side} hand from side to side", "*flag someone down with the {side} arm",
+        "*gesture hello {side}-handed", "*wave {side}-handed", "*wave to the crowd with the {side} hand",
+        "*bid farewell with {their} {side} hand", "*lift the {side} hand in greeting and *wave it",
+        "*welcome the viewer with a wave of the {side} hand", "*wave at the camera using {their} {side} hand",
+        "*shake {their} {side} hand in the air as a greeting"),
+    "wave:both": (
+        "*wave both hands", "*wave with both arms", "*wave both hands above {their} head", "*greet with both hands",
+        "*wave {their} hands in the air", "*say hello with both hands", "*swing both raised hands from side to side",
+        "*signal for help with both arms", "*wave goodbye with both hands", "*flag a car down with both arms",
+        "*wave enthusiastically with two hands", "*wave the two arms", "*greet the crowd with both arms",
+        "*raise both hands and *wave", "*welcome everybody waving both hands", "*shake both hands in the air"),
+    "raise_arm:one": (
+        "*raise {their} {side} arm", "*lift the {side} arm", "*lift {their} {side} hand up",
+        "*put {their} {side} hand up", "*reach up with the {side} arm", "*hold the {side} arm up high",
+        "*hoist {their} {side} arm overhead", "*bring {their} {side} arm up above the head",
+        "*stretch the {side} hand toward the ceiling", "*stick {their} {side} hand in the air",
+        "*elevate the {side} arm", "*raise the {side} hand to ask a question", "*point the {side} arm at the sky",
+        "*extend {their} {side} arm upward", "*move the {side} arm up and down",
+        "*lift {their} {side} arm over {their} head", "*raise the hand on the {side}",
+        "*reach for the sky {side}-handed"),
+    "raise_arm:both": (
+        "*raise both arms", "*lift both arms up", "*raise {their} arms above the head",
+        "*put both arms up in the air", "*lift {their} hands over {their} head", "*reach up with both arms",
+        "*hold both arms up high", "*stretch both hands toward the ceiling", "*throw both arms up",
+        "*hoist both arms overhead", "*celebrate with arms in the air", "*cheer with both arms raised",
+        "*reach for the sky", "*extend both arms upward", "*elevate the two arms", "*bring both arms up"),
+    "hands_up": (
+        "*put {their} hands up", "*hold {their} hands up", "*surrender", "*give up with raised hands",
+        "*show both palms", "*raise {their} hands in surrender", "*hold up both palms at head height",
+        "*put {their} hands up like a robbery victim", "*freeze with hands up", "*raise both palms to the front",
+        "*lift {their} hands beside the head", "*show that {their} hands are empty", "*keep {their} hands up",
+        "*hold both hands next to the ears", "*back off with palms raised", "*hold them up"),
+    "arms_out": (
+        "*stretch {their} arms out to the sides", "*make a t pose", "*hold {their} arms out",
+        "*spread {their} arms wide", "*extend both arms sideways", "*strike a t-pose", "*open {their} arms wide",
+        "*stand like a scarecrow", "*hold {their} arms out like an airplane", "*raise both arms to shoulder height",
+        "*form a cross with {their} body", "*stand in a t shape", "*reach out to both sides",
+        "*pose with outstretched arms", "*keep both arms horizontal", "*lift {their} arms sideways until level",
+        "*imitate a bird with wings spread"),
+    "arm_circles:one": (
+        "*circle {their} {side} arm", "*swing the {side} arm in circles", "*rotate {their} {side} arm",
+        "*make big circles with the {side} arm", "*windmill the {side} arm", "*roll {their} {side} shoulder and arm",
+        "*draw circles in the air with the {side} hand", "*spin {their} {side} arm around", "*do {side} arm circles",
+        "*whirl the {side} arm", "*warm up the {side} shoulder with circles",
+        "*turn the {side} arm like a propeller", "*swing {their} {side} arm round and round",
+        "*move the {side} arm in a circle", "*crank {their} {side} arm"),
+    "arm_circles:both": (
+        "*circle both arms", "*swing {their} arms in circles", "*rotate both arms", "*do arm circles",
+        "*make big circles with both arms", "*windmill {their} arms", "*spin both arms around",
+        "*whirl {their} arms", "*draw circles in the air with both hands",
+        "*warm up {their} shoulders with arm circles", "*swing both arms round and round",
+        "*swim in the air with both arms", "*move {their} arms in circles", "*turn both arms like propellers",
+        "*crank both arms forward"),
+    "clap": (
+        "*clap", "*clap {their} hands", "*applaud", "*give a round of applause", "*put {their} hands together",
+        "*clap along", "*slap {their} palms together", "*applaud the show", "*strike {their} hands together",
+        "*clap to the beat", "*beat {their} palms together", "*show appreciation by clapping",
+        "*bring {their} hands together again and again", "*clap loudly", "*congratulate someone with applause",
+        "*keep the rhythm by clapping"),
+    "punch:one": (
+        "*punch with the {side} fist", "*throw a {side} punch", "*throw a punch with {their} {side} hand",
+        "*punch with {their} {side} arm", "*jab with the {side} hand", "*hit with the {side} fist",
+        "*strike forward with the {side} fist", "*box with {their} {side} hand", "*punch {side}-handed",
+        "*thrust {their} {side} fist forward", "*deliver a {side} hook", "*land a {side} jab",
+        "*swing the {side} fist", "*sock somebody with {their} {side} fist", "*hit a bag with the {side} hand",
+        "*smash {their} {side} fist forward", "*fight with the {side} fist"),
+    "punch:both": (
+        "*punch with both fists", "*box", "*throw punches", "*shadowbox", "*punch with the left and right hand",
+        "*throw a combination of punches", "*hit a punching bag", "*spar", "*fight with both fists",
+        "*jab left and right", "*practice boxing", "*alternate punches", "*throw a flurry of punches",
+        "*strike with both fists", "*trade blows", "*fight like a boxer", "*pummel the air with both hands"),
+    "throw": (
+        "*throw something with the {side} hand", "*throw a ball with {their} {side} arm",
+        "*toss a ball {side}-handed", "*pitch a baseball with the {side} arm",
+        "*hurl a stone with {their} {side} hand", "*fling something with the {side} hand",
+        "*lob a ball using the {side} arm", "*cast something away with the {side} hand",
+        "*chuck a ball with {their} {side} hand", "*make a throw with the {side} arm",
+        "*wind up and *throw with the {side} arm", "*launch a ball from {their} {side} hand",
+        "*sling something forward with the {side} arm", "*throw a spear with the {side} hand",
+        "*pass the ball overhand with the {side} hand", "*throw a frisbee with {their} {side} arm"),
+    "point": (
+        "*point with the {side} hand", "*point with {their} {side} arm", "*point at something with the {side} hand",
+        "*indicate something with {their} {side} arm", "*gesture at something {side}-handed",
+        "*show the way with the {side} hand", "*aim {their} {side} finger", "*extend the {side} arm to point",
+        "*point the {side} index finger", "*direct attention with {their} {side} hand",
+        "*single something out with {their} {side} finger", "*point out something using the {side} arm",
+        "*give directions with the {side} arm", "*stretch the {side} arm out and *point",
+        "*accuse someone with the {side} finger", "*hold {their} {side} arm out pointing"),
+    "salute": (
+        "*salute with the {side} hand", "*give a military salute with {their} {side} hand",
+        "*raise the {side} hand to the forehead", "*touch {their} forehead with the {side} hand",
+        "*bring the {side} hand to {their} temple", "*greet an officer {side}-handed", "*salute {side}-handed",
+        "*shade {their} eyes with the {side} hand", "*look into the distance under {their} {side} hand",
+        "*stand at attention saluting with the {side} hand", "*tip {their} hat with the {side} hand",
+        "*hold the {side} hand at the brow", "*salute the flag with {their} {side} hand",
+        "*pay respect with a {side} salute", "*lift {their} {side} hand to the brow"),
+    "drink": (
+        "*drink with the {side} hand", "*drink from a cup held in the {side} hand",
+        "*take a sip with {their} {side} hand", "*sip a coffee {side}-handed",
+        "*bring a glass to {their} mouth with the {side} hand", "*gulp from a bottle in {their} {side} hand",
+        "*raise a cup to {their} lips with the {side} hand", "*have a drink with the {side} hand",
+        "*eat something with {their} {side} hand", "*put the {side} hand to {their} mouth",
+        "*swig from a can held in the {side} hand", "*take a bite with the {side} hand",
+        "*lift {their} {side} hand to the mouth", "*drink tea using the {side} hand",
+        "*down a glass with {their} {side} hand", "*taste something {side}-handed"),
+    "phone": (
+        "*talk on the phone with the {side} hand", "*hold a phone to {their} {side} ear",
+        "*make a call {side}-handed", "*answer the phone with the {side} hand", "*take a call with the {side} hand",
+        "*listen to a phone on the {side} ear", "*call someone with {their} {side} hand",
+        "*bring the {side} hand to the ear", "*cup {their} {side} ear", "*speak into a phone in the {side} hand",
+        "*chat on the phone held at the {side} ear", "*phone a friend with the {side} hand",
+        "*put {their} {side} hand to {their} ear", "*pick up the phone {side}-handed",
+        "*hold {their} {side} hand against the ear", "*touch {their} {side} ear"),
+    "hands_on_hips": (
+        "*put {their} hands on {their} hips", "*stand with hands on hips", "*place both hands on the waist",
+        "*stand akimbo", "*rest {their} hands on the hips", "*strike a superhero pose", "*hold {their} waist",
+        "*plant {their} fists on the hips", "*stand with arms akimbo", "*set both hands on {their} sides",
+        "*pose with hands on the waist", "*put both hands on {their} waist", "*keep {their} hands on {their} hips",
+        "*stand impatiently with hands on hips", "*grab {their} hips with both hands"),
+    "cross_arms": (
+        "*cross {their} arms", "*fold {their} arms", "*stand with crossed arms", "*fold both arms over the chest",
+        "*cross {their} arms in front of the chest", "*stand with folded arms", "*hold {their} arms crossed",
+        "*put one arm over the other", "*hug {their} own chest", "*look sceptical with arms crossed",
+        "*keep {their} arms folded", "*wrap {their} arms around {their} chest", "*pose with arms folded",
+        "*cross both forearms", "*sulk with folded arms"),
+    "shrug": (
+        "*shrug", "*shrug {their} shoulders", "*lift both shoulders", "*raise {their} shoulders", "*gesture no idea",
+        "*show {they} {have} no idea", "*shrug with open palms", "*hunch {their} shoulders up",
+        "*express doubt with a shrug", "*give a shrug", "*pull {their} shoulders up", "*act clueless",
+        "*throw up {their} hands in confusion", "*say whatever with {their} shoulders", "*look unsure and *shrug",
+        "*move {their} shoulders up and down"),
+    "flex:one": (
+        "*flex {their} {side} biceps", "*flex the {side} arm", "*show off the {side} biceps",
+        "*flex {their} {side} muscle", "*curl {their} {side} arm to show the muscle",
+        "*make a muscle with the {side} arm", "*tense the {side} biceps", "*bend {their} {side} arm and *flex",
+        "*pose like a bodybuilder with the {side} arm", "*pump {their} {side} arm", "*display the {side} arm muscle",
+        "*show {their} strength with the {side} arm", "*curl an invisible weight with the {side} arm",
+        "*make a fist and *flex the {side} arm", "*harden {their} {side} biceps"),
+    "flex:both": (
+        "*flex both biceps", "*flex {their} muscles", "*show off {their} muscles", "*pose like a bodybuilder",
+        "*flex both arms", "*make muscles with both arms", "*tense both biceps", "*show how strong {they} {are}",
+        "*do a double biceps pose", "*pump {their} arms up", "*strike a muscle pose", "*display {their} arm muscles",
+        "*curl both arms to show the muscles", "*act like a strongman", "*bend both arms and *flex"),
+}
+
 
 PHRASES: dict[str, tuple[str, ...]] = ARM_PHRASES | {
     "stand": (
@@ -163,14 +323,4 @@ PHRASES: dict[str, tuple[str, ...]] = ARM_PHRASES | {
         "*move to the rhythm", "*dance happily", "*shimmy", "*party", "*shake {their} hips", "*swing {their} hips",
         "*hit the dance floor", "*dance freestyle", "*jive", "*disco dance", "*sway and *dance",
         "*dance the night away", "*show off some dance moves"),
-}
-
-OBJECTS: dict[str, tuple[str, str]] = {     # one, several: what "does two ..." counts
-    "clap": ("clap", "claps"), "punch": ("{side} punch", "{side} punches"), "throw": ("{side} throw", "{side} throws"),
-    "shrug": ("shrug", "shrugs"), "squat": ("squat", "squats"), "jump": ("jump", "jumps"), "bow": ("bow", "bows"),
-    "jumping_jack": ("jumping jack", "jumping jacks"), "hop": ("{side} leg hop", "{side} leg hops"),
-    "kick": ("{side} kick", "{side} kicks"), "knee_raise": ("{side} knee raise", "{side} knee raises"),
-    "lunge": ("{side} lunge", "{side} lunges"), "touch_toes": ("toe touch", "toe touches"), "nod": ("nod", "nods"),
-    "spin": ("{side} spin", "{side} spins"), "arm_circles": ("{side} arm circle", "{side} arm circles"),
-    "raise_arm": ("{side} arm raise", "{side} arm raises"),
 }

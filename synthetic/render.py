@@ -3,15 +3,13 @@
 Every capsule is an impostor: its depth is computed per pixel from its 2D outline, the nearest one wins, and the
 winner's normal is shaded once at the end.
 """
-
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
 from dwpose import skeleton as coco
-from synthetic.character import Character
-from synthetic.solids import STRIPE, TOP, Solid, colours, solids
+from synthetic.character import Character, colours, Solid, solids, STRIPE, TOP
 from t2m import motion as smpl
 from t2m.camera import Camera
 from t2m.landmarks import HEAD_POINTS, Landmarks, landmarks, seen_from

@@ -1,5 +1,4 @@
 """A perspective camera that looks at a standing person and fits them on a canvas of any size."""
-
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace

@@ -3,7 +3,6 @@
 A row describes one frame: yaw velocity, root velocity and height, joints seen from the root, bone rotations, joint
 velocities and foot contacts. The yaw velocity is HALF the yaw step, in radians per frame, as in the published data.
 """
-
 from __future__ import annotations
 
 import numpy as np
@@ -11,11 +10,9 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from .motion import (
-    LEFT_ANKLE, LEFT_COLLAR, LEFT_ELBOW, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_TOE, LEFT_WRIST, NECK, NUM_JOINTS,
-    PARENTS, PELVIS, RIGHT_ANKLE, RIGHT_COLLAR, RIGHT_ELBOW, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_TOE,
-    RIGHT_WRIST, SPINE1, SPINE2, SPINE3, HEAD, Motion,
-)
+from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_COLLAR, LEFT_ELBOW, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_TOE,
+                        LEFT_WRIST, Motion, NECK, NUM_JOINTS, PARENTS, PELVIS, RIGHT_ANKLE, RIGHT_COLLAR, RIGHT_ELBOW,
+                        RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_TOE, RIGHT_WRIST, SPINE1, SPINE2, SPINE3)
 
 YAW_VELOCITY = slice(0, 1)           # half the yaw step, rad/frame
 ROOT_VELOCITY = slice(1, 3)          # x, z in the facing frame of t + 1, m/frame
@@ -26,11 +23,9 @@ VELOCITIES = slice(193, 259)         # joints 0..21 in the facing frame of t, m/
 CONTACTS = slice(259, 263)           # of FEET, 0 or 1
 NUM_FEATURES = 263
 FEATURE_BLOCKS = (YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT, POSITIONS, ROTATIONS, VELOCITIES, CONTACTS)
-
 FEET = (LEFT_ANKLE, LEFT_TOE, RIGHT_ANKLE, RIGHT_TOE)
 CONTACT_SPEED2 = 0.002               # a foot moving slower than this, in m^2/frame^2, is in contact
 FORWARD_SMOOTHING = 20.0             # standard deviation of the facing filter, frames
-
 # The joint before each in its kinematic chain; both arm chains start over from the root, not from the chest.
 BEFORE = tuple(PELVIS if joint in (LEFT_COLLAR, RIGHT_COLLAR) else parent for joint, parent in enumerate(PARENTS))
 LEFTWARD, RIGHTWARD, UP, DOWN, FORWARD = (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1)

@@ -1,5 +1,4 @@
 """Text -> 3D motion with T2M-GPT (Zhang et al. 2023): CLIP text feature -> GPT tokens -> VQ-VAE features -> joints."""
-
 from __future__ import annotations
 
 import json
@@ -10,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .features import FORWARD_SMOOTHING, joints_from_features
-from .motion import MOTION_FPS, Motion
-from .text import KnownMotions, TextEncoder
-from .transformer import GPT
-from .vqvae import FRAMES_PER_TOKEN, VQVAE
-from .weights import GPT_FILES, VQVAE_FILES, found, load_strictly, read_config, read_statistics, without_memory
+from t2m.features import FORWARD_SMOOTHING, joints_from_features
+from t2m.motion import Motion, MOTION_FPS
+from t2m.text import KnownMotions, TextEncoder
+from t2m.transformer import GPT
+from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
+from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES, without_memory
 
 SECONDS_PER_TOKEN = FRAMES_PER_TOKEN / MOTION_FPS      # 4 / 20 = 0.2 s
 

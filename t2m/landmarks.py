@@ -3,7 +3,6 @@
 The body axes come from shoulders, neck and spine; the face direction from the neck-to-head bone, which in SMPL leans
 a few centimetres forward and so betrays where the head is turned.
 """
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ HIP_WIDENING = 1.2              # a detector marks the hips at the flesh, outsid
 LEAST_LEAN_METRES = 0.01        # a head tilted up still looks ahead
 CHEST_WEIGHT_METRES = 0.015     # how strongly the face follows the chest rather than the (3 cm) lean of the head
 UP = np.array([0.0, 1.0, 0.0])
-
 SAME_POINT = {                  # COCO joint: the SMPL joint at the same place
     coco.LEFT_SHOULDER: smpl.LEFT_SHOULDER, coco.RIGHT_SHOULDER: smpl.RIGHT_SHOULDER,
     coco.LEFT_ELBOW: smpl.LEFT_ELBOW, coco.RIGHT_ELBOW: smpl.RIGHT_ELBOW,
@@ -29,6 +27,14 @@ SAME_POINT = {                  # COCO joint: the SMPL joint at the same place
 }
 HEAD_POINTS = np.r_[coco.NOSE:coco.RIGHT_EAR + 1, coco.FACE]
 EARS = [coco.LEFT_EAR, coco.RIGHT_EAR]
+NOSE_TIP = 30                                                       # iBUG numbers
+IBUG_RIGHT_EYE, IBUG_LEFT_EYE = slice(36, 42), slice(42, 48)
+FINGER_BASES = (0.038, 0.0125, -0.0125, -0.038)                     # metres towards the thumb: index to little finger
+FINGER_SPREAD = (0.24, 0.08, -0.08, -0.24)                          # radians towards the thumb, on an open hand
+FINGER_LENGTHS = np.outer((1.0, 1.08, 1.0, 0.82), (0.046, 0.031, 0.026))   # (4, 3) metres, from the palm out
+THUMB_LENGTHS = (0.034, 0.036, 0.031, 0.026)                        # metres
+PALM_LENGTH = 0.10                                                  # metres, wrist to knuckles
+BEND_PER_BONE = (1.2, 1.95, 2.7)                                    # radians from the palm, on a fist
 
 
 def _mirrored(points):
@@ -58,15 +64,6 @@ def _face_template() -> np.ndarray:
 
 
 FACE_TEMPLATE = _face_template()                                    # (68, 3)
-NOSE_TIP = 30                                                       # iBUG numbers
-IBUG_RIGHT_EYE, IBUG_LEFT_EYE = slice(36, 42), slice(42, 48)
-
-FINGER_BASES = (0.038, 0.0125, -0.0125, -0.038)                     # metres towards the thumb: index to little finger
-FINGER_SPREAD = (0.24, 0.08, -0.08, -0.24)                          # radians towards the thumb, on an open hand
-FINGER_LENGTHS = np.outer((1.0, 1.08, 1.0, 0.82), (0.046, 0.031, 0.026))   # (4, 3) metres, from the palm out
-THUMB_LENGTHS = (0.034, 0.036, 0.031, 0.026)                        # metres
-PALM_LENGTH = 0.10                                                  # metres, wrist to knuckles
-BEND_PER_BONE = (1.2, 1.95, 2.7)                                    # radians from the palm, on a fist
 
 
 @dataclass(frozen=True)

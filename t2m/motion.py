@@ -1,5 +1,4 @@
 """The 3D motion that passes from text to camera: 22 SMPL joints over time, in metres."""
-
 from __future__ import annotations
 
 import os
@@ -9,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 MOTION_FPS = 20.0  # frames per second of HumanML3D, and so of every T2M-GPT checkpoint
-
 JOINT_NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
     "spine3", "left_toe", "right_toe", "neck", "left_collar", "right_collar", "head", "left_shoulder",
@@ -21,7 +19,6 @@ NUM_JOINTS = len(JOINT_NAMES)  # 22
     SPINE3, LEFT_TOE, RIGHT_TOE, NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER,
     RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST,
 ) = range(NUM_JOINTS)
-
 # The joint each joint hangs from; the pelvis is the root.
 PARENTS = (
     -1, PELVIS, PELVIS, PELVIS, LEFT_HIP, RIGHT_HIP, SPINE1, LEFT_KNEE, RIGHT_KNEE, SPINE2, LEFT_ANKLE, RIGHT_ANKLE,

@@ -3,7 +3,6 @@
 HumanML3D: new_joint_vecs/NAME.npy (T, 263), texts/NAME.txt (caption#tagged words#from#to, seconds), train.txt, val.txt,
 test.txt, Mean.npy, Std.npy. Ours: rows.npy, starts.npy, facts.json, mean.npy, std.npy, the last motions held out.
 """
-
 from __future__ import annotations
 
 import json
@@ -14,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .features import NUM_FEATURES
-from .motion import MOTION_FPS
-from .vqvae import FRAMES_PER_TOKEN
+from t2m.features import NUM_FEATURES
+from t2m.motion import MOTION_FPS
+from t2m.vqvae import FRAMES_PER_TOKEN
 
 SPLITS = ("train", "val", "test")
 SHORTEST, LONGEST = 40, 196             # rows, of the published training; longer ones are cut

@@ -3,7 +3,6 @@
 We differ from the published projection (HMTV) where it is a defect: nearer is larger, eyes and ears keep their sides, a
 face seen from behind is unseen, any canvas keeps the body's proportions, and time is resampled instead of relabelled.
 """
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,15 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
 
+from dwpose import skeleton as coco
 from dwpose.skeleton import HANDS, Skeleton
-
-from .camera import Camera
-from .joining import bone_lengths
-from .landmarks import landmarks, seen_from
-from .mesh import body_vertices, with_mesh_head
-from .motion import HEAD, LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, NECK, PELVIS, SPINE1, SPINE2, SPINE3, Motion
+from t2m.camera import Camera
+from t2m.features import quaternion_between, rotated, unit
+from t2m.joining import bone_lengths
+from t2m.landmarks import landmarks, seen_from
+from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, Motion, NECK, NUM_JOINTS, PARENTS, PELVIS, SPINE1,
+                        SPINE2, SPINE3)
 
 STANDING_SHARE = 0.8          # of the canvas height that a standing person fills, when the motion leaves room
 LARGEST_SHARE = 0.92          # of the canvas, each way, that the whole motion may fill
@@ -31,6 +33,9 @@ FOLLOW_SMOOTHING = 0.5        # seconds, standard deviation of the filter on the
 ORBIT_YAW = (-0.7, 0.7)       # radians, start and end
 ZOOM = 1.6                    # how much larger the end of a zoom is
 ZOOM_HEIGHT = 0.78            # of the standing height: what a zoom ends on
+CHILDREN = tuple([child for child, parent in enumerate(PARENTS) if parent == joint] for joint in range(NUM_JOINTS))
+HEAD_VERTICES = {coco.NOSE: 331, coco.LEFT_EYE: 2802, coco.RIGHT_EYE: 6262, coco.LEFT_EAR: 3489, coco.RIGHT_EAR: 3990}
+NUM_SMPL_ROTATIONS = 24           # 22 joints and the two hands
 
 
 @dataclass(frozen=True)
@@ -149,3 +154,62 @@ def auto(fit: Fit) -> Camera:
 
 
 CAMERAS: dict[str, Callable[[Fit], Camera]] = dict(auto=auto, static=static, follow=follow, orbit=orbit, zoom=zoom)
+
+
+def rigid_rotation(rest: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Rotations that turn several rest vectors onto the seen ones best (Kabsch). (K, 3), (T, K, 3) -> (T, 3, 3)"""
+    u, _, vt = np.linalg.svd(np.einsum("tki,kj->tij", seen, rest))
+    u[..., -1] *= np.linalg.det(u @ vt)[:, None]
+    return u @ vt
+
+
+def smpl_pose(joints: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Axis-angle rotations against the parent, by bone directions. joints: (T, 22, 3); rest: (22, 3) -> (T, 24, 3)"""
+    world = np.empty((len(joints), NUM_JOINTS, 3, 3))
+    pose = np.zeros((len(joints), NUM_SMPL_ROTATIONS, 3))
+    for joint, (parent, children) in enumerate(zip(PARENTS, CHILDREN, strict=True)):
+        above = world[:, parent] if parent >= 0 else np.broadcast_to(np.eye(3), (len(joints), 3, 3))
+        rest_bones, bones = rest[children] - rest[joint], joints[:, children] - joints[:, [joint]]
+        if len(children) > 1:
+            world[:, joint] = rigid_rotation(unit(rest_bones), unit(bones))
+        elif children:
+            swing = quaternion_between(unit(above @ rest_bones[0]), unit(bones[:, 0]))          # (T, 4)
+            world[:, joint] = np.moveaxis(rotated(swing[:, None], np.moveaxis(above, 2, 1)), 1, 2)
+        else:
+            world[:, joint] = above
+        pose[:, joint] = Rotation.from_matrix(np.swapaxes(above, 1, 2) @ world[:, joint]).as_rotvec()
+    return pose
+
+
+@torch.no_grad()
+def body_vertices(joints: np.ndarray, model_file: str | Path) -> np.ndarray:
+    """SMPL's mean body in the pose of each frame, its pelvis at the motion's. (T, 22, 3) metres -> (T, 6890, 3)"""
+    try:
+        import smplx
+    except ImportError as error:
+        raise ValueError("smpl: the SMPL mesh needs the package smplx (not installed): pip install smplx, or leave smpl "
+                         "empty to project joints") from error
+    if not Path(model_file).exists():
+        raise FileNotFoundError(f"{model_file}: expected an SMPL model (found none): register at smpl.is.tue.mpg.de, or "
+                                "leave smpl empty to project joints")
+    body = smplx.create(str(model_file), model_type="smpl", batch_size=len(joints))
+    rest = (body.J_regressor @ body.v_template).numpy().astype(np.float64)[:NUM_JOINTS]         # (22, 3)
+    pose = torch.from_numpy(smpl_pose(np.asarray(joints, np.float64), rest)).float().flatten(1)  # (T, 72)
+    out = body(global_orient=pose[:, :3], body_pose=pose[:, 3:])
+    shift = torch.as_tensor(joints[:, [PELVIS]]) - out.joints[:, [PELVIS]]
+    return (out.vertices + shift).numpy()
+
+
+def with_mesh_head(points: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """Landmarks whose nose, eyes and ears are the mesh's, the 68 face points moved with them as one piece.
+
+    points: (T, 133, 3) metres; vertices: (T, 6890, 3) metres
+    """
+    marks, mesh = list(HEAD_VERTICES), vertices[:, list(HEAD_VERTICES.values())]                # (T, 5, 3)
+    out, ours = points.copy(), points[:, marks]
+    centre, mesh_centre = ours.mean(axis=1, keepdims=True), mesh.mean(axis=1, keepdims=True)
+    for t in range(len(points)):
+        turn = rigid_rotation(ours[t] - centre[t], (mesh[t] - mesh_centre[t])[None])[0]         # (3, 3)
+        out[t, coco.FACE] = (points[t, coco.FACE] - centre[t]) @ turn.T + mesh_centre[t]
+    out[:, marks] = mesh
+    return out

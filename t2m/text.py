@@ -1,5 +1,4 @@
 """A prompt -> the text feature that conditions the GPT: CLIP's pooled, projected, un-normalised embedding (§3.2)."""
-
 from __future__ import annotations
 
 import re
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from .weights import load_text_tower
+from t2m.weights import load_text_tower
 
 WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 SUFFIXES = ("ing", "ed", "es", "s")

@@ -3,14 +3,13 @@
 Tensor names and shapes are those of the released `net_best_fid.pth` (its top-level key `trans`), so that file loads
 strictly, dead weights and mask buffers included. The cache gives the same tokens as the published full recomputation.
 """
-
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional
 
 

@@ -3,16 +3,15 @@
 Tensor names and shapes are those of the released `net_last.pth` (its top-level key `net`), so that file loads strictly.
 We differ from the published code in one thing: codes of shape (B, L) decode to B motions, not to one of B * L tokens.
 """
-
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional
 
-from .features import NUM_FEATURES
+from t2m.features import NUM_FEATURES
 
 DOWNSAMPLINGS = 2                          # each halves the frame rate
 FRAMES_PER_TOKEN = 2**DOWNSAMPLINGS        # 4 frames: 0.2 s at 20 fps
@@ -79,7 +78,7 @@ class Decoder(nn.Module):
 
 
 class Quantizer(nn.Module):
-    """Nearest row of a codebook. How the codebook is learnt is the trainer's matter (t2m/training.py)."""
+    """Nearest row of a codebook. How the codebook is learnt is the trainer's matter (t2m/task.py)."""
 
     def __init__(self, num_codes: int, code_dim: int):
         super().__init__()

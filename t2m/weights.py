@@ -1,5 +1,4 @@
 """Reading T2M-GPT's files: the released ones and ours, strictly, with errors that name the file and the tensor."""
-
 from __future__ import annotations
 
 import json
@@ -12,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import init_empty_weights
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from safetensors import safe_open, SafetensorError
+from torch import nn, Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from .features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
+from t2m.features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
 
 VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
 GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/net_best_fid.pth",

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwpose.alignment import FLEXIMO_POINTS, MIMICMOTION_POINTS, aligned, fit
-from dwpose.skeleton import LEFT_SHOULDER, OPENPOSE_FROM_COCO, RIGHT_SHOULDER, Skeleton, openpose18
+from dwpose.alignment import aligned, fit, FLEXIMO_POINTS, MIMICMOTION_POINTS
+from dwpose.skeleton import LEFT_SHOULDER, openpose18, OPENPOSE_FROM_COCO, RIGHT_SHOULDER, Skeleton
 
 GOLDEN = Path(__file__).parent / "fixtures/pose/alignment.npz"
 POINTS = {"mimicmotion": MIMICMOTION_POINTS, "fleximo": FLEXIMO_POINTS}

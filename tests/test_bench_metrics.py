@@ -8,8 +8,8 @@ import degrade
 from dwpose import skeleton as coco
 from dwpose.skeleton import BODY, Skeleton
 from motionbench.catalogue import catalogue
-from motionbench.long_video import colour_drift, seam, tile_borders
-from motionbench.metrics import ClipCase, Metric, Score, nobody
+from motionbench.picture import colour_drift, seam, tile_borders
+from motionbench.metrics import ClipCase, Metric, nobody, Score
 from motionbench.picture import l1, psnr, ssim
 from motionbench.pose import foot_slide, hand_presence, jitter, mean_error, oks, pck_torso, torso
 from synthetic.clips import sample_clip
@@ -139,7 +139,7 @@ def test_dark_pixels_do_not_wrap_around():
 
 def test_borders_are_where_the_sets_of_tiles_change():
     borders = tile_borders(20, 8, 3, "balanced")
-    from mimicmotion.tiles import tile_ranges
+    from mimicmotion.sampling import tile_ranges
     owners = [tuple(i for i, tile in enumerate(tile_ranges(20, 8, 3, "balanced")) if k in tile[1:]) for k in range(20)]
     assert borders == tuple(k for k in range(2, 20) if owners[k] != owners[k - 1]) and len(borders) >= 3
     assert tile_borders(8, 8, 3, "balanced") == ()

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from motionbench.bootstrap import difference_interval, mean_interval, set_interval
-from motionbench.distribution import frechet_distance, frechet_of_clips, resized, segments, spread_frames
+from motionbench.results import difference_interval, mean_interval, set_interval
+from motionbench.network_metrics import frechet_distance, frechet_of_clips, resized, segments, spread_frames
 from motionbench.judges import cohens_kappa, confusion
 
 

@@ -8,11 +8,12 @@ from PIL import Image
 from torch.testing import assert_close
 
 from dwpose.draw import draw
-from mimicmotion.decoding import decode
-from scripts import benchmark, benchmark_published as published
-from scripts.benchmark_models import SCALES, random_frames, random_model, waving_person
-from scripts.benchmark_stages import STAGES, recorded_networks
-from scripts.benchmark_timing import Bench, counted, measured
+from mimicmotion.latents import decode
+from benchmarks import published
+from scripts import benchmark
+from benchmarks.models import random_frames, random_model, SCALES, waving_person
+from benchmarks.stages import recorded_networks, STAGES
+from benchmarks.timing import Bench, counted, measured
 from t2m.transformer import GPT
 
 TINY = SCALES["tiny"]

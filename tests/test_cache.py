@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dwpose.skeleton import HANDS
-from synthetic.cache import CachedClips, encode_cache, open_array, reach, render_cache
+from synthetic.clips import CachedClips, encode_cache, open_array, reach, render_cache
 from synthetic.clips import sample_clip
 
 SIZE = (64, 64)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load_video_model, save_checkpoint
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.tensor_files import read_tensors
+from runtime.weights import read_tensors
 from t2m.weights import read_tensors as read_motion_tensors
 
 ADAPTER = Path(__file__).parents[1] / "weights" / "demo" / "adapter"

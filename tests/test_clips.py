@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mimicmotion import seeking
-from mimicmotion.clips import PairedClips
-from mimicmotion.seeking import frames_shown, stored_frames
-from mimicmotion.video import read_video, write_video
+from media import video_reader as seeking
+from training_data.paired import PairedClips
+from media.video_reader import frames_shown, stored_frames
+from media.video_reader import read_video
+from media.video_writer import write_video
 
 
 def moving_square(num_frames: int, shift: int) -> np.ndarray:

@@ -11,8 +11,8 @@ import yaml
 
 from configs import load_config, rows, run_main, yaml_files
 from motionbench.settings import MotionBenchConfig
-from stages.settings import InferenceConfig
-from t2m.train_config import T2MConfig
+from run.settings import InferenceConfig
+from t2m.task import T2MConfig
 from train_skeleton_adapter import SkeletonAdapterConfig
 from train_video_generation import VideoGenerationConfig
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from mimicmotion.checkpoint import load_unet
-from mimicmotion.cross_attention import known_answers
+from mimicmotion.savings import known_answers
 
 GOLDEN = load_file(Path(__file__).parent / "fixtures" / "mimicmotion" / "unet.safetensors")
 

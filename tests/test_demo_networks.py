@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from dwpose.networks import PersonNetwork, PoseNetwork, export
-from dwpose.pose_head import PoseHead, decode
+from demo.train_pose import export, PersonNetwork, PoseNetwork
+from dwpose.networks import decode, PoseHead
 from dwpose.skeleton import HANDS
-from dwpose.yolox import PersonDetector, person_boxes
-from scripts.train_demo_pose import fit, pose_loss
-from synthetic.pose_samples import PoseSamples, cell_targets, person_box, unusual
+from dwpose.networks import person_boxes, PersonDetector
+from demo.train_pose import fit, pose_loss
+from demo.pose_samples import cell_targets, person_box, PoseSamples, unusual
 
 
 @pytest.fixture(scope="module")

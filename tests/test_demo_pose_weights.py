@@ -7,9 +7,9 @@ import pytest
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, HANDS, SEEN_CONFIDENCE, Skeleton
-from dwpose.yolox import overlap
+from dwpose.networks import overlap
 from synthetic.clips import HELD_OUT_SEED, sample_clip
-from synthetic.pose_samples import person_box
+from demo.pose_samples import person_box
 
 DEMO = Path(__file__).parent.parent / "weights/demo/dwpose"
 CLIPS = 20

@@ -8,9 +8,9 @@ from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKLTemporalDecoder
 from safetensors.torch import load_file
 
-from scripts import train_demo_vae
-from scripts.train_demo_vae import Crops
-from synthetic.cache import open_array, render_cache
+from demo import train_vae as train_demo_vae
+from demo.train_vae import Crops
+from synthetic.clips import open_array, render_cache
 
 SIDE = 32
 

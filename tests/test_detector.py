@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from dwpose import session
+from runtime import onnx as session
 from dwpose.detector import PoseDetector
-from dwpose.gaps import frame_ranges, with_short_gaps_filled
-from dwpose.pose_head import PIXEL_MEAN, PIXEL_STD, PoseHead, crop_geometry, decode, normalised, warp
+from dwpose.tracking import frame_ranges, with_short_gaps_filled
+from dwpose.networks import crop_geometry, decode, normalised, PIXEL_MEAN, PIXEL_STD, PoseHead, warp
 from dwpose.skeleton import LEFT_WRIST, SEEN_CONFIDENCE, Skeleton
-from dwpose.tracks import chosen_track, people_tracks
-from dwpose.yolox import PersonDetector, grey_squares, letterbox, person_boxes, surviving
+from dwpose.tracking import chosen_track, people_tracks
+from dwpose.networks import grey_squares, letterbox, person_boxes, PersonDetector, surviving
 
 FIXTURES = Path(__file__).parent / "fixtures/pose"
 DEMO = Path(__file__).parent.parent / "weights/demo/dwpose"

@@ -13,7 +13,7 @@ import pytest
 
 from scripts import download_weights
 from scripts.download_weights import bring, fetch, main
-from scripts.published_weights import ALL, FILES, GROUPS, SVD, HandFile, HubFile, Terms, files_of
+from runtime.published_weights import ALL, FILES, files_of, GROUPS, HandFile, HubFile, SVD, Terms
 from t2m.weights import GPT_FILES, META_FOLDERS, VQVAE_FILES
 
 CONTENT = bytes(range(256)) * 4000

@@ -5,10 +5,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from mimicmotion.video import write_video
+from media.video_writer import write_video
 from rectangles import FPS, SETTINGS, WhiteRectangles, person, prepared, reasons
-from training_data import downloads
-from training_data.downloads import DeadLink, fetched
+from training_data import sources as downloads
+from training_data.sources import DeadLink, fetched
 from training_data.folder import DataFolder
 from training_data.preparing import Preparation
 from training_data.sources import discover

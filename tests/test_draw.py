@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dwpose.draw import STYLES, draw
+from dwpose.draw import draw, STYLES
 from dwpose.skeleton import FACE, HANDS, NOSE, RIGHT_HAND, RIGHT_SHOULDER, RIGHT_WRIST, Skeleton
 
 FIXTURES = Path(__file__).parent / "fixtures/pose"

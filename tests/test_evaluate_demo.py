@@ -10,15 +10,16 @@ import pytest
 
 from configs import load_config
 from dwpose.skeleton import BODY, Skeleton
-from mimicmotion.video import write_video
-from motionbench.phrasings import Phrasing
-from motionbench.table import ResultsFile, Target, format_table, number
-from scripts import demo_measures, evaluate_demo, motion_measures
-from scripts.demo_measures import Bench, mean_scores, pose_net, pose_to_video, skeleton_adapter
-from scripts.evaluate_demo import MEASURES, TARGETS, Measure, key_of, measure_all, weight_arguments
-from stages.settings import InferenceConfig
+from media.video_writer import write_video
+from motionbench.prompts import Phrasing
+from motionbench.table import format_table, number, ResultsFile, Target
+from demo import measures as demo_measures, measures as motion_measures
+from scripts import evaluate_demo
+from demo.measures import Bench, mean_scores, pose_net, pose_to_video, skeleton_adapter
+from scripts.evaluate_demo import key_of, Measure, measure_all, MEASURES, TARGETS, weight_arguments
+from run.settings import InferenceConfig
 from synthetic.motions import sample_motion
-from t2m.scoring import MotionBank
+from t2m.evaluation import MotionBank
 
 CONFIG = load_config(InferenceConfig, ["--config", str(evaluate_demo.CONFIG)])
 

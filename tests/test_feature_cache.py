@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from mimicmotion.checkpoint import load_unet
-from mimicmotion.feature_cache import FeatureCache
+from mimicmotion.savings import FeatureCache
 
 GOLDEN = load_file(Path(__file__).parent / "fixtures" / "mimicmotion" / "unet.safetensors")
 

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from mimicmotion.film import WINDOWS_AHEAD, Film
-from mimicmotion.video import write_video
+from media.video_writer import Film, WINDOWS_AHEAD
+from media.video_writer import write_video
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, (30, 32, 48, 3), np.uint8)

@@ -7,13 +7,13 @@ import pytest
 
 from dwpose import skeleton as joints
 from dwpose.alignment import aligned
-from dwpose.proportions import CHILDREN, PARENTS, distances, full_lengths, with_middles
+from dwpose.proportions import CHILDREN, distances, full_lengths, PARENTS, with_middles
 from dwpose.skeleton import Skeleton
 from finer_scale import anchor_rescale, main, rescale, rescaled
-from mimicmotion.video import read_video
-from motionbench.identities import person
+from media.video_reader import read_video
+from motionbench.cells import person
 from motionbench.prompts import MOTIONS_BY_NAME
-from motionbench.truth import driving_motion, performance
+from motionbench.cells import driving_motion, performance
 from t2m.motion import Motion
 from t2m.project import project, resampled
 

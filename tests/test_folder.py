@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.folder import EDGE_BYTES, Artefact, RunFolder, content_hash, load_frames, save_frames, write_whole
-from stages.report import Report
+from media.files import write_whole
+from media.video_writer import load_frames, save_frames
+from run.folder import Artefact, content_hash, EDGE_BYTES, RunFolder
+from run.folder import Report
 
 TEXT = Artefact("text.txt", lambda text, path: path.write_text(text), Path.read_text)
 

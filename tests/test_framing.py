@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dwpose.framing import CORE, in_view
+from dwpose.alignment import CORE, in_view
 from dwpose.skeleton import LEFT_ANKLE, LEFT_HAND, LEFT_KNEE, RIGHT_ANKLE, RIGHT_KNEE, Skeleton
 from synthetic.motions import sample_motion
 from t2m.motion import Motion

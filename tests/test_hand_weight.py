@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from dwpose.skeleton import HANDS, RIGHT_HAND, Skeleton
-from scripts.benchmark_hand_weight import compared, hand_psnr
-from synthetic.cache import CachedClips
+from benchmarks.hand_weight import compared, hand_psnr
+from synthetic.clips import CachedClips
 from test_cache import cache                                            # noqa: F401 (a fixture)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mimicmotion.host_memory import keep_freed_memory
+from runtime.device import keep_freed_memory
 
 COUNT_PAGES = """
 import resource, torch
-from mimicmotion.host_memory import keep_freed_memory
+from runtime.device import keep_freed_memory
 
 def new_pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

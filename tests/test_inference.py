@@ -20,10 +20,11 @@ from PIL import Image
 import inference
 from configs import load_config
 from dwpose.skeleton import FEET, LEFT_ANKLE, LEFT_KNEE, RIGHT_ANKLE, RIGHT_KNEE, RIGHT_WRIST, Skeleton
-from mimicmotion.video import read_video, write_video
-from stages.folder import load_frames
-from stages.models import Models
-from stages.settings import InferenceConfig
+from media.video_reader import read_video
+from media.video_writer import write_video
+from media.video_writer import load_frames
+from run.models import Models
+from run.settings import InferenceConfig
 from synthetic.motions import sample_motion
 from t2m.project import project
 
@@ -206,7 +207,7 @@ def test_without_an_adapter_the_poses_are_drawn_as_they_are(models, arguments, t
 
 
 def test_a_driving_video_takes_the_place_of_prompt_and_motion(models, arguments, tmp_path):
-    from mimicmotion.video import write_video
+    from media.video_writer import write_video
     write_video(tmp_path / "drive.mp4", np.zeros((20, 96, 64, 3), np.uint8), 10.0)
     inference.main([*arguments, f"driving_video={tmp_path / 'drive.mp4'}", "refinements=0", "prompt="])
     assert models.calls == ["detect", "detect", "video"]

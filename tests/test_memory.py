@@ -14,14 +14,15 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
 
-from mimicmotion.decoding import decode_window
-from mimicmotion.footprint import FRAMES, Footprint, peak_bytes
-from mimicmotion.memory import CUDA_CONTEXT, GIB, Plan, Run, fitted, free_memory, plans
-from mimicmotion.offload import OffloadedPoseToVideo, feed_forward_in_parts, keep_idle_on_cpu
+from mimicmotion.latents import decode_window
+from mimicmotion.footprint import Footprint, FRAMES, peak_bytes
+from mimicmotion.memory import CUDA_CONTEXT, fitted, free_memory, GIB, Plan, plans, Run
+from mimicmotion.memory import keep_idle_on_cpu, OffloadedPoseToVideo
+from mimicmotion.savings import feed_forward_in_parts
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.unet import PoseUNet
-from stages.models import Models
-from stages.settings import InferenceConfig, VideoModelConfig
+from mimicmotion.networks import PoseUNet
+from run.models import Models
+from run.settings import InferenceConfig, VideoModelConfig
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 FULL_SIZE = {

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mimicmotion.video import write_video
+from media.video_writer import write_video
 from rectangles import FPS, person, prepared
-from training_data.captions import read_table
+from training_data.sources import read_table
 from training_data.folder import DataFolder
 from training_data.latents import LatentSettings
-from training_data.settings import PrepareSettings
+from training_data.filters import PrepareSettings
 from training_data.sources import discover
-from training_data.summary import write_summary
+from training_data.folder import write_summary
 
 ODD_NAMES = ("new\nline.mp4", "<b>&it's \"quoted\".mp4", "déjà vu ♥.mp4", os.fsdecode(b"caf\xe9.mp4"),
              "100%25 a?b#c.mp4")

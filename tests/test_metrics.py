@@ -5,11 +5,11 @@ import pytest
 from dwpose import skeleton as coco
 from dwpose.skeleton import BODY, HANDS, Skeleton
 from finer_scale import rescale
-from motionbench.phrasings import PHRASINGS
-from motionbench.picture import REGIONS, ciede2000, delta_e, flicker, psnr, region_masks, ssim
+from motionbench.prompts import PHRASINGS
+from motionbench.picture import ciede2000, delta_e, flicker, psnr, region_masks, REGIONS, ssim
 from motionbench.pose import pck, person_height
-from motionbench.puppets import CANVAS, broken_skeleton, frame_lengths, limb_lengths, puppet
-from motionbench.sheets import SheetRow, contact_sheets
+from demo.measures import broken_skeleton, CANVAS, frame_lengths, limb_lengths, puppet
+from motionbench.figures import contact_sheets, SheetRow
 from synthetic.captions import caption
 from synthetic.clips import sample_clip
 from synthetic.motions import KINDS, sides_of

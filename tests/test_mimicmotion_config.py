@@ -20,17 +20,19 @@ import inference
 from configs import load_config
 from dwpose.alignment import aligned
 from dwpose.detector import PoseDetector
-from dwpose.draw import STYLES, draw
+from dwpose.draw import draw, STYLES
 from dwpose.skeleton import FACE, Skeleton
 from finer_scale import rescale
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.video import fit_to_canvas, probe, read_image, read_video, write_video
-from stages import pose_cache
-from stages.driving import driving_frames, driving_skeleton, frame_step
-from stages.folder import load_frames
-from stages.inputs import with_size
-from stages.models import Models
-from stages.settings import InferenceConfig, PoseConfig
+from media.images import fit_to_canvas, read_image
+from media.video_reader import probe, read_video
+from media.video_writer import write_video
+from run import models as pose_cache
+from run.poses import driving_frames, driving_skeleton, frame_step
+from media.video_writer import load_frames
+from run.checks import with_size
+from run.models import Models
+from run.settings import InferenceConfig, PoseConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs" / "mimicmotion.yaml"

@@ -6,14 +6,12 @@ import pytest
 import torch
 
 from synthetic.motions import sample_motion
-from t2m.contacts import LEGS, contact_spans
-from t2m.features import (
-    CONTACTS, FEATURE_BLOCKS, VELOCITIES, canonical, features, joints_from_features, quaternion_between, retargeted,
-    rotated)
+from t2m.joining import contact_spans, LEGS
+from t2m.features import (canonical, CONTACTS, FEATURE_BLOCKS, features, joints_from_features, quaternion_between, retargeted, rotated,
+                          VELOCITIES)
 from t2m.joining import bone_lengths, heading, join_motions, turning, within_half_turn, yaw_rotated
-from t2m.motion import (
-    JOINT_NAMES, LEFT_ANKLE, LEFT_TOE, LEFT_WRIST, NUM_JOINTS, PARENTS, PELVIS, RIGHT_ANKLE, RIGHT_TOE, RIGHT_WRIST,
-    Motion)
+from t2m.motion import (JOINT_NAMES, LEFT_ANKLE, LEFT_TOE, LEFT_WRIST, Motion, NUM_JOINTS, PARENTS, PELVIS, RIGHT_ANKLE, RIGHT_TOE,
+                        RIGHT_WRIST)
 
 FIXTURES = Path(__file__).parent / "fixtures" / "t2m"
 FLOOR_AXES = [0, 2]

@@ -13,19 +13,19 @@ from PIL import Image
 
 from configs import load_config
 from dwpose.skeleton import Skeleton
-from mimicmotion.video import write_video
+from media.video_writer import write_video
 from motionbench.cells import balanced_cells, chosen_motions
-from motionbench.identities import person
+from motionbench.cells import person
 from motionbench.metrics import Metric, Score
 from motionbench.picture import psnr
 from motionbench.prompts import MOTIONS
 from motionbench.settings import MotionBenchConfig
-from motionbench.truth import driving_motion, true_clip
-from motionbench.variants import chosen_variants
-from scripts.eval_motionbench import Parts, main
-from scripts.motionbench_making import Made
-from scripts.motionbench_processes import Processes, only_run_in
-from stages.settings import InferenceConfig
+from motionbench.cells import driving_motion, true_clip
+from motionbench.settings import chosen_variants
+from scripts.eval_motionbench import main, Parts
+from motionbench.making import Made
+from motionbench.sharing import only_run_in, Processes
+from run.settings import InferenceConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE, FPS, SECONDS = (96, 64), 5.0, 1.2
@@ -89,7 +89,7 @@ def few_measures(config, motions, device):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Runs MotionBench in tmp_path with stand-ins; gives the maker, the models and results.json."""
-    monkeypatch.setattr("scripts.eval_motionbench.check_inputs", lambda config, models: None)
+    monkeypatch.setattr("run.checks.check_inputs", lambda config, models: None)
 
     def start(*keys, maker=None, config="motionbench_demo.yaml"):
         maker, models = maker or Maker(), []
@@ -222,7 +222,7 @@ def test_two_processes_share_the_clips_and_the_main_one_gathers_them(run, monkey
     items = list(range(11))
     assert sorted(sum((Processes(rank, 3).share(items) for rank in range(3)), [])) == items
     for name in ("init_process_group", "barrier", "destroy_process_group"):
-        monkeypatch.setattr(f"scripts.motionbench_processes.distributed.{name}", lambda *args, **named: None)
+        monkeypatch.setattr(f"motionbench.sharing.distributed.{name}", lambda *args, **named: None)
     makers = [Maker(), Maker()]
     for rank, error in ((0, ValueError), (1, StopIteration)):   # nobody waits here: the main process finds scores missing
         monkeypatch.setattr(Processes, "of_launch", classmethod(lambda cls, rank=rank: cls(rank, 2)))

@@ -12,14 +12,14 @@ from torch import distributed
 from configs import load_config
 from dwpose.skeleton import HANDS, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, NOSE, RIGHT_SHOULDER, Skeleton
 from finer_scale import rescale
-from mimicmotion.parallel import ALONE
-from motionbench.identities import person
+from runtime.processes import ALONE
+from motionbench.cells import person
 from motionbench.prompts import MOTIONS_BY_NAME
-from motionbench.truth import driving_motion, true_clip
-from motionbench.variants import VARIANTS
-from scripts.motionbench_making import BenchModels, Given, make_clip
-from stages.models import Models
-from stages.settings import InferenceConfig
+from motionbench.cells import driving_motion, true_clip
+from motionbench.settings import VARIANTS
+from motionbench.making import BenchModels, Given, make_clip
+from run.models import Models
+from run.settings import InferenceConfig
 from t2m.project import project
 
 SECONDS = 1.2

@@ -6,7 +6,7 @@ from test_motionbench import CELLS, Looker, Maker, run                          
 
 from motionbench.catalogue import catalogue
 from motionbench.network_metrics import MetricWeights
-from motionbench.results import ClipResult, clip_values
+from motionbench.results import clip_values, ClipResult
 
 
 class Faces:
@@ -23,7 +23,7 @@ class Faces:
 @pytest.fixture
 def measured_with(run, tmp_path, monkeypatch):
     """Runs with all measures that need no weights of others, and with CSIM by a stand-in where `face` is there."""
-    monkeypatch.setattr("motionbench.network_metrics.networks.face_embedding", Faces)
+    monkeypatch.setattr("motionbench.network_metrics.face_embedding", Faces)
     names = {"psnr", "csim", "fd_demo", "pck", "seam"}
 
     def start(face=True, maker=None):

@@ -13,11 +13,11 @@ from torch import nn
 
 import degrade
 from dwpose.skeleton import Skeleton
-from motionbench.distribution import resized
+from motionbench.network_metrics import resized
 from motionbench.metrics import ClipCase, Score
 from motionbench.network_metrics import MetricWeights, network_metrics, unusable
-from motionbench.networks import (
-    FACE_POINTS, FACE_TEMPLATE, RESNET_MEAN, face_crop, i3d_features, inception_features, load_trunk, resnet3d_features)
+from motionbench.network_metrics import (face_crop, FACE_POINTS, FACE_TEMPLATE, i3d_features, inception_features, load_trunk,
+                                         resnet3d_features, RESNET_MEAN)
 
 ROOT = Path(__file__).resolve().parent.parent
 ENCODER = str(ROOT / "weights" / "demo" / "svd" / "image_encoder")

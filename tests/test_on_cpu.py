@@ -4,8 +4,8 @@ import torch
 from diffusers.models.attention import FeedForward
 from torch import nn
 
-from mimicmotion import on_cpu
-from mimicmotion.on_cpu import suited_to_cpu
+from mimicmotion import savings as on_cpu
+from mimicmotion.savings import suited_to_cpu
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from two_processes import CALLS, frames_of, latents_of, models_of, settings_of, video_of
 
-from mimicmotion.parallel import ALONE, join_processes
+from runtime.processes import ALONE, join_processes
 from mimicmotion.pipeline import PoseToVideo
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,8 @@ import pytest
 
 from dwpose.detector import PoseDetector
 from dwpose.skeleton import FEET, LEFT_ANKLE, LEFT_KNEE, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_KNEE, Skeleton
-from mimicmotion.video import fit_to_canvas, read_image
-from stages.person_check import check_whole_person
+from media.images import fit_to_canvas, read_image
+from run.checks import check_whole_person
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (320, 192)

@@ -11,10 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from mimicmotion.conditioning import added_time_ids, clip_pixels, image_embeddings, image_latents
-from mimicmotion.decoding import blended_windows, decode, decode_window, mixes_frames, windows
-from mimicmotion.pipeline import PoseToVideo, as_pixels
-from mimicmotion.spatial import silence_temporal_branches
+from mimicmotion.latents import added_time_ids, clip_pixels, image_embeddings, image_latents
+from mimicmotion.latents import blended_windows, decode, decode_window, mixes_frames, windows
+from mimicmotion.pipeline import as_pixels, PoseToVideo
+from mimicmotion.savings import silence_temporal_branches
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 ROUNDING = 5e-4                       # two float32 steps of latents at the first noise level, 4 sigma of 700

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chat_server import ChatServer, completion
-from llm_planner import Segment, plan, segments_from_json, segments_to_json
-from planning.lexicon import SHORTEST_SECONDS, VERBS, gerund, third_person
+from llm_planner import plan, Segment, segments_from_json, segments_to_json
+from planning.lexicon import gerund, SHORTEST_SECONDS, third_person, VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from mimicmotion.pose_net import PoseNet
+from mimicmotion.networks import PoseNet
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 GOLDEN = load_file(FIXTURES / "posenet.safetensors")

@@ -9,14 +9,15 @@ from torch.utils.data import default_collate
 
 from dwpose.skeleton import BODY, Skeleton
 from mimicmotion.checkpoint import load_image_encoder, load_vae
-from mimicmotion.clips import frames_at
-from mimicmotion.conditioning import image_embeddings, image_latents
-from mimicmotion.video import read_video, write_video
-from training_data.canvas import Placement
+from media.video_reader import frames_at
+from mimicmotion.latents import image_embeddings, image_latents
+from media.video_reader import read_video
+from media.video_writer import write_video
+from training_data.latents import Placement
 from training_data.folder import DataFolder
-from training_data.judging import joint_speed, motion_bucket
-from training_data.latents import LatentCache, LatentSettings, cache_latents
-from training_data.loading import measured_stall
+from training_data.filters import joint_speed, motion_bucket
+from training_data.latents import cache_latents, LatentCache, LatentSettings
+from benchmarks.training import measured_stall
 from training_data.prepared import PreparedClips
 
 SIZE = (64, 48)                 # the training canvas, pixels

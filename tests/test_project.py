@@ -4,15 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwpose.skeleton import (
-    FACE, HANDS, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_EAR, RIGHT_EYE,
-    RIGHT_SHOULDER, RIGHT_WRIST)
+from dwpose.skeleton import (FACE, HANDS, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_EAR,
+                             RIGHT_EYE, RIGHT_SHOULDER, RIGHT_WRIST)
 from synthetic.motions import sample_motion
 from t2m.camera import Camera
 from t2m.joining import yaw_rotated
 from t2m.motion import Motion
 from t2m.motion import LEFT_WRIST as SMPL_LEFT_WRIST
-from t2m.project import CAMERAS, STANDING_SHARE, project, resampled
+from t2m.project import CAMERAS, project, resampled, STANDING_SHARE
 
 FIXTURES = Path(__file__).parent / "fixtures" / "t2m"
 SIZE = (320, 192)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import load_config
-from stages.settings import InferenceConfig
+from run.settings import InferenceConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from dwpose.skeleton import HANDS, LEFT_ELBOW, LEFT_HAND, LEFT_WRIST, NOSE, NUM_KEYPOINTS, RIGHT_HAND, RIGHT_WRIST, Skeleton
-from stages.refinement import laid_over_plan
+from run.poses import laid_over_plan
 
 SIZE, HEIGHT = (200, 100), 160.0
 

@@ -15,19 +15,19 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
-from mimicmotion import checkpoint_folder, resume, training
-from mimicmotion.checkpoint_folder import by_the_main_process, checkpoints, latest_checkpoint
-from mimicmotion.learner import Learner
-from mimicmotion.objective import loss_inputs
+from training import checkpoints as checkpoint_folder, checkpoints as resume, loop as training
+from training.checkpoints import by_the_main_process, checkpoints, latest_checkpoint
+from training.learner import Learner
+from mimicmotion.task import loss_inputs
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.stream import SampleStream
-from mimicmotion.training import started, train
-from mimicmotion.training_log import TrainingLog
+from training.batches import SampleStream
+from training.loop import started, train
+from training.log import TrainingLog
 from test_training import RandomClips, settings
 
 STEPS = 5
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["mimicmotion.training"])
+PROCESSES.set_forkserver_preload(["training.loop"])
 
 
 class ClipsThat(RandomClips):

@@ -15,7 +15,7 @@ from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu
 from safetensors.torch import load_file
 
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.training import started, train
+from training.loop import started, train
 from test_resume import launched
 from test_training import RandomClips, settings
 

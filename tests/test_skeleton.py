@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dwpose import skeleton as joints
-from dwpose.skeleton import NUM_KEYPOINTS, Skeleton, necks, openpose18
+from dwpose.skeleton import necks, NUM_KEYPOINTS, openpose18, Skeleton
 
 ORDER = Path(__file__).parent / "fixtures/pose/order.npz"
 

@@ -1,7 +1,7 @@
 """The sample stream: every clip once per epoch, independent of where it is entered and of the number of processes."""
 from itertools import islice
 
-from mimicmotion.stream import SampleStream
+from training.batches import SampleStream
 
 
 def test_every_clip_is_seen_once_per_epoch():

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.demo_t2m_prompts import unseen_prompts
+from demo.t2m_prompts import unseen_prompts
 from synthetic.captions import gerund, phrases_of, third_person
 from synthetic.motions import KINDS, sample_motion, sides_of
 from t2m.generate import TextToMotion
 from t2m.joining import join_motions
 from t2m.motion import LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, PELVIS, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST
-from t2m.scoring import MotionBank, motion_kind, round_trip_errors
+from t2m.evaluation import motion_kind, MotionBank, round_trip_errors
 from t2m.features import features
-from t2m.training import Normalisation
+from t2m.task import Normalisation
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
 LARGEST_BYTES = 5.5e6

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
-from scripts import demo_t2m_text as text
-from scripts.demo_t2m_prompts import unseen_prompts
+from demo import t2m_data as text
+from demo.t2m_prompts import unseen_prompts
 from synthetic.captions import caption
 
 FACT = dict(kind="wave", side="left", repetitions=2, caption="The old man waves with his left hand twice.")

@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from mimicmotion.stage import share
+from training.stage import share
 from scripts.prepare_humanml3d import check, mirrored, prepare, split_names, statistics, with_emphasis
 from synthetic.motions import sample_motion
 from t2m import evaluation
-from t2m.evaluation import (
-    Embedder, diversity, foot_slide, frechet_distance, jitter, matching_distance, r_precision,
-)
+from t2m.evaluation import diversity, Embedder, foot_slide, frechet_distance, jitter, matching_distance, r_precision
 from t2m.features import across_hips, across_shoulders, forward_vector, joints_from_features
 from t2m.generate import TextToMotion
 from t2m.motion import LEFT_WRIST, RIGHT_WRIST
 from t2m.motion_set import MotionSet, padded
-from t2m.train_config import GPTSize, T2MConfig, VQVAESize
+from t2m.task import GPTSize, T2MConfig, VQVAESize
 from train_t2m import Training
 
 DEMO = Path(__file__).parents[1] / "weights" / "demo" / "t2m"

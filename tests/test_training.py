@@ -10,18 +10,18 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
-from dwpose.hands import hand_boxes, head_boxes
+from dwpose.skeleton import hand_boxes, head_boxes
 from dwpose.skeleton import FACE, LEFT_HAND
-from mimicmotion import training_log
-from mimicmotion.conditioning import image_embeddings
-from mimicmotion.learner import Learner
-from mimicmotion.objective import DenoisingLoss, loss_inputs, sample_randomness, time_ids_of
+from training import log as training_log
+from mimicmotion.latents import image_embeddings
+from training.learner import Learner
+from mimicmotion.task import DenoisingLoss, loss_inputs, sample_randomness, time_ids_of
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.regions import box_region_weight, min_snr_weight, pose_region_weight
-from mimicmotion.train_config import TrainConfig
-from mimicmotion.training import split, started, train
-from mimicmotion.validation import SIGMAS
-from mimicmotion.video import read_video
+from mimicmotion.task import box_region_weight, min_snr_weight, pose_region_weight
+from training.config import TrainConfig
+from training.loop import split, started, train
+from training.validation import SIGMAS
+from media.video_reader import read_video
 
 
 class RandomClips(Dataset):
@@ -279,7 +279,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from test_training import RandomClips, settings
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.training import train
+from training.loop import train
 svd, checkpoint, output, batch_size = sys.argv[1:]
 train(PoseToVideo.load(svd, checkpoint), RandomClips(), settings(Path(output), max_steps=2, batch_size=int(batch_size)))
 """

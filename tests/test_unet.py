@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from mimicmotion.checkpoint import load_unet
-from mimicmotion.pose_net import PoseNet
-from mimicmotion.unet import PoseUNet
+from mimicmotion.networks import PoseNet
+from mimicmotion.networks import PoseUNet
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 GOLDEN = load_file(FIXTURES / "unet.safetensors")

@@ -10,7 +10,9 @@ import pytest
 from av.stream import Disposition
 from PIL import Image
 
-from mimicmotion.video import canvas_size, cover_geometry, fit_to_canvas, frame_stream, probe, read_image, read_video, write_video
+from media.images import canvas_size, cover_geometry, fit_to_canvas, read_image
+from media.video_reader import frame_stream, probe, read_video
+from media.video_writer import write_video
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 LEVELS = (0, 60, 120, 180, 240)                                                # one grey level per frame

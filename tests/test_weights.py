@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mimicmotion.checkpoint import empty, fill, load_video_model, split_parts, trained_frames
-from mimicmotion.pose_net import PoseNet
-from mimicmotion.unet import PoseUNet
+from mimicmotion.checkpoint import load_video_model, split_parts, trained_frames
+from runtime.weights import empty, fill
+from mimicmotion.networks import PoseNet
+from mimicmotion.networks import PoseUNet
 from scripts import check_weights, convert_checkpoint
 from scripts.convert_checkpoint import convert
-from stages.checks import check_motion_weights, check_weights as check_video_weights
+from run.checks import check_motion_weights, check_weights as check_video_weights
 from t2m.generate import TextToMotion
 from t2m.text import TextEncoder
 from t2m.transformer import GPT

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from mimicmotion.checkpoint import load_video_model
-from mimicmotion.pose_net import PoseNet
-from mimicmotion.unet import PoseUNet
-from scripts.init_demo_models import unet_config
+from mimicmotion.networks import PoseNet
+from mimicmotion.networks import PoseUNet
+from demo.init_models import unet_config
 from t2m.transformer import GPT
 from t2m.weights import load_strictly
 

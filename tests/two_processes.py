@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from mimicmotion.decoding import decoded_windows
-from mimicmotion.parallel import ALONE, Processes, join_processes
+from mimicmotion.latents import decoded_windows
+from runtime.processes import ALONE, join_processes, Processes
 from mimicmotion.pipeline import PoseToVideo
-from stages.models import Models
-from stages.settings import InferenceConfig, VideoModelConfig
+from run.models import Models
+from run.settings import InferenceConfig, VideoModelConfig
 
 CALLS = {                                # number of frames, and settings
     "two tiles": (6, {"feature_cache": 2}),

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dwpose.draw import STYLES, draw
-from dwpose.hands import hand_boxes, head_boxes
-from dwpose.skeleton import Skeleton
-from mimicmotion.clips import as_tensor, check_window, frames_at
-from training_data.canvas import Placement
+from dwpose.draw import draw, STYLES
+from dwpose.skeleton import hand_boxes, head_boxes, Skeleton
+from media.images import as_tensor
+from media.video_reader import frames_at
+from training_data.filters import joint_speed, motion_bucket
 from training_data.folder import DataFolder
-from training_data.judging import joint_speed, motion_bucket
-from training_data.latents import LatentCache, read_window, reference_frames
+from training_data.latents import LatentCache, Placement, read_window, reference_frames
+from training_data.paired import check_window
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class PreparedClips(Dataset):
@@ -28,7 +28,7 @@ class PreparedClips(Dataset):
     `pose` (F, 3, H, W) and `reference` (3, H, W) in [-1, 1]; `target` (F, 3, H, W), or with cached latents `latents`
     (F, 4, h, w), `reference_latents` (4, h, w), both not scaled, the reference's `embedding` (1, D) and the
     `noise_aug_strength` it was encoded with; `fps` and `motion_bucket_id` of this window; `hands` (F, 2, 5), the hands'
-    boxes in canvas pixels and confidences (dwpose/hands.py); and the texts `name` and `caption`.
+    boxes in canvas pixels and confidences (dwpose/skeleton.py); and the texts `name` and `caption`.
 
     adapter: the pictures are poses drawn with hands, and `pose` has none. cached: use the latents of the folder.
     """
@@ -49,7 +49,7 @@ class PreparedClips(Dataset):
             raise ValueError(f"{folder}: expected clips of at least {self.span} frames{', with latents' * cached} "
                              f"(found {len(listed)} clips, none such): lower num_frames or prepare more videos")
         if len(self.clips) < len(listed):
-            logger.warning("%s: %d of %d clips are left out: shorter than %d frames%s", folder,
+            log.warning("%s: %d of %d clips are left out: shorter than %d frames%s", folder,
                            len(listed) - len(self.clips), len(listed), self.span, " or not cached" * cached)
         for clip in self.clips:
             needed = [self.folder.skeleton(clip["clip"])] + [self.folder.clip(clip["clip"])] * (not cached)

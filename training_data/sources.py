@@ -1,23 +1,36 @@
 """What can be cut into clips: video files, folders of numbered pictures (TikTok) and lists of links (HumanVid, UBC)."""
 from __future__ import annotations
 
+import csv
 import hashlib
+import http.client
+import json
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
 
 import cv2
 import numpy as np
 
-from mimicmotion.clips import VIDEO_SUFFIXES
-from mimicmotion.video import frame_stream, probe, read_image
+from media.images import read_image
+from media.video_reader import frame_stream, probe, VIDEO_SUFFIXES
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 PICTURE_FOLDERS = ("images", "frames")      # TikTok: 00001/images/0001.png beside 00001/masks and 00001/densepose
 HASHED_BYTES = 1 << 20                      # bytes read at a time
+NAME_COLUMNS = ("file", "video", "path", "url", "source", "name", "file_name", "videoid")
+TEXT_COLUMNS = ("caption", "text", "prompt")
+ATTEMPTS = 3
+TIMEOUT_SECONDS = 30
+GONE = (400, 401, 403, 404, 405, 410, 451)       # answers that asking again will not change
+WHOLE_ALREADY = 416                              # the rest was asked for and there is none
 
 
 @dataclass(frozen=True)
@@ -130,3 +143,120 @@ def shrunk(frame: np.ndarray, short_side: int) -> np.ndarray:
         return frame
     height, width = (round(side * factor) for side in frame.shape[:2])
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def read_table(path: Path) -> dict[str, str]:
+    """Captions by what the table calls the video: a path, a link, a file name with or without its ending."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a table of captions (found no file): check the path")
+    if path.suffix.lower() not in TABLES:
+        raise ValueError(f"{path}: expected a table of captions, {', '.join(TABLES)} (found '{path.suffix}')")
+    captions = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for number, row in enumerate(TABLES[path.suffix.lower()](file, path), start=1):
+            if not row.keys() & set(NAME_COLUMNS) or not row.keys() & set(TEXT_COLUMNS):
+                raise ValueError(f"{path}, row {number}: expected a column {' or '.join(NAME_COLUMNS[:3])} and a "
+                                 f"column {' or '.join(TEXT_COLUMNS)} (found {', '.join(map(str, row))})")
+            name = next((str(row[column]) for column in NAME_COLUMNS if row.get(column)), None)
+            text = next((one_line(str(row[column])) for column in TEXT_COLUMNS if row.get(column)), None)
+            if name and text:                               # a video without a caption is none to complain about
+                captions[name] = text
+    return captions
+
+
+def rows_of_csv(file, path: Path) -> Iterator[dict]:
+    """The rows as dicts with lower-case keys."""
+    yield from ({str(key).strip().lower(): value for key, value in row.items()} for row in csv.DictReader(file))
+
+
+def rows_of_jsonl(file, path: Path) -> Iterator[dict]:
+    """The objects, one per line, with lower-case keys."""
+    for number, line in enumerate(file, start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: expected one JSON object per line (found {error})") from None
+        if isinstance(row, dict):
+            yield {key.lower(): value for key, value in row.items()}
+        elif row is not None:
+            raise ValueError(f"{path}, line {number}: expected one JSON object per line (found a {type(row).__name__})")
+
+
+def rows_of_json(file, path: Path) -> Iterator[dict]:
+    """One object of name: caption, or a list of objects as in a .jsonl."""
+    try:
+        table = json.load(file)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected JSON (found {error})") from None
+    if isinstance(table, dict):
+        table = [{NAME_COLUMNS[0]: name, TEXT_COLUMNS[0]: text} for name, text in table.items()]
+    if not (isinstance(table, list) and all(isinstance(row, dict) for row in table)):
+        raise ValueError(f"{path}: expected an object of name: caption, or a list of objects (found something else)")
+    yield from ({key.lower(): value for key, value in row.items()} for row in table)
+
+
+TABLES = {".csv": rows_of_csv, ".jsonl": rows_of_jsonl, ".json": rows_of_json}
+
+
+def caption_of(source: Source, table: dict[str, str]) -> str | None:
+    """The caption of a video, or None."""
+    for name in (source.name, Path(source.name).name, source.label):
+        if name in table:
+            return table[name]
+    if source.kind == "link":
+        return None
+    path = Path(source.name)
+    beside = path.parent.with_suffix(".txt") if source.kind == "pictures" and path.name != source.label \
+        else path.with_suffix(".txt")
+    return one_line(beside.read_text(encoding="utf-8", errors="replace")) or None if beside.is_file() else None
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class DeadLink(ValueError):
+    """A link that gives no file; the message says why."""
+
+
+def fetched(url: str, folder: Path, *, pause_seconds: float = 2.0) -> Path:
+    """The file behind a link, in `folder` under a name made from the link; DeadLink when there is none.
+
+    The file has its name only when whole. A part of it stays for the next attempt, in this run or a later one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = Path(urlsplit(url).path).suffix.lower() or ".mp4"
+    path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{suffix}"
+    part = path.with_name(f"{path.name}.part")
+    if path.is_file():
+        return path
+    problem = None
+    for attempt in range(ATTEMPTS):
+        time.sleep(pause_seconds * attempt)
+        try:
+            receive(url, part)
+            os.replace(part, path)
+            return path
+        except HTTPError as error:
+            if error.code == WHOLE_ALREADY:
+                part.unlink(missing_ok=True)
+            problem = f"HTTP {error.code} {error.reason}"
+            if error.code in GONE:
+                break
+        except (URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            problem = str(getattr(error, "reason", error))
+    raise DeadLink(f"{url}: expected a file ({problem})")
+
+
+def receive(url: str, part: Path) -> None:
+    """Append what is missing of a file to `part`, or begin anew where the server cannot go on from the middle."""
+    arrived = part.stat().st_size if part.is_file() else 0
+    headers = {"User-Agent": "prepare_dataset"} | ({"Range": f"bytes={arrived}-"} if arrived else {})
+    with urlopen(Request(url, headers=headers), timeout=TIMEOUT_SECONDS) as answer:
+        goes_on = answer.status == 206
+        with part.open("ab" if goes_on else "wb") as file:
+            shutil.copyfileobj(answer, file, 1 << 20)
+        expected = answer.headers.get("Content-Length")
+    size = part.stat().st_size - (arrived if goes_on else 0)
+    if expected is not None and size != int(expected):
+        raise http.client.IncompleteRead(b"", int(expected) - size)

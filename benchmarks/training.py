@@ -1,0 +1,173 @@
+"""Measure what the training loop promises; each part prints one JSON line.
+
+    python benchmarks/training.py step               # published step (VAE and CLIP in it) against cached latents
+    python benchmarks/training.py stall --dataset data/set --cached     # share of a step waiting for 2 workers
+    python benchmarks/training.py full --parts temporal --optimizer adamw_8bit      # full-size SVD on a GPU
+
+`step` and `stall` train the demo's video model; `full` builds the network at SVD-xt's size with random weights, which
+cost the same. What hands gain from their weight: benchmarks/hand_weight.py.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
+from torch.utils.data import DataLoader, Dataset
+
+from configs import run_main
+from mimicmotion.latents import image_embeddings
+from mimicmotion.networks import PoseNet, PoseUNet
+from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.task import latents_of, loss_inputs
+from training.batches import SampleStream
+from training.config import TrainConfig
+from training.learner import Learner
+from training_data.prepared import PreparedClips
+
+DEMO = Path("weights/demo")
+FRAMES, SIZE = 4, (320, 192)
+SVD_UNET = dict(sample_size=96, in_channels=8, out_channels=4, num_frames=25, cross_attention_dim=1024,
+                block_out_channels=(320, 640, 1280, 1280), num_attention_heads=(5, 10, 20, 20), layers_per_block=2,
+                addition_time_embed_dim=256, projection_class_embeddings_input_dim=768)
+FIRST_BATCHES = 2               # while the workers start
+
+
+def random_batch() -> dict:
+    """A random video of the demo's size, for timing."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = lambda *shape: torch.rand(*shape, 3, *SIZE, generator=generator) * 2 - 1
+    return {"target": pictures(1, FRAMES), "pose": pictures(1, FRAMES), "reference": pictures(1),
+            "position": torch.tensor([0])}
+
+
+def settings(**changes) -> TrainConfig:
+    return TrainConfig(**{**dict(mixed_precision="no", report_to="none", ema_decay=0.0, num_workers=0), **changes})
+
+
+def take_step(learner: Learner, model: PoseToVideo, batch: dict) -> None:
+    """One optimizer step, finished when this returns."""
+    with learner.accelerator.autocast():
+        loss = learner(*loss_inputs(batch, model, learner.config)).mean()
+    learner.accumulate(loss)
+    learner.advance()
+    if learner.accelerator.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds_per_step(learner: Learner, model: PoseToVideo, batch: dict, steps: int) -> float:
+    """Median of `steps` steps after one to warm up; on a CPU its own seconds, however busy the machine is."""
+    taken, clock = [], time.perf_counter if learner.accelerator.device.type == "cuda" else time.process_time
+    for _ in range(steps + 1):
+        began = clock()
+        take_step(learner, model, batch)
+        taken.append(clock() - began)
+    return statistics.median(taken[1:])
+
+
+@torch.no_grad()
+def with_cached_latents(batch: dict, model: PoseToVideo, config: TrainConfig) -> dict:
+    """The batch as `--cache-latents` would store it."""
+    latents, reference_latents = latents_of(batch, model, config)
+    return {"latents": latents / model.vae.config.scaling_factor, "reference_latents": reference_latents,
+            "embedding": image_embeddings(model.image_encoder, batch["reference"]),
+            **{key: batch[key] for key in ("pose", "reference", "position")}}
+
+
+def step(arguments: argparse.Namespace) -> dict:
+    """Encode and embed in every step, as the published scripts do, against reading both; same networks, same batch."""
+    model, config = PoseToVideo.load(DEMO / "svd", DEMO / "video"), settings()
+    model.vae.requires_grad_(False)
+    learner = Learner(Accelerator(cpu=True), model, config)
+    pixels = random_batch()
+    published = seconds_per_step(learner, model, pixels, arguments.steps)
+    cached = seconds_per_step(learner, model, with_cached_latents(pixels, model, config), arguments.steps)
+    return {"published_seconds": published, "cached_seconds": cached, "ratio": published / cached}
+
+
+def stall(arguments: argparse.Namespace) -> dict:
+    """How long a step waits for its batch with 2 workers, as a share of the step and its wait."""
+    if not arguments.dataset:
+        raise ValueError("--dataset: expected a data folder (found none): make one with scripts/prepare_dataset.py")
+    clips = PreparedClips(arguments.dataset, FRAMES, tuple(arguments.size), style="bold", cached=arguments.cached)
+    model, config = PoseToVideo.load(DEMO / "svd", DEMO / "video"), settings()
+    model.vae.requires_grad_(False)
+    learner = Learner(Accelerator(cpu=True), model, config)
+    batches = iter(DataLoader(clips, batch_sampler=SampleStream(len(clips), 1, 0), num_workers=2))
+    waited, worked = [], []
+    for _ in range(FIRST_BATCHES + arguments.steps):
+        began = time.perf_counter()
+        batch = next(batches)
+        came = time.perf_counter()
+        take_step(learner, model, batch)
+        waited.append(came - began)
+        worked.append(time.perf_counter() - came)
+    waited, worked = sum(waited[FIRST_BATCHES:]) / arguments.steps, sum(worked[FIRST_BATCHES:]) / arguments.steps
+    return {"waited_seconds": waited, "step_seconds": worked, "stall": waited / (waited + worked)}
+
+
+def full(arguments: argparse.Namespace) -> dict:
+    """Seconds and memory of a step of the full-size network at 576x1024x16 in bf16, latents cached."""
+    if not torch.cuda.is_available():
+        raise ValueError("full: expected a CUDA GPU (found none)")
+    size = (1024, 576)
+    with torch.device("cuda"):
+        unet = PoseUNet(**SVD_UNET)
+        model = PoseToVideo(unet, PoseNet(320), AutoencoderKLTemporalDecoder(), torch.nn.Identity(),
+                            EulerDiscreteScheduler())                   # all is cached: the last three take no part
+    config = settings(mixed_precision="bf16", parts=arguments.parts, optimizer=arguments.optimizer, ema_decay=0.0)
+    model.unet.enable_gradient_checkpointing()
+    learner = Learner(Accelerator(mixed_precision="bf16"), model, config)
+    pictures = lambda *shape: torch.rand(*shape, 3, *size, device="cuda") * 2 - 1
+    batch = {"latents": torch.randn(1, 16, 4, 128, 72, device="cuda"), "pose": pictures(1, 16),
+             "reference": pictures(1), "reference_latents": torch.randn(1, 4, 128, 72, device="cuda"),
+             "embedding": torch.randn(1, 1, 1024, device="cuda"), "position": torch.tensor([0])}
+    seconds = seconds_per_step(learner, model, batch, arguments.steps)
+    return {"seconds_per_step": seconds, "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+            "device": torch.cuda.get_device_name()}
+
+
+PARTS = {"step": step, "stall": stall, "full": full}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS, help="what is measured")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps")
+    parser.add_argument("--dataset", type=Path, help="folder by scripts/prepare_dataset.py, for `stall`")
+    parser.add_argument("--cached", action="store_true", help="`stall` reads its cached latents")
+    parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("HEIGHT", "WIDTH"), help="of `stall`")
+    parser.add_argument("--parts", default="all", choices=("all", "temporal"), help="what `full` trains")
+    parser.add_argument("--optimizer", default="adamw", choices=("adamw", "adamw_8bit"), help="of `full`")
+    arguments = parser.parse_args()
+    print(json.dumps({arguments.part: PARTS[arguments.part](arguments)}))
+
+
+def measured_stall(clips: Dataset, *, seconds_per_step: float, num_steps: int = 30, batch_size: int = 1,
+                   num_workers: int = 2, seed: int = 0) -> dict[str, float]:
+    """Let a step of `seconds_per_step` (on a GPU: the CPU sleeps) ask for batches as training does.
+
+    Returns seconds waited per step, their share of the whole step, and seconds one worker needs for a sample.
+    """
+    loader = DataLoader(clips, batch_sampler=SampleStream(len(clips), batch_size, seed), num_workers=num_workers)
+    batches, waited = iter(loader), 0.0
+    for step in range(FIRST_BATCHES + num_steps):
+        began = time.perf_counter()
+        next(batches)
+        waited += (time.perf_counter() - began) * (step >= FIRST_BATCHES)
+        time.sleep(seconds_per_step)
+    began = time.perf_counter()
+    for position in range(min(8, num_steps)):
+        clips[(position % len(clips), position)]
+    alone = (time.perf_counter() - began) / min(8, num_steps)
+    per_step = waited / num_steps
+    return {"waited_seconds": per_step, "stall": per_step / (per_step + seconds_per_step), "sample_seconds": alone}
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,1 @@
+"""How weights/demo were made and are measured."""

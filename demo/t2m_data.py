@@ -1,0 +1,278 @@
+"""The motions that train the demo's text-to-motion model: procedural people as HumanML3D features."""
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import torch
+from tokenizers import models, normalizers, pre_tokenizers, Regex, Tokenizer, trainers
+from torch import nn, Tensor
+from tqdm import tqdm
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+from runtime.weights import save_tensors
+from synthetic.captions import ADJECTIVES, caption, PEOPLE, SCENES, SUBJECTS
+from synthetic.motions import KINDS, sample_motion, sides_of
+from synthetic.phrases import PHRASES
+from t2m.features import FEATURE_BLOCKS, features, NUM_FEATURES, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY
+from t2m.generate import SECONDS_PER_TOKEN
+from t2m.motion import MOTION_FPS
+from t2m.transformer import GPT
+from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
+
+MIN_TOKENS, MAX_TOKENS = 6, 50                # 1.2 to 10 s
+FORWARD_SMOOTHING = 2.0                       # frames: the root turns with the body, also in a pirouette
+ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
+HARD_TO_KEEP = ("nod", "shake_head", "run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
+END_OF_WORD, START_OF_TEXT, END_OF_TEXT = "</w>", "<|startoftext|>", "<|endoftext|>"
+CLIP_WORDS = Regex(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""")
+CONTEXT_LENGTH = 48                           # tokens of a prompt, both ends included
+PROMPT = "{text}, {seconds:.0f} seconds"      # what the demo's text encoder reads
+SIDED = {"left", "right", "both", "two", "one"}
+UNSIDED_SHARE = 0.15                          # of fresh captions: "a person turns around" may be either way
+DETERMINERS = ("a", "a", "the", "the", "my", "her", "his", "our", "this", "one", "another")
+JOINTS = ("and", "while", "because", "before", "after", "as", "when", "for", "with", "near", "in", "at", "like", "so")
+LONGEST_SUBJECT_FIRST = sorted({subject.name for subject in SUBJECTS if subject.name}, key=len, reverse=True)
+TEXT_DIM = 128
+VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=120, depth=3)
+GPT_SIZE = dict(num_codes=512, width=128, text_dim=TEXT_DIM, block_size=51, num_layers=2, num_heads=4, dropout=0.1)
+STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
+EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
+TEMPERATURE = 1.0               # of the shipped model's draws
+VAGUE = frozenset(              # verbs of the phrases that say nothing about the motion by themselves
+    "act be beat boot bring cast come confirm deliver deny display do down draw drive drop edge exercise express face "
+    "form get give go have head hide hit hold hook keep land launch look lower make move open pass pause pay perform "
+    "pick place plant play pose practice pull put remain rest say set settle shoot show single slide slip split stay "
+    "stick stop strike swim take talk taste test thank tie trade train use wait warm work wrap agree answer call eat "
+    "flag harden leap lift raise race shake shade swing speed "
+    .split())
+NAMED = ("arms", "hands", "palms", "applause", "biceps", "muscles", "jack", "phone", "telephone", "ear", "seat", "chair",
+         "bench", "toes", "hips", "waist", "akimbo", "boxer", "knee", "knees", "goodbye", "hello", "still", "sideways",
+         "surrender", "raise", "lift", "head", "leap", "race", "applaud", "salute")
+
+
+@dataclass(frozen=True)
+class MotionCache:
+    """Training motions as features, and what each one shows."""
+
+    rows: np.ndarray                # (N, 263) float16, all motions one after another, denormalised
+    starts: np.ndarray              # (M + 1,) first row of each motion
+    facts: list[dict]               # M dicts: kind, side, repetitions, caption
+
+    def motion(self, index: int) -> Tensor:
+        """(T, 263) float32, T a multiple of 4."""
+        return torch.from_numpy(np.asarray(self.rows[self.starts[index]:self.starts[index + 1]], dtype=np.float32))
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def training_indices(self, count: int, held_out: int, rng: np.random.Generator) -> np.ndarray:
+        """Motions to learn from; those whose gist is a few centimetres, or that travel or turn, three times as often."""
+        weights = np.array([3.0 if fact["kind"] in HARD_TO_KEEP else 1.0 for fact in self.facts[:-held_out]])
+        return rng.choice(len(weights), size=count, p=weights / weights.sum())
+
+    def held_out(self, count: int) -> list[Tensor]:
+        """The last motions, which no training step sees."""
+        return [self.motion(index) for index in range(len(self) - count, len(self))]
+
+
+def prepare(folder: Path, num_motions: int, seed: int) -> MotionCache:
+    """Sample motions once; kinds in turn, those with sides twice as often."""
+    if not (folder / "facts.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(seed)
+        order = [kind for kind in KINDS for _ in range(2 if sides_of(kind) else 1)]
+        facts, rows = [], []
+        for index in tqdm(range(num_motions), desc="motions"):
+            num_rows = FRAMES_PER_TOKEN * int(rng.integers(MIN_TOKENS, MAX_TOKENS + 1))
+            sample = sample_motion(order[index % len(order)], (num_rows + 1) / MOTION_FPS, rng)
+            rows.append(features(sample.motion, FORWARD_SMOOTHING).astype(np.float16))
+            facts.append(dict(kind=sample.kind, side=sample.side, repetitions=sample.repetitions,
+                              caption=sample.caption))
+        np.save(folder / "rows.npy", np.concatenate(rows))
+        np.save(folder / "starts.npy", np.cumsum([0, *map(len, rows)]))
+        (folder / "facts.json").write_text(json.dumps(facts))
+    return MotionCache(np.load(folder / "rows.npy", mmap_mode="r"), np.load(folder / "starts.npy"),
+                       json.loads((folder / "facts.json").read_text()))
+
+
+def statistics(cache: MotionCache, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation (263,) float64, one deviation per block of features, the root's shrunk by ROOT_EMPHASIS.
+
+    Computed once and kept in `folder`.
+    """
+    paths = folder / "mean.npy", folder / "std.npy"
+    if all(path.exists() for path in paths):
+        return tuple(np.load(path) for path in paths)
+    rows = np.asarray(cache.rows[::5], dtype=np.float64)
+    mean, std = rows.mean(axis=0), rows.std(axis=0)
+    for block in FEATURE_BLOCKS:
+        std[block] = std[block].mean()
+    for block in (YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT):
+        std[block] /= ROOT_EMPHASIS
+    assert mean.shape == (NUM_FEATURES,)
+    for path, values in zip(paths, (mean, std), strict=True):
+        np.save(path, values)
+    return mean, std
+
+
+def window_batch(cache: MotionCache, indices: np.ndarray, num_rows: int, rng: np.random.Generator) -> Tensor:
+    """A window of each motion, every fourth from its start, the end held where it is shorter. -> (B, num_rows, 263)
+
+    The first row is unlike all others: the turn to the smoothed heading is there.
+    """
+    windows = []
+    for index in indices:
+        rows = cache.motion(index)
+        start = int(rng.integers(max(len(rows) - num_rows, 0) + 1)) * (rng.random() > 0.25)
+        window = rows[start:start + num_rows]
+        windows.append(torch.cat([window, window[-1:].expand(num_rows - len(window), -1)]))
+    return torch.stack(windows)
+
+
+def training_prompt(fact: dict, num_tokens: int, rng: np.random.Generator) -> str:
+    """A fresh caption as inference will phrase it: mostly with the length, and mostly with what people write around it."""
+    text = fact["caption"]
+    if rng.random() < 0.7:
+        text = caption(fact["kind"], fact["side"], fact["repetitions"], rng, name_side=rng.random() > UNSIDED_SHARE)
+    if rng.random() < 0.4:
+        text = with_stranger(text, rng)
+    if rng.random() < 0.3:
+        text = with_clause(text, rng)
+    if rng.random() < 0.25:
+        text = without_words(text, rng)
+    if rng.random() < 0.3:
+        text = with_strange_words(text, rng)
+    if rng.random() < 0.15:
+        return text
+    return PROMPT.format(text=text, seconds=num_tokens * SECONDS_PER_TOKEN)
+
+
+def with_stranger(text: str, rng: np.random.Generator) -> str:
+    """The caption's subject, where it begins with one, replaced by somebody no caption knows."""
+    for name in LONGEST_SUBJECT_FIRST:
+        if text.lower().startswith(f"{name} "):
+            who = _pick(PEOPLE, rng) if rng.random() < 0.7 else _pick(strange_words(), rng)
+            if rng.random() < 0.3:
+                who = f"{_pick(ADJECTIVES, rng)} {who}"
+            return f"{_pick(DETERMINERS, rng)} {who}{text[len(name):]}"
+    return text
+
+
+def with_clause(text: str, rng: np.random.Generator) -> str:
+    """A place, a manner or a few words of any sort before or after the caption."""
+    clause = _pick(SCENES, rng)
+    if rng.random() < 0.4:
+        clause = " ".join([_pick(JOINTS, rng), *(_pick(strange_words(), rng) for _ in range(int(rng.integers(1, 5))))])
+    if rng.random() < 0.7:
+        return f"{text.rstrip('.')}{',' if rng.random() < 0.2 else ''} {clause}"
+    return f"{clause}{',' if rng.random() < 0.6 else ''} {text}"
+
+
+def without_words(text: str, rng: np.random.Generator) -> str:
+    """An eighth of the words left out; never a side."""
+    words = text.split()
+    if len(words) <= 4:
+        return text
+    return " ".join(word for word in words if rng.random() > 0.12 or SIDED & set(re.findall(r"[a-z]+", word.lower())))
+
+
+def with_strange_words(text: str, rng: np.random.Generator) -> str:
+    """One to three words that mean nothing here, anywhere."""
+    words = text.split()
+    for _ in range(int(rng.integers(1, 4))):
+        words.insert(int(rng.integers(len(words) + 1)), _pick(strange_words(), rng))
+    return " ".join(words)
+
+
+@cache
+def strange_words() -> tuple[str, ...]:
+    """Common English words that no phrase of a motion uses."""
+    meant = {word for phrases in PHRASES.values() for phrase in phrases for word in re.findall(r"[a-z]+", phrase.lower())}
+    stems = {word[:4] for word in meant if len(word) > 3}
+    texts = " ".join([*topics.values(), *SCENES, *PEOPLE]).lower()
+    found = set(re.findall(r"(?<![\w'.-])[a-z]{3,12}(?![\w'.-])", texts)) - meant - SIDED
+    return tuple(sorted(word for word in found if word[:4] not in stems))
+
+
+def caption_corpus(num_captions: int, seed: int) -> list[str]:
+    """Prompts of every kind, and many other English words so that unseen ones split into likely pieces."""
+    rng = np.random.default_rng(seed)
+    facts = [dict(kind=kind, side=side, repetitions=int(rng.integers(1, 5)), caption="")
+             for kind in KINDS for side in (sides_of(kind) or (None,))]
+    texts = []
+    for index in range(num_captions):
+        fact = facts[index % len(facts)]
+        texts.append(training_prompt(
+            fact | dict(caption=caption(fact["kind"], fact["side"], fact["repetitions"], rng)),
+            int(rng.integers(MIN_TOKENS, MAX_TOKENS + 1)), rng))
+    return texts + [line for text in topics.values() for line in text.splitlines() if line.isascii()]
+
+
+def train_tokenizer(folder: Path, corpus: list[str], vocab_size: int) -> None:
+    """A byte-pair tokenizer in CLIP's files: vocab.json, merges.txt and tokenizer_config.json."""
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD, continuing_subword_prefix=""))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(pattern=CLIP_WORDS, behavior="removed", invert=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+    ])
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - len(alphabet) - 2, end_of_word_suffix=END_OF_WORD,
+                                  initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(corpus, trainer)
+    merges = [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
+    tokens = alphabet + [letter + END_OF_WORD for letter in alphabet]
+    tokens += [merged for merged in dict.fromkeys(map("".join, merges)) if merged not in set(tokens)]
+    tokens += [START_OF_TEXT, END_OF_TEXT]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(merge) for merge in merges)]) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(dict(
+        tokenizer_class="CLIPTokenizer", bos_token=START_OF_TEXT, eos_token=END_OF_TEXT, unk_token=END_OF_TEXT,
+        pad_token=END_OF_TEXT, model_max_length=CONTEXT_LENGTH)))
+
+
+def _pick(options, rng: np.random.Generator):
+    return options[rng.integers(len(options))]
+
+
+def text_encoder(vocab_size: int, end_of_text: int) -> CLIPTextModelWithProjection:
+    """CLIP's text tower at the demo's size, with fresh weights."""
+    return CLIPTextModelWithProjection(CLIPTextConfig(
+        vocab_size=vocab_size, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=CONTEXT_LENGTH, projection_dim=TEXT_DIM, attention_dropout=0.1,
+        bos_token_id=end_of_text - 1, eos_token_id=end_of_text, pad_token_id=end_of_text))
+
+
+def save_half(model: nn.Module, path: Path) -> None:
+    save_tensors({name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}, path)
+
+
+def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProjection, tokenizer: Path,
+           mean: np.ndarray, std: np.ndarray) -> None:
+    """Write everything TextToMotion.load reads, weights in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(dict(
+        vqvae=VQVAE_SIZE, gpt=GPT_SIZE, prompt=PROMPT, temperature=TEMPERATURE,
+        forward_smoothing=FORWARD_SMOOTHING), indent=1) + "\n")
+    (folder / "known_motions.json").write_text(json.dumps(known_motions(), indent=1) + "\n")
+    save_half(vqvae, folder / "vqvae.safetensors")
+    save_half(gpt, folder / "gpt.safetensors")
+    np.save(folder / "mean.npy", mean)
+    np.save(folder / "std.npy", std)
+    encoder.half().save_pretrained(folder / "text_encoder")
+    shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
+
+
+def known_motions() -> dict[str, list[str]]:
+    """Words that name a motion, and one phrase per motion, in the words of the training captions."""
+    verbs = {verb for phrases in PHRASES.values() for phrase in phrases for verb in STARRED.findall(phrase)}
+    phrases = [" ".join(STARRED.sub(r"\1", listed[0]).format_map(EXAMPLE).split()) for listed in PHRASES.values()]
+    return dict(words=sorted({*NAMED, *(verbs - VAGUE)}), phrases=phrases)

@@ -1,0 +1,260 @@
+"""Train the demo's person detector and whole-body pose network on synthetic clips, and export them as ONNX.
+
+    python demo/train_pose.py --clips outputs/demo_clips --out weights/demo/dwpose
+
+`--clips` is a cache of rendered clips (demo/prepare_clips.py, or rendered here when the folder is absent).
+About 90 minutes on one CPU core. Interrupted, it goes on from the last checkpoint beside the clips.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper, TensorProto
+from torch import nn, Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from configs import run_main
+from demo.pose_samples import PoseSamples
+from dwpose.networks import BINS_PER_PIXEL, CROP_HEIGHT, CROP_WIDTH, INPUT_SIZE, STRIDES
+from dwpose.skeleton import NUM_KEYPOINTS
+from synthetic.clips import render_cache
+from training.learner import Muon
+
+log = logging.getLogger(__name__)
+
+SIMCC_SIGMA = (6.0, 6.93)           # bins, of the official training
+OPSET = 17
+POSE_SHRINK = 2                 # crop pixels per pixel the trunk sees
+PERSON_SHRINK = 4               # input pixels per pixel the trunk sees
+NO_OBJECT_ROWS = sum((INPUT_SIZE // stride) ** 2 for stride in STRIDES[:-1])        # we use the coarsest grid only
+NUM_CLASSES = 80
+
+
+def pose_loss(network: PoseNetwork, batch: dict[str, Tensor]) -> Tensor:
+    """Cross entropy to Gaussian lines where a point is inside the crop, and of the confidence everywhere."""
+    with torch.autocast("cpu", torch.bfloat16):
+        x, y, seen = network.lines(batch["pixels"])
+    points, inside = batch["points"], batch["inside"]                               # (N, 133, 3), (N, 133)
+    loss = 0
+    for axis, logits in enumerate((x, y)):
+        bins = torch.arange(logits.shape[-1])
+        target = torch.exp(-(bins - points[..., axis, None]) ** 2 / (2 * SIMCC_SIGMA[axis] ** 2))
+        share = (target * logits).sum(-1) / target.sum(-1).clamp(min=1e-3)          # (N, 133)
+        entropy = logits.float().logsumexp(-1) - share
+        loss = loss + (entropy * inside).sum() / inside.sum().clamp(min=1)
+    return loss + 4 * F.binary_cross_entropy_with_logits(seen.float(), points[..., 2])
+
+
+def person_loss(network: PersonNetwork, batch: dict[str, Tensor]) -> Tensor:
+    """Objectness in every cell; box numbers, as distances and as overlap, in the cells around a person's centre."""
+    with torch.autocast("cpu", torch.bfloat16):
+        cells = network.cells(batch["pixels"])                                      # (N, 400, 5)
+    cells, owned, boxes = cells.float(), batch["owned"], batch["boxes"]             # ..., (N, 400), (N, 400, 4)
+    objectness = F.binary_cross_entropy_with_logits(cells[..., 4], owned, weight=batch["counted"])
+    mine = owned > 0
+    if not mine.any():
+        return objectness
+    found, wanted = cells[..., :4][mine], boxes[mine]                               # (M, 4) each
+    shared = (torch.minimum(corner(found, 1), corner(wanted, 1))
+              - torch.maximum(corner(found, -1), corner(wanted, -1))).clamp(min=0).prod(-1)
+    area = found[:, 2:].exp().prod(-1) + wanted[:, 2:].exp().prod(-1) - shared
+    return 10 * objectness + F.smooth_l1_loss(found, wanted, beta=0.1) + 2 * (1 - shared / area).mean()
+
+
+def corner(boxes: Tensor, side: int) -> Tensor:
+    """Low (-1) or high (1) corners (M, 2), in cells, of boxes given as centre in cells and log extent."""
+    return boxes[:, :2] + side * boxes[:, 2:].exp() / 2
+
+
+def learning_rate_factor(step: int, rounds: Sequence[int]) -> float:
+    """Warm-up and linear decay in every round of steps; later rounds start half as high."""
+    start = 0
+    for number, steps in enumerate(rounds):
+        if step < start + steps:
+            done = step - start
+            return min(1, (done + 1) / 30) * max(0.01, 1 - done / steps) * (0.5 if number else 1)
+        start += steps
+    return 0.0
+
+
+def fit(name: str, network: nn.Module, loss_of: Callable, sample: Callable, *, rounds: Sequence[int], lr: float,
+        folder: Path, seed: int) -> nn.Module:
+    """Muon in rounds of steps; step i always sees the batch of generator (seed, i), so resuming is exact.
+
+    A finished run can be given another round: it goes on from its checkpoint.
+    """
+    rounds, steps = list(rounds), sum(rounds)
+    optimizer = Muon(network.named_parameters(), lr=lr, adam_lr=lr / 10)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, rounds))
+    checkpoint, first = folder / f"{name}.pt", 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        if rounds[:len(saved["rounds"])] == saved["rounds"]:
+            network.load_state_dict(saved["network"])
+            optimizer.load_state_dict(saved["optimizer"])
+            schedule.load_state_dict(saved["schedule"])
+            first = saved["step"]
+            log.info("%s: going on at step %d/%d", name, first, steps)
+    network.train()
+    started, losses = time.perf_counter(), []
+    for step in tqdm(range(first, steps), initial=first, total=steps, desc=name, mininterval=10):
+        loss = loss_of(network, sample(np.random.default_rng((seed, step))))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if (step + 1) % 50 == 0 or step + 1 == steps:
+            state = dict(network=network.state_dict(), optimizer=optimizer.state_dict(),
+                         schedule=schedule.state_dict(), step=step + 1, rounds=rounds)
+            torch.save(state, checkpoint.with_suffix(".part"))
+            checkpoint.with_suffix(".part").replace(checkpoint)
+            log.info("%s  step %d/%d  loss %.4f  %.2f s/step", name, step + 1, steps, np.mean(losses[-50:]),
+                        (time.perf_counter() - started) / (step + 1 - first))
+    return network.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=Path, required=True, help="folder of rendered clips; rendered if absent")
+    parser.add_argument("--out", type=Path, default=Path("weights/demo/dwpose"), help="folder for the two ONNX files")
+    parser.add_argument("--work", type=Path, help="folder for checkpoints (default: the clips')")
+    parser.add_argument("--num-clips", type=int, default=800, help="clips to render if --clips is absent, of 5 frames")
+    parser.add_argument("--pose-steps", type=int, nargs="+", default=[500, 250, 300, 350, 800, 3000],
+                        help="steps of each round, keypoints")
+    parser.add_argument("--person-steps", type=int, nargs="+", default=[600], help="steps of each round, detector")
+    parser.add_argument("--batch", type=int, default=40, help="pictures per step")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and samples")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    if not (args.clips / "frames.npy").exists():
+        render_cache(args.clips, first_seed=500_000 + args.seed * args.num_clips, num_clips=args.num_clips,
+                     num_frames=4, fps=2.5, size=(320, 192), workers=args.threads)
+    samples, work = PoseSamples(args.clips), args.work or args.clips
+    work.mkdir(parents=True, exist_ok=True)
+    person = fit("person", PersonNetwork(), person_loss, lambda rng: samples.pictures(args.batch, rng),
+                 rounds=args.person_steps, lr=0.02, folder=work, seed=args.seed)
+    export(person, args.out / "detector.onnx", torch.zeros(1, 3, 640, 640), "images", ["output"])
+    pose = fit("pose", PoseNetwork(), pose_loss, lambda rng: samples.crops(args.batch, rng),
+               rounds=args.pose_steps, lr=0.02, folder=work, seed=args.seed)
+    export(pose, args.out / "pose.onnx", torch.zeros(1, 3, 384, 288), "input", ["simcc_x", "simcc_y"])
+    log.info("wrote %s", ", ".join(f"{path} {path.stat().st_size / 1e6:.2f} MB"
+                                      for path in (args.out / "detector.onnx", args.out / "pose.onnx")))
+
+
+def conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False),
+                         nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class PoseNetwork(nn.Module):
+    """SimCC (Li et al. 2022): one feature map per keypoint, flattened, becomes a line of bins per axis.
+
+    Unlike the official network the maximum of a line is a trained probability that the keypoint is seen.
+    """
+
+    def __init__(self, width: int = 20, hidden: int = 128):
+        super().__init__()
+        self.conv_in = conv(3, width, 2)
+        self.trunk = nn.Sequential(conv(width, width), conv(width, 2 * width, 2), conv(2 * width, 2 * width),
+                                   conv(2 * width, 4 * width, 2), conv(4 * width, 4 * width),
+                                   conv(4 * width, 6 * width), conv(6 * width, 6 * width, dilation=2))
+        self.maps = nn.Conv2d(6 * width, NUM_KEYPOINTS, 3, padding=1)
+        cells = (CROP_HEIGHT // POSE_SHRINK // 8) * (CROP_WIDTH // POSE_SHRINK // 8)             # 24 * 18
+        self.norm = nn.LayerNorm(cells)
+        self.flat = nn.Linear(cells, hidden)
+        self.between = nn.Linear(NUM_KEYPOINTS, NUM_KEYPOINTS)
+        self.head_x = nn.Linear(hidden, CROP_WIDTH * BINS_PER_PIXEL)
+        self.head_y = nn.Linear(hidden, CROP_HEIGHT * BINS_PER_PIXEL)
+        self.head_seen = nn.Linear(6 * width + hidden, NUM_KEYPOINTS)
+
+    def lines(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 3, 192, 144) normalised to logits of x (N, 133, 576), of y (N, 133, 768) and of being seen (N, 133)."""
+        features = self.trunk(self.conv_in(pixels))                                 # (N, C, 24, 18)
+        maps = self.maps(features).flatten(2)                                       # (N, 133, 432)
+        codes = self.flat(self.norm(maps))                                          # (N, 133, hidden)
+        codes = codes + F.silu(self.between(codes.transpose(1, 2))).transpose(1, 2)
+        pooled = torch.cat([features.mean((2, 3)), codes.mean(1)], dim=1)           # (N, C + hidden)
+        seen = self.head_seen(pooled) + maps.amax(2)                                # (N, 133)
+        return self.head_x(codes), self.head_y(codes), seen
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """crops: (N, 3, 384, 288) with ImageNet's mean and deviation. Returns simcc_x, simcc_y as `pose_head` reads."""
+        x, y, seen = self.lines(F.avg_pool2d(crops, POSE_SHRINK))
+        confidence = seen.sigmoid().unsqueeze(-1)                                   # (N, 133, 1)
+        return tuple(confidence * (line - line.amax(-1, keepdim=True)).exp() for line in (x, y))
+
+
+class PersonNetwork(nn.Module):
+    """One-scale YOLOX (Ge et al. 2021): every 32-pixel cell says whether a person's centre is there, and their box."""
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        self.conv_in = conv(3, width, 2)
+        self.trunk = nn.Sequential(conv(width, 2 * width, 2), conv(2 * width, 4 * width, 2), conv(4 * width, 4 * width),
+                                   conv(4 * width, 4 * width, dilation=2), conv(4 * width, 4 * width, dilation=4),
+                                   conv(4 * width, 4 * width, dilation=2))
+        self.head = nn.Conv2d(4 * width, 5, 1)                                      # box numbers, objectness
+
+    def cells(self, pixels: Tensor) -> Tensor:
+        """(N, 3, 160, 160) in 0..255 to box numbers and objectness logits (N, 400, 5), rows in reading order."""
+        return self.head(self.trunk(self.conv_in(pixels / 128 - 1))).flatten(2).transpose(1, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (N, 3, 640, 640) in 0..255. Returns (N, 8400, 85); the two finer grids never hold anything."""
+        cells = self.cells(F.avg_pool2d(images, PERSON_SHRINK))                     # (N, 400, 5)
+        people = torch.cat([cells[..., :4], cells[..., 4:].sigmoid(), torch.ones_like(cells[..., :1])], dim=-1)
+        people = F.pad(people, (0, NUM_CLASSES - 1))                                # (N, 400, 85): person is class 0
+        return F.pad(people, (0, 0, NO_OBJECT_ROWS, 0))
+
+
+def export(network: nn.Module, path: str | os.PathLike, example: Tensor, input_name: str,
+           output_names: list[str]) -> Path:
+    """Write an ONNX file with a dynamic batch axis whose weights are stored as float16 and cast when it is opened."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    axes = {name: {0: "batch"} for name in (input_name, *output_names)}
+    torch.onnx.export(network.eval(), (example,), temporary, input_names=[input_name], output_names=output_names,
+                      dynamic_axes=axes, opset_version=OPSET, dynamo=False)
+    model = onnx.load(temporary)
+    with torch.no_grad():
+        results = network(example)
+    for output, result in zip(model.graph.output, [results] if isinstance(results, Tensor) else results):
+        for axis, side in list(enumerate(result.shape))[1:]:        # the exporter forgets some fixed sides
+            output.type.tensor_type.shape.dim[axis].dim_value = side
+    halve_weights(model.graph)
+    onnx.checker.check_model(model)
+    onnx.save(model, temporary)
+    os.replace(temporary, path)
+    return path
+
+
+def halve_weights(graph: onnx.GraphProto) -> None:
+    """Store float32 initializers as float16, each behind a Cast node that gives it its name and type back."""
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < 16:
+            continue
+        name, values = tensor.name, numpy_helper.to_array(tensor)
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = casts + list(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+if __name__ == "__main__":
+    run_main(main)

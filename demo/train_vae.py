@@ -1,0 +1,224 @@
+"""Train the demo's VAE on procedural pictures and drawn poses.
+
+    torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 6000
+    torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 2000 --decoder-only
+
+Only the spatial layers are trained; the decoder's temporal branches stay silent, so every frame is decoded by itself.
+--decoder-only learns from the latents already in the cache and leaves the encoder, so that all latents stay true.
+Interrupt it at will: it goes on from its last checkpoint.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from diffusers import AutoencoderKLTemporalDecoder
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from configs import run_main
+from dwpose.draw import draw
+from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST,
+                             NOSE, RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER,
+                             RIGHT_WRIST, Skeleton)
+from mimicmotion.savings import is_temporal, spatial_only
+from runtime.device import keep_freed_memory
+from synthetic.clips import as_tensor, LATENT_SHRINK, open_array
+from training.batches import SampleStream
+from training.learner import Muon
+
+FACES = (NOSE,)                     # where crops are centred, and how often
+HAND_CENTRES = (LEFT_WRIST, RIGHT_WRIST, LEFT_HAND.start + 9, RIGHT_HAND.start + 9)
+LIMBS = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE,
+         RIGHT_ANKLE)
+CENTRES = ((0.35, FACES), (0.20, HAND_CENTRES), (0.20, LIMBS))      # the rest of the crops fall anywhere
+WEIGHTED = (FACE, LEFT_HAND, RIGHT_HAND)
+
+
+class Crops(Dataset):
+    """Square crops, most around faces, hands and limbs, with a loss weight; a share of them from drawn poses."""
+
+    def __init__(self, folder: Path, side: int, pose_share: float, detail_weight: float, seed: int, encoded: bool):
+        self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
+        self.clips = np.flatnonzero(open_array(folder, "latents_done" if encoded else "rendered"))
+        self.latents = [open_array(folder, name) for name in ("latents", "pose_latents")] if encoded else None
+        self.posed = np.flatnonzero(open_array(folder, "pose_latents_done")) if encoded else self.clips
+        self.side, self.pose_share, self.detail_weight, self.seed = side, pose_share, detail_weight, seed
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
+        """A crop (3, S, S), its weight (1, S, S) and, where the cache is encoded, its latents (4, S / 8, S / 8)."""
+        index, position = key
+        rng = np.random.default_rng((self.seed, position))
+        posed = rng.random() < self.pose_share
+        clip = rng.choice(self.posed) if posed else self.clips[index]
+        frame = rng.integers(self.frames.shape[1])
+        picture, keypoints = self.frames[clip, frame], self.keypoints[clip, frame]
+        height, width = picture.shape[:2]
+        if posed:
+            picture = draw(Skeleton(keypoints[None], (height, width), fps=1))[0]
+        x, y = self._corner(keypoints, (height, width), rng)
+        crop = picture[y:y + self.side, x:x + self.side]
+        weight = self._weight(keypoints, x, y)
+        if self.latents is not None:
+            rows, columns = (slice(start // LATENT_SHRINK, (start + self.side) // LATENT_SHRINK) for start in (y, x))
+            latents = self.latents[posed][clip, frame][:, rows, columns].astype(np.float32)
+            return as_tensor(crop), torch.from_numpy(weight[None]), torch.from_numpy(latents)
+        if rng.random() < 0.5:
+            crop, weight = crop[:, ::-1], weight[:, ::-1]
+        return as_tensor(crop), torch.from_numpy(weight[None].copy())
+
+    def _corner(self, keypoints: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        """Left and top of a crop, pixels, both multiples of a latent's size."""
+        height, width = size
+        centre, draw_share = rng.random(2) * (width, height), rng.random()
+        for share, joints in CENTRES:
+            if 0 <= draw_share < share:
+                centre = keypoints[rng.choice(joints), :2] + rng.uniform(-self.side / 4, self.side / 4, 2)
+            draw_share -= share
+        corner = (centre - self.side / 2).clip(0, (width - self.side, height - self.side))
+        left, top = (int(length) // LATENT_SHRINK * LATENT_SHRINK for length in corner)
+        return left, top
+
+    def _weight(self, keypoints: np.ndarray, x: int, y: int) -> np.ndarray:
+        """(side, side) float32: `detail_weight` over face and hands, 1 elsewhere."""
+        weight = np.ones((self.side, self.side), np.float32)
+        for part in WEIGHTED:
+            seen = keypoints[part][keypoints[part, 2] > 0.5, :2] - (x, y)
+            if len(seen) > 5:
+                left, top = (seen.min(0) - 2).astype(int).clip(0, self.side)
+                right, bottom = (seen.max(0) + 3).astype(int).clip(0, self.side)
+                weight[top:bottom, left:right] = self.detail_weight
+        return weight
+
+
+def reconstruction_loss(decoded: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """L1, L1 of edges, L1 of 4 x 4 means (colour) and RMSE per crop. (B, 3, H, W), weight (B, 1, H, W), to a scalar."""
+    error, weight = decoded - target, weight / weight.mean()
+    across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
+    edges = (across.abs() * weight[..., 1:]).mean() + (down.abs() * weight[..., 1:, :]).mean()
+    rmse = (error**2 * weight).mean((1, 2, 3)).add(1e-8).sqrt().mean()
+    return (error.abs() * weight).mean() + 0.5 * edges + F.avg_pool2d(error, 4).abs().mean() + rmse
+
+
+def with_noise(latents: Tensor, strength: float) -> Tensor:
+    """Latents with up to `strength` of their deviation as noise, as a diffusion model's have."""
+    strength = strength * torch.rand(len(latents), 1, 1, 1, device=latents.device)
+    return latents + strength * latents.detach().std() * torch.randn_like(latents)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cache", type=Path, help="a folder rendered by demo/prepare_clips.py")
+    parser.add_argument("vae", type=Path, help="the VAE to start from and to write")
+    parser.add_argument("--steps", type=int, default=6000, help="optimizer steps")
+    parser.add_argument("--batch-size", type=int, default=14, help="crops per process")
+    parser.add_argument("--crop", type=int, default=64, help="pixels")
+    parser.add_argument("--learning-rate", type=float, default=0.015, help="Muon's; AdamW takes a twentieth")
+    parser.add_argument("--pose-share", type=float, default=0.2, help="share of crops from drawn poses")
+    parser.add_argument("--detail-weight", type=float, default=2.5, help="loss weight over faces and hands")
+    parser.add_argument("--kl-weight", type=float, default=2e-4,
+                        help="of the latents' distance to a normal distribution")
+    parser.add_argument("--latent-noise", type=float, default=0.1, help="in standard deviations of the latents")
+    parser.add_argument("--decoder-only", action="store_true", help="train on the cache's latents, the encoder rests")
+    parser.add_argument("--checkpoint-every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument("--seed", type=int, default=0, help="of crops and noise")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train from the last checkpoint to `steps`, then write the averaged weights and the latents' scaling factor."""
+    resting = DistributedDataParallelKwargs(find_unused_parameters=True)      # attention that one-layer decoders skip
+    accelerator = Accelerator(mixed_precision="bf16", kwargs_handlers=[resting])
+    keep_freed_memory(accelerator.device)
+    torch.manual_seed(arguments.seed + accelerator.process_index)
+    vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.vae, torch_dtype=torch.float32)
+    for name, parameter in vae.named_parameters():
+        parameter.requires_grad_(not is_temporal(name) and (name.startswith("decoder.") or not arguments.decoder_only))
+    named = [(name, p) for name, p in vae.named_parameters() if p.requires_grad]
+    optimizer = Muon(named, arguments.learning_rate, adam_lr=arguments.learning_rate / 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1, (step + 1) / 40) * (0.51 + 0.49 * math.cos(math.pi * step / arguments.steps)))
+    parameters = [p for _, p in named]
+    ema = EMAModel(parameters, decay=0.99)
+    parts = {"vae": vae, "optimizer": optimizer, "schedule": schedule, "ema": ema}
+    checkpoint, step = arguments.vae / "training.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        step = state.pop("step")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    objective = accelerator.prepare(Objective(vae, arguments))
+    crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight, arguments.seed,
+                  encoded=arguments.decoder_only)
+    stream = SampleStream(len(crops), arguments.batch_size, arguments.seed, start=step,
+                          num_processes=accelerator.num_processes, process_index=accelerator.process_index)
+    bar = tqdm(total=arguments.steps, initial=step, unit="step", disable=not accelerator.is_main_process)
+    with spatial_only(vae):
+        for batch in DataLoader(crops, batch_sampler=stream):
+            if step >= arguments.steps:
+                break
+            with accelerator.autocast():
+                loss = objective(*(tensor.to(accelerator.device) for tensor in batch))
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            schedule.step()
+            ema.step(parameters)
+            step += 1
+            bar.update()
+            bar.set_postfix_str(f"loss {loss.item():.4f}")
+            if step % arguments.checkpoint_every == 0 and accelerator.is_main_process:
+                partial = checkpoint.with_suffix(".partial")
+                torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, partial)
+                partial.replace(checkpoint)
+    if accelerator.is_main_process:
+        ema.copy_to(parameters)
+        if not arguments.decoder_only:
+            vae.register_to_config(scaling_factor=1 / latent_std(vae, crops))
+        vae.register_to_config(_name_or_path="")                    # no machine's path in the saved config
+        vae.half().save_pretrained(arguments.vae)
+        checkpoint.unlink(missing_ok=True)
+
+
+class Objective(torch.nn.Module):
+    """The loss as a module, so that gradients are averaged over processes."""
+
+    def __init__(self, vae: AutoencoderKLTemporalDecoder, arguments: argparse.Namespace):
+        super().__init__()
+        self.vae, self.kl_weight, self.latent_noise = vae, arguments.kl_weight, arguments.latent_noise
+
+    def forward(self, pictures: Tensor, weight: Tensor, latents: Tensor | None = None) -> Tensor:
+        """pictures: (B, 3, S, S); weight: (B, 1, S, S); latents: (B, 4, S / 8, S / 8), encoded here where None."""
+        if latents is not None:
+            return reconstruction_loss(self.decoded(latents), pictures, weight)
+        posterior = self.vae.encode(pictures).latent_dist
+        kl = 0.5 * (posterior.mean.float()**2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+        return reconstruction_loss(self.decoded(posterior.sample()), pictures, weight) + self.kl_weight * kl
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        return self.vae.decode(with_noise(latents, self.latent_noise), num_frames=1).sample.float()
+
+
+@torch.no_grad()
+def latent_std(vae: AutoencoderKLTemporalDecoder, crops: Crops, num_pictures: int = 32) -> float:
+    """Standard deviation of the latents of whole pictures: its inverse is the scaling factor."""
+    pictures = np.stack([crops.frames[clip, 0] for clip in crops.clips[:num_pictures]])
+    return float(vae.encode(as_tensor(pictures)).latent_dist.mean.std())
+
+
+if __name__ == "__main__":
+    run_main(main)

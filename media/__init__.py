@@ -1,0 +1,1 @@
+"""Pictures, videos and files: what every other room reads and writes with."""

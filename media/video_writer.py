@@ -1,0 +1,120 @@
+"""Frames (F, H, W, 3) uint8 RGB to video files: H.264 to look at, FFV1 without loss, and a stream written while frames are made."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from fractions import Fraction
+from pathlib import Path
+from queue import Queue
+
+import av
+import numpy as np
+
+from media.files import save_atomically
+
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+X264 = {"preset": "medium", "x264-params": "cpu-independent=1"}     # the same bytes in every run, on every processor ...
+X264_THREADS = 4                                         # ... and however many cores there are
+WINDOWS_AHEAD = 4                                      # that wait for the codec; then their maker waits
+GIVEN_UP = object()                                    # in place of the frames that do not come any more
+
+
+def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, crf: int = 18) -> Path:
+    """H.264 (yuv420p, plays everywhere); the file appears whole or not at all, and equal frames give equal bytes.
+
+    frames: (H, W, 3) uint8 RGB each.
+    crf: 0 (no loss) to 51; 18 looks lossless. The codec needs even sizes: an odd last row or column is doubled.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in CONTAINERS:
+        raise ValueError(f"{path}: expected a name ending in {', '.join(CONTAINERS)} (found '{path.suffix}')")
+    if not fps > 0:
+        raise ValueError(f"fps: expected more than 0 (found {fps})")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_atomically(path, lambda temporary: encode(temporary, CONTAINERS[path.suffix.lower()], frames, fps, crf))
+    return path
+
+
+def encode(path: Path, container_format: str, frames: Iterable[np.ndarray], fps: float, crf: int) -> None:
+    """Write all frames to one file."""
+    stream = None
+    with av.open(str(path), "w", format=container_format) as container:
+        for frame in frames:
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
+                raise ValueError(f"frames: expected uint8 RGB (H, W, 3) each (found {frame.dtype} {frame.shape})")
+            even = np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], mode="edge")
+            if stream is None:
+                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001),
+                                              options=X264 | {"crf": str(crf)})
+                stream.height, stream.width, stream.pix_fmt = *even.shape[:2], "yuv420p"
+                stream.thread_type, stream.codec_context.thread_count = "FRAME", X264_THREADS
+            if even.shape[:2] != (stream.height, stream.width):
+                raise ValueError(f"frames: expected one size {stream.height}x{stream.width} "
+                                 f"(found {even.shape[0]}x{even.shape[1]} too)")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+        if stream is None:
+            raise ValueError("frames: expected at least one (found none)")
+        container.mux(stream.encode())
+
+
+UNSEEN = nullcontext(lambda frames: None)              # the film of frames nobody is to see
+
+
+class Film:
+    """`with film as show:` gives a function to call with finished frames, (K, H, W, 3) uint8 RGB, in order.
+
+    The file appears whole when the context ends; after an error in it, or in the writing, which is raised there, there
+    is none. A film may be begun again.
+    """
+
+    def __init__(self, path: Path, fps: float):
+        self.path, self.fps = path, fps
+        self.is_written = False
+
+    def __enter__(self) -> Callable[[np.ndarray], None]:
+        self._windows: Queue = Queue(WINDOWS_AHEAD)
+        self._thread = ThreadPoolExecutor(1)
+        self._writing = self._thread.submit(self._write)
+        return self._windows.put
+
+    def __exit__(self, kind, error, traceback) -> None:
+        self._windows.put(None if kind is None else GIVEN_UP)
+        self._thread.shutdown()
+        if kind is None:
+            self._writing.result()
+            self.is_written = True
+
+    def _write(self) -> None:
+        frames = self._frames()
+        try:
+            write_video(self.path, frames, self.fps)
+        finally:
+            for _ in frames:                           # after an error: nobody is to wait for room in the queue
+                pass
+
+    def _frames(self) -> Iterator[np.ndarray]:
+        while (window := self._windows.get()) is not None:
+            if window is GIVEN_UP:
+                raise RuntimeError(f"{self.path}: given up")
+            yield from window
+
+
+def save_frames(frames: np.ndarray, path: Path) -> None:
+    """(F, H, W, 3) uint8 RGB -> FFV1 video, every bit kept; the .mp4 beside it is for people."""
+    with av.open(str(path), "w", format="matroska", options={"fflags": "bitexact"}) as container:      # no random id
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def load_frames(path: Path) -> np.ndarray:
+    """Frames of `save_frames`, bit for bit: (F, H, W, 3) uint8 RGB."""
+    try:
+        with av.open(str(path)) as container:
+            container.streams.video[0].thread_type = "AUTO"
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        raise ValueError(f"{path}: cannot be read back ({error}): delete it, resume=true makes it again") from error

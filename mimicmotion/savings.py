@@ -1,0 +1,219 @@
+"""The same numbers with less work: cross-attention of one token, cached deep features, silent temporal branches, CPU kernels."""
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention import FeedForward
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import SpatioTemporalResBlock
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
+from einops import rearrange
+from torch import nn, Tensor
+
+TEMPORAL_PARAMETERS = ("temporal_res_block", "time_mixer", "temporal_transformer", "time_pos_embed", "time_conv_out")
+PORTION = 2 << 20                # bytes of a feed-forward layer's inner values worked on at a time
+
+
+class KnownAnswer:
+    """Attention processor that looks its output up: the context, (rows, 1, 1) long, says which answer it is."""
+
+    def __init__(self, answers: Tensor):
+        self.answers = answers                                                # (N, 1, C)
+
+    def __call__(self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor,
+                 attention_mask: Tensor | None = None) -> Tensor:
+        return self.answers[encoder_hidden_states[:, 0, 0]]                   # (rows, 1, C), for all places alike
+
+
+@contextmanager
+def known_answers(unet: nn.Module, tokens: Tensor) -> Iterator[Tensor]:
+    """Within the context the UNet takes, as encoder_hidden_states, numbers of `tokens` (N, 1, D) instead of tokens.
+
+    Yields the numbers, (N, 1, 1) long: rows of it, in any order and as often as wanted.
+    """
+    blocks = [block for block in unet.modules() if getattr(block, "attn2", None) is not None]
+    kept = [(block.norm2, block.attn2.processor) for block in blocks]
+    for block in blocks:
+        weight = block.attn2.to_v.weight                                      # may wait in the CPU's memory
+        answers = block.attn2.to_out[0](block.attn2.to_v(tokens.to(weight)))  # (N, 1, C)
+        block.attn2.set_processor(KnownAnswer(answers.to(tokens.device)))
+        block.norm2 = nn.Identity()                                           # prepares a query nobody reads
+    try:
+        yield torch.arange(len(tokens), device=tokens.device)[:, None, None]
+    finally:
+        for block, (norm, processor) in zip(blocks, kept):
+            block.norm2 = norm
+            block.attn2.set_processor(processor)
+
+
+class FeatureCache:
+    """Deep features per UNet call of a step. `every`: steps that share them; 1 keeps nothing."""
+
+    def __init__(self, every: int):
+        if every < 1:
+            raise ValueError(f"feature_cache: expected 1 (no cache) or more steps (found {every})")
+        self.every = every
+        self.kept: dict[Hashable, Tensor] = {}
+        self.age, self.calls = 0, None
+
+    def next_step(self, calls: list[Hashable]) -> None:
+        """Begin a step of these calls. All are worked out anew when old enough, or when the calls are not the same."""
+        self.age += 1
+        if self.age >= self.every or calls != self.calls:
+            self.kept.clear()
+            self.age, self.calls = 0, calls
+
+    def get(self, call: Hashable) -> Tensor | None:
+        """What an earlier step of this run kept for the call, (B*F, C, h, w)."""
+        return self.kept.get(call)
+
+    def put(self, call: Hashable, deep: Tensor) -> None:
+        """Keep a call's deep features for the steps to come."""
+        if self.every > 1:
+            self.kept[call] = deep
+
+
+def is_temporal(name: str) -> bool:
+    """Does this parameter belong to a temporal branch?"""
+    return any(part in name for part in TEMPORAL_PARAMETERS)
+
+
+def _resnet_in_space(block: SpatioTemporalResBlock, hidden: Tensor, temb: Tensor | None = None,
+                     image_only_indicator: Tensor | None = None) -> Tensor:
+    return block.spatial_res_block(hidden, temb)
+
+
+def _transformer_in_space(block: TransformerSpatioTemporalModel, hidden: Tensor,
+                          encoder_hidden_states: Tensor | None = None, image_only_indicator: Tensor | None = None,
+                          return_dict: bool = True) -> tuple[Tensor]:
+    height, width = hidden.shape[-2:]
+    x = block.proj_in(rearrange(block.norm(hidden), "b c h w -> b (h w) c"))           # (B, h*w, C)
+    for layer in block.transformer_blocks:
+        x = layer(x, encoder_hidden_states=encoder_hidden_states)
+    x = rearrange(block.proj_out(x), "b (h w) c -> b c h w", h=height, w=width)
+    return (x.contiguous() + hidden,)
+
+
+IN_SPACE = {SpatioTemporalResBlock: _resnet_in_space, TransformerSpatioTemporalModel: _transformer_in_space}
+
+
+@contextmanager
+def spatial_only(model: nn.Module, when=lambda block: True) -> Iterator[nn.Module]:
+    """Within the context, spatio-temporal blocks for which `when(block)` holds run their spatial part alone."""
+    blocks = [block for block in model.modules() if type(block) in IN_SPACE and when(block)]
+    for block in blocks:
+        block.forward = partial(IN_SPACE[type(block)], block)
+    try:
+        yield model
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+@torch.no_grad()
+def silence_temporal_branches(model: nn.Module) -> None:
+    """Zero the last layer of every temporal branch: each block becomes its spatial part exactly (the start of training)."""
+    for block in model.modules():
+        if isinstance(block, SpatioTemporalResBlock):
+            _zero(block.temporal_res_block.conv2)
+        elif isinstance(block, TransformerSpatioTemporalModel):
+            _zero(block.time_pos_embed.linear_2)
+            for layer in block.temporal_transformer_blocks:
+                _zero(layer.attn1.to_out[0], layer.ff.net[-1], layer.ff_in.net[-1])
+                if layer.attn2 is not None:
+                    _zero(layer.attn2.to_out[0])
+    mixer = getattr(getattr(model, "decoder", None), "time_conv_out", None)
+    if mixer is not None:
+        nn.init.dirac_(mixer.weight)
+        nn.init.zeros_(mixer.bias)
+
+
+def _zero(*layers: nn.Module) -> None:
+    for layer in layers:
+        nn.init.zeros_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def is_silent(block: nn.Module) -> bool:
+    """Does every temporal branch of this block end in exact zeros, so that it equals its spatial part? Read from weights."""
+    if isinstance(block, SpatioTemporalResBlock):
+        return _all_zero(block.temporal_res_block.conv2)
+    outputs = [block.time_pos_embed.linear_2]
+    for layer in block.temporal_transformer_blocks:
+        attentions = [attention for attention in (layer.attn1, layer.attn2) if attention is not None]
+        outputs += [layer.ff.net[-1], layer.ff_in.net[-1], *(attention.to_out[0] for attention in attentions)]
+    return _all_zero(*outputs)
+
+
+def _all_zero(*layers: nn.Module) -> bool:
+    return not any(parameter.any() for layer in layers for parameter in layer.parameters())
+
+
+@contextmanager
+def suited_to_cpu(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+    """Within the context, on a CPU: feed-forward layers in portions, convolutions over time as flat ones. Elsewhere nothing.
+
+    A tenth less time for a UNet in float32. Layers that already run in parts are left alone, and compiled networks,
+    whose compiler finds its own way.
+    """
+    plain = device.type == "cpu" and getattr(model, "_compiled_call_impl", None) is None
+    layers = [layer for layer in model.modules() if type(layer) in SUITED and "forward" not in vars(layer)] if plain else []
+    layers = [layer for layer in layers if type(layer) is FeedForward or over_time(layer)]
+    for layer in layers:
+        layer.forward = partial(SUITED[type(layer)], layer)
+    try:
+        yield model
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def over_time(layer: nn.Conv3d) -> bool:
+    """Does this convolution look along time only, one step at a time?"""
+    return layer.kernel_size[1:] == layer.stride[1:] == (1, 1) and layer.stride[0] == layer.dilation[0] == 1
+
+
+def in_portions(layer: FeedForward, hidden: Tensor) -> Tensor:
+    """hidden: (N, L, C). Rows a portion do not depend on N, so that a batch in two halves gives the same bits."""
+    bytes_per_row = hidden[0].shape[0] * 2 * layer.net[-1].in_features * hidden.element_size()
+    rows = max(1, PORTION // bytes_per_row)
+    result = torch.empty_like(hidden)
+    for given, made in zip(hidden.split(rows), result.split(rows)):
+        made.copy_(FeedForward.forward(layer, given))
+    return result
+
+
+def flat(layer: nn.Conv3d, x: Tensor) -> Tensor:
+    """x: (B, C, T, h, w). CPUs have a fast kernel for two dimensions, and a slow one for three."""
+    time_and_place = F.conv2d(x.flatten(3), layer.weight[..., 0], layer.bias, padding=layer.padding[:2])
+    return time_and_place.unflatten(3, x.shape[3:])
+
+
+SUITED = {FeedForward: in_portions, nn.Conv3d: flat}
+
+
+def _in_parts(forward, num_parts: int, hidden: Tensor) -> Tensor:
+    result = torch.empty_like(hidden)
+    for given, made in zip(hidden.chunk(num_parts), result.chunk(num_parts)):
+        made.copy_(forward(given))
+    return result
+
+
+@contextmanager
+def feed_forward_in_parts(model: nn.Module, num_parts: int) -> Iterator[nn.Module]:
+    """Within the context, feed-forward layers take their tokens in `num_parts` portions: their inner width, eight times
+    the outer one, is what a UNet's memory peaks at. Not for training."""
+    layers = [layer for layer in model.modules() if isinstance(layer, FeedForward)] if num_parts > 1 else []
+    for layer in layers:
+        layer.forward = partial(_in_parts, layer.forward, num_parts)
+    try:
+        yield model
+    finally:
+        for layer in layers:
+            del layer.forward

@@ -1,0 +1,1 @@
+"""Scene in, frames out: one file per renderer."""

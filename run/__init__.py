@@ -1,0 +1,1 @@
+"""One run of inference.py: settings, artefacts, checks, report, storyboard."""

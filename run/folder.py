@@ -1,0 +1,208 @@
+"""Seconds, peak memory and warnings of a run: gathered per stage, printed as a table, written to report.json."""
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from media.files import write_whole
+
+SAMPLING_SECONDS = 0.05
+GIB = 1 << 30
+EDGE_BYTES = 32 << 20     # of files larger than two edges only these first and last bytes are hashed
+
+
+@dataclass
+class StageEntry:
+    """One row of the closing table."""
+    name: str
+    file: str                        # the stage's result, in the run folder
+    seconds: float = 0.0             # wall clock
+    peak_memory: int = 0             # bytes of the process (resident), highest while the stage ran
+    peak_gpu_memory: int = 0         # bytes of torch tensors on the GPU, highest while the stage ran; 0 without one
+    reused: bool = False             # taken from the run folder
+
+
+class WarningList(logging.Handler):
+    """Keeps the text of every warning logged during a run."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@dataclass
+class Report:
+    """Everything report.json says about a run."""
+    stages: list[StageEntry] = field(default_factory=list)
+    warnings: WarningList = field(default_factory=WarningList)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Every warning logged inside is kept."""
+        logging.getLogger().addHandler(self.warnings)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(self.warnings)
+
+    @contextmanager
+    def stage(self, name: str, file: str) -> Iterator[StageEntry]:
+        """Times what happens inside and watches its memory."""
+        entry = StageEntry(name, file)
+        self.stages.append(entry)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        with MemoryWatch() as watch:
+            start = time.perf_counter()
+            try:
+                yield entry
+            finally:
+                entry.seconds = round(time.perf_counter() - start, 3)
+        entry.peak_memory = watch.peak
+        entry.peak_gpu_memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+
+    def as_dict(self) -> dict:
+        return {"seconds": round(sum(entry.seconds for entry in self.stages), 3),
+                "stages": [asdict(entry) for entry in self.stages], "warnings": self.warnings.messages}
+
+    def table(self) -> str:
+        """The closing table: one line per stage, seconds and GiB."""
+        gpu = any(entry.peak_gpu_memory for entry in self.stages)
+        lines = [f"{'stage':<14}{'file':<20}{'seconds':>9}{'peak GiB':>10}" + (f"{'GPU GiB':>9}" if gpu else "")]
+        for entry in self.stages:
+            memory = f"{entry.peak_memory / GIB:>10.2f}" + (f"{entry.peak_gpu_memory / GIB:>9.2f}" if gpu else "")
+            lines.append(f"{entry.name:<14}{entry.file:<20}{entry.seconds:>9.1f}{memory}" + ("  reused" if entry.reused else ""))
+        peak = max((entry.peak_memory for entry in self.stages), default=0) / GIB
+        lines.append(f"{'in all':<34}{sum(entry.seconds for entry in self.stages):>9.1f}{peak:>10.2f}")
+        return "\n".join(lines)
+
+
+class MemoryWatch:
+    """Samples this process' resident memory from a thread; `peak` is the highest value seen, bytes."""
+
+    def __enter__(self):
+        self.process, self.stop = psutil.Process(), threading.Event()
+        self.peak = self.process.memory_info().rss
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self.stop.wait(SAMPLING_SECONDS):
+            self.peak = max(self.peak, self.process.memory_info().rss)
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+        self.peak = max(self.peak, self.process.memory_info().rss)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """How one kind of stage result lies on disk. save and load are exact: what is loaded equals what was saved."""
+    name: str                                 # file name in the run folder
+    save: Callable[[Any, Path], None]
+    load: Callable[[Path], Any]
+
+
+class RunFolder:
+    """`outputs/<name>/`. `stage(...)` does a stage's work, or with resume=True takes its file from the last run.
+
+    A file is taken when the stage's inputs (settings, weights, results of earlier stages) hash to what they were. The
+    results themselves are hashed, so plan.json or skeleton.npz may be edited by hand: every later stage follows. The
+    code is no input: after an update of this repository, a run without resume makes everything anew.
+    """
+
+    def __init__(self, path: Path, resume: bool, report: Report):
+        self.path, self.report = path, report
+        path.mkdir(parents=True, exist_ok=True)
+        self.keys: dict[str, str] = read_keys(path) if resume else {}         # stage -> hash of its file's inputs
+        self.used: dict[str, str] = {}
+
+    def stage(self, name: str, artefact: Artefact, work: Callable[[], Any], *inputs: Any) -> Any:
+        """The stage's result: loaded when unchanged, otherwise worked out, saved, and read back."""
+        path, key = self.path / artefact.name, content_hash([name, *inputs])
+        with self.report.stage(name, artefact.name) as entry:
+            entry.reused = self.keys.get(name) == key and path.is_file()
+            if not entry.reused:
+                self.keys.pop(name, None)
+                result = work()
+                write_whole(path, lambda partial: artefact.save(result, partial))
+            result = artefact.load(path)          # also when just saved: going on now equals going on later
+        self.keys[name] = self.used[name] = key
+        self.write_report()
+        return result
+
+    def write_report(self) -> None:
+        """report.json: seconds, memory and warnings so far, and the keys that resume compares."""
+        content = self.report.as_dict() | {"keys": self.keys}
+        write_whole(self.path / "report.json", lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
+
+    def finish(self) -> None:
+        """Forgets stages of earlier runs that this one did not have."""
+        self.keys = dict(self.used)
+        self.write_report()
+
+
+def read_keys(folder: Path) -> dict[str, str]:
+    """What an earlier run left; a folder without a readable report starts anew."""
+    try:
+        keys = json.loads((folder / "report.json").read_text())["keys"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        return {}
+    return keys if isinstance(keys, dict) else {}
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 over the content of nested settings, arrays, dataclasses and files (a Path stands for its content)."""
+    digest = hashlib.sha256()
+    _feed(digest, value)
+    return digest.hexdigest()
+
+
+def _feed(digest, value: Any) -> None:
+    digest.update(type(value).__name__.encode())
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).data if value.size else b"")
+    elif is_dataclass(value):
+        for field in fields(value):
+            _feed(digest, [field.name, getattr(value, field.name)])
+    elif isinstance(value, dict):
+        _feed(digest, [list(item) for item in sorted(value.items())])
+    elif isinstance(value, (list, tuple)):
+        digest.update(f"{len(value)}".encode())
+        for item in value:
+            _feed(digest, item)
+    elif isinstance(value, Path):
+        for file in sorted(path for path in ([value] if value.is_file() else value.rglob("*")) if path.is_file()):
+            digest.update(str(file.relative_to(value)).encode())
+            _feed_file(digest, file)
+    elif value is None or isinstance(value, (str, int, float, bool)):
+        digest.update(repr(value).encode())
+    else:
+        raise TypeError(f"cannot hash a {type(value).__name__}")
+
+
+def _feed_file(digest, path: Path) -> None:
+    size = path.stat().st_size
+    digest.update(f"{size}".encode())
+    with path.open("rb") as file:
+        digest.update(file.read(EDGE_BYTES) if size > 2 * EDGE_BYTES else file.read())
+        if size > 2 * EDGE_BYTES:
+            file.seek(-EDGE_BYTES, os.SEEK_END)
+            digest.update(file.read())

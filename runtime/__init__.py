@@ -1,0 +1,1 @@
+"""The machine a run stands on: device, processes, weights files, ONNX sessions."""

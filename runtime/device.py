@@ -1,0 +1,74 @@
+"""The machine: which device and number format a run uses, and how the process keeps its memory."""
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4               # names and numbers of glibc's malloc.h
+KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1}                              # no separate blocks; never shrink
+UNTOUCHED = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20}     # what glibc settles on
+
+
+def chosen_device(name: str) -> str:
+    """'auto' is a GPU when torch sees one. Of several launched processes each has its own."""
+    if name == "auto":
+        return own_gpu() if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not (name == "cuda" or name.startswith("cuda:")):
+        raise ValueError(f"device: must be auto, cpu, cuda or cuda:N (found '{name}')")
+    if name.startswith("cuda:") and launched_count() > 1:
+        raise ValueError(f"device={name}: one GPU cannot serve {launched_count()} processes: use device=auto")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device={name}: torch sees no GPU: install a CUDA build of torch, or use device=cpu")
+    return own_gpu() if name == "cuda" else name
+
+
+def chosen_dtype(name: str, device: str) -> torch.dtype:
+    """'auto' is float16 on a GPU, bfloat16 on a CPU with bfloat16 arithmetic, float32 elsewhere."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device != "cpu":
+        return torch.float16
+    cpuinfo = Path("/proc/cpuinfo")
+    fast = cpuinfo.is_file() and any(flag in cpuinfo.read_text() for flag in ("amx_bf16", "avx512_bf16"))
+    return torch.bfloat16 if fast else torch.float32
+
+
+def launched_count() -> int:
+    """How many processes the launcher started; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def own_gpu() -> str:
+    """The GPU of this process: each of the launched ones on a machine has its own."""
+    if launched_count() == 1:
+        return "cuda"
+    needed, found = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if needed > found:
+        raise ValueError(f"--num_processes: expected at most one per GPU, {found} (found {needed}): start fewer")
+    return f"cuda:{os.environ['LOCAL_RANK']}"
+
+
+def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
+    """From now on, in this process. Does nothing and gives False for a GPU, and where malloc is not glibc's."""
+    return torch.device(device).type == "cpu" and set_malloc(KEPT)
+
+
+def return_freed_memory() -> None:
+    """As in a program that never asked for anything, what was kept given back: for the benchmark's comparison."""
+    if set_malloc(UNTOUCHED):
+        glibc().malloc_trim(0)
+
+
+def set_malloc(options: dict[int, int]) -> bool:
+    """Were all options taken?"""
+    return glibc() is not None and all([glibc().mallopt(option, value) for option, value in options.items()])
+
+
+def glibc() -> ctypes.CDLL | None:
+    """The C library of this process, where it is the one with these settings."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "mallopt") else None

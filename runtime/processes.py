@@ -1,0 +1,151 @@
+"""Several processes: one piece of work shared exactly, items dealt out over a folder, and stopping together."""
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor
+
+from runtime.device import launched_count
+
+log = logging.getLogger(__name__)
+
+PATIENCE = timedelta(days=1)             # of processes that wait while the main one plans, detects and writes
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+ONE_REQUEST_SECONDS = 2.0                   # a scheduler and a launcher each pass the same request on
+LEAVING_SECONDS = 0.3                       # for other threads, before the process group goes
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that make a video. The default is one process alone, for which all of this is free."""
+    rank: int = 0
+    count: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        """Only the main process reads inputs, writes files and talks."""
+        return self.rank == 0
+
+    def map(self, work: Callable[[Any], Tensor], items: Sequence) -> Iterator[Tensor]:
+        """work(item) of every item, in order, in every process. float32 tensors; the processes take turns."""
+        if self.count == 1:
+            yield from map(work, items)
+            return
+        for start in range(0, len(items), self.count):
+            turn = items[start:start + self.count]
+            result = self.agreed(lambda: work(turn[self.rank]) if self.rank < len(turn) else None)
+            for owner in range(len(turn)):
+                yield self.sent(result if owner == self.rank else None, owner)
+
+    def agreed(self, work: Callable[[], Any]) -> Any:
+        """work()'s result, if it succeeded in all processes; otherwise the same error in all."""
+        if self.count == 1:
+            return work()
+        result = error = None
+        try:
+            result = work()
+        except Exception as caught:                                           # raised again below, everywhere
+            error = caught
+        words: list = [None] * self.count
+        dist.all_gather_object(words, None if error is None else (type(error).__name__, str(error)))
+        failed = [(rank, *said) for rank, said in enumerate(words) if said is not None]
+        if not failed:
+            return result
+        if any(kind == torch.OutOfMemoryError.__name__ for _, kind, _ in failed):
+            raise torch.OutOfMemoryError(failed[0][2]) from error
+        rank, kind, message = failed[0]
+        if rank == self.rank:
+            raise error
+        if kind in (ValueError.__name__, FileNotFoundError.__name__):
+            raise ValueError(message)
+        raise RuntimeError(f"process {rank} of {self.count}: {kind}: {message}")
+
+    def sent(self, tensor: Tensor | None, owner: int) -> Tensor:
+        """The owner's float32 tensor, in every process."""
+        mine = self.rank == owner
+        rank = torch.tensor([tensor.ndim if mine else 0])
+        dist.broadcast(rank, owner)
+        shape = torch.tensor(tensor.shape) if mine else torch.zeros(rank.item(), dtype=torch.long)
+        dist.broadcast(shape, owner)
+        data = tensor.float().contiguous() if mine else torch.empty(shape.tolist(), device=self.device)
+        dist.broadcast(data, owner)
+        return data
+
+    def shared(self, value: Any = None) -> Any:
+        """The main process's value, in every process: numbers, text, arrays and dataclasses of them."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        return box[0]
+
+
+ALONE = Processes()
+
+
+def join_processes(device: torch.device) -> Processes:
+    """This process's place among those the launcher started, once they have all met."""
+    if launched_count() == 1:
+        return ALONE
+    if not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    return Processes(dist.get_rank(), dist.get_world_size(), device)
+
+
+class StopRequest:
+    """Within the context a signal only sets `signal`; another one later ends the program at once, unsaved."""
+
+    def __init__(self):
+        self.signal, self._when = 0, 0.0    # 0 = none came
+        self._before = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in STOPPING}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def agreed(self, accelerator: Accelerator) -> int:
+        """The largest signal any process received, the same on all; 0 = none."""
+        mine = torch.tensor([self.signal], device=accelerator.device)
+        return int(accelerator.gather(mine).max())
+
+    def _receive(self, number: int, frame) -> None:
+        if self.signal:
+            if time.monotonic() - self._when > ONE_REQUEST_SECONDS:
+                raise SystemExit(128 + number)
+            return
+        self.signal, self._when = number, time.monotonic()
+        log.info("%s: finishing the step and saving it; once more to stop at once", signal.Signals(number).name)
+
+
+def ignore_stop_signals(worker: int = 0) -> None:
+    """For data-loading processes: they end with the process that started them, not before it."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def leave(accelerator: Accelerator) -> None:
+    """End trackers and the process group; every process calls it, whenever it is done.
+
+    A thread of gloo's that has finished a collective still has to let go of its tensors, for which it needs the
+    interpreter, while the group's end waits for that thread and holds the interpreter: it is given time to do so first.
+    """
+    time.sleep(LEAVING_SECONDS if accelerator.num_processes > 1 else 0)
+    accelerator.end_training()

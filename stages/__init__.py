@@ -1,1 +1,0 @@
-"""What surrounds the stages of a run: settings, input checks, run folder, report and storyboard."""

@@ -1,0 +1,266 @@
+"""What T2M-GPT learns from: the losses of its two stages (Zhang et al. 2023, §3.1 and §3.2) and its moving codebook.
+
+The loops live in the scripts; these are the steps. We add joint errors in metres to the published feature loss: the
+features of a wrist are 3 of 263, and a person reads a motion by its hands and feet; a nod is 2 cm of the head.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+from t2m.features import joints_from_features, POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, VELOCITIES, YAW_VELOCITY
+from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_ELBOW, LEFT_TOE, LEFT_WRIST, NUM_JOINTS, RIGHT_ANKLE, RIGHT_ELBOW,
+                        RIGHT_TOE, RIGHT_WRIST)
+from t2m.transformer import GPT
+from t2m.vqvae import VQVAE
+
+JOINT_WEIGHTS = {
+    HEAD: 40.0, LEFT_WRIST: 4.0, RIGHT_WRIST: 4.0, LEFT_ELBOW: 2.0, RIGHT_ELBOW: 2.0,
+    LEFT_ANKLE: 2.0, RIGHT_ANKLE: 2.0, LEFT_TOE: 2.0, RIGHT_TOE: 2.0,
+}
+COMMITMENT = 0.05                    # weight of the commitment loss
+LEAST_USE = 0.5                      # moving count of latents below which a code restarts
+IGNORED = -100                       # cross_entropy skips these targets
+AT_LEAST_ONE = ("vqvae_steps", "vqvae_batch", "gpt_steps", "gpt_batch", "embedder_steps", "checkpoint_every",
+                "log_every")
+NOT_NEGATIVE = ("free_steps", "warmup_steps", "vqvae_learning_rate", "gpt_learning_rate", "evaluated", "seed")
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of every feature, as read from mean.npy and std.npy."""
+
+    mean: Tensor     # (263,)
+    std: Tensor      # (263,)
+
+    def normalised(self, rows: Tensor) -> Tensor:
+        return (rows - self.mean) / self.std
+
+    def denormalised(self, rows: Tensor) -> Tensor:
+        return rows * self.std + self.mean
+
+
+class MovingCodebook:
+    """Codebook rows as moving averages of the latents assigned to them; unused rows restart at a latent (§3.1)."""
+
+    def __init__(self, codebook: Tensor, decay: float = 0.99):
+        self.codebook = codebook                              # (K, C), updated in place
+        self.decay = decay
+        self.count = codebook.new_zeros(len(codebook))        # (K,)
+        self.total = codebook.clone()                         # (K, C)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"count": self.count, "total": self.total}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.count, self.total = (state[name].to(self.codebook.device, copy=True) for name in ("count", "total"))
+
+    @torch.no_grad()
+    def start(self, latents: Tensor, generator: torch.Generator) -> None:
+        """Every row at one of the latents (N, C)."""
+        chosen = torch.randint(len(latents), (len(self.codebook),), generator=generator)
+        self.codebook.copy_(latents[chosen.to(latents.device)])
+        self.total.copy_(self.codebook)
+        self.count.fill_(1)
+
+    @torch.no_grad()
+    def update(self, latents: Tensor, codes: Tensor, generator: torch.Generator) -> None:
+        """latents: (N, C); codes: (N,)"""
+        members = functional.one_hot(codes, len(self.codebook)).to(latents.dtype)     # (N, K)
+        self.count.lerp_(members.sum(0), 1 - self.decay)
+        self.total.lerp_(members.T @ latents, 1 - self.decay)
+        self.codebook.copy_(self.total / self.count.clamp(min=1e-6)[:, None])
+        unused = (self.count < LEAST_USE).nonzero()[:, 0]
+        if len(unused):
+            fresh = latents[torch.randint(len(latents), (len(unused),), generator=generator).to(latents.device)]
+            self.codebook[unused], self.total[unused], self.count[unused] = fresh, fresh, 1.0
+
+
+def joint_weights() -> Tensor:
+    """(22,) of mean 1."""
+    weights = torch.ones(NUM_JOINTS)
+    for joint, weight in JOINT_WEIGHTS.items():
+        weights[joint] = weight
+    return weights / weights.mean()
+
+
+def joint_distances(predicted: Tensor, target: Tensor) -> Tensor:
+    """Metres between joints, smooth at zero. (..., 3) -> (...)"""
+    return ((predicted - target).square().sum(-1) + 1e-6).sqrt()
+
+
+def feature_weights() -> Tensor:
+    """(263,) what recovery reads weighs 1, the redundant columns a tenth."""
+    weights = torch.full((VELOCITIES.stop + 4,), 0.1)
+    for block in (YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT, POSITIONS):
+        weights[block] = 1.0
+    return weights
+
+
+def reconstruction_losses(features: Tensor, rows: Tensor, norm: Normalisation) -> dict[str, Tensor]:
+    """Weighted loss terms of decoded features. features: (B, T, 263) normalised; rows: (B, T, 263) denormalised"""
+    predicted, target = norm.denormalised(features.float()), norm.normalised(rows)    # (B, T, 263)
+    local = joint_distances(predicted[..., POSITIONS].unflatten(-1, (-1, 3)),
+                            rows[..., POSITIONS].unflatten(-1, (-1, 3)))              # (B, T, 21)
+    joints, true_joints = joints_from_features(predicted), joints_from_features(rows) # (B, T, 22, 3)
+    steps = joint_distances(joints.diff(dim=1), true_joints.diff(dim=1))              # (B, T - 1, 22)
+    weights = joint_weights().to(rows)
+    return {
+        "features": (functional.smooth_l1_loss(features, target, reduction="none")
+                     * feature_weights().to(rows)).mean(),
+        "local": 8.0 * (local * weights[1:]).mean(),
+        "world": 4.0 * (joint_distances(joints, true_joints) * weights).mean(),
+        "steps": 10.0 * (steps * weights).mean(),
+    }
+
+
+def vqvae_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Weighted loss terms of one batch, and its latents (N, C) and codes (N,). rows: (B, T, 263) denormalised"""
+    out = model(norm.normalised(rows))
+    losses = reconstruction_losses(out.features, rows, norm) | {"commitment": COMMITMENT * out.commitment}
+    return losses, out.latents.detach().flatten(0, 1).float(), out.codes.flatten()
+
+
+def autoencoder_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> tuple[dict[str, Tensor], Tensor]:
+    """The same without the bottleneck, and the latents: a start from which the codebook does not collapse."""
+    latents = model.latents(norm.normalised(rows))                                    # (B, L, C)
+    losses = reconstruction_losses(model.decode_latents(latents), rows, norm)
+    return losses | {"size": 0.01 * latents.square().mean()}, latents.detach().flatten(0, 1).float()
+
+
+def with_corruption(codes: Tensor, num_codes: int, keep: float, generator: torch.Generator) -> Tensor:
+    """Each token kept with probability `keep`, otherwise a random one (§3.2, "corrupted sequences"). (B, L)"""
+    replaced = torch.rand(codes.shape, generator=generator, device=generator.device) > keep
+    others = torch.randint(num_codes, codes.shape, generator=generator, device=generator.device)
+    return torch.where(replaced.to(codes.device), others.to(codes.device), codes)
+
+
+def gpt_loss(gpt: GPT, text: Tensor, codes: Tensor, lengths: Tensor, *, keep: float, smoothing: float,
+             generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of every token and the end token, and the share predicted right.
+
+    text: (B, D); codes: (B, L), anything beyond each row's length; lengths: (B,) tokens
+    """
+    position = torch.arange(codes.shape[1] + 1, device=codes.device)                  # (L + 1,)
+    padded = functional.pad(codes, (0, 1))                                            # (B, L + 1)
+    target = torch.where(position < lengths[:, None], padded, IGNORED)
+    target = torch.where(position == lengths[:, None], gpt.end_token, target)
+    given = with_corruption(codes, gpt.end_token, keep, generator)                    # ids 0 .. K - 1
+    logits = gpt(torch.where(position[:-1] < lengths[:, None], given, gpt.pad_token), text)
+    loss = functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORED,
+                                    label_smoothing=smoothing)
+    right = (logits.argmax(-1) == target)[target != IGNORED].float().mean()
+    return loss, right
+
+
+class VQVAEObjective(nn.Module):
+    """The VQ-VAE and its losses as one module, so that DDP sees what it computes."""
+
+    def __init__(self, model: VQVAE, norm: Normalisation):
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", norm.mean, persistent=False)
+        self.register_buffer("std", norm.std, persistent=False)
+
+    def forward(self, rows: Tensor, free: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, latents (N, C) and codes (N,) of (B, T, 263) denormalised rows; `free`: without the bottleneck."""
+        norm = Normalisation(self.mean, self.std)
+        if free:
+            losses, latents = autoencoder_losses(self.model, rows, norm)
+            codes = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
+        else:
+            losses, latents, codes = vqvae_losses(self.model, rows, norm)
+        return sum(losses.values()), latents, codes
+
+
+class GPTObjective(nn.Module):
+    """The GPT and its loss as one module."""
+
+    def __init__(self, model: GPT, keep: float, smoothing: float):
+        super().__init__()
+        self.model, self.keep, self.smoothing = model, keep, smoothing
+
+    def forward(self, text: Tensor, codes: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Loss and the share of tokens predicted right; the corruption is drawn from `seed`."""
+        generator = torch.Generator(codes.device).manual_seed(seed)
+        return gpt_loss(self.model, text, codes, lengths, keep=self.keep, smoothing=self.smoothing, generator=generator)
+
+
+def _setting(default, help: str, choices: tuple[str, ...] = ()):
+    return field(default=default, metadata={"help": help} | ({"choices": choices} if choices else {}))
+
+
+@dataclass
+class VQVAESize:
+    """Sizes of the VQ-VAE; the defaults are the released ones."""
+    num_codes: int = _setting(512, "rows of the codebook")
+    code_dim: int = _setting(512, "length of a row")
+    width: int = _setting(512, "channels")
+    depth: int = _setting(3, "residual blocks per level")
+
+
+@dataclass
+class GPTSize:
+    """Sizes of the GPT; the defaults are the released ones."""
+    width: int = _setting(1024, "channels")
+    num_layers: int = _setting(9, "blocks in each of two halves")
+    num_heads: int = _setting(16, "attention heads")
+    dropout: float = _setting(0.1, "of attention and blocks")
+
+
+@dataclass
+class T2MConfig:
+    """Train text-to-motion. The defaults are T2M-GPT's (paper, section 4.1)."""
+
+    data: str = _setting("data/HumanML3D", "HumanML3D's folder, or our cache of motions")
+    text_encoder: str = _setting("weights/t2m", "folder with CLIP's text encoder and tokenizer")
+    output: str = _setting("outputs/train_t2m", "folder for checkpoints and the weights")
+    window: int = _setting(64, "frames the VQ-VAE sees at once, a multiple of 4")
+    vqvae_steps: int = _setting(300_000, "the last third at a twentieth of the learning rate, in every stage")
+    vqvae_batch: int = _setting(256, "windows per step, shared among the processes")
+    vqvae_learning_rate: float = _setting(2e-4, "peak")
+    free_steps: int = _setting(0, "first steps without the bottleneck; some hundred keep a codebook from collapsing")
+    gpt_steps: int = _setting(300_000, "optimizer steps")
+    gpt_batch: int = _setting(128, "captions per step, shared among the processes")
+    gpt_learning_rate: float = _setting(1e-4, "peak")
+    keep: float = _setting(0.5, "share of tokens that are not replaced by random ones (corruption)")
+    smoothing: float = _setting(0.0, "label smoothing")
+    embedder_steps: int = _setting(10_000, "of the network the measures stand on")
+    evaluated: int = _setting(1024, "motions of the test split that are measured; 0 = none")
+    warmup_steps: int = _setting(1000, "linear warm-up of each stage")
+    mixed_precision: str = _setting("no", "arithmetic; the weights stay float32", ("no", "bf16", "fp16"))
+    checkpoint_every: int = _setting(1000, "steps between checkpoints")
+    log_every: int = _setting(100, "steps between log lines")
+    seed: int = _setting(0, "seed of weights, samples and draws")
+    vqvae: VQVAESize = field(default_factory=VQVAESize)
+    gpt: GPTSize = field(default_factory=GPTSize)
+
+    def __post_init__(self):
+        if self.window % 4 or self.window < 8:
+            raise ValueError(f"window: expected a multiple of 4 frames, at least 8 (found {self.window})")
+        sizes = {f"{group}.{item.name}": getattr(getattr(self, group), item.name)
+                 for group in ("vqvae", "gpt") for item in fields(getattr(self, group))}
+        dropout = sizes.pop("gpt.dropout")
+        require(sizes | {name: getattr(self, name) for name in AT_LEAST_ONE}, 1)
+        require({name: getattr(self, name) for name in NOT_NEGATIVE}, 0)
+        require({"keep": self.keep, "smoothing": self.smoothing, "gpt.dropout": dropout}, 0, 1)
+        if self.free_steps >= self.vqvae_steps:
+            raise ValueError(f"free_steps: expected fewer than the {self.vqvae_steps} vqvae_steps "
+                             f"(found {self.free_steps}): the codebook learns in the steps after them")
+        if self.gpt.width % self.gpt.num_heads:
+            raise ValueError(f"gpt.width: expected a multiple of gpt.num_heads (found {self.gpt.width} and "
+                             f"{self.gpt.num_heads})")
+        if not self.output.strip():
+            raise ValueError("output: expected a folder (found nothing): name one")
+
+
+def require(values: dict[str, float], least: float, most: float = math.inf) -> None:
+    """A ValueError that names the first setting outside [least, most]."""
+    for name, value in values.items():
+        if not least <= value <= most:
+            wanted = f"at least {least}" if most == math.inf else f"{least} to {most}"
+            raise ValueError(f"{name}: expected {wanted} (found {value})")

@@ -1,0 +1,313 @@
+"""A run's folders checkpoint-<step>: they appear whole or not at all, `latest` points at the newest, old ones go.
+
+What is in a checkpoint is the caller's matter (resume.py, stage.py). A name that exists is a checkpoint that is whole.
+"""
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch.distributed.checkpoint import CheckpointException
+
+from mimicmotion.checkpoint import save_checkpoint
+from runtime.weights import save_tensors
+from training.config import TrainConfig
+from training.learner import Learner
+
+log = logging.getLogger(__name__)
+
+TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "unexpected pos", "file write failed", "iostream error")
+# settings that may change between two halves of a run without changing what it computes
+FREE = {"output", "max_steps", "num_workers", "checkpoint_every", "checkpoints_total_limit", "resume", "resume_from",
+        "log_every", "report_to", "validate_every", "validation_videos", "validation_sampling_steps",
+        "gradient_checkpointing", "compile", "attention"}
+SAME_DATA = {"batch_size", "gradient_accumulation"}      # may change when their product with the processes stays
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step a checkpoint was written at, from its name."""
+    return int(checkpoint.name.split("-")[1])
+
+
+def checkpoints(output: Path) -> list[Path]:
+    """Whole checkpoints in `output`, oldest first."""
+    return sorted((path for path in output.glob("checkpoint-*") if path.name.split("-")[1].isdigit()), key=step_of)
+
+
+def latest_checkpoint(output: Path) -> Path | None:
+    """The newest whole checkpoint, or None."""
+    return (checkpoints(output) or [None])[-1]
+
+
+def chosen_checkpoint(output: Path, resume: bool, resume_from: str) -> Path | None:
+    """The checkpoint to go on from, None to begin. One that would be overwritten on the way is refused."""
+    there = checkpoints(output)
+    if not resume:
+        if there:
+            raise ValueError(f"{output}: expected no checkpoint, as resume=false (found {there[-1].name}): "
+                             "choose another output, or delete them")
+        return None
+    if resume_from == "latest":
+        return there[-1] if there else None
+    chosen = Path(resume_from)
+    chosen = chosen if chosen.exists() else output / resume_from
+    chosen = chosen.resolve()
+    if not (chosen.exists() and chosen.name.startswith("checkpoint-")):
+        raise ValueError(f"resume_from: expected 'latest' or a folder checkpoint-<step> (found '{resume_from}'): "
+                         f"there are {', '.join(path.name for path in there) or 'none'} in {output}")
+    later = [path.name for path in there if step_of(path) > step_of(chosen)]
+    if later:
+        raise ValueError(f"resume_from: {chosen.name} is older than {', '.join(later)} in {output}, which would be "
+                         "mistaken for what follows it: resume_from=latest goes on from there; or move them away, or "
+                         "choose another output")
+    return chosen
+
+
+def require_writable(output: Path) -> None:
+    """Make the folder, before the hours whose result it is to hold; a ValueError where nothing can be written."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if not os.access(output, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ValueError(f"{output}: expected a folder that can be written ({error.strerror}): "
+                         "choose another") from error
+
+
+def begin(output: Path, step: int) -> Path:
+    """An empty folder to write a checkpoint into; leftovers of interrupted writing and deleting are cleared away."""
+    partial = output / f".checkpoint-{step}.partial"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for leftover in [*output.glob(".checkpoint-*.partial"), *output.glob(".checkpoint-*.old")]:
+            shutil.rmtree(leftover)
+        partial.mkdir()
+    except OSError as error:
+        raise ValueError(cannot_write(output / f"checkpoint-{step}", error)) from error
+    return partial
+
+
+def publish(partial: Path, output: Path, step: int, write: Callable[[Path], None], keep: int) -> Path:
+    """Let `write` fill the folder from `begin`, flush it to disk, give it its name; delete all but `keep` (0: none)."""
+    final = output / f"checkpoint-{step}"
+    try:
+        write(partial)
+        for file in (path for path in partial.rglob("*") if path.is_file()):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        os.replace(partial, final)
+        point_latest_at(final)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in TORCH_CANNOT_WRITE):
+            raise
+        raise ValueError(cannot_write(final, error)) from error
+    for old in checkpoints(output)[:-keep] if keep else []:
+        delete(old)
+    log.info("saved %s", final)
+    return final
+
+
+def by_the_main_process(accelerator: Accelerator, work: Callable[[], Path]) -> Path | None:
+    """What `work` gives in the main process, None elsewhere, once it is done; if it fails, all end with its reason."""
+    made, reason = None, None
+    if accelerator.is_main_process:
+        try:
+            made = work()
+        except ValueError as error:
+            reason = str(error)
+    reason, *_ = gather_object([reason])
+    if reason:
+        raise ValueError(reason)
+    return made
+
+
+def cannot_write(path: Path, error: Exception) -> str:
+    """The one line that says what is left when a checkpoint, or the model at the end, cannot be written."""
+    intact = latest_checkpoint(path.parent)
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    left = f"{intact.name} is intact" if intact else "there is no earlier one"
+    return (f"{path}: cannot be written ({reason}; {free_gigabytes(path.parent):.2f} GB free): "
+            f"free space and run the same command again; {left}")
+
+
+def free_gigabytes(folder: Path) -> float:
+    """Free space where `folder` is or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 1e9
+
+
+def point_latest_at(checkpoint: Path) -> None:
+    """The link `latest` beside a checkpoint, moved in one go."""
+    temporary = checkpoint.parent / f".latest.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(checkpoint.name)
+    os.replace(temporary, checkpoint.parent / "latest")
+
+
+def delete(checkpoint: Path) -> None:
+    """Away with a checkpoint; a half deleted one no longer has its name."""
+    if checkpoint.is_file():
+        checkpoint.unlink()
+        return
+    doomed = checkpoint.with_name(f".{checkpoint.name}.old")
+    os.replace(checkpoint, doomed)
+    shutil.rmtree(doomed)
+
+
+def random_state() -> dict:
+    """State of every global random generator of this process, as tensors and plain numbers."""
+    version, numbers, gauss = random.getstate()
+    kind, key, position, has_gauss, cached = np.random.get_state()
+    return {"python": (version, list(numbers), gauss),
+            "numpy": (kind, torch.from_numpy(key.astype(np.int64)), int(position), int(has_gauss), float(cached)),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
+
+
+def restore_random_state(state: dict) -> None:
+    """Put back what `random_state` took."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, key, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, key.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def save(output: Path, learner: Learner, step: int, position: int) -> None:
+    """Write checkpoint-<step>. All processes call it. position: samples taken so far, by all of them."""
+    accelerator, config = learner.accelerator, learner.config
+    randomness = gather_object([random_state()])
+    partial = by_the_main_process(accelerator, lambda: begin(output, step))
+    if learner.sharded:
+        write_shards(accelerator, output, step)
+    averaged = learner.averaged_state() if learner.sharded else {}
+    state = {"step": step, "position": position, "num_processes": accelerator.num_processes,
+             "sharded": str(accelerator.distributed_type) if learner.sharded else None, "config": asdict(config)}
+
+    def write(folder: Path) -> None:
+        if not learner.sharded:
+            write_weights(folder, learner)
+        if averaged:
+            save_tensors(averaged, folder / "averaged.safetensors")
+        torch.save({**learner.loop_state(), "randomness": randomness}, folder / "loop.pt")
+        (folder / "state.json").write_text(json.dumps(state, indent=1))
+
+    by_the_main_process(accelerator, lambda: publish(partial, output, step, write, config.checkpoints_total_limit))
+
+
+def write_shards(accelerator: Accelerator, output: Path, step: int) -> None:
+    """Every process's part of weights and optimizer; where one cannot write, all end with the reason."""
+    final = output / f"checkpoint-{step}"
+    try:
+        accelerator.save_state(str(output / f".checkpoint-{step}.partial" / "sharded"))
+    except CheckpointException as error:
+        reason, _ = next(iter(error.failures.values()))
+        raise ValueError(cannot_write(final, reason)) from error
+    except OSError as error:
+        raise ValueError(cannot_write(final, error)) from error
+
+
+def write_weights(folder: Path, learner: Learner) -> None:
+    """The averaged weights in float32, as a model to load or LoRA's updates alone, and beside them the trained ones."""
+    if learner.ema is not None:
+        save_tensors(learner.trained_state(), folder / "trained.safetensors")
+    with learner.averaged_weights():
+        if learner.config.lora_rank:
+            save_tensors(learner.trained_state(), folder / "lora.safetensors")
+            return
+        save_checkpoint(folder, learner.objective.unet, learner.objective.pose_net, torch.float32)
+        if learner.config.train_image_encoder:
+            write_image_encoder(folder / "image_encoder", learner, torch.float32)
+
+
+def write_image_encoder(folder: Path, learner: Learner, dtype: torch.dtype) -> None:
+    """The image encoder as a component folder that `PoseToVideo.load` finds beside the model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = learner.objective.image_encoder
+    encoder.config.to_json_file(folder / "config.json")
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in encoder.state_dict().items()}
+    save_tensors(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def read_weights(checkpoint: Path, learner: Learner) -> None:
+    """Put a checkpoint's averaged weights into the objective, exactly those it has."""
+    if learner.config.lora_rank:
+        learner.set_trained(load_file(checkpoint / "lora.safetensors"), checkpoint)
+        return
+    tensors = load_file(checkpoint / "model.safetensors")
+    own = {name: tensor for name, tensor in learner.objective.state_dict().items()
+           if learner.config.train_image_encoder or not name.startswith("image_encoder.")}
+    if learner.config.train_image_encoder:
+        encoder = load_file(checkpoint / "image_encoder" / "model.safetensors")
+        tensors |= {f"image_encoder.{name}": tensor for name, tensor in encoder.items()}
+    if own.keys() != tensors.keys():
+        other = sorted(own.keys() ^ tensors.keys())[0]
+        raise ValueError(f"{checkpoint}: expected the tensors of this model (found a difference in '{other}'): "
+                         "was it trained from another svd or checkpoint?")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
+    """Restore a run from a checkpoint: (step, samples taken so far). Other settings are refused, and named."""
+    processes = learner.accelerator.num_processes
+    state = json.loads((checkpoint / "state.json").read_text())
+    kind = str(learner.accelerator.distributed_type) if learner.sharded else None
+    if state["sharded"] != kind or (kind and state["num_processes"] != processes):
+        raise ValueError(f"{checkpoint}: expected the {state['num_processes']} processes that wrote it, with "
+                         f"{state['sharded'] or 'whole'} weights (found {processes} with {kind or 'whole'} weights): "
+                         "cut-up weights go back to the same processes only; start as before, or choose another output")
+    refuse_other_settings(checkpoint, state["config"], learner.config, state["num_processes"], processes)
+    if learner.sharded:
+        learner.accelerator.load_state(str(checkpoint / "sharded"))
+        averaged = {} if learner.ema is None else load_file(checkpoint / "averaged.safetensors")
+    else:
+        read_weights(checkpoint, learner)
+        averaged = learner.trained_state()                              # as they were just read
+        if learner.ema is not None:
+            learner.set_trained(load_file(checkpoint / "trained.safetensors"), checkpoint)
+    loop = torch.load(checkpoint / "loop.pt", map_location="cpu", weights_only=True)
+    learner.load_loop_state(loop, averaged, checkpoint)
+    if processes == state["num_processes"]:
+        restore_random_state(loop["randomness"][learner.accelerator.process_index])
+    else:
+        log.warning("%s was written by %d processes, now there are %d: the samples go on where they stopped, %d per "
+                       "step instead of %d", checkpoint.name, state["num_processes"], processes,
+                       processes * learner.config.batch_size, state["num_processes"] * state["config"]["batch_size"])
+    log.info("resuming from %s", checkpoint)
+    return state["step"], state["position"]
+
+
+def refuse_other_settings(path: Path, written: dict, config: TrainConfig, processes_then: int, processes: int) -> None:
+    """A ValueError that names every setting which would change the result; new settings had their defaults then."""
+    defaults = {item.name: item.default for item in fields(TrainConfig)}
+    then = defaults | written
+    changed = {key for key, value in asdict(config).items() if key not in FREE and then[key] != value}
+    samples_then = then["batch_size"] * then["gradient_accumulation"] * processes_then
+    if samples_then == config.batch_size * config.gradient_accumulation * processes:
+        changed -= SAME_DATA
+    if changed:
+        listed = "; ".join(f"{key}: {then[key]} -> {getattr(config, key)}" for key in sorted(changed))
+        raise ValueError(f"{path}: written with other settings ({listed}): "
+                         "restore them, or choose another output")
+    if then["max_steps"] != config.max_steps and config.final_learning_rate != 1:
+        log.warning("max_steps: %d -> %d: the learning rate follows the new cosine from here on", then["max_steps"],
+                       config.max_steps)
