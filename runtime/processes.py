@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
 from torch import Tensor
 
 from runtime.device import launched_count
@@ -121,11 +120,6 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def agreed(self, accelerator: Accelerator) -> int:
-        """The largest signal any process received, the same on all; 0 = none."""
-        mine = torch.tensor([self.signal], device=accelerator.device)
-        return int(accelerator.gather(mine).max())
-
     def _receive(self, number: int, frame) -> None:
         if self.signal:
             if time.monotonic() - self._when > ONE_REQUEST_SECONDS:
@@ -141,11 +135,12 @@ def ignore_stop_signals(worker: int = 0) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def leave(accelerator: Accelerator) -> None:
-    """End trackers and the process group; every process calls it, whenever it is done.
+def leave() -> None:
+    """End the process group, if there is one; at the end of every process of a program.
 
     A thread of gloo's that has finished a collective still has to let go of its tensors, for which it needs the
     interpreter, while the group's end waits for that thread and holds the interpreter: it is given time to do so first.
     """
-    time.sleep(LEAVING_SECONDS if accelerator.num_processes > 1 else 0)
-    accelerator.end_training()
+    if dist.is_initialized():
+        time.sleep(LEAVING_SECONDS)
+        dist.destroy_process_group()

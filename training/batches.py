@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from runtime.processes import ignore_stop_signals
-from training.config import TrainConfig
+from training.task import Batch, TrainConfig
 
 
 class SampleStream(Sampler):
@@ -40,7 +40,7 @@ class SampleStream(Sampler):
             batch += 1
 
 
-def batches_of(clips: Dataset, stream: SampleStream, config: TrainConfig) -> Iterator[dict]:
+def batches_of(clips: Dataset, stream: SampleStream, config: TrainConfig) -> Iterator[Batch]:
     """Batches for ever. Workers leave stopping to the process they work for."""
     loader = DataLoader(clips, batch_sampler=stream, num_workers=config.num_workers,
                         pin_memory=torch.cuda.is_available(), worker_init_fn=ignore_stop_signals,
@@ -48,7 +48,7 @@ def batches_of(clips: Dataset, stream: SampleStream, config: TrainConfig) -> Ite
     return iter(loader)
 
 
-def next_of(batches: Iterator[dict]) -> dict:
+def next_of(batches: Iterator[Batch]) -> Batch:
     """The next batch. What a worker cannot use is said in its own line, without the traceback torch puts before it."""
     try:
         return next(batches)

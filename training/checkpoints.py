@@ -1,6 +1,9 @@
 """A run's folders checkpoint-<step>: they appear whole or not at all, `latest` points at the newest, old ones go.
 
-What is in a checkpoint is the caller's matter (resume.py, stage.py). A name that exists is a checkpoint that is whole.
+A checkpoint holds the model of the averaged weights as the task exports it, so that `latest` is a model, and what going
+on exactly needs: trained.safetensors (all that moves in the objective), averaged.safetensors (where weights are
+averaged), loop.pt (optimizer, schedule, random generators) and state.json (step, samples taken, settings). Weights that
+are cut up over processes are in sharded/ instead, and give a model at the end only.
 """
 from __future__ import annotations
 
@@ -22,18 +25,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.distributed.checkpoint import CheckpointException
 
-from mimicmotion.checkpoint import save_checkpoint
 from runtime.weights import save_tensors
-from training.config import TrainConfig
 from training.learner import Learner
+from training.task import TrainConfig
 
 log = logging.getLogger(__name__)
 
 TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "unexpected pos", "file write failed", "iostream error")
-# settings that may change between two halves of a run without changing what it computes
-FREE = {"output", "max_steps", "num_workers", "checkpoint_every", "checkpoints_total_limit", "resume", "resume_from",
-        "log_every", "report_to", "validate_every", "validation_videos", "validation_sampling_steps",
-        "gradient_checkpointing", "compile", "attention"}
+FORMAT = 2                                               # of what a checkpoint's folder holds
 SAME_DATA = {"batch_size", "gradient_accumulation"}      # may change when their product with the processes stays
 
 
@@ -197,13 +196,16 @@ def save(output: Path, learner: Learner, step: int, position: int) -> None:
     partial = by_the_main_process(accelerator, lambda: begin(output, step))
     if learner.sharded:
         write_shards(accelerator, output, step)
-    averaged = learner.averaged_state() if learner.sharded else {}
-    state = {"step": step, "position": position, "num_processes": accelerator.num_processes,
-             "sharded": str(accelerator.distributed_type) if learner.sharded else None, "config": asdict(config)}
+    averaged = learner.averaged_state()
+    state = {"format": FORMAT, "step": step, "position": position, "num_processes": accelerator.num_processes,
+             "sharded": str(accelerator.distributed_type) if learner.sharded else None,
+             "config": asdict(config), "settings": learner.task.settings}
 
     def write(folder: Path) -> None:
         if not learner.sharded:
-            write_weights(folder, learner)
+            save_tensors(learner.state(), folder / "trained.safetensors")
+            with learner.averaged_weights():
+                learner.task.export(folder)
         if averaged:
             save_tensors(averaged, folder / "averaged.safetensors")
         torch.save({**learner.loop_state(), "randomness": randomness}, folder / "loop.pt")
@@ -224,90 +226,52 @@ def write_shards(accelerator: Accelerator, output: Path, step: int) -> None:
         raise ValueError(cannot_write(final, error)) from error
 
 
-def write_weights(folder: Path, learner: Learner) -> None:
-    """The averaged weights in float32, as a model to load or LoRA's updates alone, and beside them the trained ones."""
-    if learner.ema is not None:
-        save_tensors(learner.trained_state(), folder / "trained.safetensors")
-    with learner.averaged_weights():
-        if learner.config.lora_rank:
-            save_tensors(learner.trained_state(), folder / "lora.safetensors")
-            return
-        save_checkpoint(folder, learner.objective.unet, learner.objective.pose_net, torch.float32)
-        if learner.config.train_image_encoder:
-            write_image_encoder(folder / "image_encoder", learner, torch.float32)
-
-
-def write_image_encoder(folder: Path, learner: Learner, dtype: torch.dtype) -> None:
-    """The image encoder as a component folder that `PoseToVideo.load` finds beside the model."""
-    folder.mkdir(parents=True, exist_ok=True)
-    encoder = learner.objective.image_encoder
-    encoder.config.to_json_file(folder / "config.json")
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in encoder.state_dict().items()}
-    save_tensors(tensors, folder / "model.safetensors", {"format": "pt"})
-
-
-def read_weights(checkpoint: Path, learner: Learner) -> None:
-    """Put a checkpoint's averaged weights into the objective, exactly those it has."""
-    if learner.config.lora_rank:
-        learner.set_trained(load_file(checkpoint / "lora.safetensors"), checkpoint)
-        return
-    tensors = load_file(checkpoint / "model.safetensors")
-    own = {name: tensor for name, tensor in learner.objective.state_dict().items()
-           if learner.config.train_image_encoder or not name.startswith("image_encoder.")}
-    if learner.config.train_image_encoder:
-        encoder = load_file(checkpoint / "image_encoder" / "model.safetensors")
-        tensors |= {f"image_encoder.{name}": tensor for name, tensor in encoder.items()}
-    if own.keys() != tensors.keys():
-        other = sorted(own.keys() ^ tensors.keys())[0]
-        raise ValueError(f"{checkpoint}: expected the tensors of this model (found a difference in '{other}'): "
-                         "was it trained from another svd or checkpoint?")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])
-
-
 def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
     """Restore a run from a checkpoint: (step, samples taken so far). Other settings are refused, and named."""
     processes = learner.accelerator.num_processes
     state = json.loads((checkpoint / "state.json").read_text())
+    if state.get("format") != FORMAT:
+        raise ValueError(f"{checkpoint}: expected a checkpoint of this version (found an earlier one's): its weights "
+                         "load as a model, which a run in another output can start from")
     kind = str(learner.accelerator.distributed_type) if learner.sharded else None
     if state["sharded"] != kind or (kind and state["num_processes"] != processes):
         raise ValueError(f"{checkpoint}: expected the {state['num_processes']} processes that wrote it, with "
                          f"{state['sharded'] or 'whole'} weights (found {processes} with {kind or 'whole'} weights): "
                          "cut-up weights go back to the same processes only; start as before, or choose another output")
-    refuse_other_settings(checkpoint, state["config"], learner.config, state["num_processes"], processes)
+    refuse_other_settings(checkpoint, state, learner.config, learner.task.settings, processes)
     if learner.sharded:
         learner.accelerator.load_state(str(checkpoint / "sharded"))
-        averaged = {} if learner.ema is None else load_file(checkpoint / "averaged.safetensors")
     else:
-        read_weights(checkpoint, learner)
-        averaged = learner.trained_state()                              # as they were just read
-        if learner.ema is not None:
-            learner.set_trained(load_file(checkpoint / "trained.safetensors"), checkpoint)
+        learner.load_state(load_file(checkpoint / "trained.safetensors"), checkpoint)
+    averaged = {} if learner.ema is None else load_file(checkpoint / "averaged.safetensors")
     loop = torch.load(checkpoint / "loop.pt", map_location="cpu", weights_only=True)
     learner.load_loop_state(loop, averaged, checkpoint)
     if processes == state["num_processes"]:
         restore_random_state(loop["randomness"][learner.accelerator.process_index])
     else:
         log.warning("%s was written by %d processes, now there are %d: the samples go on where they stopped, %d per "
-                       "step instead of %d", checkpoint.name, state["num_processes"], processes,
-                       processes * learner.config.batch_size, state["num_processes"] * state["config"]["batch_size"])
+                    "step instead of %d", checkpoint.name, state["num_processes"], processes,
+                    processes * learner.config.batch_size, state["num_processes"] * state["config"]["batch_size"])
     log.info("resuming from %s", checkpoint)
     return state["step"], state["position"]
 
 
-def refuse_other_settings(path: Path, written: dict, config: TrainConfig, processes_then: int, processes: int) -> None:
-    """A ValueError that names every setting which would change the result; new settings had their defaults then."""
-    defaults = {item.name: item.default for item in fields(TrainConfig)}
-    then = defaults | written
-    changed = {key for key, value in asdict(config).items() if key not in FREE and then[key] != value}
-    samples_then = then["batch_size"] * then["gradient_accumulation"] * processes_then
+def refuse_other_settings(path: Path, state: dict, config: TrainConfig, settings: dict, processes: int) -> None:
+    """A ValueError that names every setting which would change the result; new settings had their defaults then.
+
+    state: what state.json holds; settings: the task's, now.
+    """
+    known = {item.name: item for item in fields(config)}
+    then = {name: item.default for name, item in known.items()} | state["config"] | state.get("settings", {})
+    now = json.loads(json.dumps(asdict(config) | settings))
+    changed = {key for key, value in now.items()
+               if not (key in known and known[key].metadata["free"]) and then.get(key) != value}
+    samples_then = then["batch_size"] * then["gradient_accumulation"] * state["num_processes"]
     if samples_then == config.batch_size * config.gradient_accumulation * processes:
         changed -= SAME_DATA
     if changed:
-        listed = "; ".join(f"{key}: {then[key]} -> {getattr(config, key)}" for key in sorted(changed))
-        raise ValueError(f"{path}: written with other settings ({listed}): "
-                         "restore them, or choose another output")
+        listed = "; ".join(f"{key}: {then.get(key)} -> {now[key]}" for key in sorted(changed))
+        raise ValueError(f"{path}: written with other settings ({listed}): restore them, or choose another output")
     if then["max_steps"] != config.max_steps and config.final_learning_rate != 1:
-        log.warning("max_steps: %d -> %d: the learning rate follows the new cosine from here on", then["max_steps"],
-                       config.max_steps)
+        log.warning("max_steps: %d -> %d: the learning rate follows the new schedule from here on", then["max_steps"],
+                    config.max_steps)

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.batches import SampleStream
-from training.config import TrainConfig
+from training.task import Batch, TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -36,23 +36,19 @@ class TrainingLog:
     def __init__(self, accelerator: Accelerator, stream: SampleStream, config: TrainConfig, start: int):
         self.accelerator, self.stream, self.config = accelerator, stream, config
         self.losses, self.norms, self.began, self.first = [], [], time.perf_counter(), start
-        self.said_no_hands = not accelerator.is_main_process
         self.bar = tqdm(total=config.max_steps, initial=start, desc="training", unit="step", dynamic_ncols=True,
                         disable=not accelerator.is_main_process)
 
-    def add(self, losses: Tensor, batch: dict, signal: int, step: int) -> int:
-        """Take in a batch's losses (B,), of all processes; the largest signal any of them received.
+    def add(self, losses: Tensor, batch: Batch, signal: int, step: int) -> int:
+        """Take in a batch's losses, (B,) or (), of all processes; the largest signal any of them received.
 
         A loss that is no number ends the run on every process, before it reaches a weight.
         """
-        facts = torch.stack([batch["position"].to(losses.device), torch.full_like(batch["position"], signal,
-                                                                                  device=losses.device)], dim=1)
-        losses, facts = self.accelerator.gather((losses.detach().float(), facts))           # (N,), (N, 2)
+        positions = batch["position"].to(losses.device)
+        facts = torch.stack([positions, torch.full_like(positions, signal)], dim=1)
+        losses = losses.detach().float().expand(len(positions))
+        losses, facts = self.accelerator.gather((losses.contiguous(), facts))               # (N,), (N, 2)
         losses, facts = losses.cpu(), facts.cpu()
-        if self.config.hand_weight != 1 and "hands" not in batch and not self.said_no_hands:
-            self.said_no_hands = True
-            log.warning("hand_weight: these clips do not say where hands are, so all places count alike; a data "
-                           "folder made by scripts/prepare_dataset.py does")
         broken = facts[~losses.isfinite(), 0].tolist()
         if broken:
             mine = dict(zip(batch["position"].tolist(), batch.get("name", [])))
