@@ -5,65 +5,71 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from torch.utils.data import Dataset
 
 from configs import load_config, run_main, show_log
 from configs.published_flags import flags_help, translated
 from mimicmotion.pipeline import PoseToVideo
-from synthetic.clips import CachedClips
-from training.config import TrainConfig
+from mimicmotion.task import VideoTask, VideoTrainConfig
 from training.loop import train
-from training_data.paired import PairedClips
-from training_data.prepared import PreparedClips
-
-
-def _setting(default, help: str):
-    return field(default=default, metadata={"help": help})
+from training.task import setting
 
 
 @dataclass
-class VideoGenerationConfig:
+class PoseToVideoConfig:
+    """What training the video model and training the skeleton adapter have in common."""
+
+    svd: str = setting("weights/svd", "folder of Stable Video Diffusion in diffusers format")
+    checkpoint: str | None = setting(None, "where the UNet and PoseNet start from; null = SVD's UNet and a fresh PoseNet")
+    cache: str | None = setting(None, "a prepared clip cache instead of the two folders of videos")
+    dataset: str | None = setting(None, "a data folder made by scripts/prepare_dataset.py, instead of the two folders")
+    cached_latents: bool = setting(False, "use the latents cached in the data folder: no step runs the VAE or CLIP")
+    style: str = setting("mimicmotion", "the brush for a data folder: mimicmotion, fleximo, musepose, bold")
+    num_frames: int = setting(16, "frames per clip; 1 trains on single pictures")
+    frame_stride: int = setting(1, "take every n-th frame of a video")
+    height: int = setting(1024, "pixels")
+    width: int = setting(576, "pixels")
+    train: VideoTrainConfig = field(default_factory=VideoTrainConfig)
+
+
+@dataclass
+class VideoGenerationConfig(PoseToVideoConfig):
     """Train the video model: pictures from drawn poses."""
 
-    svd: str = _setting("weights/svd", "folder of Stable Video Diffusion in diffusers format")
-    checkpoint: str | None = _setting(None, "where the UNet and PoseNet start from; null = SVD's UNet and a fresh PoseNet")
-    videos: str = _setting("data/videos", "folder of videos: the targets")
-    poses: str = _setting("data/poses", "folder of equally named pose videos")
-    cache: str | None = _setting(None, "a prepared clip cache instead of videos and poses")
-    dataset: str | None = _setting(None, "a data folder made by scripts/prepare_dataset.py, instead of the two folders")
-    cached_latents: bool = _setting(False, "use the latents cached in the data folder: no step runs the VAE or CLIP")
-    style: str = _setting("mimicmotion", "the brush for a data folder: mimicmotion, fleximo, musepose, bold")
-    num_frames: int = _setting(16, "frames per clip; 1 trains on single pictures")
-    frame_stride: int = _setting(1, "take every n-th frame of a video")
-    height: int = _setting(1024, "pixels")
-    width: int = _setting(576, "pixels")
-    train: TrainConfig = field(default_factory=TrainConfig)
+    videos: str = setting("data/videos", "folder of videos: the targets")
+    poses: str = setting("data/poses", "folder of equally named pose videos")
 
 
-def training_clips(config: VideoGenerationConfig) -> Dataset:
+def training_clips(config: PoseToVideoConfig, targets: str, poses: str, *, adapter: bool = False) -> Dataset:
     """The clips a config names: a cache, a prepared data folder, or two folders of videos."""
     if config.cache and config.dataset:
         raise ValueError(f"cache, dataset: expected one (found {config.cache} and {config.dataset}): leave one out")
     if config.cached_latents and not config.dataset:
         raise ValueError("cached_latents: expected a dataset (found none): name one, or leave cached_latents out")
+    size, seed = (config.height, config.width), config.train.seed
     if config.cache:
-        return CachedClips(config.cache, config.num_frames, seed=config.train.seed)
+        from synthetic.clips import CachedClips                     # each source brings its own libraries
+        return CachedClips(config.cache, config.num_frames, adapter=adapter, seed=seed)
     if config.dataset:
-        return PreparedClips(config.dataset, config.num_frames, (config.height, config.width),
-                             style=config.style, frame_stride=config.frame_stride, cached=config.cached_latents,
-                             seed=config.train.seed)
-    return PairedClips(config.videos, config.poses, config.num_frames, (config.height, config.width),
-                       frame_stride=config.frame_stride, seed=config.train.seed)
+        from training_data.prepared import PreparedClips
+        return PreparedClips(config.dataset, config.num_frames, size, adapter=adapter, style=config.style,
+                             frame_stride=config.frame_stride, cached=config.cached_latents, seed=seed)
+    from training_data.paired import PairedClips
+    return PairedClips(targets, poses, config.num_frames, size, frame_stride=config.frame_stride, seed=seed)
+
+
+def train_pose_to_video(config: PoseToVideoConfig, clips: Dataset) -> None:
+    """Train from the weights a config names; checkpoints remember all its settings."""
+    settings = {name: value for name, value in asdict(config).items() if name != "train"}
+    train(VideoTask(PoseToVideo.load(config.svd, config.checkpoint), config.train, settings), clips, config.train)
 
 
 def main() -> None:
     show_log()
     config = load_config(VideoGenerationConfig, translated(sys.argv[1:]), f"{__doc__.strip()}\n\n{flags_help()}")
-    clips = training_clips(config)
-    model = PoseToVideo.load(config.svd, config.checkpoint)
-    train(model, clips, config.train)
+    train_pose_to_video(config, training_clips(config, config.videos, config.poses))
 
 
 if __name__ == "__main__":

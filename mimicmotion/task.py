@@ -1,28 +1,224 @@
-"""What one training step computes: the denoising loss of the pose-conditioned SVD network on a batch of clips."""
+"""How the pose-to-video model is trained: its settings, its task for the training loop, and its denoising loss.
+
+The video model and the skeleton adapter are both this task, with other weights and other clips.
+"""
 from __future__ import annotations
 
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import nn, Tensor
+from torch.distributed.tensor import DTensor
 
+from media.files import save_atomically
+from media.images import as_frames
+from mimicmotion.checkpoint import save_checkpoint
 from mimicmotion.edm import denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input
 from mimicmotion.latents import image_embeddings, image_latents
+from mimicmotion.networks import PoseUNet
 from mimicmotion.pipeline import PoseToVideo
-from training.config import TrainConfig
+from mimicmotion.savings import is_temporal, spatial_only
+from runtime.weights import save_tensors
+from training.task import setting, Task, TrainConfig, VALIDATION_POSITION, VideoBatch
+
+log = logging.getLogger(__name__)
 
 FRAMES_ENCODED_AT_ONCE = 4               # by the VAE, whose activations at 576x1024 are 2 GB per frame
+VALIDATION_SIGMAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)       # noise levels a fine-tuning draws 9 of 10 samples from
+PARTS = ("all", "spatial", "temporal")
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")         # of every attention: what LoRA updates
+
+
+@dataclass
+class VideoTrainConfig(TrainConfig):
+    """Settings of one training run. The defaults are MimicMotion's fine-tuning (paper, section 4.1)."""
+
+    parts: str = setting("all", "what is trained; spatial is for single pictures", PARTS)
+    lora_rank: int = setting(0, "train low-rank updates of the UNet's attention, and PoseNet; 0 = all weights")
+    train_image_encoder: bool = setting(False, "also train the CLIP image encoder")
+    sigma_mean: float = setting(0.7, "mean of ln(sigma)")
+    sigma_std: float = setting(1.6, "standard deviation of ln(sigma)")
+    sigma_uniform_share: float = setting(0.0, "share of samples whose sigma is log-uniform")
+    min_snr_gamma: float = setting(0.0, "min-SNR weighting (Hang et al. 2023, who use 5); 0 = off")
+    conditioning_dropout: float = setting(0.1, "share of samples without picture and pose, for guidance")
+    noise_aug_strength: float = setting(0.02, "noise on the reference picture; the median where it is drawn")
+    noise_aug_spread: float = setting(0.0, "standard deviation of its logarithm per sample; 0 = not drawn")
+    noise_sharing: float = setting(0.0, "share of the noise's variance common to a clip's frames; 0 as SVD")
+    pose_weight: float = setting(1.0, "loss weight where the pose is drawn, against 1 elsewhere")
+    hand_weight: float = setting(10.0, "loss weight around clearly seen hands, where the data says where they are")
+    head_weight: float = setting(1.0, "loss weight around a clearly seen face and its hair, where the data says where")
+    hand_confidence: float = setting(0.5, "mean confidence from which a hand or a face is clearly seen")
+    fps: int = setting(7, "frame rate the network is told where the data does not say")
+    motion_bucket_id: int = setting(127, "amount of motion the network is told where the data does not say")
+    gradient_checkpointing: bool = setting(False, "less memory, a third more time", free=True)
+    attention: str = setting("sdpa", "PyTorch's attention, or xformers'", ("sdpa", "xformers"), free=True)
+    compile: bool = setting(False, "torch.compile the UNet: minutes at the start, then faster steps", free=True)
+    validation_sampling_steps: int = setting(25, "sampling steps of the validation videos", free=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.require_at_least(1, "fps", "validation_sampling_steps")
+        self.require_at_least(0, "lora_rank", "min_snr_gamma", "noise_aug_strength", "noise_aug_spread", "sigma_std",
+                              "pose_weight", "hand_weight", "head_weight", "motion_bucket_id")
+        self.require_shares("sigma_uniform_share", "conditioning_dropout", "noise_sharing", "hand_confidence")
+        if self.lora_rank and self.parts != "all":
+            raise ValueError(f"lora_rank: expected parts=all (found parts={self.parts}): LoRA chooses its own layers")
+        if self.lora_rank and self.train_image_encoder:
+            raise ValueError("lora_rank: expected train_image_encoder=false (found true): choose one of them")
+
+
+class VideoTask(Task):
+    """Denoise clips of a person, told a picture and the poses: UNet and PoseNet learn, on request the image encoder."""
+
+    def __init__(self, model: PoseToVideo, config: VideoTrainConfig, settings: dict | None = None):
+        """settings: what the caller wants checkpoints to remember, such as the data and the starting weights."""
+        self.model, self.config, self.settings = model, config, settings or {}
+        self.said_no_hands = config.hand_weight == 1
+        model.vae.requires_grad_(False)
+        if config.gradient_checkpointing:
+            model.unet.enable_gradient_checkpointing()
+        if config.attention == "xformers":
+            use_xformers(model.unet)
+        if config.lora_rank:
+            torch.manual_seed(config.seed)
+            add_lora(model.unet, config.lora_rank)
+        self.objective = DenoisingLoss(model, config)
+        for name, parameter in self.objective.named_parameters():
+            parameter.requires_grad_(is_trained(name, config))
+        if config.compile:
+            model.unet.compile()
+
+    def training_mode(self) -> AbstractContextManager:
+        """Spatial layers alone, where only they are trained."""
+        if (self.config.lora_rank or self.config.train_image_encoder) and any(
+                isinstance(parameter, DTensor) for parameter in self.objective.parameters()):
+            raise ValueError("lora_rank, train_image_encoder: expected neither where the weights are cut up over "
+                             "processes: start with configs/accelerate/ddp.yaml")
+        return spatial_only(self.model.unet) if self.config.parts == "spatial" else nullcontext()
+
+    def inputs(self, batch: VideoBatch) -> tuple[Tensor | None, ...]:
+        """Latents, conditions and noise as `DenoisingLoss` takes them."""
+        if not self.said_no_hands and "hands" not in batch:
+            self.said_no_hands = True
+            log.warning("hand_weight: these clips do not say where hands are, so all places count alike; a data "
+                        "folder made by scripts/prepare_dataset.py does")
+        latents, reference_latents = latents_of(batch, self.model, self.config)
+        randomness = sample_randomness(self.config, batch["position"].tolist(), latents.shape[1:])
+        return (latents, reference_latents, batch["reference"], batch["pose"],
+                *(numbers.to(latents) for numbers in randomness), time_ids_of(batch, self.config).to(latents),
+                None if self.config.train_image_encoder else batch.get("embedding"), batch.get("hands"),
+                batch.get("head"))
+
+    def validation_inputs(self, batch: VideoBatch) -> dict[str, tuple]:
+        """Every noise level with the same noise, each place counting the same."""
+        latents, reference_latents = latents_of(batch, self.model, self.config)
+        noise = torch.randn(latents.shape[1:], generator=held_out_generator(batch))
+        noise = mixed_noise(noise, self.config.noise_sharing)[None].to(latents)             # (1, F, 4, h, w)
+        given = latents, reference_latents, batch["reference"], batch["pose"], noise
+        known = time_ids_of(batch, self.config).to(latents), batch.get("embedding"), None, None, False
+        return {f"sigma_{sigma:g}": (*given, latents.new_full((1,), sigma), latents.new_ones(1), *known)
+                for sigma in VALIDATION_SIGMAS}
+
+    def sample(self, batch: VideoBatch) -> np.ndarray:
+        """Reference, poses, the video made from them and, where the data has it, the true one, side by side."""
+        reference, poses = as_frames(batch["reference"][0].cpu()), as_frames(batch["pose"][0].cpu())
+        rate, motion, _ = time_ids_of(batch, self.config)[0].round().int().tolist()
+        video = self.model(reference, poses, held_out_generator(batch), tile_size=max(2, len(poses)), tile_overlap=1,
+                           num_inference_steps=self.config.validation_sampling_steps,
+                           noise_sharing=self.config.noise_sharing, fps=rate + 1, motion_bucket_id=motion,
+                           progress=False)                                                  # (F, H, W, 3)
+        columns = [np.broadcast_to(reference, video.shape), poses, video]
+        if "target" in batch:
+            columns.append(as_frames(batch["target"][0].cpu()))
+        return np.concatenate(columns, axis=2)
+
+    def export(self, folder: Path) -> None:
+        """What `PoseToVideo.load` reads, in half precision; LoRA's updates are merged in, and beside it by themselves."""
+        unet = self.model.unet
+        if self.config.lora_rank:
+            tensors = {name: parameter.detach().half().cpu().contiguous()
+                       for name, parameter in self.objective.named_parameters() if parameter.requires_grad}
+            notes = {"rank": str(self.config.lora_rank)}
+            save_atomically(folder / "lora.safetensors", lambda path: save_tensors(tensors, path, notes))
+            unet = PoseUNet.from_config(unet.config)
+            unet.load_state_dict(merged_state(self.model.unet))
+        save_checkpoint(folder, unet, self.model.pose_net)
+        if self.config.train_image_encoder:
+            write_image_encoder(folder / "image_encoder", self.model.image_encoder)
+
+
+def is_trained(name: str, config: VideoTrainConfig) -> bool:
+    """Does this parameter of `DenoisingLoss` learn?"""
+    temporal = is_temporal(name)
+    if name.startswith("image_encoder."):
+        return config.train_image_encoder and config.parts != "temporal"
+    if config.lora_rank:
+        return ".lora_" in name or name.startswith("pose_net.")
+    return {"all": True, "spatial": not temporal, "temporal": temporal}[config.parts]
+
+
+def held_out_generator(batch: VideoBatch) -> torch.Generator:
+    """The randomness of a held-out clip, by its number."""
+    return torch.Generator().manual_seed(int(batch["position"][0]) - VALIDATION_POSITION)
+
+
+def write_image_encoder(folder: Path, encoder: nn.Module) -> None:
+    """The image encoder in half precision, as a component folder that `PoseToVideo.load` finds beside the model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.config.to_json_file(folder / "config.json")
+    tensors = {name: tensor.detach().to("cpu", torch.float16).contiguous()
+               for name, tensor in encoder.state_dict().items()}
+    save_tensors(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def use_xformers(unet: PoseUNet) -> None:
+    """Attention by xformers, or one line why not."""
+    try:
+        unet.enable_xformers_memory_efficient_attention()
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"attention: expected xformers and an NVIDIA GPU ({' '.join(str(error).split())}): "
+                         "attention=sdpa needs as little memory") from error
+
+
+def add_lora(unet: nn.Module, rank: int) -> None:
+    """Give every attention projection an update of `rank`, zero at the start; needs peft."""
+    try:
+        from peft import inject_adapter_in_model, LoraConfig
+    except ImportError as error:
+        raise ValueError(f"lora_rank: expected peft to be installed ({error}): pip install peft") from error
+    config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(PROJECTIONS))
+    inject_adapter_in_model(config, unet)
+
+
+def merged_state(unet: nn.Module) -> dict[str, Tensor]:
+    """The UNet's tensors under their usual names, updates added in: what a UNet without LoRA loads."""
+    state = {}
+    layers = {name: module for name, module in unet.named_modules() if hasattr(module, "get_delta_weight")}
+    for name, tensor in unet.state_dict().items():
+        if ".lora_" in name:
+            continue
+        owner, _, kind = name.rpartition(".base_layer.")
+        if owner in layers and kind == "weight":
+            tensor = tensor + sum(layers[owner].get_delta_weight(adapter) for adapter in layers[owner].lora_A)
+        state[name.replace(".base_layer.", ".")] = tensor
+    return state
 
 
 class DenoisingLoss(nn.Module):
     """UNet, PoseNet and image encoder as one module whose output is the loss per sample, so that DDP sees it all."""
 
-    def __init__(self, model: PoseToVideo, config: TrainConfig):
+    def __init__(self, model: PoseToVideo, config: VideoTrainConfig):
         super().__init__()
         self.unet, self.pose_net, self.image_encoder = model.unet, model.pose_net, model.image_encoder
         self.config = config
 
     def forward(self, latents: Tensor, reference_latents: Tensor, reference: Tensor, pose: Tensor, noise: Tensor,
                 sigma: Tensor, keep: Tensor, time_ids: Tensor | None = None, embedding: Tensor | None = None,
-                hands: Tensor | None = None, head: Tensor | None = None, *, weighted: bool = True) -> Tensor:
+                hands: Tensor | None = None, head: Tensor | None = None, weighted: bool = True) -> Tensor:
         """The loss of each sample, (B,).
 
         latents, noise: (B, F, 4, h, w); reference_latents: (B, 4, h, w); reference: (B, 3, H, W);
@@ -58,12 +254,12 @@ class DenoisingLoss(nn.Module):
         return weight
 
 
-def fixed_time_ids(config: TrainConfig, batch_size: int) -> Tensor:
+def fixed_time_ids(config: VideoTrainConfig, batch_size: int) -> Tensor:
     """(B, 3): frame rate - 1, motion bucket and noise augmentation as the settings have them."""
     return torch.tensor([[config.fps - 1.0, config.motion_bucket_id, config.noise_aug_strength]]).repeat(batch_size, 1)
 
 
-def noise_augmentation(batch: dict, config: TrainConfig) -> Tensor:
+def noise_augmentation(batch: VideoBatch, config: VideoTrainConfig) -> Tensor:
     """Noise on each reference's pixels, (B,): what cached latents were made with, or a draw from (seed, position)."""
     positions = batch["position"].tolist()
     if "latents" in batch:
@@ -73,7 +269,7 @@ def noise_augmentation(batch: dict, config: TrainConfig) -> Tensor:
     return config.noise_aug_strength * (config.noise_aug_spread * torch.stack(normal)).exp()
 
 
-def time_ids_of(batch: dict, config: TrainConfig) -> Tensor:
+def time_ids_of(batch: VideoBatch, config: VideoTrainConfig) -> Tensor:
     """(B, 3) numbers for the UNet: the clip's own frame rate (- 1, as SVD) and motion, or the settings'."""
     ids = fixed_time_ids(config, len(batch["position"]))
     ids[:, 2] = noise_augmentation(batch, config)
@@ -84,7 +280,7 @@ def time_ids_of(batch: dict, config: TrainConfig) -> Tensor:
     return ids
 
 
-def sample_randomness(config: TrainConfig, positions: list[int],
+def sample_randomness(config: VideoTrainConfig, positions: list[int],
                       latent_shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     """Noise (B, *latent_shape), sigma (B,) and keep (B,; 0 = no conditioning), from (seed, position) alone."""
     noise, normal, uniform = [], [], []
@@ -101,7 +297,7 @@ def sample_randomness(config: TrainConfig, positions: list[int],
 
 
 @torch.no_grad()
-def latents_of(batch: dict, model: PoseToVideo, config: TrainConfig) -> tuple[Tensor, Tensor]:
+def latents_of(batch: VideoBatch, model: PoseToVideo, config: VideoTrainConfig) -> tuple[Tensor, Tensor]:
     """Target (B, F, 4, h, w) and reference (B, 4, h, w) latents: cached ones, or encoded here.
 
     As in SVD the target is multiplied by the VAE's scaling factor and the reference is not.
@@ -110,21 +306,13 @@ def latents_of(batch: dict, model: PoseToVideo, config: TrainConfig) -> tuple[Te
     if "latents" in batch:
         return batch["latents"].float() * scale, batch["reference_latents"].float()
     target, reference = batch["target"], batch["reference"]
+    model.vae.to(target.device)
     noise = torch.stack([torch.randn(reference.shape[1:], generator=torch.Generator().manual_seed(int(p)))
                          for p in batch["position"]]).to(reference)                     # (B, 3, H, W)
     reference = reference + expand(noise_augmentation(batch, config).to(reference), reference) * noise
     frames = [image_latents(model.vae, few).float() for few in target.flatten(0, 1).split(FRAMES_ENCODED_AT_ONCE)]
     latents = torch.cat(frames).unflatten(0, target.shape[:2])                          # (B, F, 4, h, w)
     return latents * scale, image_latents(model.vae, reference).float()
-
-
-def loss_inputs(batch: dict, model: PoseToVideo, config: TrainConfig) -> tuple[Tensor | None, ...]:
-    """What `DenoisingLoss` takes for a batch on the device, noise drawn as training draws it."""
-    latents, reference_latents = latents_of(batch, model, config)
-    randomness = sample_randomness(config, batch["position"].tolist(), latents.shape[1:])
-    return (latents, reference_latents, batch["reference"], batch["pose"],
-            *(numbers.to(latents) for numbers in randomness), time_ids_of(batch, config).to(latents),
-            None if config.train_image_encoder else batch.get("embedding"), batch.get("hands"), batch.get("head"))
 
 
 def pose_region_weight(pose: Tensor, latent_size: tuple[int, int], amplification: float) -> Tensor | None:

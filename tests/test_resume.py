@@ -1,12 +1,10 @@
 """Going on after any end, kill -9 included, gives bit by bit what never stopping gives; what is saved is never half."""
 import json
-import multiprocessing.connection
 import os
 import random
 import resource
 import shutil
 import signal
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,19 +13,17 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
-from training import checkpoints as checkpoint_folder, checkpoints as resume, loop as training
-from training.checkpoints import by_the_main_process, checkpoints, latest_checkpoint
-from training.learner import Learner
-from mimicmotion.task import loss_inputs
 from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.task import VideoTask
+from tiny_training import launched, RandomClips, settings, train_video
+from training import checkpoints as checkpoint_folder, loop as training
 from training.batches import SampleStream
-from training.loop import started, train
+from training.checkpoints import by_the_main_process, checkpoints, latest_checkpoint, refuse_other_settings
+from training.learner import Learner
 from training.log import TrainingLog
-from test_training import RandomClips, settings
+from training.loop import started, train
 
 STEPS = 5
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["training.loop"])
 
 
 class ClipsThat(RandomClips):
@@ -51,65 +47,42 @@ def run(folders: tuple, output: Path, killed_at: int = -1, **changes) -> Path:
     torch.set_num_threads(1)
     clips = RandomClips() if killed_at < 0 else ClipsThat(killed_at, signal.SIGKILL)
     config = settings(output, max_steps=STEPS, conditioning_dropout=0.3, **changes)
-    return train(PoseToVideo.load(*folders), clips, config)
+    return train_video(PoseToVideo.load(*folders), clips, config)
 
 
 def killed_while_saving(folders: tuple, output: Path) -> None:
     """The same, killed between two files of the second checkpoint."""
-    write = resume.write_weights
+    export = VideoTask.export
 
-    def write_and_die(folder: Path, learner: Learner) -> None:
-        write(folder, learner)
+    def export_and_die(task: VideoTask, folder: Path) -> None:
+        export(task, folder)
         if checkpoints(output):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    resume.write_weights = write_and_die
+    VideoTask.export = export_and_die
     run(folders, output)
 
 
 def gradients(folders: tuple, output: Path) -> None:
     """The first step's gradients, this process's batch being one sample."""
     torch.set_num_threads(1)
-    config, model = settings(output), PoseToVideo.load(*folders)
-    learner = Learner(started(config), model, config)
+    config = settings(output)
+    task = VideoTask(PoseToVideo.load(*folders), config)
+    learner = Learner(started(config), task, config)
     accelerator = learner.accelerator
     stream = SampleStream(8, 2 // accelerator.num_processes, config.seed, num_processes=accelerator.num_processes,
                           process_index=accelerator.process_index)
     batch = default_collate([RandomClips()[key] for key in next(iter(stream))])
-    accelerator.backward(learner(*loss_inputs(batch, model, config)).mean())
+    accelerator.backward(learner(*task.inputs(batch)).mean())
     if accelerator.is_main_process:
         torch.save({name: parameter.grad for name, parameter in learner.named}, output.with_suffix(".pt"))
-
-
-def in_process(environment: dict, work, arguments: tuple) -> None:
-    os.environ.update(environment, ACCELERATE_USE_CPU="true")
-    work(*arguments)
-
-
-def launched(num_processes: int, work, *arguments) -> list[int]:
-    """Exit codes of `work(*arguments)` in processes of their own, joined by gloo when there are several."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environments = [{}] if num_processes == 1 else [
-        dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(num_processes), LOCAL_WORLD_SIZE=str(num_processes),
-             MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)) for rank in range(num_processes)]
-    workers = [PROCESSES.Process(target=in_process, args=(variables, work, arguments)) for variables in environments]
-    for worker in workers:
-        worker.start()
-    multiprocessing.connection.wait([worker.sentinel for worker in workers])
-    for worker in workers:                              # as a launcher does: one that dies takes the others along
-        worker.join(60 if not any(other.exitcode for other in workers) else 1)
-        worker.kill()
-        worker.join()
-    return [worker.exitcode for worker in workers]
 
 
 def state(output: Path) -> dict:
     """Everything the newest checkpoint holds, flat."""
     folder = latest_checkpoint(output)
     loop = torch.load(folder / "loop.pt", weights_only=True)
-    flat = {f"{name}.{key}": tensor for name in ("model", "trained")
+    flat = {f"{name}.{key}": tensor for name in ("model", "trained", "averaged")
             for key, tensor in load_file(folder / f"{name}.safetensors").items()}
     for index, moments in loop["optimizer"]["state"].items():
         flat |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
@@ -142,7 +115,7 @@ def halfway(folders, halfway_once, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def halfway_once(folders, tmp_path_factory) -> Path:
-    return train(PoseToVideo.load(*folders), RandomClips(),
+    return train_video(PoseToVideo.load(*folders), RandomClips(),
                  settings(tmp_path_factory.mktemp("runs") / "halfway", max_steps=2, conditioning_dropout=0.3))
 
 
@@ -185,7 +158,7 @@ def test_gradients_of_two_processes_equal_one_with_twice_the_batch(folders, tmp_
 def test_a_signal_saves_and_ends_and_going_on_is_exact(folders, never_stopped, tmp_path, number):
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as ended:
-        train(PoseToVideo.load(*folders), ClipsThat(2, number),
+        train_video(PoseToVideo.load(*folders), ClipsThat(2, number),
               settings(tmp_path, max_steps=STEPS, conditioning_dropout=0.3))
     assert ended.value.code == 128 + number and latest_checkpoint(tmp_path).name == "checkpoint-3"
     assert not (tmp_path / "model.safetensors").exists()                # nothing pretends to be finished
@@ -197,7 +170,7 @@ def test_a_signal_saves_and_ends_and_going_on_is_exact(folders, never_stopped, t
 def test_a_loss_that_is_no_number_names_the_clip_and_keeps_the_checkpoint(folders, tmp_path):
     clip = SampleStream(8, 1, seed=3).clip_at(3)
     with pytest.raises(ValueError, match=rf"step 4: .*nan from clip {clip} \(sample 3\).*is intact"):
-        train(PoseToVideo.load(*folders), ClipsThat(3), settings(tmp_path, max_steps=STEPS))
+        train_video(PoseToVideo.load(*folders), ClipsThat(3), settings(tmp_path, max_steps=STEPS))
     assert all(tensor.isfinite().all() for name, tensor in state(tmp_path).items() if name.startswith("model"))
     assert latest_checkpoint(tmp_path).name == "checkpoint-2"
 
@@ -207,7 +180,7 @@ def test_a_gradient_that_is_no_number_reaches_no_checkpoint_even_without_clippin
     model.unet.conv_out.weight.register_hook(
         lambda gradient: seen.append(0) or gradient * (1 if len(seen) < 3 else torch.nan))
     with pytest.raises(ValueError, match="step 3: .*gradient norm: nan"):
-        train(model, RandomClips(), settings(tmp_path, max_steps=STEPS, max_grad_norm=0.0, checkpoint_every=1))
+        train_video(model, RandomClips(), settings(tmp_path, max_steps=STEPS, max_grad_norm=0.0, checkpoint_every=1))
     assert latest_checkpoint(tmp_path).name == "checkpoint-2"
     assert all(tensor.isfinite().all() for name, tensor in state(tmp_path).items() if name.startswith("model"))
 
@@ -235,7 +208,7 @@ def test_an_output_that_cannot_hold_checkpoints_is_refused_before_training(folde
 
 
 def test_a_full_disk_while_saving_leaves_the_checkpoint_before_it(folders, never_stopped, halfway):
-    for file in ("model.safetensors", "loop.pt"):                       # the write of either may fail
+    for file in ("trained.safetensors", "loop.pt"):                       # the write of either may fail
         size = (latest_checkpoint(halfway) / file).stat().st_size
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size - 4096, before[1]))
@@ -262,7 +235,7 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_same_command_writes_the_mode
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) - 4096, before[1]))
     try:
-        with pytest.raises(ValueError, match="model.safetensors: cannot be written .*same command again; checkpoint-5"):
+        with pytest.raises(ValueError, match="model: cannot be written .*same command again; checkpoint-5"):
             run(folders, done)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -275,7 +248,7 @@ def test_other_settings_are_refused_and_named_and_new_ones_had_their_defaults(fo
         run(folders, never_stopped, learning_rate=0.01, sigma_mean=1.0)
     written = {"seed": 3, "batch_size": 1, "gradient_accumulation": 1, "max_steps": 9}   # when there were fewer settings
     same = settings(tmp_path, learning_rate=1e-5, warmup_steps=500, ema_decay=0.9999, mixed_precision="bf16")
-    resume.refuse_other_settings(tmp_path, written, same, 1, 1)
+    refuse_other_settings(tmp_path, {"config": written, "num_processes": 1}, same, {}, 1)
 
 
 def test_another_number_of_processes_goes_on_where_the_samples_stopped(folders, halfway, caplog):
@@ -288,7 +261,7 @@ def test_another_number_of_processes_goes_on_where_the_samples_stopped(folders, 
             seen.append(key[1])
             return super().__getitem__(key)
 
-    train(PoseToVideo.load(*folders), Watched(), settings(halfway, max_steps=3, conditioning_dropout=0.3))
+    train_video(PoseToVideo.load(*folders), Watched(), settings(halfway, max_steps=3, conditioning_dropout=0.3))
     assert seen[0] == 8 and "written by 4 processes, now there are 1" in caplog.text
 
 
@@ -304,4 +277,4 @@ def test_a_run_never_overwrites_what_it_was_told_not_to_go_on_from(folders, neve
 
 def test_a_checkpoint_loads_as_a_model(folders, never_stopped):
     loaded = PoseToVideo.load(folders[0], never_stopped / "latest")
-    assert torch.equal(loaded.unet.conv_out.weight, state(never_stopped)["model.unet.conv_out.weight"])
+    assert torch.equal(loaded.unet.conv_out.weight, state(never_stopped)["model.unet.conv_out.weight"].float())

@@ -15,9 +15,8 @@ from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu
 from safetensors.torch import load_file
 
 from mimicmotion.pipeline import PoseToVideo
-from training.loop import started, train
-from test_resume import launched
-from test_training import RandomClips, settings
+from tiny_training import launched, RandomClips, settings, train_video
+from training.loop import started
 
 FSDP2, DEEPSPEED = (Path(__file__).parents[1] / "configs" / "accelerate" / f"{name}.yaml"
                     for name in ("fsdp2", "deepspeed_zero2"))
@@ -58,7 +57,7 @@ def sharded(folders: tuple, output: Path, **changes) -> None:
     PartialState.set_device = lambda state: setattr(state, "device", torch.device("cpu"))   # alone: these pose as some
     torch.distributed.init_process_group("gloo")
     torch.set_num_threads(1)
-    train(PoseToVideo.load(*folders), RandomClips(), settings(output, validation_clips=2, **changes))
+    train_video(PoseToVideo.load(*folders), RandomClips(), settings(output, validation_clips=2, **changes))
 
 
 def test_sharded_training_equals_whole_training_resumes_exactly_and_exports(tiny_svd_folder, tiny_checkpoint, tmp_path):
@@ -70,7 +69,7 @@ def test_sharded_training_equals_whole_training_resumes_exactly_and_exports(tiny
     assert [name for name in whole if not torch.equal(whole[name], halves[name])] == []     # nor does validation matter
     assert (tmp_path / "halves" / "latest" / "sharded" / "pytorch_model_fsdp_0" / "__1_0.distcp").is_file()
     PoseToVideo.load(tiny_svd_folder, tmp_path / "halves")
-    train(PoseToVideo.load(*folders), RandomClips(), settings(tmp_path / "alone", max_steps=2, validation_clips=2,
+    train_video(PoseToVideo.load(*folders), RandomClips(), settings(tmp_path / "alone", max_steps=2, validation_clips=2,
                                                               batch_size=2))
     alone, start = load_file(tmp_path / "alone" / "model.safetensors"), load_file(tiny_checkpoint)
     distance = lambda one, other: sum((one[name].float() - other[name].float()).square().sum() for name in start) ** 0.5
@@ -78,5 +77,5 @@ def test_sharded_training_equals_whole_training_resumes_exactly_and_exports(tiny
     facts = json.loads((tmp_path / "halves" / "latest" / "state.json").read_text())
     assert facts["position"] == 4 and facts["sharded"] == "DistributedType.FSDP"
     with pytest.raises(ValueError, match="expected the 2 processes that wrote it, with DistributedType.FSDP weights"):
-        train(PoseToVideo.load(*folders), RandomClips(), settings(tmp_path / "halves", max_steps=4, batch_size=2,
+        train_video(PoseToVideo.load(*folders), RandomClips(), settings(tmp_path / "halves", max_steps=4, batch_size=2,
                                                                   validation_clips=2))

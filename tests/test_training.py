@@ -8,42 +8,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.utils.data import Dataset
 
-from dwpose.skeleton import hand_boxes, head_boxes
-from dwpose.skeleton import FACE, LEFT_HAND
-from training import log as training_log
-from mimicmotion.latents import image_embeddings
-from training.learner import Learner
-from mimicmotion.task import DenoisingLoss, loss_inputs, sample_randomness, time_ids_of
-from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.task import box_region_weight, min_snr_weight, pose_region_weight
-from training.config import TrainConfig
-from training.loop import split, started, train
-from training.validation import SIGMAS
+from dwpose.skeleton import FACE, hand_boxes, head_boxes, LEFT_HAND
 from media.video_reader import read_video
-
-
-class RandomClips(Dataset):
-    """Eight clips of cached latents that depend on their index alone."""
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, key):
-        index, position = key
-        generator = torch.Generator().manual_seed(index)
-        return {"latents": torch.randn(2, 4, 8, 8, generator=generator),
-                "reference_latents": torch.randn(4, 8, 8, generator=generator),
-                "reference": torch.rand(3, 64, 64, generator=generator) * 2 - 1,
-                "pose": torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1,
-                "position": torch.tensor(position)}
-
-
-def settings(output: Path, **changes) -> TrainConfig:
-    return TrainConfig(**{**dict(output=str(output), max_steps=4, learning_rate=1e-3, warmup_steps=1, ema_decay=0.5,
-                                 checkpoint_every=2, log_every=1, num_workers=0, mixed_precision="no", report_to="none",
-                                 seed=3), **changes})
+from mimicmotion.latents import image_embeddings
+from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.task import (box_region_weight, DenoisingLoss, min_snr_weight, pose_region_weight, sample_randomness,
+                              time_ids_of, VALIDATION_SIGMAS, VideoTask)
+from tiny_training import batch_of, RandomClips, settings, train_video
+from training import log as training_log
+from training.learner import Learner
+from training.loop import started
+from training.validation import held_out
 
 
 @pytest.fixture
@@ -53,11 +29,6 @@ def model(tiny_svd_folder, tiny_checkpoint):
 
 def weights(folder: Path) -> dict:
     return load_file(folder / "latest" / "model.safetensors")
-
-
-def batch_of(indices: list[int]) -> dict:
-    items = [RandomClips()[(index, index)] for index in indices]
-    return {key: torch.stack([item[key] for item in items]) for key in items[0]}
 
 
 def loss_of(model, indices: list[int], config: TrainConfig) -> torch.Tensor:
@@ -90,12 +61,12 @@ def test_the_loss_looks_at_reference_and_pose(model, tmp_path):
 def test_training_lowers_the_loss(model, tmp_path):
     config = settings(tmp_path, max_steps=30, checkpoint_every=30, conditioning_dropout=0.0)
     before = loss_of(model, list(range(8)), config).mean().item()
-    train(model, RandomClips(), config)
+    train_video(model, RandomClips(), config)
     assert loss_of(model, list(range(8)), config).mean().item() < 0.9 * before
 
 
 def test_exported_weights_load_strictly_and_are_the_average(tiny_svd_folder, model, tmp_path, caplog):
-    output = train(model, RandomClips(), settings(tmp_path, ema_decay=0.5))
+    output = train_video(model, RandomClips(), settings(tmp_path, ema_decay=0.5))
     assert caplog.text.count("hand_weight: these clips do not say where hands are") == 1
     files = [output / "model.safetensors", output / "latest" / "trained.safetensors", output / "config.json"]
     assert len({file.stat().st_mode for file in files}) == 1           # a colleague may read the weights, too
@@ -109,7 +80,7 @@ def test_exported_weights_load_strictly_and_are_the_average(tiny_svd_folder, mod
 
 def test_training_the_spatial_part_leaves_the_temporal_part_alone(model, tmp_path):
     before = {name: p.detach().clone() for name, p in model.unet.named_parameters()}
-    train(model, RandomClips(), settings(tmp_path, parts="spatial", ema_decay=0))
+    train_video(model, RandomClips(), settings(tmp_path, parts="spatial", ema_decay=0))
     moved = {name for name, p in model.unet.named_parameters() if not torch.equal(p, before[name])}
     assert moved and not any("temporal" in name or "time_" in name and "mixer" in name for name in moved)
 
@@ -163,7 +134,7 @@ def test_hands_and_head_weigh_by_themselves(model, tmp_path):
 @torch.no_grad()
 def test_the_loss_is_larger_by_the_hands_share(model, tmp_path):
     config = settings(tmp_path, conditioning_dropout=0.0)
-    loss = lambda batch: DenoisingLoss(model, config)(*loss_inputs(batch, model, config))
+    loss = lambda batch: DenoisingLoss(model, config)(*VideoTask(model, config).inputs(batch))
     everywhere = torch.tensor([0.0, 0.0, 64.0, 64.0, 1.0]).expand(1, 2, 2, 5)
     torch.testing.assert_close(loss(batch_of([0]) | {"hands": everywhere}), 10 * loss(batch_of([0])))
 
@@ -188,27 +159,28 @@ def test_the_network_is_told_the_clips_own_rate_motion_and_noise(tmp_path):
 def test_a_cached_embedding_stands_in_for_the_image_encoder(model, tmp_path):
     config = settings(tmp_path)
     batch = batch_of([0, 1])
-    here = DenoisingLoss(model, config)(*loss_inputs(batch, model, config))
+    here = DenoisingLoss(model, config)(*VideoTask(model, config).inputs(batch))
     batch["embedding"] = image_embeddings(model.image_encoder, batch["reference"])
     model.image_encoder.forward = None                                 # calling it would fail
-    torch.testing.assert_close(DenoisingLoss(model, config)(*loss_inputs(batch, model, config)), here)
+    torch.testing.assert_close(DenoisingLoss(model, config)(*VideoTask(model, config).inputs(batch)), here)
 
 
 def test_validation_is_the_same_every_time_and_leaves_the_training_alone(tiny_svd_folder, tiny_checkpoint, tmp_path):
     load = lambda: PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
-    plain = train(load(), RandomClips(), settings(tmp_path / "plain", max_steps=2, validation_clips=2))
-    seen = train(load(), RandomClips(), settings(tmp_path / "seen", max_steps=2, validation_clips=2, validate_every=1,
+    plain = train_video(load(), RandomClips(), settings(tmp_path / "plain", max_steps=2, validation_clips=2))
+    seen = train_video(load(), RandomClips(), settings(tmp_path / "seen", max_steps=2, validation_clips=2, validate_every=1,
                                                  validation_sampling_steps=1))
     assert all(torch.equal(a, b) for a, b in zip(weights(plain).values(), weights(seen).values()))
     frames, _ = read_video(seen / "validation" / "step-2" / "clip-0.mp4")
     assert frames.shape == (2, 64, 3 * 64, 3)                          # reference, poses, video
     config = settings(tmp_path / "again", validation_clips=2, validation_videos=0)
     model = load()
-    learner = Learner(started(config), model, config)
-    validation = split(model, RandomClips(), config, None)[1]
+    task = VideoTask(model, config)
+    learner = Learner(started(config), task, config)
+    validation = held_out(task, RandomClips(), config)[1]
     assert validation.indices == [6, 7]
     first = validation(learner, 1)
-    assert first == validation(learner, 2) and len(first) == len(SIGMAS) + 1
+    assert first == validation(learner, 2) and len(first) == len(VALIDATION_SIGMAS) + 1
     config.pose_weight, config.hand_weight, config.head_weight, config.min_snr_gamma = 5.0, 7.0, 3.0, 1.0
     assert validation(learner, 3) == first                             # every place and noise level counts the same
 
@@ -216,17 +188,19 @@ def test_validation_is_the_same_every_time_and_leaves_the_training_alone(tiny_sv
 def test_lora_without_peft_says_what_to_install(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ValueError, match="lora_rank: expected peft to be installed.*pip install peft"):
-        train(model, RandomClips(), settings(tmp_path, lora_rank=2))
+        train_video(model, RandomClips(), settings(tmp_path, lora_rank=2))
 
 
 def test_lora_trains_its_updates_and_exports_a_plain_model(tiny_svd_folder, model, tmp_path):
     pytest.importorskip("peft")
     before = {name: p.detach().clone() for name, p in model.unet.named_parameters()}
-    output = train(model, RandomClips(), settings(tmp_path, lora_rank=2, ema_decay=0))
+    output = train_video(model, RandomClips(), settings(tmp_path, lora_rank=2, ema_decay=0))
     exported = dict(PoseToVideo.load(tiny_svd_folder, output).unet.named_parameters())
     moved = {name for name, p in exported.items() if not torch.allclose(p, before[name], atol=2e-3)}
     assert moved and all(".to_" in name for name in moved)
     assert set(load_file(output / "latest" / "lora.safetensors")) > {"pose_net.scale"}
+    latest = dict(PoseToVideo.load(tiny_svd_folder, output / "latest").unet.named_parameters())
+    assert all(torch.equal(latest[name], exported[name]) for name in exported)
 
 
 @pytest.mark.parametrize("change, says", [
@@ -256,7 +230,7 @@ def test_what_cannot_be_had_is_one_line_before_training(model, tmp_path, change,
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(training_log.importlib.util, "find_spec", lambda name: None if name == "wandb" else name)
     with pytest.raises(ValueError, match=says):
-        train(model, RandomClips(), settings(tmp_path, **change))
+        train_video(model, RandomClips(), settings(tmp_path, **change))
 
 
 class Broken(RandomClips):
@@ -270,18 +244,17 @@ class Broken(RandomClips):
 
 def test_data_that_a_worker_cannot_use_is_said_in_its_own_line(model, tmp_path):
     with pytest.raises(ValueError, match="^a.mp4: expected a whole video: make it anew$"):
-        train(model, Broken(), settings(tmp_path, num_workers=1))
+        train_video(model, Broken(), settings(tmp_path, num_workers=1))
 
 
 TWO_PROCESSES = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
-from test_training import RandomClips, settings
 from mimicmotion.pipeline import PoseToVideo
-from training.loop import train
+from tiny_training import RandomClips, settings, train_video
 svd, checkpoint, output, batch_size = sys.argv[1:]
-train(PoseToVideo.load(svd, checkpoint), RandomClips(), settings(Path(output), max_steps=2, batch_size=int(batch_size)))
+train_video(PoseToVideo.load(svd, checkpoint), RandomClips(), settings(Path(output), max_steps=2, batch_size=int(batch_size)))
 """
 
 
@@ -296,7 +269,7 @@ def test_two_launched_processes_equal_one_with_twice_the_batch(tiny_svd_folder, 
     assert done.returncode == 0, done.stderr[-2000:]
     model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
     initial = {name: tensor.clone() for name, tensor in DenoisingLoss(model, settings(tmp_path)).state_dict().items()}
-    train(model, RandomClips(), settings(tmp_path / "alone", max_steps=2, batch_size=2))
+    train_video(model, RandomClips(), settings(tmp_path / "alone", max_steps=2, batch_size=2))
     alone, shared = weights(tmp_path / "alone"), weights(tmp_path / "shared")
     moved = sum((alone[name] - initial[name]).norm() ** 2 for name in alone) ** 0.5
     apart = sum((alone[name] - shared[name]).norm() ** 2 for name in alone) ** 0.5

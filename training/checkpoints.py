@@ -269,9 +269,11 @@ def refuse_other_settings(path: Path, state: dict, config: TrainConfig, settings
     samples_then = then["batch_size"] * then["gradient_accumulation"] * state["num_processes"]
     if samples_then == config.batch_size * config.gradient_accumulation * processes:
         changed -= SAME_DATA
+    changed -= set(config.allow_changes.replace(" ", "").split(","))
     if changed:
         listed = "; ".join(f"{key}: {then.get(key)} -> {now[key]}" for key in sorted(changed))
-        raise ValueError(f"{path}: written with other settings ({listed}): restore them, or choose another output")
+        raise ValueError(f"{path}: written with other settings ({listed}): restore them, choose another output, or "
+                         f"allow_changes={','.join(sorted(changed))}")
     if then["max_steps"] != config.max_steps and config.final_learning_rate != 1:
         log.warning("max_steps: %d -> %d: the learning rate follows the new schedule from here on", then["max_steps"],
                     config.max_steps)
