@@ -9,35 +9,51 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from torch import Tensor
 
 from configs import load_config, run_main, show_log
-from media.files import save_atomically
-from runtime.device import keep_freed_memory
-from runtime.processes import leave
-from runtime.weights import save_tensors
+from runtime.device import launched_count
 from t2m import evaluation
 from t2m.evaluation import Embedder, measures, round_trip_errors
 from t2m.features import joints_from_features
-from t2m.motion_set import MotionSet, padded
-from t2m.task import GPTObjective, MovingCodebook, Normalisation, T2MConfig, VQVAEObjective
+from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
+from t2m.task import GPTTask, Normalisation, save_model, T2MConfig, VQVAETask
 from t2m.text import TextEncoder
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from training.checkpoints import require_writable
-from training.stage import share, Stage
+from training.loop import train
+from training.task import Batch, Task, TrainConfig
 
 log = logging.getLogger(__name__)
 
 EVALUATED_AT_ONCE = 32
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+
+
+class EmbedderTask(Task):
+    """Motions and texts near each other, for the measures alone. Its clips are `CaptionedMotions`."""
+
+    def __init__(self, model: Embedder, motions: MotionSet, text: TextEncoder, settings: dict):
+        self.objective, self.motions, self.text, self.settings = model, motions, text, settings
+
+    def inputs(self, batch: Batch) -> tuple:
+        """Normalised motions with their lengths, and text features."""
+        device = batch["position"].device
+        norm = Normalisation(self.motions.mean, self.motions.std).to(device)
+        rows, lengths = padded([norm.normalised(self.motions.rows(index).to(device)) for index in batch["motion"].tolist()])
+        self.text.model.to(device)
+        return rows, lengths, self.text(batch["caption"])
+
+    def export(self, folder: Path) -> None:
+        """embedder.safetensors, which compares runs that share it."""
+        save_model(self.objective, folder / "embedder.safetensors")
 
 
 class Training:
@@ -50,89 +66,75 @@ class Training:
             raise ValueError(f"evaluated: expected at least {evaluation.POOL} motions to measure on (found "
                              f"{config.evaluated} of {len(self.test)}): set evaluated=0 to leave the measures out")
         require_writable(self.output)
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
         for name in ("vqvae_batch", "gpt_batch"):
-            share(getattr(config, name), self.accelerator.num_processes, name)
-        self.device = self.accelerator.device
-        keep_freed_memory(self.device)
-        self.norm = Normalisation(self.motions.mean.to(self.device), self.motions.std.to(self.device))
-        self.text = TextEncoder.load(config.text_encoder, self.device)
+            share(getattr(config, name), launched_count(), name)
+        self.text = TextEncoder.load(config.text_encoder)
         self.text.model.requires_grad_(False)
         self.text_dim = self.text.model.config.projection_dim
+        self.settings = {item.name: value for item, value in zip(fields(config), asdict(config).values())
+                         if not item.metadata.get("free")}
 
-    def stage(self, name: str, objective: torch.nn.Module, steps: int, batch: int, rate: float, **parts) -> Stage:
-        return Stage(self.accelerator, self.output / name, objective, steps=steps, batch=batch, learning_rate=rate,
-                     warmup_steps=self.config.warmup_steps, checkpoint_every=self.config.checkpoint_every,
-                     log_every=self.config.log_every, settings=asdict(self.config), parts=parts)
+    def stage(self, name: str, steps: int, batch: int, learning_rate: float) -> TrainConfig:
+        """Settings of one stage; the learning rate falls to a twentieth for the last third (T2M-GPT, section 4.1)."""
+        config = self.config
+        return TrainConfig(output=str(self.output / name), max_steps=steps,
+                           batch_size=share(batch, launched_count(), f"{name}_batch"), learning_rate=learning_rate,
+                           adam_beta2=0.99, weight_decay=1e-6, warmup_steps=config.warmup_steps, schedule="step",
+                           final_learning_rate=0.05, ema_decay=0.0, mixed_precision=config.mixed_precision,
+                           num_workers=config.num_workers, checkpoint_every=config.checkpoint_every,
+                           allow_changes=config.allow_changes, report_to="none", log_every=config.log_every,
+                           seed=config.seed)
 
     def vqvae(self) -> VQVAE:
         """Features <-> tokens."""
         config = self.config
         torch.manual_seed(config.seed)
-        model = VQVAE(**asdict(config.vqvae)).to(self.device)
-        codebook = MovingCodebook(model.vqvae.quantizer.codebook)
-        stage = self.stage("vqvae", VQVAEObjective(model, self.norm), config.vqvae_steps, config.vqvae_batch,
-                           config.vqvae_learning_rate, codebook=codebook)
-        for step, positions in stage:
-            generator = torch.Generator().manual_seed(config.seed + step)
-            rows = self.motions.windows(positions, config.window, config.seed).to(self.device)
-            if step == config.free_steps:                                             # the rows start at latents
-                latents = model.latents(self.norm.normalised(rows)).detach().flatten(0, 1)
-                codebook.start(self.accelerator.gather(latents), generator)
-            loss, latents, codes = stage.learn(rows, step < config.free_steps)
-            if step >= config.free_steps:                                             # of all processes: one codebook
-                codebook.update(*self.accelerator.gather((latents, codes)), generator)
+        model = VQVAE(**asdict(config.vqvae))
+        task = VQVAETask(model, Normalisation(self.motions.mean, self.motions.std), batch=config.vqvae_batch,
+                         free_steps=config.free_steps, seed=config.seed, settings=self.settings)
+        train(task, MotionWindows(self.motions, config.window, config.seed),
+              self.stage("vqvae", config.vqvae_steps, config.vqvae_batch, config.vqvae_learning_rate))
         return model.eval()
-
-    @torch.no_grad()
-    def tokens(self, model: VQVAE) -> tuple[Tensor, Tensor]:
-        """Tokens of every training motion (M, L), zero beyond its length, and the lengths (M,)."""
-        codes = [model.encode(self.norm.normalised(self.motions.rows(i).to(self.device))[None])[0]
-                 for i in range(len(self.motions))]
-        return torch.nn.utils.rnn.pad_sequence(codes, batch_first=True), torch.tensor([len(row) for row in codes],
-                                                                                      device=self.device)
 
     def gpt(self, vqvae: VQVAE) -> GPT:
         """Text -> tokens."""
         config = self.config
         torch.manual_seed(config.seed)
-        model = GPT(num_codes=config.vqvae.num_codes, text_dim=self.text_dim, **asdict(config.gpt)).to(self.device)
-        model.trans_base.pos_embedding.requires_grad_(False)                          # in every checkpoint, never used
-        stage = self.stage("gpt", GPTObjective(model, config.keep, config.smoothing), config.gpt_steps,
-                           config.gpt_batch, config.gpt_learning_rate)
-        codes, lengths = self.tokens(vqvae) if stage.step < stage.steps else (None, None)
-        for step, positions in stage:
-            indices, captions = self.motions.captioned(positions, config.seed)
-            stage.learn(self.text(captions), codes[indices], lengths[indices], config.seed + positions[0])
+        model = GPT(num_codes=config.vqvae.num_codes, text_dim=self.text_dim, **asdict(config.gpt))
+        task = GPTTask(model, vqvae, self.motions, self.text, keep=config.keep, smoothing=config.smoothing,
+                       seed=config.seed, settings=self.settings)
+        train(task, CaptionedMotions(self.motions, config.seed),
+              self.stage("gpt", config.gpt_steps, config.gpt_batch, config.gpt_learning_rate))
         return model.eval()
 
     def embedder(self) -> Embedder:
         """What the measures stand on."""
         torch.manual_seed(self.config.seed)
-        model = Embedder(self.text_dim).to(self.device)
-        stage = self.stage("embedder", model, self.config.embedder_steps, self.config.gpt_batch, 1e-3)
-        for _, positions in stage:
-            indices, captions = self.motions.captioned(positions, self.config.seed)
-            rows, lengths = padded([self.norm.normalised(self.motions.rows(i).to(self.device)) for i in indices])
-            stage.learn(rows, lengths, self.text(captions))
+        model = Embedder(self.text_dim)
+        train(EmbedderTask(model, self.motions, self.text, self.settings),
+              CaptionedMotions(self.motions, self.config.seed),
+              self.stage("embedder", self.config.embedder_steps, self.config.gpt_batch, 1e-3))
         return model.eval()
 
     @torch.no_grad()
     def measured(self, vqvae: VQVAE, gpt: GPT, embedder: Embedder) -> dict[str, float]:
         """The VQ-VAE's round trip and the papers' measures, on test motions no stage saw."""
+        device = vqvae.vqvae.quantizer.codebook.device
+        norm = Normalisation(self.motions.mean, self.motions.std).to(device)
+        self.text.model.to(device)
         indices, captions = self.test.each_once(self.config.evaluated, self.config.seed)
         texts, motions, true, joints = [], [], [], []
         for begin in range(0, len(indices), EVALUATED_AT_ONCE):
             some = slice(begin, begin + EVALUATED_AT_ONCE)
-            feature, real = self.text(captions[some]), [self.test.rows(i).to(self.device) for i in indices[some]]
+            feature, real = self.text(captions[some]), [self.test.rows(i).to(device) for i in indices[some]]
             generator = torch.Generator().manual_seed(self.config.seed + begin)
             drawn = gpt.sample(feature, min_tokens=1, generator=generator)
             made = [vqvae.decode(row[None])[0] for row in drawn]                      # normalised
-            for found, kept in ((made, motions), ([self.norm.normalised(rows) for rows in real], true)):
+            for found, kept in ((made, motions), ([norm.normalised(rows) for rows in real], true)):
                 kept.append(embedder.motion(*padded(found)).cpu())
             texts.append(embedder.text(feature).cpu())
-            joints += [joints_from_features(self.norm.denormalised(rows)).cpu().numpy() for rows in made]
-        errors = round_trip_errors(vqvae, self.norm, [self.test.rows(i).to(self.device) for i in indices])
+            joints += [joints_from_features(norm.denormalised(rows)).cpu().numpy() for rows in made]
+        errors = round_trip_errors(vqvae, norm, [self.test.rows(i).to(device) for i in indices])
         stacked = (torch.cat(rows).numpy().astype(np.float64) for rows in (texts, motions, true))
         return ({f"round_trip_{name}_mm": 1000 * metres for name, metres in errors.items()}
                 | measures(*stacked, joints, np.random.default_rng(self.config.seed)))
@@ -142,10 +144,8 @@ class Training:
         shared = dict(num_codes=self.config.vqvae.num_codes, text_dim=self.text_dim)
         sizes = dict(vqvae=asdict(self.config.vqvae), gpt=shared | asdict(self.config.gpt))
         (self.output / "config.json").write_text(json.dumps(sizes, indent=1) + "\n")
-        for name, model in (("vqvae", vqvae), ("gpt", gpt)):
-            tensors = {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
-            save_atomically(self.output / f"{name}.safetensors",
-                            lambda path, tensors=tensors: save_tensors(tensors, path))
+        save_model(vqvae, self.output / "vqvae.safetensors")
+        save_model(gpt, self.output / "gpt.safetensors")
         np.save(self.output / "mean.npy", self.motions.mean.numpy())
         np.save(self.output / "std.npy", self.motions.std.numpy())
         self.text.model.save_pretrained(self.output / "text_encoder")
@@ -153,6 +153,15 @@ class Training:
         source = tokenizer_folder(Path(self.config.text_encoder))
         for file in (source / name for name in TOKENIZER_FILES if (source / name).exists()):
             shutil.copy(file, self.output / "tokenizer")
+
+
+def share(batch: int, num_processes: int, name: str) -> int:
+    """Of a batch, what each process takes."""
+    each, rest = divmod(batch, num_processes)
+    if rest or each < 1:
+        raise ValueError(f"{name}: expected a batch that {num_processes} processes can share (found {batch}): "
+                         "choose a multiple")
+    return each
 
 
 def tokenizer_folder(text_encoder: Path) -> Path:
@@ -167,15 +176,15 @@ def main() -> None:
     training = Training(config)
     vqvae = training.vqvae()
     gpt = training.gpt(vqvae)
-    if training.accelerator.is_main_process:
+    is_main = int(os.environ.get("RANK", 0)) == 0
+    if is_main:
         training.export(vqvae, gpt)
     if config.evaluated:
         embedder = training.embedder()
-        if training.accelerator.is_main_process:
+        if is_main:
             found = training.measured(vqvae, gpt, embedder)
             (training.output / "measured.json").write_text(json.dumps(found, indent=1) + "\n")
             log.info("\n".join(f"{name:22} {value:.4f}" for name, value in found.items()))
-    leave(training.accelerator)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
 MIN_TOKENS, MAX_TOKENS = 6, 50                # 1.2 to 10 s
 FORWARD_SMOOTHING = 2.0                       # frames: the root turns with the body, also in a pirouette
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
-HARD_TO_KEEP = ("nod", "shake_head", "run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
+HARD_TO_KEEP = (        # their gist is a few centimetres, or they travel or turn: they come three times as often
+    "nod", "shake_head", "run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
 END_OF_WORD, START_OF_TEXT, END_OF_TEXT = "</w>", "<|startoftext|>", "<|endoftext|>"
 CLIP_WORDS = Regex(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""")
 CONTEXT_LENGTH = 48                           # tokens of a prompt, both ends included
@@ -71,11 +72,6 @@ class MotionCache:
 
     def __len__(self) -> int:
         return len(self.facts)
-
-    def training_indices(self, count: int, held_out: int, rng: np.random.Generator) -> np.ndarray:
-        """Motions to learn from; those whose gist is a few centimetres, or that travel or turn, three times as often."""
-        weights = np.array([3.0 if fact["kind"] in HARD_TO_KEEP else 1.0 for fact in self.facts[:-held_out]])
-        return rng.choice(len(weights), size=count, p=weights / weights.sum())
 
     def held_out(self, count: int) -> list[Tensor]:
         """The last motions, which no training step sees."""
@@ -122,18 +118,14 @@ def statistics(cache: MotionCache, folder: Path) -> tuple[np.ndarray, np.ndarray
     return mean, std
 
 
-def window_batch(cache: MotionCache, indices: np.ndarray, num_rows: int, rng: np.random.Generator) -> Tensor:
-    """A window of each motion, every fourth from its start, the end held where it is shorter. -> (B, num_rows, 263)
+def window_of(rows: Tensor, num_rows: int, rng: np.random.Generator) -> Tensor:
+    """A window of a motion (T, 263), every fourth from its start, the end held where it is shorter. (num_rows, 263)
 
     The first row is unlike all others: the turn to the smoothed heading is there.
     """
-    windows = []
-    for index in indices:
-        rows = cache.motion(index)
-        start = int(rng.integers(max(len(rows) - num_rows, 0) + 1)) * (rng.random() > 0.25)
-        window = rows[start:start + num_rows]
-        windows.append(torch.cat([window, window[-1:].expand(num_rows - len(window), -1)]))
-    return torch.stack(windows)
+    start = int(rng.integers(max(len(rows) - num_rows, 0) + 1)) * (rng.random() > 0.25)
+    window = rows[start:start + num_rows]
+    return torch.cat([window, window[-1:].expand(num_rows - len(window), -1)])
 
 
 def training_prompt(fact: dict, num_tokens: int, rng: np.random.Generator) -> str:

@@ -3,14 +3,13 @@
     python demo/train_pose.py --clips outputs/demo_clips --out weights/demo/dwpose
 
 `--clips` is a cache of rendered clips (demo/prepare_clips.py, or rendered here when the folder is absent).
-About 90 minutes on one CPU core. Interrupted, it goes on from the last checkpoint beside the clips.
+About 90 minutes on one CPU core. Interrupted, it goes on from its last checkpoint.
 """
 from __future__ import annotations
 
 import argparse
 import logging
 import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,14 +19,15 @@ import torch
 from onnx import helper, numpy_helper, TensorProto
 from torch import nn, Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
 from configs import run_main
 from demo.pose_samples import PoseSamples
 from dwpose.networks import BINS_PER_PIXEL, CROP_HEIGHT, CROP_WIDTH, INPUT_SIZE, STRIDES
 from dwpose.skeleton import NUM_KEYPOINTS
 from synthetic.clips import render_cache
-from training.learner import Muon
+from training.loop import train
+from training.task import Batch, Task, TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -75,52 +75,68 @@ def corner(boxes: Tensor, side: int) -> Tensor:
     return boxes[:, :2] + side * boxes[:, 2:].exp() / 2
 
 
-def learning_rate_factor(step: int, rounds: Sequence[int]) -> float:
-    """Warm-up and linear decay in every round of steps; later rounds start half as high."""
-    start = 0
-    for number, steps in enumerate(rounds):
-        if step < start + steps:
-            done = step - start
-            return min(1, (done + 1) / 30) * max(0.01, 1 - done / steps) * (0.5 if number else 1)
-        start += steps
-    return 0.0
+class Samples(Dataset):
+    """Sample p of the endless stream, whatever the index: what `draw`, of `PoseSamples`, gives for one picture."""
+
+    def __init__(self, draw: Callable[[int, np.random.Generator], dict[str, Tensor]], seed: int):
+        self.draw, self.seed = draw, seed
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        _, position = key
+        drawn = self.draw(1, np.random.default_rng((self.seed, position)))
+        return {name: values[0] for name, values in drawn.items()} | {"position": torch.tensor(position)}
 
 
-def fit(name: str, network: nn.Module, loss_of: Callable, sample: Callable, *, rounds: Sequence[int], lr: float,
-        folder: Path, seed: int) -> nn.Module:
-    """Muon in rounds of steps; step i always sees the batch of generator (seed, i), so resuming is exact.
+class BatchLoss(nn.Module):
+    """A network and its loss as one module."""
 
-    A finished run can be given another round: it goes on from its checkpoint.
+    def __init__(self, network: nn.Module, loss_of: Callable[[nn.Module, Batch], Tensor]):
+        super().__init__()
+        self.network, self.loss_of = network, loss_of
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.loss_of(self.network, batch)
+
+
+class NetworkTask(Task):
+    """One of the demo's two networks: its loss on a batch, and how it is written."""
+
+    def __init__(self, network: nn.Module, loss_of: Callable[[nn.Module, Batch], Tensor],
+                 write: Callable[[nn.Module, Path], object]):
+        self.network, self.objective, self.write = network, BatchLoss(network, loss_of), write
+
+    def inputs(self, batch: Batch) -> tuple[Batch]:
+        return (batch,)
+
+    def export(self, folder: Path) -> None:
+        self.write(self.network, folder)
+        self.network.train()
+
+
+def write_detector(network: nn.Module, folder: Path) -> Path:
+    return export(network, folder / "detector.onnx", torch.zeros(1, 3, 640, 640), "images", ["output"])
+
+
+def write_pose(network: nn.Module, folder: Path) -> Path:
+    return export(network, folder / "pose.onnx", torch.zeros(1, 3, 384, 288), "input", ["simcc_x", "simcc_y"])
+
+
+def fit(task: Task, draw: Callable, folder: Path, *, rounds: Sequence[int], batch: int, seed: int,
+        learning_rate: float = 0.02, checkpoint_every: int = 200) -> None:
+    """Muon in rounds of steps, each with its warm-up and linear decay; later rounds start half as high.
+
+    A finished training can be given another round: it goes on from the weights of the one before.
     """
-    rounds, steps = list(rounds), sum(rounds)
-    optimizer = Muon(network.named_parameters(), lr=lr, adam_lr=lr / 10)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, rounds))
-    checkpoint, first = folder / f"{name}.pt", 0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        if rounds[:len(saved["rounds"])] == saved["rounds"]:
-            network.load_state_dict(saved["network"])
-            optimizer.load_state_dict(saved["optimizer"])
-            schedule.load_state_dict(saved["schedule"])
-            first = saved["step"]
-            log.info("%s: going on at step %d/%d", name, first, steps)
-    network.train()
-    started, losses = time.perf_counter(), []
-    for step in tqdm(range(first, steps), initial=first, total=steps, desc=name, mininterval=10):
-        loss = loss_of(network, sample(np.random.default_rng((seed, step))))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if (step + 1) % 50 == 0 or step + 1 == steps:
-            state = dict(network=network.state_dict(), optimizer=optimizer.state_dict(),
-                         schedule=schedule.state_dict(), step=step + 1, rounds=rounds)
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").replace(checkpoint)
-            log.info("%s  step %d/%d  loss %.4f  %.2f s/step", name, step + 1, steps, np.mean(losses[-50:]),
-                        (time.perf_counter() - started) / (step + 1 - first))
-    return network.eval()
+    for number, steps in enumerate(rounds):
+        rate = learning_rate * (0.5 if number else 1)
+        train(task, Samples(draw, seed + number * 1_000_003), TrainConfig(
+            output=str(folder / f"round_{number + 1}"), max_steps=steps, batch_size=batch, optimizer="muon",
+            learning_rate=rate, adam_learning_rate=rate / 10, warmup_steps=30, schedule="linear",
+            final_learning_rate=0.01, max_grad_norm=0.0, ema_decay=0.0, mixed_precision="no", num_workers=0,
+            checkpoint_every=checkpoint_every, checkpoints_total_limit=1, report_to="none", seed=seed))
 
 
 def main() -> None:
@@ -143,15 +159,12 @@ def main() -> None:
         render_cache(args.clips, first_seed=500_000 + args.seed * args.num_clips, num_clips=args.num_clips,
                      num_frames=4, fps=2.5, size=(320, 192), workers=args.threads)
     samples, work = PoseSamples(args.clips), args.work or args.clips
-    work.mkdir(parents=True, exist_ok=True)
-    person = fit("person", PersonNetwork(), person_loss, lambda rng: samples.pictures(args.batch, rng),
-                 rounds=args.person_steps, lr=0.02, folder=work, seed=args.seed)
-    export(person, args.out / "detector.onnx", torch.zeros(1, 3, 640, 640), "images", ["output"])
-    pose = fit("pose", PoseNetwork(), pose_loss, lambda rng: samples.crops(args.batch, rng),
-               rounds=args.pose_steps, lr=0.02, folder=work, seed=args.seed)
-    export(pose, args.out / "pose.onnx", torch.zeros(1, 3, 384, 288), "input", ["simcc_x", "simcc_y"])
-    log.info("wrote %s", ", ".join(f"{path} {path.stat().st_size / 1e6:.2f} MB"
-                                      for path in (args.out / "detector.onnx", args.out / "pose.onnx")))
+    for name, network, loss_of, write, draw, rounds in (
+            ("person", PersonNetwork(), person_loss, write_detector, samples.pictures, args.person_steps),
+            ("pose", PoseNetwork(), pose_loss, write_pose, samples.crops, args.pose_steps)):
+        fit(NetworkTask(network, loss_of, write), draw, work / name, rounds=rounds, batch=args.batch, seed=args.seed)
+        path = write(network, args.out)
+        log.info("wrote %s, %.2f MB", path, path.stat().st_size / 1e6)
 
 
 def conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:

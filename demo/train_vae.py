@@ -10,31 +10,28 @@ Interrupt it at will: it goes on from its last checkpoint.
 from __future__ import annotations
 
 import argparse
-import logging
-import math
+import copy
+import os
+import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from diffusers import AutoencoderKLTemporalDecoder
-from diffusers.training_utils import EMAModel
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch import nn, Tensor
+from torch.utils.data import Dataset
 
-from configs import run_main
+from configs import run_main, show_log
 from dwpose.draw import draw
 from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST,
                              NOSE, RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER,
                              RIGHT_WRIST, Skeleton)
 from mimicmotion.savings import is_temporal, spatial_only
-from runtime.device import keep_freed_memory
 from synthetic.clips import as_tensor, LATENT_SHRINK, open_array
-from training.batches import SampleStream
-from training.learner import Muon
+from training.loop import train
+from training.task import Batch, Task, TrainConfig
 
 FACES = (NOSE,)                     # where crops are centred, and how often
 HAND_CENTRES = (LEFT_WRIST, RIGHT_WRIST, LEFT_HAND.start + 9, RIGHT_HAND.start + 9)
@@ -57,8 +54,8 @@ class Crops(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
-        """A crop (3, S, S), its weight (1, S, S) and, where the cache is encoded, its latents (4, S / 8, S / 8)."""
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        """`picture` (3, S, S), its `weight` (1, S, S) and, where the cache is encoded, `latents` (4, S / 8, S / 8)."""
         index, position = key
         rng = np.random.default_rng((self.seed, position))
         posed = rng.random() < self.pose_share
@@ -74,10 +71,12 @@ class Crops(Dataset):
         if self.latents is not None:
             rows, columns = (slice(start // LATENT_SHRINK, (start + self.side) // LATENT_SHRINK) for start in (y, x))
             latents = self.latents[posed][clip, frame][:, rows, columns].astype(np.float32)
-            return as_tensor(crop), torch.from_numpy(weight[None]), torch.from_numpy(latents)
+            return {"picture": as_tensor(crop), "weight": torch.from_numpy(weight[None]),
+                    "latents": torch.from_numpy(latents), "position": torch.tensor(position)}
         if rng.random() < 0.5:
             crop, weight = crop[:, ::-1], weight[:, ::-1]
-        return as_tensor(crop), torch.from_numpy(weight[None].copy())
+        return {"picture": as_tensor(crop), "weight": torch.from_numpy(weight[None].copy()),
+                "position": torch.tensor(position)}
 
     def _corner(self, keypoints: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         """Left and top of a crop, pixels, both multiples of a latent's size."""
@@ -112,10 +111,64 @@ def reconstruction_loss(decoded: Tensor, target: Tensor, weight: Tensor) -> Tens
     return (error.abs() * weight).mean() + 0.5 * edges + F.avg_pool2d(error, 4).abs().mean() + rmse
 
 
-def with_noise(latents: Tensor, strength: float) -> Tensor:
-    """Latents with up to `strength` of their deviation as noise, as a diffusion model's have."""
-    strength = strength * torch.rand(len(latents), 1, 1, 1, device=latents.device)
-    return latents + strength * latents.detach().std() * torch.randn_like(latents)
+class ReconstructionObjective(nn.Module):
+    """The VAE and its loss as one module."""
+
+    def __init__(self, vae: AutoencoderKLTemporalDecoder, kl_weight: float, latent_noise: float):
+        super().__init__()
+        self.vae, self.kl_weight, self.latent_noise = vae, kl_weight, latent_noise
+
+    def forward(self, pictures: Tensor, weight: Tensor, noise: Tensor, strength: Tensor,
+                latents: Tensor | None) -> Tensor:
+        """The batch's loss, ().
+
+        pictures: (B, 3, S, S); weight: (B, 1, S, S); noise: (B, 2, 4, s, s), s = S / 8; strength: (B, 1, 1, 1) in [0, 1];
+        latents: (B, 4, s, s), encoded here where None.
+        """
+        kl = 0.0
+        if latents is None:
+            posterior = self.vae.encode(pictures).latent_dist
+            kl = 0.5 * (posterior.mean.float()**2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+            latents = posterior.mean + posterior.std * noise[:, 0]
+        spread = self.latent_noise * latents.detach().std()                 # as a diffusion model's latents have
+        decoded = self.vae.decode(latents + strength * spread * noise[:, 1], num_frames=1).sample.float()
+        return reconstruction_loss(decoded, pictures, weight) + self.kl_weight * kl
+
+
+class VAETask(Task):
+    """Pictures to latents and back, frame by frame. Its clips are `Crops`."""
+
+    def __init__(self, vae: AutoencoderKLTemporalDecoder, crops: Crops, *, decoder_only: bool, kl_weight: float,
+                 latent_noise: float, seed: int):
+        self.vae, self.crops, self.decoder_only, self.seed = vae, crops, decoder_only, seed
+        self.settings = dict(decoder_only=decoder_only, kl_weight=kl_weight, latent_noise=latent_noise)
+        for name, parameter in vae.named_parameters():
+            learns = name.startswith("decoder.") or not decoder_only
+            unused = name.startswith("decoder.mid_block.attentions.")       # one-layer decoders skip their attention
+            parameter.requires_grad_(learns and not is_temporal(name) and not unused)
+        self.objective = ReconstructionObjective(vae, kl_weight, latent_noise)
+
+    def training_mode(self) -> AbstractContextManager:
+        return spatial_only(self.vae)
+
+    def inputs(self, batch: Batch) -> tuple[Tensor | None, ...]:
+        """Crops, their weights, and the noise of each by its position."""
+        picture, (noise, strength) = batch["picture"], zip(*map(self.noise, batch["position"].tolist()))
+        return (picture, batch["weight"], torch.stack(noise).to(picture),
+                torch.stack(strength).view(-1, 1, 1, 1).to(picture), batch.get("latents"))
+
+    def noise(self, position: int) -> tuple[Tensor, Tensor]:
+        """Normal numbers (2, 4, s, s) for the posterior and for the decoder, and the strength of the latter, ()."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + position)
+        side = self.crops.side // LATENT_SHRINK
+        return torch.randn(2, 4, side, side, generator=generator), torch.rand((), generator=generator)
+
+    def export(self, folder: Path) -> None:
+        """A diffusers folder in half precision, with the latents' scaling factor."""
+        if not self.decoder_only:
+            self.vae.register_to_config(scaling_factor=1 / latent_std(self.vae, self.crops))
+        self.vae.register_to_config(_name_or_path="")               # no machine's path in the saved config
+        copy.deepcopy(self.vae).half().save_pretrained(folder)
 
 
 def main() -> None:
@@ -133,84 +186,31 @@ def main() -> None:
     parser.add_argument("--latent-noise", type=float, default=0.1, help="in standard deviations of the latents")
     parser.add_argument("--decoder-only", action="store_true", help="train on the cache's latents, the encoder rests")
     parser.add_argument("--checkpoint-every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument("--work", type=Path, help="folder for checkpoints (default: in `vae`, deleted at the end)")
     parser.add_argument("--seed", type=int, default=0, help="of crops and noise")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_log()
     run(arguments)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train from the last checkpoint to `steps`, then write the averaged weights and the latents' scaling factor."""
-    resting = DistributedDataParallelKwargs(find_unused_parameters=True)      # attention that one-layer decoders skip
-    accelerator = Accelerator(mixed_precision="bf16", kwargs_handlers=[resting])
-    keep_freed_memory(accelerator.device)
-    torch.manual_seed(arguments.seed + accelerator.process_index)
+    """Train from the last checkpoint to `steps`, then put the VAE in its folder."""
     vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.vae, torch_dtype=torch.float32)
-    for name, parameter in vae.named_parameters():
-        parameter.requires_grad_(not is_temporal(name) and (name.startswith("decoder.") or not arguments.decoder_only))
-    named = [(name, p) for name, p in vae.named_parameters() if p.requires_grad]
-    optimizer = Muon(named, arguments.learning_rate, adam_lr=arguments.learning_rate / 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / 40) * (0.51 + 0.49 * math.cos(math.pi * step / arguments.steps)))
-    parameters = [p for _, p in named]
-    ema = EMAModel(parameters, decay=0.99)
-    parts = {"vae": vae, "optimizer": optimizer, "schedule": schedule, "ema": ema}
-    checkpoint, step = arguments.vae / "training.pt", 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        step = state.pop("step")
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-    objective = accelerator.prepare(Objective(vae, arguments))
     crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight, arguments.seed,
                   encoded=arguments.decoder_only)
-    stream = SampleStream(len(crops), arguments.batch_size, arguments.seed, start=step,
-                          num_processes=accelerator.num_processes, process_index=accelerator.process_index)
-    bar = tqdm(total=arguments.steps, initial=step, unit="step", disable=not accelerator.is_main_process)
-    with spatial_only(vae):
-        for batch in DataLoader(crops, batch_sampler=stream):
-            if step >= arguments.steps:
-                break
-            with accelerator.autocast():
-                loss = objective(*(tensor.to(accelerator.device) for tensor in batch))
-            accelerator.backward(loss)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            schedule.step()
-            ema.step(parameters)
-            step += 1
-            bar.update()
-            bar.set_postfix_str(f"loss {loss.item():.4f}")
-            if step % arguments.checkpoint_every == 0 and accelerator.is_main_process:
-                partial = checkpoint.with_suffix(".partial")
-                torch.save({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, partial)
-                partial.replace(checkpoint)
-    if accelerator.is_main_process:
-        ema.copy_to(parameters)
-        if not arguments.decoder_only:
-            vae.register_to_config(scaling_factor=1 / latent_std(vae, crops))
-        vae.register_to_config(_name_or_path="")                    # no machine's path in the saved config
-        vae.half().save_pretrained(arguments.vae)
-        checkpoint.unlink(missing_ok=True)
-
-
-class Objective(torch.nn.Module):
-    """The loss as a module, so that gradients are averaged over processes."""
-
-    def __init__(self, vae: AutoencoderKLTemporalDecoder, arguments: argparse.Namespace):
-        super().__init__()
-        self.vae, self.kl_weight, self.latent_noise = vae, arguments.kl_weight, arguments.latent_noise
-
-    def forward(self, pictures: Tensor, weight: Tensor, latents: Tensor | None = None) -> Tensor:
-        """pictures: (B, 3, S, S); weight: (B, 1, S, S); latents: (B, 4, S / 8, S / 8), encoded here where None."""
-        if latents is not None:
-            return reconstruction_loss(self.decoded(latents), pictures, weight)
-        posterior = self.vae.encode(pictures).latent_dist
-        kl = 0.5 * (posterior.mean.float()**2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-        return reconstruction_loss(self.decoded(posterior.sample()), pictures, weight) + self.kl_weight * kl
-
-    def decoded(self, latents: Tensor) -> Tensor:
-        return self.vae.decode(with_noise(latents, self.latent_noise), num_frames=1).sample.float()
+    task = VAETask(vae, crops, decoder_only=arguments.decoder_only, kl_weight=arguments.kl_weight,
+                   latent_noise=arguments.latent_noise, seed=arguments.seed)
+    made = train(task, crops, TrainConfig(
+        output=str(arguments.work or arguments.vae / "training"), max_steps=arguments.steps,
+        batch_size=arguments.batch_size, optimizer="muon", learning_rate=arguments.learning_rate,
+        adam_learning_rate=arguments.learning_rate / 20, warmup_steps=40, final_learning_rate=0.02, max_grad_norm=0.0,
+        ema_decay=0.99, mixed_precision="bf16", num_workers=0, checkpoint_every=arguments.checkpoint_every,
+        checkpoints_total_limit=1, report_to="none", seed=arguments.seed))
+    if int(os.environ.get("RANK", 0)) == 0:
+        for file in ("config.json", "diffusion_pytorch_model.safetensors"):
+            shutil.copy(made / file, arguments.vae)
+        if not arguments.work:
+            shutil.rmtree(made)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from t2m.features import NUM_FEATURES
 from t2m.motion import MOTION_FPS
@@ -78,34 +79,54 @@ class MotionSet:
         count = min(entry.rows, longest) // FRAMES_PER_TOKEN * FRAMES_PER_TOKEN
         return torch.from_numpy(np.array(whole[entry.first:entry.first + count], dtype=np.float32))
 
-    def windows(self, positions: list[int], window: int, seed: int) -> Tensor:
-        """(B, window, 263): sample p of the endless stream is a random window of a motion that is long enough."""
-        long_enough = [index for index, entry in enumerate(self.entries) if entry.rows >= window]
-        if not long_enough:
-            raise ValueError(f"window: expected motions of {window} rows (found none): lower window")
-        found = []
-        for position in positions:
-            rng = np.random.default_rng((seed, position))
-            rows = self.rows(long_enough[int(rng.integers(len(long_enough)))], longest=10**9)
-            first = int(rng.integers(len(rows) - window + 1))
-            found.append(rows[first:first + window])
-        return torch.stack(found)
-
-    def captioned(self, positions: list[int], seed: int) -> tuple[list[int], list[str]]:
-        """Motions and one caption each, for samples of the endless stream."""
-        indices, captions = [], []
-        for position in positions:
-            rng = np.random.default_rng((seed, position))
-            index = int(rng.integers(len(self.entries)))
-            indices.append(index)
-            captions.append(str(rng.choice(self.entries[index].captions)))
-        return indices, captions
-
     def each_once(self, count: int, seed: int) -> tuple[list[int], list[str]]:
         """At most `count` motions in random order, none twice, and one caption each."""
         rng = np.random.default_rng(seed)
         indices = rng.permutation(len(self.entries))[:count].tolist()
         return indices, [str(rng.choice(self.entries[index].captions)) for index in indices]
+
+
+class MotionWindows(Dataset):
+    """Sample p of the endless stream, whatever the index: a random window of a motion that is long enough.
+
+    An item: `rows` (window, 263) denormalised, `position`.
+    """
+
+    def __init__(self, motions: MotionSet, window: int, seed: int):
+        self.motions, self.window, self.seed = motions, window, seed
+        self.long_enough = [index for index, entry in enumerate(motions.entries) if entry.rows >= window]
+        if not self.long_enough:
+            raise ValueError(f"window: expected motions of {window} rows (found none): lower window")
+
+    def __len__(self) -> int:
+        return len(self.long_enough)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        _, position = key
+        rng = np.random.default_rng((self.seed, position))
+        rows = self.motions.rows(self.long_enough[int(rng.integers(len(self)))], longest=10**9)
+        first = int(rng.integers(len(rows) - self.window + 1))
+        return {"rows": rows[first:first + self.window], "position": torch.tensor(position)}
+
+
+class CaptionedMotions(Dataset):
+    """Sample p of the endless stream, whatever the index: a random motion and one of its captions.
+
+    An item: `motion` (its number), `caption`, `position`.
+    """
+
+    def __init__(self, motions: MotionSet, seed: int):
+        self.motions, self.seed = motions, seed
+
+    def __len__(self) -> int:
+        return len(self.motions)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | str]:
+        _, position = key
+        rng = np.random.default_rng((self.seed, position))
+        index = int(rng.integers(len(self)))
+        caption = str(rng.choice(self.motions.entries[index].captions))
+        return {"motion": torch.tensor(index), "caption": caption, "position": torch.tensor(position)}
 
 
 def padded(motions: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,22 +1,30 @@
-"""What T2M-GPT learns from: the losses of its two stages (Zhang et al. 2023, §3.1 and §3.2) and its moving codebook.
+"""How T2M-GPT is trained: its settings, the tasks of its two stages and their losses (Zhang et al. 2023, §3.1 and §3.2).
 
-The loops live in the scripts; these are the steps. We add joint errors in metres to the published feature loss: the
-features of a wrist are 3 of 263, and a person reads a motion by its hands and feet; a nod is 2 cm of the head.
+We add joint errors in metres to the published feature loss: the features of a wrist are 3 of 263, and a person reads a
+motion by its hands and feet; a nod is 2 cm of the head.
 """
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
 
 import torch
+from accelerate.utils import gather
 from torch import nn, Tensor
 from torch.nn import functional
 
+from media.files import save_atomically
+from runtime.weights import save_tensors
 from t2m.features import joints_from_features, POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, VELOCITIES, YAW_VELOCITY
 from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_ELBOW, LEFT_TOE, LEFT_WRIST, NUM_JOINTS, RIGHT_ANKLE, RIGHT_ELBOW,
                         RIGHT_TOE, RIGHT_WRIST)
+from t2m.motion_set import MotionSet
+from t2m.text import TextEncoder
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
+from training.task import Batch, EDGES, setting, Task
 
 JOINT_WEIGHTS = {
     HEAD: 40.0, LEFT_WRIST: 4.0, RIGHT_WRIST: 4.0, LEFT_ELBOW: 2.0, RIGHT_ELBOW: 2.0,
@@ -27,7 +35,7 @@ LEAST_USE = 0.5                      # moving count of latents below which a cod
 IGNORED = -100                       # cross_entropy skips these targets
 AT_LEAST_ONE = ("vqvae_steps", "vqvae_batch", "gpt_steps", "gpt_batch", "embedder_steps", "checkpoint_every",
                 "log_every")
-NOT_NEGATIVE = ("free_steps", "warmup_steps", "vqvae_learning_rate", "gpt_learning_rate", "evaluated", "seed")
+NOT_NEGATIVE = ("free_steps", "num_workers", "warmup_steps", "vqvae_learning_rate", "gpt_learning_rate", "evaluated", "seed")
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,10 @@ class Normalisation:
     mean: Tensor     # (263,)
     std: Tensor      # (263,)
 
+    def to(self, device: torch.device | str) -> Normalisation:
+        """The same on a device."""
+        return Normalisation(self.mean.to(device), self.std.to(device))
+
     def normalised(self, rows: Tensor) -> Tensor:
         return (rows - self.mean) / self.std
 
@@ -44,40 +56,34 @@ class Normalisation:
         return rows * self.std + self.mean
 
 
-class MovingCodebook:
-    """Codebook rows as moving averages of the latents assigned to them; unused rows restart at a latent (§3.1)."""
+class MovingCodebook(nn.Module):
+    """Moving averages of the latents assigned to each row of a codebook; unused rows restart at a latent (§3.1)."""
 
-    def __init__(self, codebook: Tensor, decay: float = 0.99):
-        self.codebook = codebook                              # (K, C), updated in place
+    def __init__(self, num_codes: int, code_dim: int, decay: float = 0.99):
+        super().__init__()
         self.decay = decay
-        self.count = codebook.new_zeros(len(codebook))        # (K,)
-        self.total = codebook.clone()                         # (K, C)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"count": self.count, "total": self.total}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.count, self.total = (state[name].to(self.codebook.device, copy=True) for name in ("count", "total"))
+        self.register_buffer("count", torch.zeros(num_codes))
+        self.register_buffer("total", torch.zeros(num_codes, code_dim))
 
     @torch.no_grad()
-    def start(self, latents: Tensor, generator: torch.Generator) -> None:
-        """Every row at one of the latents (N, C)."""
-        chosen = torch.randint(len(latents), (len(self.codebook),), generator=generator)
-        self.codebook.copy_(latents[chosen.to(latents.device)])
-        self.total.copy_(self.codebook)
+    def start(self, codebook: Tensor, latents: Tensor, generator: torch.Generator) -> None:
+        """Put every row of the codebook (K, C) at one of the latents (N, C)."""
+        chosen = torch.randint(len(latents), (len(codebook),), generator=generator)
+        codebook.copy_(latents[chosen.to(latents.device)])
+        self.total.copy_(codebook)
         self.count.fill_(1)
 
     @torch.no_grad()
-    def update(self, latents: Tensor, codes: Tensor, generator: torch.Generator) -> None:
-        """latents: (N, C); codes: (N,)"""
-        members = functional.one_hot(codes, len(self.codebook)).to(latents.dtype)     # (N, K)
+    def update(self, codebook: Tensor, latents: Tensor, codes: Tensor, generator: torch.Generator) -> None:
+        """Move the codebook (K, C) towards latents (N, C) with the codes (N,)."""
+        members = functional.one_hot(codes, len(codebook)).to(latents.dtype)          # (N, K)
         self.count.lerp_(members.sum(0), 1 - self.decay)
         self.total.lerp_(members.T @ latents, 1 - self.decay)
-        self.codebook.copy_(self.total / self.count.clamp(min=1e-6)[:, None])
+        codebook.copy_(self.total / self.count.clamp(min=1e-6)[:, None])
         unused = (self.count < LEAST_USE).nonzero()[:, 0]
         if len(unused):
             fresh = latents[torch.randint(len(latents), (len(unused),), generator=generator).to(latents.device)]
-            self.codebook[unused], self.total[unused], self.count[unused] = fresh, fresh, 1.0
+            codebook[unused], self.total[unused], self.count[unused] = fresh, fresh, 1.0
 
 
 def joint_weights() -> Tensor:
@@ -125,11 +131,11 @@ def vqvae_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> tuple[dict[
     return losses, out.latents.detach().flatten(0, 1).float(), out.codes.flatten()
 
 
-def autoencoder_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> tuple[dict[str, Tensor], Tensor]:
-    """The same without the bottleneck, and the latents: a start from which the codebook does not collapse."""
+def autoencoder_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> dict[str, Tensor]:
+    """The same without the bottleneck: a start from which the codebook does not collapse."""
     latents = model.latents(norm.normalised(rows))                                    # (B, L, C)
     losses = reconstruction_losses(model.decode_latents(latents), rows, norm)
-    return losses | {"size": 0.01 * latents.square().mean()}, latents.detach().flatten(0, 1).float()
+    return losses | {"size": 0.01 * latents.square().mean()}
 
 
 def with_corruption(codes: Tensor, num_codes: int, keep: float, generator: torch.Generator) -> Tensor:
@@ -140,8 +146,8 @@ def with_corruption(codes: Tensor, num_codes: int, keep: float, generator: torch
 
 
 def gpt_loss(gpt: GPT, text: Tensor, codes: Tensor, lengths: Tensor, *, keep: float, smoothing: float,
-             generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of every token and the end token, and the share predicted right.
+             generator: torch.Generator) -> Tensor:
+    """Cross-entropy of every token and the end token.
 
     text: (B, D); codes: (B, L), anything beyond each row's length; lengths: (B,) tokens
     """
@@ -151,30 +157,53 @@ def gpt_loss(gpt: GPT, text: Tensor, codes: Tensor, lengths: Tensor, *, keep: fl
     target = torch.where(position == lengths[:, None], gpt.end_token, target)
     given = with_corruption(codes, gpt.end_token, keep, generator)                    # ids 0 .. K - 1
     logits = gpt(torch.where(position[:-1] < lengths[:, None], given, gpt.pad_token), text)
-    loss = functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORED,
+    return functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORED,
                                     label_smoothing=smoothing)
-    right = (logits.argmax(-1) == target)[target != IGNORED].float().mean()
-    return loss, right
 
 
 class VQVAEObjective(nn.Module):
-    """The VQ-VAE and its losses as one module, so that DDP sees what it computes."""
+    """The VQ-VAE with its losses and its moving codebook."""
 
-    def __init__(self, model: VQVAE, norm: Normalisation):
+    def __init__(self, model: VQVAE, norm: Normalisation, free_steps: int):
         super().__init__()
-        self.model = model
+        self.model, self.free_steps = model, free_steps
+        self.moving = MovingCodebook(*model.vqvae.quantizer.codebook.shape)
         self.register_buffer("mean", norm.mean, persistent=False)
         self.register_buffer("std", norm.std, persistent=False)
 
-    def forward(self, rows: Tensor, free: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, latents (N, C) and codes (N,) of (B, T, 263) denormalised rows; `free`: without the bottleneck."""
-        norm = Normalisation(self.mean, self.std)
-        if free:
-            losses, latents = autoencoder_losses(self.model, rows, norm)
-            codes = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
-        else:
-            losses, latents, codes = vqvae_losses(self.model, rows, norm)
-        return sum(losses.values()), latents, codes
+    def forward(self, rows: Tensor, step: int, seed: int) -> Tensor:
+        """The batch's loss, (), of (B, T, 263) denormalised rows. While gradients are taken the codebook moves on, by
+        the latents of all processes."""
+        norm, codebook = Normalisation(self.mean, self.std), self.model.vqvae.quantizer.codebook
+        generator = torch.Generator().manual_seed(seed)
+        if step < self.free_steps:
+            return sum(autoencoder_losses(self.model, rows, norm).values())
+        if step == self.free_steps:                                                   # the rows start at latents
+            with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+                self.moving.start(codebook, gather(self.model.latents(norm.normalised(rows)).flatten(0, 1)), generator)
+        losses, latents, codes = vqvae_losses(self.model, rows, norm)
+        if torch.is_grad_enabled():
+            self.moving.update(codebook, gather(latents), gather(codes), generator)
+        return sum(losses.values())
+
+
+class VQVAETask(Task):
+    """Features to tokens and back. Its clips are `MotionWindows`."""
+
+    def __init__(self, model: VQVAE, norm: Normalisation, *, batch: int, free_steps: int, seed: int,
+                 settings: dict | None = None, edges: tuple[str, ...] = EDGES):
+        """batch: windows per step of all processes; free_steps: first steps without the bottleneck."""
+        self.model, self.batch, self.seed, self.settings, self.edges = model, batch, seed, settings or {}, edges
+        self.objective = VQVAEObjective(model, norm, free_steps)
+
+    def inputs(self, batch: Batch) -> tuple:
+        """Rows, the step they belong to, and the seed of what the codebook draws in it."""
+        step = int(batch["position"][0]) // self.batch
+        return batch["rows"], step, self.seed + step
+
+    def export(self, folder: Path) -> None:
+        """vqvae.safetensors, for `TextToMotion.load`."""
+        save_model(self.model, folder / "vqvae.safetensors")
 
 
 class GPTObjective(nn.Module):
@@ -184,58 +213,95 @@ class GPTObjective(nn.Module):
         super().__init__()
         self.model, self.keep, self.smoothing = model, keep, smoothing
 
-    def forward(self, text: Tensor, codes: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Loss and the share of tokens predicted right; the corruption is drawn from `seed`."""
+    def forward(self, text: Tensor, codes: Tensor, lengths: Tensor, seed: int) -> Tensor:
+        """The batch's loss, (), each token counting the same; the corruption is drawn from `seed`."""
         generator = torch.Generator(codes.device).manual_seed(seed)
         return gpt_loss(self.model, text, codes, lengths, keep=self.keep, smoothing=self.smoothing, generator=generator)
 
 
-def _setting(default, help: str, choices: tuple[str, ...] = ()):
-    return field(default=default, metadata={"help": help} | ({"choices": choices} if choices else {}))
+class GPTTask(Task):
+    """Text to tokens, with a frozen text encoder and VQ-VAE. Its clips are `CaptionedMotions`."""
+
+    def __init__(self, model: GPT, vqvae: VQVAE, motions: MotionSet, text: TextEncoder, *, keep: float,
+                 smoothing: float, seed: int, settings: dict | None = None):
+        self.model, self.vqvae, self.motions, self.text, self.seed = model, vqvae, motions, text, seed
+        self.settings = settings or {}
+        model.trans_base.pos_embedding.requires_grad_(False)                          # in every checkpoint, never used
+        self.objective = GPTObjective(model, keep, smoothing)
+
+    @cached_property
+    def tokens(self) -> tuple[Tensor, Tensor]:
+        """Tokens of every training motion (M, L), zero beyond its length, and the lengths (M,)."""
+        device = self.vqvae.vqvae.quantizer.codebook.device
+        norm = Normalisation(self.motions.mean, self.motions.std).to(device)
+        with torch.no_grad():
+            codes = [self.vqvae.encode(norm.normalised(self.motions.rows(index).to(device))[None])[0]
+                     for index in range(len(self.motions))]
+        return (nn.utils.rnn.pad_sequence(codes, batch_first=True),
+                torch.tensor([len(row) for row in codes], device=device))
+
+    def inputs(self, batch: Batch) -> tuple:
+        """Text features, tokens and their number, and the seed of the corruption."""
+        codes, lengths = self.tokens
+        self.text.model.to(codes.device)
+        return (self.text(batch["caption"]), codes[batch["motion"]], lengths[batch["motion"]],
+                self.seed + int(batch["position"][0]))
+
+    def export(self, folder: Path) -> None:
+        """gpt.safetensors, for `TextToMotion.load`."""
+        save_model(self.model, folder / "gpt.safetensors")
+
+
+def save_model(model: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """All tensors of a model, whole or not at all."""
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
+    save_atomically(path, lambda partial: save_tensors(tensors, partial))
 
 
 @dataclass
 class VQVAESize:
     """Sizes of the VQ-VAE; the defaults are the released ones."""
-    num_codes: int = _setting(512, "rows of the codebook")
-    code_dim: int = _setting(512, "length of a row")
-    width: int = _setting(512, "channels")
-    depth: int = _setting(3, "residual blocks per level")
+    num_codes: int = setting(512, "rows of the codebook")
+    code_dim: int = setting(512, "length of a row")
+    width: int = setting(512, "channels")
+    depth: int = setting(3, "residual blocks per level")
 
 
 @dataclass
 class GPTSize:
     """Sizes of the GPT; the defaults are the released ones."""
-    width: int = _setting(1024, "channels")
-    num_layers: int = _setting(9, "blocks in each of two halves")
-    num_heads: int = _setting(16, "attention heads")
-    dropout: float = _setting(0.1, "of attention and blocks")
+    width: int = setting(1024, "channels")
+    num_layers: int = setting(9, "blocks in each of two halves")
+    num_heads: int = setting(16, "attention heads")
+    dropout: float = setting(0.1, "of attention and blocks")
 
 
 @dataclass
 class T2MConfig:
     """Train text-to-motion. The defaults are T2M-GPT's (paper, section 4.1)."""
 
-    data: str = _setting("data/HumanML3D", "HumanML3D's folder, or our cache of motions")
-    text_encoder: str = _setting("weights/t2m", "folder with CLIP's text encoder and tokenizer")
-    output: str = _setting("outputs/train_t2m", "folder for checkpoints and the weights")
-    window: int = _setting(64, "frames the VQ-VAE sees at once, a multiple of 4")
-    vqvae_steps: int = _setting(300_000, "the last third at a twentieth of the learning rate, in every stage")
-    vqvae_batch: int = _setting(256, "windows per step, shared among the processes")
-    vqvae_learning_rate: float = _setting(2e-4, "peak")
-    free_steps: int = _setting(0, "first steps without the bottleneck; some hundred keep a codebook from collapsing")
-    gpt_steps: int = _setting(300_000, "optimizer steps")
-    gpt_batch: int = _setting(128, "captions per step, shared among the processes")
-    gpt_learning_rate: float = _setting(1e-4, "peak")
-    keep: float = _setting(0.5, "share of tokens that are not replaced by random ones (corruption)")
-    smoothing: float = _setting(0.0, "label smoothing")
-    embedder_steps: int = _setting(10_000, "of the network the measures stand on")
-    evaluated: int = _setting(1024, "motions of the test split that are measured; 0 = none")
-    warmup_steps: int = _setting(1000, "linear warm-up of each stage")
-    mixed_precision: str = _setting("no", "arithmetic; the weights stay float32", ("no", "bf16", "fp16"))
-    checkpoint_every: int = _setting(1000, "steps between checkpoints")
-    log_every: int = _setting(100, "steps between log lines")
-    seed: int = _setting(0, "seed of weights, samples and draws")
+    data: str = setting("data/HumanML3D", "HumanML3D's folder, or our cache of motions", free=True)
+    text_encoder: str = setting("weights/t2m", "folder with CLIP's text encoder and tokenizer", free=True)
+    output: str = setting("outputs/train_t2m", "folder for checkpoints and the weights", free=True)
+    window: int = setting(64, "frames the VQ-VAE sees at once, a multiple of 4")
+    vqvae_steps: int = setting(300_000, "the last third at a twentieth of the learning rate, in every stage")
+    vqvae_batch: int = setting(256, "windows per step, shared among the processes")
+    vqvae_learning_rate: float = setting(2e-4, "peak")
+    free_steps: int = setting(0, "first steps without the bottleneck; some hundred keep a codebook from collapsing")
+    gpt_steps: int = setting(300_000, "optimizer steps")
+    gpt_batch: int = setting(128, "captions per step, shared among the processes")
+    gpt_learning_rate: float = setting(1e-4, "peak")
+    keep: float = setting(0.5, "share of tokens that are not replaced by random ones (corruption)")
+    smoothing: float = setting(0.0, "label smoothing")
+    embedder_steps: int = setting(10_000, "of the network the measures stand on")
+    evaluated: int = setting(1024, "motions of the test split that are measured; 0 = none", free=True)
+    warmup_steps: int = setting(1000, "linear warm-up of each stage")
+    mixed_precision: str = setting("no", "arithmetic; the weights stay float32", ("no", "bf16", "fp16"))
+    checkpoint_every: int = setting(1000, "steps between checkpoints", free=True)
+    log_every: int = setting(100, "steps between log lines", free=True)
+    num_workers: int = setting(0, "data-loading processes", free=True)
+    allow_changes: str = setting("", "settings (comma-separated) that may differ from the checkpoint's", free=True)
+    seed: int = setting(0, "seed of weights, samples and draws")
     vqvae: VQVAESize = field(default_factory=VQVAESize)
     gpt: GPTSize = field(default_factory=GPTSize)
 

@@ -7,12 +7,29 @@ import torch
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKLTemporalDecoder
 from safetensors.torch import load_file
+from torch.utils.data import default_collate
 
 from demo import train_vae as train_demo_vae
-from demo.train_vae import Crops
+from demo.train_vae import Crops, VAETask
 from synthetic.clips import open_array, render_cache
 
 SIDE = 32
+
+
+@pytest.mark.parametrize("decoder_only", [True, False])
+def test_every_trained_weight_gets_a_gradient_and_noise_depends_on_the_position(cache, decoder_only):
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
+        latent_channels=4, sample_size=64)
+    crops = Crops(cache, SIDE, 0.0, 2.0, seed=0, encoded=decoder_only)
+    task = VAETask(vae, crops, decoder_only=decoder_only, kl_weight=1e-4, latent_noise=0.1, seed=1)
+    batch = default_collate([crops[(0, 3)], crops[(1, 4)]])
+    with task.training_mode():
+        task.objective(*task.inputs(batch)).backward()
+    without = [name for name, p in vae.named_parameters() if p.requires_grad == (p.grad is None)]
+    assert without == []
+    alone = task.inputs(default_collate([crops[(1, 4)]]))
+    assert torch.equal(task.inputs(batch)[2][1:], alone[2]) and torch.equal(task.inputs(batch)[3][1:], alone[3])
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +50,7 @@ def test_latents_are_cut_where_the_picture_is(cache):
     frames = open_array(cache, "frames")
     places = set()
     for position in range(20):
-        picture, weight, latents = crops[(position % 2, position)]
+        picture, weight, latents = (crops[(position % 2, position)][name] for name in ("picture", "weight", "latents"))
         top, left = (8 * int(latents[axis, 0, 0]) for axis in (0, 1))
         crop = ((picture.movedim(0, -1) + 1) * 127.5).round().to(torch.uint8).numpy()
         assert any((crop == frames[position % 2, frame, top:top + SIDE, left:left + SIDE]).all() for frame in (0, 1))
@@ -43,7 +60,7 @@ def test_latents_are_cut_where_the_picture_is(cache):
 
 
 def test_a_share_of_the_crops_are_drawn_poses(cache):
-    dark = [float(Crops(cache, SIDE, share, 2.0, seed=0, encoded=False)[(0, 5)][0].median()) for share in (0.0, 1.0)]
+    dark = [float(Crops(cache, SIDE, share, 2.0, seed=0, encoded=False)[(0, 5)]["picture"].median()) for share in (0.0, 1.0)]
     assert dark[0] > -1 and dark[1] == -1
 
 
@@ -65,4 +82,4 @@ def test_decoder_only_trains_the_decoder_and_nothing_else(cache, tmp_path, monke
     changed = {name for name, tensor in load_file(weights).items() if not torch.equal(tensor, before[name])}
     assert changed and all(name.startswith("decoder.") for name in changed)
     assert AutoencoderKLTemporalDecoder.load_config(tmp_path / "vae")["scaling_factor"] == 0.5
-    assert not (tmp_path / "vae" / "training.pt").exists()
+    assert not (tmp_path / "vae" / "training").exists()

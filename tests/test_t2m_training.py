@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from training.stage import share
 from scripts.prepare_humanml3d import check, mirrored, prepare, split_names, statistics, with_emphasis
 from synthetic.motions import sample_motion
 from t2m import evaluation
@@ -16,9 +15,9 @@ from t2m.evaluation import diversity, Embedder, foot_slide, frechet_distance, ji
 from t2m.features import across_hips, across_shoulders, forward_vector, joints_from_features
 from t2m.generate import TextToMotion
 from t2m.motion import LEFT_WRIST, RIGHT_WRIST
-from t2m.motion_set import MotionSet, padded
+from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
 from t2m.task import GPTSize, T2MConfig, VQVAESize
-from train_t2m import Training
+from train_t2m import share, Training
 
 DEMO = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
 KINDS = ("walk", "wave", "squat", "jump", "kick", "clap")
@@ -118,7 +117,7 @@ def small(data: Path, output: Path, **changes) -> T2MConfig:
         gpt=GPTSize(width=16, num_layers=1, num_heads=2))} | changes)
 
 
-def test_training_stopped_anywhere_gives_the_same_model_which_loads(humanml3d, tmp_path):
+def test_training_stopped_anywhere_gives_the_same_model_which_loads(humanml3d, tmp_path, monkeypatch):
     def finish(output: Path) -> dict:
         training = Training(small(humanml3d, output))
         vqvae = training.vqvae()
@@ -127,19 +126,23 @@ def test_training_stopped_anywhere_gives_the_same_model_which_loads(humanml3d, t
         return vqvae.state_dict() | gpt.state_dict()
 
     whole = finish(tmp_path / "whole")
-    stopped = Training(small(humanml3d, tmp_path / "stopped"))
-    read = stopped.motions.windows
-    object.__setattr__(stopped.motions, "windows", lambda positions, *rest: (
-        positions[0] == 4 and signal.raise_signal(signal.SIGTERM), read(positions, *rest))[1])
-    with pytest.raises(SystemExit) as ended:
-        stopped.vqvae()
+    read = MotionWindows.__getitem__
+
+    def read_and_stop(windows: MotionWindows, key: tuple[int, int]) -> dict:
+        if key[1] == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return read(windows, key)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(MotionWindows, "__getitem__", read_and_stop)
+        Training(small(humanml3d, tmp_path / "stopped")).vqvae()
     assert ended.value.code == 128 + signal.SIGTERM
     halves = finish(tmp_path / "stopped")
     assert [name for name in whole if not torch.equal(whole[name], halves[name])] == []
     motion = TextToMotion.load(tmp_path / "whole")("a person moves", 1.0, torch.Generator().manual_seed(0))
     assert motion.joints.shape == (20, 22, 3)
     with pytest.raises(ValueError, match="written with other settings .keep: 0.5 -> 0.9"):
-        Training(small(humanml3d, tmp_path / "whole", keep=0.9)).gpt(None)
+        Training(small(humanml3d, tmp_path / "whole", keep=0.9)).vqvae()
 
 
 @pytest.mark.parametrize("change, says", [
@@ -180,9 +183,10 @@ def test_our_cache_is_read_and_its_last_motions_are_held_out(tmp_path):
     train, test = (MotionSet.load(tmp_path, split) for split in ("train", "test"))
     assert (len(train), len(test)) == (59, 1) and test.entries[0].captions == ("number 59",)
     assert torch.equal(train.rows(7), torch.full((52, 263), 7.0))
-    indices, captions = train.captioned([3, 4, 5], seed=1)
-    assert captions == [f"number {index}" for index in indices] == train.captioned([3, 4, 5], seed=1)[1]
-    assert train.windows([0, 1], 64, seed=0).shape == (2, 64, 263)
+    one, other = ([CaptionedMotions(train, seed=1)[(index, position)] for position in (3, 4, 5)] for index in (0, 7))
+    assert [item["caption"] for item in one] == [f"number {item['motion']}" for item in one]
+    assert one == other and len({item["caption"] for item in one}) > 1                 # whatever the index
+    assert MotionWindows(train, 64, seed=0)[(0, 1)]["rows"].shape == (64, 263)
 
 
 def test_data_that_is_not_there_is_named(tmp_path, humanml3d):

@@ -14,7 +14,7 @@ from media.video_reader import read_video
 from mimicmotion.latents import image_embeddings
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import (box_region_weight, DenoisingLoss, min_snr_weight, pose_region_weight, sample_randomness,
-                              time_ids_of, VALIDATION_SIGMAS, VideoTask)
+                              time_ids_of, VALIDATION_SIGMAS, VideoTask, VideoTrainConfig)
 from tiny_training import batch_of, RandomClips, settings, train_video
 from training import log as training_log
 from training.learner import Learner
@@ -31,7 +31,7 @@ def weights(folder: Path) -> dict:
     return load_file(folder / "latest" / "model.safetensors")
 
 
-def loss_of(model, indices: list[int], config: TrainConfig) -> torch.Tensor:
+def loss_of(model, indices: list[int], config: VideoTrainConfig) -> torch.Tensor:
     batch = batch_of(indices)
     noise, sigma, keep = sample_randomness(config, indices, batch["latents"].shape[1:])
     return DenoisingLoss(model, config)(batch["latents"], batch["reference_latents"], batch["reference"], batch["pose"],
