@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 from configs import load_config, run_main, show_log
 from configs.published_flags import flags_help, translated
-from train_video_generation import PoseToVideoConfig, train_pose_to_video, training_clips
+from train_video_generation import PoseToVideoConfig, train_pose_to_video
 from training.task import setting
 
 
@@ -20,15 +21,20 @@ from training.task import setting
 class SkeletonAdapterConfig(PoseToVideoConfig):
     """Train the skeleton adapter: poses with hands from poses without."""
 
+    adapter: ClassVar[bool] = True
     poses_with_hands: str = setting("data/poses_with_hands", "folder of pose videos: the targets")
     poses_without_hands: str = setting("data/poses_without_hands", "folder of equally named pose videos")
+
+    @property
+    def folders(self) -> tuple[str, str]:
+        """Targets and poses."""
+        return self.poses_with_hands, self.poses_without_hands
 
 
 def main() -> None:
     show_log()
     config = load_config(SkeletonAdapterConfig, translated(sys.argv[1:]), f"{__doc__.strip()}\n\n{flags_help()}")
-    clips = training_clips(config, config.poses_with_hands, config.poses_without_hands, adapter=True)
-    train_pose_to_video(config, clips)
+    train_pose_to_video(config)
 
 
 if __name__ == "__main__":

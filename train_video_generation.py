@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
 from torch.utils.data import Dataset
 
@@ -21,6 +22,7 @@ from training.task import setting
 class PoseToVideoConfig:
     """What training the video model and training the skeleton adapter have in common."""
 
+    adapter: ClassVar[bool] = False         # the targets are poses drawn with hands, the given ones have none
     svd: str = setting("weights/svd", "folder of Stable Video Diffusion in diffusers format")
     checkpoint: str | None = setting(None, "where the UNet and PoseNet start from; null = SVD's UNet and a fresh PoseNet")
     cache: str | None = setting(None, "a prepared clip cache instead of the two folders of videos")
@@ -41,8 +43,13 @@ class VideoGenerationConfig(PoseToVideoConfig):
     videos: str = setting("data/videos", "folder of videos: the targets")
     poses: str = setting("data/poses", "folder of equally named pose videos")
 
+    @property
+    def folders(self) -> tuple[str, str]:
+        """Targets and poses."""
+        return self.videos, self.poses
 
-def training_clips(config: PoseToVideoConfig, targets: str, poses: str, *, adapter: bool = False) -> Dataset:
+
+def training_clips(config: PoseToVideoConfig) -> Dataset:
     """The clips a config names: a cache, a prepared data folder, or two folders of videos."""
     if config.cache and config.dataset:
         raise ValueError(f"cache, dataset: expected one (found {config.cache} and {config.dataset}): leave one out")
@@ -51,17 +58,18 @@ def training_clips(config: PoseToVideoConfig, targets: str, poses: str, *, adapt
     size, seed = (config.height, config.width), config.train.seed
     if config.cache:
         from synthetic.clips import CachedClips                     # each source brings its own libraries
-        return CachedClips(config.cache, config.num_frames, adapter=adapter, seed=seed)
+        return CachedClips(config.cache, config.num_frames, adapter=config.adapter, seed=seed)
     if config.dataset:
         from training_data.prepared import PreparedClips
-        return PreparedClips(config.dataset, config.num_frames, size, adapter=adapter, style=config.style,
+        return PreparedClips(config.dataset, config.num_frames, size, adapter=config.adapter, style=config.style,
                              frame_stride=config.frame_stride, cached=config.cached_latents, seed=seed)
     from training_data.paired import PairedClips
-    return PairedClips(targets, poses, config.num_frames, size, frame_stride=config.frame_stride, seed=seed)
+    return PairedClips(*config.folders, config.num_frames, size, frame_stride=config.frame_stride, seed=seed)
 
 
-def train_pose_to_video(config: PoseToVideoConfig, clips: Dataset) -> None:
-    """Train from the weights a config names; checkpoints remember all its settings."""
+def train_pose_to_video(config: PoseToVideoConfig) -> None:
+    """Train from the weights and on the clips a config names; checkpoints remember all its settings."""
+    clips = training_clips(config)
     settings = {name: value for name, value in asdict(config).items() if name != "train"}
     train(VideoTask(PoseToVideo.load(config.svd, config.checkpoint), config.train, settings), clips, config.train)
 
@@ -69,7 +77,7 @@ def train_pose_to_video(config: PoseToVideoConfig, clips: Dataset) -> None:
 def main() -> None:
     show_log()
     config = load_config(VideoGenerationConfig, translated(sys.argv[1:]), f"{__doc__.strip()}\n\n{flags_help()}")
-    train_pose_to_video(config, training_clips(config, config.videos, config.poses))
+    train_pose_to_video(config)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from dwpose.detector import PoseDetector
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, hand_boxes, HANDS, NUM_KEYPOINTS, Skeleton
 from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.task import VideoTask, VideoTrainConfig
 from motionbench.pose import pck
 from motionbench.results import difference_interval
 from synthetic.clips import CachedClips, HELD_OUT_SEED, sample_clip, SyntheticClip
-from training.config import TrainConfig
 from training.loop import train
 
 DEMO = Path("weights/demo")
@@ -82,15 +82,16 @@ def loaded(checkpoint: Path) -> PoseToVideo:
 def trained(weight: float, arguments: argparse.Namespace) -> Path:
     """A video model of the demo's size after `steps` on single pictures, as configs/train_video_demo.yaml trains it."""
     output = arguments.work / f"weight_{weight:g}"
-    config = TrainConfig(output=str(output), max_steps=arguments.steps, batch_size=8, parts="spatial", optimizer="muon",
-                         learning_rate=0.015, adam_learning_rate=1e-3, warmup_steps=40, final_learning_rate=0.02,
-                         ema_decay=0.99, sigma_mean=0.9, sigma_std=1.7, sigma_uniform_share=0.12,
-                         conditioning_dropout=0.03, noise_aug_strength=0.0, hand_weight=weight, num_workers=0,
-                         checkpoint_every=50, checkpoints_total_limit=1, report_to="none", seed=arguments.seed)
+    config = VideoTrainConfig(
+        output=str(output), max_steps=arguments.steps, batch_size=8, parts="spatial", optimizer="muon",
+        learning_rate=0.015, adam_learning_rate=1e-3, warmup_steps=40, final_learning_rate=0.02, ema_decay=0.99,
+        sigma_mean=0.9, sigma_std=1.7, sigma_uniform_share=0.12, conditioning_dropout=0.03, noise_aug_strength=0.0,
+        hand_weight=weight, num_workers=0, checkpoint_every=50, checkpoints_total_limit=1, report_to="none",
+        seed=arguments.seed)
     torch.manual_seed(arguments.seed)
     save_fresh(output / "fresh", VIDEO_UNET)
     clips = CachedClips(arguments.cache, 1, seed=arguments.seed)
-    return train(PoseToVideo.load(DEMO / "svd", output / "fresh"), clips, config)
+    return train(VideoTask(PoseToVideo.load(DEMO / "svd", output / "fresh"), config), clips, config)
 
 
 def compared(found: dict[str, list[Values]]) -> dict:

@@ -24,9 +24,8 @@ from configs import run_main
 from mimicmotion.latents import image_embeddings
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.task import latents_of, loss_inputs
+from mimicmotion.task import latents_of, VideoTask, VideoTrainConfig
 from training.batches import SampleStream
-from training.config import TrainConfig
 from training.learner import Learner
 from training_data.prepared import PreparedClips
 
@@ -46,32 +45,32 @@ def random_batch() -> dict:
             "position": torch.tensor([0])}
 
 
-def settings(**changes) -> TrainConfig:
-    return TrainConfig(**{**dict(mixed_precision="no", report_to="none", ema_decay=0.0, num_workers=0), **changes})
+def settings(**changes) -> VideoTrainConfig:
+    return VideoTrainConfig(**{**dict(mixed_precision="no", report_to="none", ema_decay=0.0, num_workers=0), **changes})
 
 
-def take_step(learner: Learner, model: PoseToVideo, batch: dict) -> None:
+def take_step(learner: Learner, batch: dict) -> None:
     """One optimizer step, finished when this returns."""
     with learner.accelerator.autocast():
-        loss = learner(*loss_inputs(batch, model, learner.config)).mean()
+        loss = learner(*learner.task.inputs(batch)).mean()
     learner.accumulate(loss)
     learner.advance()
     if learner.accelerator.device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def seconds_per_step(learner: Learner, model: PoseToVideo, batch: dict, steps: int) -> float:
+def seconds_per_step(learner: Learner, batch: dict, steps: int) -> float:
     """Median of `steps` steps after one to warm up; on a CPU its own seconds, however busy the machine is."""
     taken, clock = [], time.perf_counter if learner.accelerator.device.type == "cuda" else time.process_time
     for _ in range(steps + 1):
         began = clock()
-        take_step(learner, model, batch)
+        take_step(learner, batch)
         taken.append(clock() - began)
     return statistics.median(taken[1:])
 
 
 @torch.no_grad()
-def with_cached_latents(batch: dict, model: PoseToVideo, config: TrainConfig) -> dict:
+def with_cached_latents(batch: dict, model: PoseToVideo, config: VideoTrainConfig) -> dict:
     """The batch as `--cache-latents` would store it."""
     latents, reference_latents = latents_of(batch, model, config)
     return {"latents": latents / model.vae.config.scaling_factor, "reference_latents": reference_latents,
@@ -82,11 +81,10 @@ def with_cached_latents(batch: dict, model: PoseToVideo, config: TrainConfig) ->
 def step(arguments: argparse.Namespace) -> dict:
     """Encode and embed in every step, as the published scripts do, against reading both; same networks, same batch."""
     model, config = PoseToVideo.load(DEMO / "svd", DEMO / "video"), settings()
-    model.vae.requires_grad_(False)
-    learner = Learner(Accelerator(cpu=True), model, config)
+    learner = Learner(Accelerator(cpu=True), VideoTask(model, config), config)
     pixels = random_batch()
-    published = seconds_per_step(learner, model, pixels, arguments.steps)
-    cached = seconds_per_step(learner, model, with_cached_latents(pixels, model, config), arguments.steps)
+    published = seconds_per_step(learner, pixels, arguments.steps)
+    cached = seconds_per_step(learner, with_cached_latents(pixels, model, config), arguments.steps)
     return {"published_seconds": published, "cached_seconds": cached, "ratio": published / cached}
 
 
@@ -96,15 +94,14 @@ def stall(arguments: argparse.Namespace) -> dict:
         raise ValueError("--dataset: expected a data folder (found none): make one with scripts/prepare_dataset.py")
     clips = PreparedClips(arguments.dataset, FRAMES, tuple(arguments.size), style="bold", cached=arguments.cached)
     model, config = PoseToVideo.load(DEMO / "svd", DEMO / "video"), settings()
-    model.vae.requires_grad_(False)
-    learner = Learner(Accelerator(cpu=True), model, config)
+    learner = Learner(Accelerator(cpu=True), VideoTask(model, config), config)
     batches = iter(DataLoader(clips, batch_sampler=SampleStream(len(clips), 1, 0), num_workers=2))
     waited, worked = [], []
     for _ in range(FIRST_BATCHES + arguments.steps):
         began = time.perf_counter()
         batch = next(batches)
         came = time.perf_counter()
-        take_step(learner, model, batch)
+        take_step(learner, batch)
         waited.append(came - began)
         worked.append(time.perf_counter() - came)
     waited, worked = sum(waited[FIRST_BATCHES:]) / arguments.steps, sum(worked[FIRST_BATCHES:]) / arguments.steps
@@ -120,32 +117,16 @@ def full(arguments: argparse.Namespace) -> dict:
         unet = PoseUNet(**SVD_UNET)
         model = PoseToVideo(unet, PoseNet(320), AutoencoderKLTemporalDecoder(), torch.nn.Identity(),
                             EulerDiscreteScheduler())                   # all is cached: the last three take no part
-    config = settings(mixed_precision="bf16", parts=arguments.parts, optimizer=arguments.optimizer, ema_decay=0.0)
-    model.unet.enable_gradient_checkpointing()
-    learner = Learner(Accelerator(mixed_precision="bf16"), model, config)
+    config = settings(mixed_precision="bf16", parts=arguments.parts, optimizer=arguments.optimizer,
+                      gradient_checkpointing=True)
+    learner = Learner(Accelerator(mixed_precision="bf16"), VideoTask(model, config), config)
     pictures = lambda *shape: torch.rand(*shape, 3, *size, device="cuda") * 2 - 1
     batch = {"latents": torch.randn(1, 16, 4, 128, 72, device="cuda"), "pose": pictures(1, 16),
              "reference": pictures(1), "reference_latents": torch.randn(1, 4, 128, 72, device="cuda"),
              "embedding": torch.randn(1, 1, 1024, device="cuda"), "position": torch.tensor([0])}
-    seconds = seconds_per_step(learner, model, batch, arguments.steps)
+    seconds = seconds_per_step(learner, batch, arguments.steps)
     return {"seconds_per_step": seconds, "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
             "device": torch.cuda.get_device_name()}
-
-
-PARTS = {"step": step, "stall": stall, "full": full}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=PARTS, help="what is measured")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps")
-    parser.add_argument("--dataset", type=Path, help="folder by scripts/prepare_dataset.py, for `stall`")
-    parser.add_argument("--cached", action="store_true", help="`stall` reads its cached latents")
-    parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("HEIGHT", "WIDTH"), help="of `stall`")
-    parser.add_argument("--parts", default="all", choices=("all", "temporal"), help="what `full` trains")
-    parser.add_argument("--optimizer", default="adamw", choices=("adamw", "adamw_8bit"), help="of `full`")
-    arguments = parser.parse_args()
-    print(json.dumps({arguments.part: PARTS[arguments.part](arguments)}))
 
 
 def measured_stall(clips: Dataset, *, seconds_per_step: float, num_steps: int = 30, batch_size: int = 1,
@@ -167,6 +148,22 @@ def measured_stall(clips: Dataset, *, seconds_per_step: float, num_steps: int = 
     alone = (time.perf_counter() - began) / min(8, num_steps)
     per_step = waited / num_steps
     return {"waited_seconds": per_step, "stall": per_step / (per_step + seconds_per_step), "sample_seconds": alone}
+
+
+PARTS = {"step": step, "stall": stall, "full": full}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS, help="what is measured")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps")
+    parser.add_argument("--dataset", type=Path, help="folder by scripts/prepare_dataset.py, for `stall`")
+    parser.add_argument("--cached", action="store_true", help="`stall` reads its cached latents")
+    parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("HEIGHT", "WIDTH"), help="of `stall`")
+    parser.add_argument("--parts", default="all", choices=("all", "temporal"), help="what `full` trains")
+    parser.add_argument("--optimizer", default="adamw", choices=("adamw", "adamw_8bit"), help="of `full`")
+    arguments = parser.parse_args()
+    print(json.dumps({arguments.part: PARTS[arguments.part](arguments)}))
 
 
 if __name__ == "__main__":

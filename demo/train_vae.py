@@ -14,6 +14,7 @@ import copy
 import os
 import shutil
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from dwpose.draw import draw
 from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST,
                              NOSE, RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER,
                              RIGHT_WRIST, Skeleton)
+from media.files import save_atomically
 from mimicmotion.savings import is_temporal, spatial_only
 from synthetic.clips import as_tensor, LATENT_SHRINK, open_array
 from training.loop import train
@@ -208,7 +210,7 @@ def run(arguments: argparse.Namespace) -> None:
         checkpoints_total_limit=1, report_to="none", seed=arguments.seed))
     if int(os.environ.get("RANK", 0)) == 0:
         for file in ("config.json", "diffusion_pytorch_model.safetensors"):
-            shutil.copy(made / file, arguments.vae)
+            save_atomically(arguments.vae / file, partial(shutil.copy, made / file))
         if not arguments.work:
             shutil.rmtree(made)
 

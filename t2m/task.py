@@ -175,15 +175,16 @@ class VQVAEObjective(nn.Module):
         """The batch's loss, (), of (B, T, 263) denormalised rows. While gradients are taken the codebook moves on, by
         the latents of all processes."""
         norm, codebook = Normalisation(self.mean, self.std), self.model.vqvae.quantizer.codebook
-        generator = torch.Generator().manual_seed(seed)
+        generator, full = torch.Generator().manual_seed(seed), torch.autocast(rows.device.type, enabled=False)
         if step < self.free_steps:
             return sum(autoencoder_losses(self.model, rows, norm).values())
         if step == self.free_steps:                                                   # the rows start at latents
-            with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+            with torch.no_grad(), full:
                 self.moving.start(codebook, gather(self.model.latents(norm.normalised(rows)).flatten(0, 1)), generator)
         losses, latents, codes = vqvae_losses(self.model, rows, norm)
         if torch.is_grad_enabled():
-            self.moving.update(codebook, gather(latents), gather(codes), generator)
+            with full:
+                self.moving.update(codebook, gather(latents), gather(codes), generator)
         return sum(losses.values())
 
 

@@ -16,7 +16,8 @@ from t2m.features import across_hips, across_shoulders, forward_vector, joints_f
 from t2m.generate import TextToMotion
 from t2m.motion import LEFT_WRIST, RIGHT_WRIST
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
-from t2m.task import GPTSize, T2MConfig, VQVAESize
+from t2m.task import GPTSize, Normalisation, T2MConfig, VQVAEObjective, VQVAESize
+from t2m.vqvae import VQVAE
 from train_t2m import share, Training
 
 DEMO = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
@@ -143,6 +144,21 @@ def test_training_stopped_anywhere_gives_the_same_model_which_loads(humanml3d, t
     assert motion.joints.shape == (20, 22, 3)
     with pytest.raises(ValueError, match="written with other settings .keep: 0.5 -> 0.9"):
         Training(small(humanml3d, tmp_path / "whole", keep=0.9)).vqvae()
+
+
+def test_the_codebook_moves_in_full_precision_whatever_the_networks_do():
+    torch.manual_seed(0)
+    vqvae = VQVAE(num_codes=16, code_dim=8, width=16, depth=1)
+    objective = VQVAEObjective(vqvae, Normalisation(torch.zeros(263), torch.ones(263)), free_steps=1)
+    before = vqvae.vqvae.quantizer.codebook.clone()
+    with torch.autocast("cpu", torch.bfloat16):
+        objective(torch.randn(2, 32, 263), 1, seed=0).backward()
+    assert objective.moving.total.dtype == torch.float32 and objective.moving.total.abs().sum() > 0
+    assert not torch.equal(vqvae.vqvae.quantizer.codebook, before)
+    moved = vqvae.vqvae.quantizer.codebook.clone()
+    with torch.no_grad():
+        objective(torch.randn(2, 32, 263), 2, seed=0)                      # a look at the loss moves nothing
+    assert torch.equal(vqvae.vqvae.quantizer.codebook, moved)
 
 
 @pytest.mark.parametrize("change, says", [
