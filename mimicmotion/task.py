@@ -22,6 +22,7 @@ from mimicmotion.latents import image_embeddings, image_latents
 from mimicmotion.networks import PoseUNet
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import is_temporal, spatial_only
+from runtime.device import seed_for
 from runtime.weights import save_tensors
 from training.task import setting, Task, TrainConfig, VALIDATION_POSITION, VideoBatch
 
@@ -264,8 +265,8 @@ def noise_augmentation(batch: VideoBatch, config: VideoTrainConfig) -> Tensor:
     positions = batch["position"].tolist()
     if "latents" in batch:
         return batch.get("noise_aug_strength", torch.zeros(len(positions))).float().cpu()
-    normal = [torch.randn((), generator=torch.Generator().manual_seed(config.seed * 1_000_003 + position + (1 << 40)))
-              for position in positions]
+    seeds = (seed_for(config.seed, "noise augmentation", position) for position in positions)
+    normal = [torch.randn((), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return config.noise_aug_strength * (config.noise_aug_spread * torch.stack(normal)).exp()
 
 
@@ -307,8 +308,9 @@ def latents_of(batch: VideoBatch, model: PoseToVideo, config: VideoTrainConfig) 
         return batch["latents"].float() * scale, batch["reference_latents"].float()
     target, reference = batch["target"], batch["reference"]
     model.vae.to(target.device)
-    noise = torch.stack([torch.randn(reference.shape[1:], generator=torch.Generator().manual_seed(int(p)))
-                         for p in batch["position"]]).to(reference)                     # (B, 3, H, W)
+    seeds = (seed_for(config.seed, "reference noise", position) for position in batch["position"].tolist())
+    noise = torch.stack([torch.randn(reference.shape[1:], generator=torch.Generator().manual_seed(seed))
+                         for seed in seeds]).to(reference)                              # (B, 3, H, W)
     reference = reference + expand(noise_augmentation(batch, config).to(reference), reference) * noise
     frames = [image_latents(model.vae, few).float() for few in target.flatten(0, 1).split(FRAMES_ENCODED_AT_ONCE)]
     latents = torch.cat(frames).unflatten(0, target.shape[:2])                          # (B, F, 4, h, w)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -35,6 +36,12 @@ def chosen_dtype(name: str, device: str) -> torch.dtype:
     cpuinfo = Path("/proc/cpuinfo")
     fast = cpuinfo.is_file() and any(flag in cpuinfo.read_text() for flag in ("amx_bf16", "avx512_bf16"))
     return torch.bfloat16 if fast else torch.float32
+
+
+def seed_for(seed: int, *what: object) -> int:
+    """The seed of one thing drawn at random, from a run's seed and the thing's name: independent of all others, below 2^63."""
+    digest = hashlib.sha256(" ".join(map(str, (seed, *what))).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def launched_count() -> int:

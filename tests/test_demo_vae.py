@@ -75,10 +75,11 @@ def test_decoder_only_trains_the_decoder_and_nothing_else(cache, tmp_path, monke
     monkeypatch.setattr(sys, "argv", [
         "train_demo_vae.py", str(cache), str(tmp_path / "vae"), "--steps", "2", "--batch-size", "2", "--crop", "32",
         "--decoder-only"])
+    AcceleratorState._reset_state(reset_partial_state=True)             # other tests train in other precisions
     try:
         train_demo_vae.main()
     finally:
-        AcceleratorState._reset_state(reset_partial_state=True)         # other tests train in other precisions
+        AcceleratorState._reset_state(reset_partial_state=True)
     changed = {name for name, tensor in load_file(weights).items() if not torch.equal(tensor, before[name])}
     assert changed and all(name.startswith("decoder.") for name in changed)
     assert AutoencoderKLTemporalDecoder.load_config(tmp_path / "vae")["scaling_factor"] == 0.5

@@ -251,6 +251,30 @@ def test_other_settings_are_refused_and_named_and_new_ones_had_their_defaults(fo
     refuse_other_settings(tmp_path, {"config": written, "num_processes": 1}, same, {}, 1)
 
 
+def test_data_and_start_are_settings_too_and_a_difference_is_allowed_by_its_name(folders, tmp_path):
+    def run_with(**changes) -> None:
+        config = settings(tmp_path, max_steps=1, **changes)
+        train(VideoTask(PoseToVideo.load(*folders), config, {"dataset": data, "size": (64, 64)}), RandomClips(), config)
+
+    data = "one"
+    run_with()
+    run_with()                                                          # as it was: a tuple is still the same
+    data = "other"
+    with pytest.raises(ValueError, match="dataset: one -> other.*allow_changes=dataset"):
+        run_with()
+    run_with(allow_changes="dataset")
+
+
+def test_fewer_steps_than_are_done_and_checkpoints_of_earlier_versions_are_refused(folders, halfway):
+    with pytest.raises(ValueError, match="max_steps: expected at least 2, where checkpoint-2 stands .found 1."):
+        train_video(PoseToVideo.load(*folders), RandomClips(),
+                    settings(halfway, max_steps=1, conditioning_dropout=0.3))
+    file = halfway / "checkpoint-2" / "state.json"
+    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "format"}))
+    with pytest.raises(ValueError, match="checkpoint-2: expected a checkpoint of this version"):
+        run(folders, halfway)
+
+
 def test_another_number_of_processes_goes_on_where_the_samples_stopped(folders, halfway, caplog):
     file = halfway / "checkpoint-2" / "state.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"num_processes": 4, "position": 8}))

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,14 +12,17 @@ from safetensors.torch import load_file
 
 from dwpose.skeleton import FACE, hand_boxes, head_boxes, LEFT_HAND
 from media.video_reader import read_video
+from mimicmotion import task as video_task
 from mimicmotion.latents import image_embeddings
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import (box_region_weight, DenoisingLoss, min_snr_weight, pose_region_weight, sample_randomness,
                               time_ids_of, VALIDATION_SIGMAS, VideoTask, VideoTrainConfig)
-from tiny_training import batch_of, RandomClips, settings, train_video
+from tiny_training import batch_of, launched, RandomClips, settings, train_video
 from training import log as training_log
+from training.batches import SampleStream
 from training.learner import Learner
 from training.loop import started
+from training.optimizer import learning_rate_factor
 from training.validation import held_out
 
 
@@ -209,7 +213,7 @@ def test_lora_trains_its_updates_and_exports_a_plain_model(tiny_svd_folder, mode
     (dict(lora_rank=4, parts="temporal"), "lora_rank: expected parts=all"),
     (dict(learning_rate=-1e-5), "learning_rate: expected at least 0"), (dict(fps=0), "fps: expected at least 1"),
     (dict(conditioning_dropout=2.0), "conditioning_dropout: expected a share"),
-    (dict(seed=-1), "seed: expected at least 0"),
+    (dict(seed=-1), "seed: expected at least 0"), (dict(seed=2**63), "seed: expected at most"),
     (dict(validation_sampling_steps=0), "validation_sampling_steps: expected at least 1"),
 ])
 def test_impossible_settings_are_named(tmp_path, change, says):
@@ -245,6 +249,61 @@ class Broken(RandomClips):
 def test_data_that_a_worker_cannot_use_is_said_in_its_own_line(model, tmp_path):
     with pytest.raises(ValueError, match="^a.mp4: expected a whole video: make it anew$"):
         train_video(model, Broken(), settings(tmp_path, num_workers=1))
+
+
+class Unreadable(RandomClips):
+    """Clips whose sample `position` is on a disk that fails."""
+
+    def __init__(self, position: int):
+        self.position = position
+
+    def __getitem__(self, key):
+        if key[1] == self.position:
+            raise OSError("disk failed")
+        return super().__getitem__(key)
+
+
+def train_on_a_failing_disk(folders: tuple, output: Path) -> None:
+    """Write what this process says about sample 3."""
+    try:
+        train_video(PoseToVideo.load(*folders), Unreadable(3), settings(output, num_workers=1))
+    except ValueError as error:
+        (output / f"said_{os.environ.get('RANK', 0)}").write_text(str(error))
+        raise SystemExit(2)
+
+
+@pytest.mark.parametrize("num_processes, says", [(1, ""), (2, "process 1: ")])
+def test_what_one_process_cannot_read_ends_all_at_once_with_its_words(tiny_svd_folder, tiny_checkpoint, tmp_path,
+                                                                      num_processes, says):
+    """A loading process that ignores SIGTERM is not waited for: it would be killed after a minute, with -9."""
+    folders = tiny_svd_folder, tiny_checkpoint
+    assert launched(num_processes, train_on_a_failing_disk, folders, tmp_path) == [2] * num_processes
+    clip = SampleStream(8, 1, seed=3).clip_at(3)
+    expected = f"{says}clip {clip} (sample 3): expected a readable file (disk failed): mend it or leave it out"
+    assert {path.read_text() for path in tmp_path.glob("said_*")} == {expected}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_no_two_random_streams_of_a_sample_coincide(seed, tmp_path, monkeypatch):
+    """With one seed for both, the picture would carry the noise that is to be found."""
+    added = []
+    monkeypatch.setattr(video_task, "image_latents", lambda vae, pictures: added.append(pictures) or pictures)
+    config = settings(tmp_path, seed=seed, noise_aug_strength=1.0)
+    model = SimpleNamespace(vae=SimpleNamespace(config=SimpleNamespace(scaling_factor=1.0), to=lambda device: None))
+    batch = {"target": torch.zeros(2, 1, 3, 64, 64), "reference": torch.zeros(2, 3, 64, 64),
+             "position": torch.tensor([0, 5])}
+    video_task.latents_of(batch, model, config)
+    diffusion, *_ = sample_randomness(config, [0, 5], (3, 4, 32, 32))
+    streams = torch.cat([added[-1].flatten(1), diffusion.flatten(1)])                 # (4, 12288)
+    assert (torch.corrcoef(streams) - torch.eye(4)).abs().max() < 0.05
+
+
+def test_the_learning_rate_reaches_its_peak_and_its_end(tmp_path):
+    for schedule in ("cosine", "linear"):
+        config = settings(tmp_path, max_steps=100, warmup_steps=10, schedule=schedule, final_learning_rate=0.1)
+        factors = [learning_rate_factor(step, config) for step in range(100)]
+        assert factors[0] == 0.1 and factors[9] == max(factors) == 1 and factors[99] == pytest.approx(0.1)
+        assert factors[9:] == sorted(factors[9:], reverse=True)
 
 
 TWO_PROCESSES = """

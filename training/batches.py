@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from runtime.processes import ignore_stop_signals
@@ -40,18 +43,57 @@ class SampleStream(Sampler):
             batch += 1
 
 
-def batches_of(clips: Dataset, stream: SampleStream, config: TrainConfig) -> Iterator[Batch]:
-    """Batches for ever. Workers leave stopping to the process they work for."""
-    loader = DataLoader(clips, batch_sampler=stream, num_workers=config.num_workers,
+class Named(Dataset):
+    """Clips whose errors say which clip and sample they come from, where they do not name a file themselves."""
+
+    def __init__(self, clips: Dataset):
+        self.clips = clips
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        try:
+            return self.clips[key]
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            index, position = key
+            raise ValueError(f"clip {index} (sample {position}): expected a readable file ({error}): "
+                             "mend it or leave it out") from error
+
+
+@contextmanager
+def batches_of(clips: Dataset, stream: SampleStream, config: TrainConfig,
+               accelerator: Accelerator) -> Iterator[Iterator[Batch]]:
+    """Batches for ever, within the context; afterwards no loading process is left, whatever happened.
+
+    Where one process cannot read a clip, all end with its reason. Loading processes ignore requests to stop, which a
+    scheduler sends to them as well, so that the process they work for can finish its step.
+    """
+    loader = DataLoader(Named(clips), batch_sampler=stream, num_workers=config.num_workers,
                         pin_memory=torch.cuda.is_available(), worker_init_fn=ignore_stop_signals,
                         generator=torch.Generator().manual_seed(config.seed))
-    return iter(loader)
-
-
-def next_of(batches: Iterator[Batch]) -> Batch:
-    """The next batch. What a worker cannot use is said in its own line, without the traceback torch puts before it."""
+    batches = iter(loader)
     try:
-        return next(batches)
-    except (ValueError, FileNotFoundError) as error:
-        kind = type(error)
-        raise kind(str(error).strip().splitlines()[-1].removeprefix(f"{kind.__name__}: ")) from error
+        yield agreed_batches(batches, accelerator)
+    finally:
+        if config.num_workers:
+            batches._shutdown_workers()                     # or multiprocessing waits at exit for who ignores its signal
+            for worker in batches._workers:
+                worker.kill()
+
+
+def agreed_batches(batches: Iterator[Batch], accelerator: Accelerator) -> Iterator[Batch]:
+    """The batches of this process, until one process cannot read its own: then a ValueError in all of them."""
+    while True:
+        batch, reason = None, ""
+        try:
+            batch = next(batches)
+        except (ValueError, FileNotFoundError) as error:    # a worker's: torch puts its traceback before the line
+            reason = str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__name__}: ")
+        if accelerator.num_processes > 1:
+            failed = torch.tensor([bool(reason)], device=accelerator.device)
+            if accelerator.gather(failed).any():
+                reasons = gather_object([reason])
+                reason = next(f"process {rank}: {said}" for rank, said in enumerate(reasons) if said)
+        if reason:
+            raise ValueError(reason)
+        yield batch

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
-from torch import Tensor
+from torch import nn, Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import distribute_tensor, DTensor
 
@@ -125,8 +125,9 @@ class Learner:
     def make_whole(self) -> None:
         """Replace the objective's cut-up weights by whole ones on the main process; the end of a training."""
         state = self.accelerator.get_state_dict(self.distributed)
-        if self.accelerator.is_main_process:
-            self.objective.load_state_dict(state, assign=True)
+        for name in [name for name, _ in self.objective.named_parameters()] if self.accelerator.is_main_process else []:
+            module, _, last = name.rpartition(".")
+            self.objective.get_submodule(module).register_parameter(last, nn.Parameter(state[name]))
 
     def loop_state(self) -> dict:
         """What moves beside the weights."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 
 from runtime.device import keep_freed_memory
 from runtime.processes import leave, StopRequest
-from training.batches import batches_of, next_of, SampleStream
+from training.batches import batches_of, SampleStream
 from training.checkpoints import (by_the_main_process, cannot_write, chosen_checkpoint, free_gigabytes,
                                   require_writable, restore, save)
 from training.learner import Learner
@@ -49,11 +50,14 @@ def train(task: Task, clips: Dataset, config: TrainConfig) -> Path:
     if learner.sharded and config.validate_every and config.validation_videos:
         log.warning("validation_videos: none are made while the weights are cut up, the validation loss is measured")
     step, position = restore(chosen, learner) if chosen else (0, 0)
+    if step > config.max_steps:
+        raise ValueError(f"max_steps: expected at least {step}, where {chosen.name} stands (found {config.max_steps}): "
+                         f"that run has gone further; its model is in {chosen}")
     stream = SampleStream(num_clips, config.batch_size, config.seed, first=position,
                           num_processes=accelerator.num_processes, process_index=accelerator.process_index)
     curves, signal = TrainingLog(accelerator, stream, config, step), 0                  # what all processes agree on
-    with StopRequest() as stop, task.training_mode():
-        batches = batches_of(clips, stream, config) if step < config.max_steps else iter(())
+    with (StopRequest() as stop, task.training_mode(),
+          batches_of(clips, stream, config, accelerator) if step < config.max_steps else nullcontext() as batches):
         while step < config.max_steps and not signal:
             step += 1
             signal = one_step(learner, batches, curves, stop, step)
@@ -76,7 +80,7 @@ def one_step(learner: Learner, batches: Iterator[Batch], curves: TrainingLog, st
     """One optimizer step on `gradient_accumulation` batches; a signal that any process received until then, or 0."""
     accelerator, signal = learner.accelerator, 0
     for _ in range(learner.config.gradient_accumulation):
-        batch = on_device(next_of(batches), accelerator.device)
+        batch = on_device(next(batches), accelerator.device)
         with learner.accumulating:
             with accelerator.autocast():
                 losses = learner(*learner.task.inputs(batch))                           # (B,) or ()

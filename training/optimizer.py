@@ -105,10 +105,11 @@ def eight_bit_adamw() -> type:
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, times the share of the peak that the schedule gives."""
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    done, final = min(1.0, step / config.max_steps), config.final_learning_rate
+    """Linear warm-up to the peak, then the schedule's way to the final share of it."""
+    final, warmup_steps = config.final_learning_rate, config.warmup_steps
+    warmup = min(1.0, (step + 1) / max(1, warmup_steps))
     if config.schedule == "step":
         return warmup * (final if 3 * step >= 2 * config.max_steps else 1.0)
+    done = min(1.0, max(0, step + 1 - warmup_steps) / max(1, config.max_steps - warmup_steps))
     rest = 1 - done if config.schedule == "linear" else 0.5 + 0.5 * math.cos(math.pi * done)
     return warmup * (final + (1 - final) * rest)
