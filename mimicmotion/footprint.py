@@ -24,8 +24,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from media.files import read_json
 from mimicmotion.latents import decode_window
 from mimicmotion.networks import PoseNet, PoseUNet
-from mimicmotion.sampling import BOTH, Denoiser, GIVEN, Tile
-from mimicmotion.savings import FeatureCache, feed_forward_in_parts, known_answers
+from mimicmotion.sampling import BOTH, Denoiser, CONDITIONAL, Tile
+from mimicmotion.savings import FeatureCache, feed_forward_in_parts, cached_cross_attention
 from runtime.weights import empty
 
 FRAMES = 2                       # of a dry run; one frame would hide copies of permuted tensors
@@ -163,10 +163,10 @@ class Footprint:
         noisy = made(FRAMES, config.out_channels, *size, dtype=torch.float32)
         picture = made(1, config.out_channels, *size)
         tile = Tile.of(list(range(FRAMES)), torch.device("meta"))
-        with known_answers(self.unet, made(2, 1, config.cross_attention_dim)) as tokens:
+        with cached_cross_attention(self.unet, made(2, 1, config.cross_attention_dim)) as tokens:
             denoiser = Denoiser(self.unet, [tile], picture, tokens, made(1, 3), kept, made(FRAMES, 1, 1, 1), branches,
                                 FeatureCache(1))
-            call = lambda noisy, *_: denoiser.predict(0, BOTH if branches == 2 else GIVEN, noisy, made())
+            call = lambda noisy, *_: denoiser.predict(0, BOTH if branches == 2 else CONDITIONAL, noisy, made())
             return peak_bytes(self.unet, call, noisy, kept, picture, tokens)
 
     @cached_property

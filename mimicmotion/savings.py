@@ -18,7 +18,7 @@ TEMPORAL_PARAMETERS = ("temporal_res_block", "time_mixer", "temporal_transformer
 PORTION = 2 << 20                # bytes of a feed-forward layer's inner values worked on at a time
 
 
-class KnownAnswer:
+class CachedCrossAttention:
     """Attention processor that looks its output up: the context, (rows, 1, 1) long, says which answer it is."""
 
     def __init__(self, answers: Tensor):
@@ -30,7 +30,7 @@ class KnownAnswer:
 
 
 @contextmanager
-def known_answers(unet: nn.Module, tokens: Tensor) -> Iterator[Tensor]:
+def cached_cross_attention(unet: nn.Module, tokens: Tensor) -> Iterator[Tensor]:
     """Within the context the UNet takes, as encoder_hidden_states, numbers of `tokens` (N, 1, D) instead of tokens.
 
     Yields the numbers, (N, 1, 1) long: rows of it, in any order and as often as wanted.
@@ -40,7 +40,7 @@ def known_answers(unet: nn.Module, tokens: Tensor) -> Iterator[Tensor]:
     for block in blocks:
         weight = block.attn2.to_v.weight                                      # may wait in the CPU's memory
         answers = block.attn2.to_out[0](block.attn2.to_v(tokens.to(weight)))  # (N, 1, C)
-        block.attn2.set_processor(KnownAnswer(answers.to(tokens.device)))
+        block.attn2.set_processor(CachedCrossAttention(answers.to(tokens.device)))
         block.norm2 = nn.Identity()                                           # prepares a query nobody reads
     try:
         yield torch.arange(len(tokens), device=tokens.device)[:, None, None]
@@ -82,12 +82,12 @@ def is_temporal(name: str) -> bool:
     return any(part in name for part in TEMPORAL_PARAMETERS)
 
 
-def _resnet_in_space(block: SpatioTemporalResBlock, hidden: Tensor, temb: Tensor | None = None,
+def _spatial_resnet(block: SpatioTemporalResBlock, hidden: Tensor, temb: Tensor | None = None,
                      image_only_indicator: Tensor | None = None) -> Tensor:
     return block.spatial_res_block(hidden, temb)
 
 
-def _transformer_in_space(block: TransformerSpatioTemporalModel, hidden: Tensor,
+def _spatial_transformer(block: TransformerSpatioTemporalModel, hidden: Tensor,
                           encoder_hidden_states: Tensor | None = None, image_only_indicator: Tensor | None = None,
                           return_dict: bool = True) -> tuple[Tensor]:
     height, width = hidden.shape[-2:]
@@ -98,15 +98,15 @@ def _transformer_in_space(block: TransformerSpatioTemporalModel, hidden: Tensor,
     return (x.contiguous() + hidden,)
 
 
-IN_SPACE = {SpatioTemporalResBlock: _resnet_in_space, TransformerSpatioTemporalModel: _transformer_in_space}
+SPATIAL_FORWARDS = {SpatioTemporalResBlock: _spatial_resnet, TransformerSpatioTemporalModel: _spatial_transformer}
 
 
 @contextmanager
 def spatial_only(model: nn.Module, when=lambda block: True) -> Iterator[nn.Module]:
     """Within the context, spatio-temporal blocks for which `when(block)` holds run their spatial part alone."""
-    blocks = [block for block in model.modules() if type(block) in IN_SPACE and when(block)]
+    blocks = [block for block in model.modules() if type(block) in SPATIAL_FORWARDS and when(block)]
     for block in blocks:
-        block.forward = partial(IN_SPACE[type(block)], block)
+        block.forward = partial(SPATIAL_FORWARDS[type(block)], block)
     try:
         yield model
     finally:
@@ -115,7 +115,7 @@ def spatial_only(model: nn.Module, when=lambda block: True) -> Iterator[nn.Modul
 
 
 @torch.no_grad()
-def silence_temporal_branches(model: nn.Module) -> None:
+def zero_temporal_branches(model: nn.Module) -> None:
     """Zero the last layer of every temporal branch: each block becomes its spatial part exactly (the start of training)."""
     for block in model.modules():
         if isinstance(block, SpatioTemporalResBlock):
@@ -140,7 +140,7 @@ def _zero(*layers: nn.Module) -> None:
 
 
 @torch.no_grad()
-def is_silent(block: nn.Module) -> bool:
+def is_zero_initialised(block: nn.Module) -> bool:
     """Does every temporal branch of this block end in exact zeros, so that it equals its spatial part? Read from weights."""
     if isinstance(block, SpatioTemporalResBlock):
         return _all_zero(block.temporal_res_block.conv2)
@@ -156,17 +156,17 @@ def _all_zero(*layers: nn.Module) -> bool:
 
 
 @contextmanager
-def suited_to_cpu(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+def faster_on_cpu(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     """Within the context, on a CPU: feed-forward layers in portions, convolutions over time as flat ones. Elsewhere nothing.
 
     A tenth less time for a UNet in float32. Layers that already run in parts are left alone, and compiled networks,
     whose compiler finds its own way.
     """
     plain = device.type == "cpu" and getattr(model, "_compiled_call_impl", None) is None
-    layers = [layer for layer in model.modules() if type(layer) in SUITED and "forward" not in vars(layer)] if plain else []
+    layers = [layer for layer in model.modules() if type(layer) in CPU_FORWARDS and "forward" not in vars(layer)] if plain else []
     layers = [layer for layer in layers if type(layer) is FeedForward or over_time(layer)]
     for layer in layers:
-        layer.forward = partial(SUITED[type(layer)], layer)
+        layer.forward = partial(CPU_FORWARDS[type(layer)], layer)
     try:
         yield model
     finally:
@@ -179,7 +179,7 @@ def over_time(layer: nn.Conv3d) -> bool:
     return layer.kernel_size[1:] == layer.stride[1:] == (1, 1) and layer.stride[0] == layer.dilation[0] == 1
 
 
-def in_portions(layer: FeedForward, hidden: Tensor) -> Tensor:
+def feed_forward_in_portions(layer: FeedForward, hidden: Tensor) -> Tensor:
     """hidden: (N, L, C). Rows a portion do not depend on N, so that a batch in two halves gives the same bits."""
     bytes_per_row = hidden[0].shape[0] * 2 * layer.net[-1].in_features * hidden.element_size()
     rows = max(1, PORTION // bytes_per_row)
@@ -195,7 +195,7 @@ def flat(layer: nn.Conv3d, x: Tensor) -> Tensor:
     return time_and_place.unflatten(3, x.shape[3:])
 
 
-SUITED = {FeedForward: in_portions, nn.Conv3d: flat}
+CPU_FORWARDS = {FeedForward: feed_forward_in_portions, nn.Conv3d: flat}
 
 
 def _in_parts(forward, num_parts: int, hidden: Tensor) -> Tensor:

@@ -19,10 +19,11 @@ from PIL import Image
 
 import inference
 from configs import load_config
+from dwpose.draw import draw
 from dwpose.skeleton import FEET, LEFT_ANKLE, LEFT_KNEE, RIGHT_ANKLE, RIGHT_KNEE, RIGHT_WRIST, Skeleton
 from media.video_reader import read_video
-from media.video_writer import write_video
-from media.video_writer import load_frames
+from media.video_writer import load_frames, write_video
+from renderers.mimicmotion import SkeletonAdapter
 from run.models import Models
 from run.settings import InferenceConfig
 from synthetic.motions import sample_motion
@@ -55,14 +56,30 @@ class StandIns(Models):
         kinds = [next(kind for verb, kind in KINDS.items() if verb in segment.text) for segment in segments]
         return [sample_motion(kind, segment.seconds, np.random.default_rng(0)).motion for kind, segment in zip(kinds, segments)]
 
-    def video(self, stage, settings, image, poses, reference_pose):
-        self.calls.append(stage)
-        if stage == self.interrupt_in:
+    def renderer(self, config):
+        return StandInRenderer(super().renderer(config), config, self)
+
+
+class StandInRenderer:
+    """A renderer whose frames mix what it is given with noise; or the real one, where `real_video` says so."""
+
+    def __init__(self, real, config, models):
+        self.real, self.config, self.models, self.inputs = real, config, models, real.inputs
+        self.settings = real.settings.adapter if isinstance(real, SkeletonAdapter) else real.settings.generator
+        self.adapter = StandInRenderer(real.adapter, config, models) if real.adapter else None
+
+    def __call__(self, scene, generator, *, poses=None, show=None, progress=True):
+        stages = {inference.seed_of(self.config, name): name for name in ("poses", "video", "refined_1", "refined_2")}
+        stage = stages[generator.initial_seed()]                                # every stage has a seed of its own
+        self.models.calls.append(stage)
+        if stage == self.models.interrupt_in:
             raise KeyboardInterrupt
-        if self.real_video:
-            return super().video(stage, settings, image, poses, reference_pose)
-        noise = torch.rand(poses.shape, generator=self._generator(stage)).numpy() * 60
-        return (0.4 * poses + 0.2 * image + 0.1 * reference_pose + noise + 40 * settings.noise_aug_strength).astype(np.uint8)
+        if self.models.real_video:
+            given = {} if poses is None else {"poses": poses}
+            return self.real(scene, generator, show=show, progress=progress, **given)
+        poses = draw(scene.skeleton, self.config.pose.style) if poses is None else poses
+        noise = torch.rand(poses.shape, generator=generator).numpy() * 60
+        return (0.4 * poses + 0.3 * scene.image + noise + 40 * self.settings.noise_aug_strength).astype(np.uint8)
 
 
 @pytest.fixture
