@@ -19,8 +19,9 @@ storyboard.png shows them all, report.json has seconds, memory and warnings, fra
 resume=true reuses every stage whose inputs did not change; plan.json and the .npz files may be edited in between.
 """
 import logging
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -40,7 +41,7 @@ from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
 from run.cases import OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
-from run.folder import Artefact, Report, RunFolder
+from run.folder import Artefact, locked, Report, RunFolder
 from run.models import Models
 from run.poses import driving_skeleton, seen_skeleton
 from run.settings import InferenceConfig
@@ -97,8 +98,12 @@ class Stages:
     def reference(self, image: np.ndarray) -> Skeleton:
         """The person of the picture, whole. image: (H, W, 3) uint8 RGB"""
         config = self.config
-        found = self._skeleton("reference", lambda: self.models.detect(image[None], config.fps, config.image, image), image)
-        check_whole_person(found, config.image, config.pose.allow_cut_off)
+        try:
+            found = self._skeleton("reference", lambda: self.models.detect(image[None], config.fps, config.image, image), image)
+            check_whole_person(found, config.image, config.pose.allow_cut_off)
+        except ValueError:
+            self.folder.remove_if_new()
+            raise
         return found
 
     def plan(self) -> list[Segment]:
@@ -181,12 +186,13 @@ def run(config: InferenceConfig, models: Models, report: Report) -> None:
     """One run folder, from checked settings."""
     models.config, writers = config, video_writers(config, config.folder)
     try:
-        folder = RunFolder(config.folder, config.resume, report)
-        write_settings(config, folder.path)
-        rows, segments = animate(config, folder, models, writers)
-        with report.stage("outputs", "storyboard.png"):
-            write_outputs(config, folder.path, rows, segments, writers)
-        folder.finish()
+        with locked(config.folder):
+            folder = RunFolder(config.folder, config.resume, report)
+            write_settings(config, folder.path)
+            rows, segments = animate(config, folder, models, writers)
+            with report.stage("outputs", "storyboard.png"):
+                write_outputs(config, folder.path, rows, segments, writers)
+            folder.finish()
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -220,25 +226,30 @@ def load_configs(argv: list[str]) -> list[InferenceConfig]:
 
 def run_all(configs: list[InferenceConfig], models: Models) -> int:
     """Every case that can be run; first all are checked. 0 when all ended well, 2 after users' mistakes, 1 ours."""
-    prepared, failed = {}, {}
-    reports = {config.name: Report() for config in configs}
-    for work in (lambda config, report: prepared.update({config.name: checked(config, models)}),
-                 lambda config, report: run(prepared[config.name], models, report)):
-        for config in (config for config in configs if config.name not in failed):
-            try:
-                with reports[config.name].listening():
-                    work(config, reports[config.name])
-            except (ValueError, FileNotFoundError) as error:
-                failed[config.name] = 2
-                print(f"error: {config.name}: {' '.join(str(error).split())}", file=sys.stderr)
-            except Exception:
-                failed[config.name] = 1
-                log.exception("%s: failed", config.name)
+    failed: dict[str, int] = {}
+    cases = [(config, Report()) for config in configs]
+    ready = [(attempted(checked, config, models, report, failed), report) for config, report in cases]
+    for config, report in ready:
+        if config is not None:
+            attempted(run, config, models, report, failed)
     print(f"{len(configs) - len(failed)} of {len(configs)} cases done", *map("failed: {}".format, failed), sep="\n")
     return min(failed.values(), default=0)
 
 
-def checked(config: InferenceConfig, models: Models) -> InferenceConfig:
+def attempted(work: Callable, config: InferenceConfig, models: Models, report: Report, failed: dict[str, int]):
+    """work(config, models, report); None after a failure, which is printed and noted in `failed`."""
+    try:
+        with report.listening():
+            return work(config, models, report)
+    except (ValueError, FileNotFoundError) as error:
+        failed[config.name] = 2
+        print(f"error: {config.name}: {' '.join(str(error).split())}", file=sys.stderr)
+    except Exception:
+        failed[config.name] = 1
+        log.exception("%s: failed", config.name)
+
+
+def checked(config: InferenceConfig, models: Models, report: Report) -> InferenceConfig:
     """The settings with the size they lead to, after all inputs were looked at."""
     config = with_size(config)
     check_inputs(config, models)
@@ -249,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     configs, report = load_configs(sys.argv[1:] if argv is None else argv), Report()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if configs[0].num_threads:
-        torch.set_num_threads(configs[0].num_threads)
+        torch.set_num_threads(min(configs[0].num_threads, os.cpu_count() or 1))
     models = Models(configs[0])
     if not models.processes.is_main:
         return models.help()
@@ -258,7 +269,7 @@ def main(argv: list[str] | None = None) -> int:
             if len(configs) > 1:
                 return run_all(configs, models)
             with report.listening():
-                run(checked(configs[0], models), models, report)
+                run(checked(configs[0], models, report), models, report)
     except KeyboardInterrupt:
         print(f"\ninterrupted: what is finished stays in {models.config.folder}: resume=true goes on", file=sys.stderr)
         return 130

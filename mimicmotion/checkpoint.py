@@ -23,6 +23,7 @@ SVD_FILES = ("vae/config.json", "image_encoder/config.json", "scheduler/schedule
 SVD_NOISE = {"prediction_type": "v_prediction", "timestep_type": "continuous"}     # what the networks were trained for
 PARTS = ("unet", "pose_net")                                  # the prefixes of a video model's tensors
 TRAINED_FRAMES = {"MimicMotion_1": 16, "MimicMotion_1-1": 72}     # published checkpoints, alike but for their numbers
+FETCH = "fetch it with python scripts/download_weights.py"
 WANTED = "expected a video model's tensors 'unet.*' and 'pose_net.*'"
 REMEDY = "take MimicMotion_1-1.pth or a folder this repository trained; plain SVD goes in the key svd"
 
@@ -155,16 +156,15 @@ def check_video_model(svd: Path, checkpoint: Path, key: str, tile_size: int | No
     """
     missing = [name for name in SVD_FILES if not (svd / name).is_file()]
     if missing:
-        raise ValueError(f"{key}.svd={svd}: {missing[0]} is missing: see weights/README.md for where the weights come "
-                         "from")
+        raise ValueError(f"{key}.svd={svd}: {missing[0]} is missing: {FETCH} svd (weights/README.md)")
     if checkpoint.is_dir():
         checkpoint_file(checkpoint)
         missing = [name for name in ("config.json", "model.safetensors") if not (checkpoint / name).is_file()]
         if missing:
             raise ValueError(f"{key}.checkpoint={checkpoint}: {missing[0]} is missing: see weights/README.md")
     elif not checkpoint.is_file():
-        raise ValueError(f"{key}.checkpoint={checkpoint}: no such file or folder: see weights/README.md for where the "
-                         "weights come from")
+        raise ValueError(f"{key}.checkpoint={checkpoint}: no such file or folder: {FETCH} mimicmotion "
+                         "(weights/README.md)")
     encoder = checkpoint / "image_encoder" if (checkpoint / "image_encoder").is_dir() else svd / "image_encoder"
     for folder in (svd / "vae", encoder, checkpoint):
         check_safetensors(folder)

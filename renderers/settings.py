@@ -33,10 +33,13 @@ class VideoModelConfig:
     motion_bucket_id: int = setting(127, "amount of motion the network is told")
 
     def check(self, key: str) -> None:
-        """No number is smaller than it may be. key: of these settings, for the message."""
+        """Refuses numbers out of their range with a ValueError. key: of these settings, for the message."""
         for name, smallest in SMALLEST.items():
             if (found := getattr(self, name)) < smallest:
                 raise ValueError(f"{key}.{name}: must be at least {smallest} (found {found})")
+        if self.feature_cache > self.num_inference_steps:
+            raise ValueError(f"{key}.feature_cache: must be at most num_inference_steps, {self.num_inference_steps} (found "
+                             f"{self.feature_cache}): 2 or 3 are fast and close")
 
 
 @dataclass(frozen=True)

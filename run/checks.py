@@ -57,20 +57,24 @@ def check_motion_weights(folder: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """The run folder can be made and written to."""
+    """A folder can be made and written to; it is not made yet."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        with tempfile.TemporaryFile(dir=nearest_existing(path)):
             pass
     except OSError as error:
         raise ValueError(f"{path}: cannot be written to ({error.strerror}): choose another place with "
                          "outputs=") from error
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the first of the folders around it that is there."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+
+
 def check_disk(path: Path, num_frames: int, size: tuple[int, int], num_videos: int) -> None:
     """The disk has room for the run's frames; sizes in pixels."""
     needed = SPARE_BYTES + int(num_videos * num_frames * size[0] * size[1] * 3 * COMPRESSED)
-    free = shutil.disk_usage(path).free
+    free = shutil.disk_usage(nearest_existing(path)).free
     if free < needed:
         raise ValueError(f"{path}: {free >> 20:,} MiB free on this disk, about {needed >> 20:,} MiB are needed: "
                          "free some, or choose another place with outputs=")

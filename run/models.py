@@ -122,5 +122,6 @@ def cached_detection(folder: str, detect: Callable[[], Skeleton], *seen: Any) ->
         except ValueError as error:
             log.warning("%s; the poses are detected again", error)
     skeleton = detect()
+    path.parent.mkdir(parents=True, exist_ok=True)
     skeleton.save(path)                       # appears whole or not at all
     return skeleton

@@ -1,4 +1,5 @@
 """Every setting of inference.py. The defaults are the papers'; the YAML files in configs/ hold the values of a kind of run."""
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from renderers.settings import MimicMotionConfig, VideoModelConfig
 MAX_FPS = 240.0                     # frames per second
 MAX_SIDE = 8192                     # pixels
 MAX_TRANSITION_SECONDS = 5.0
+MAX_REFINEMENTS = 10                # further passes change nothing but the time
+MAX_THREADS = 1024                  # of the largest machines; far beyond, the process is ended by the system
 
 
 @dataclass
@@ -85,11 +88,20 @@ class InferenceConfig:
     generator: VideoModelConfig = field(default_factory=VideoModelConfig, metadata={"help": "poses -> video"})
 
     def __post_init__(self):
+        for name in ("image", "driving_video", "outputs"):
+            value = getattr(self, name) or ""
+            if re.match(r"\w+://", value):
+                raise ValueError(f"{name}: must be a file on this machine (found the address {value}): download it first")
+            if value.startswith("~"):
+                setattr(self, name, str(Path(value).expanduser()))
+        if not self.image:
+            raise ValueError("image: is empty: name a picture of the person, as in image=me.png")
         for name, smallest in (("height", 64), ("width", 64), ("fps", 1), ("refinements", 0), ("resolution", 0), ("sample_stride", 0),
                                ("memory_limit_gb", 0), ("num_threads", 0)):
             if getattr(self, name) < smallest:
                 raise ValueError(f"{name}: must be at least {smallest} (found {getattr(self, name)})")
-        for name, largest in (("fps", MAX_FPS), ("height", MAX_SIDE), ("width", MAX_SIDE), ("resolution", MAX_SIDE)):
+        for name, largest in (("fps", MAX_FPS), ("height", MAX_SIDE), ("width", MAX_SIDE), ("resolution", MAX_SIDE),
+                              ("refinements", MAX_REFINEMENTS), ("num_threads", MAX_THREADS)):
             if getattr(self, name) > largest:
                 raise ValueError(f"{name}: must be at most {largest:g} (found {getattr(self, name):g})")
         for key in ("adapter", "generator"):
