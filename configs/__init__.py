@@ -176,29 +176,29 @@ def one_line(error: Exception) -> str:
 
 def check_choices(config, prefix: str = "") -> None:
     """Fields whose metadata lists `choices` hold one of them; numbers are finite."""
-    for field in fields(config):
-        value, choices = getattr(config, field.name), field.metadata.get("choices")
+    for row in fields(config):
+        value, choices = getattr(config, row.name), row.metadata.get("choices")
         if is_dataclass(value):
-            check_choices(value, f"{prefix}{field.name}.")
+            check_choices(value, f"{prefix}{row.name}.")
         elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{prefix}{field.name}: must be a finite number (found {value})")
+            raise ValueError(f"{prefix}{row.name}: must be a finite number (found {value})")
         elif choices and value not in choices:
             near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
             remedy = f": did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{prefix}{field.name}: must be one of {', '.join(map(str, choices))} (found '{value}'){remedy}")
+            raise ValueError(f"{prefix}{row.name}: must be one of {', '.join(map(str, choices))} (found '{value}'){remedy}")
 
 
 def rows(schema: object, prefix: str = "") -> list[tuple[str, object, str]]:
     """(dotted key, default, help) of every setting of a schema or its instance; a group's default is the group."""
     defaults, result = schema() if isinstance(schema, type) else schema, []
-    for field in fields(defaults):
-        name, default = f"{prefix}{field.name}", getattr(defaults, field.name)
-        help_line = field.metadata.get("help", "")
+    for row in fields(defaults):
+        name, default = f"{prefix}{row.name}", getattr(defaults, row.name)
+        help_line = row.metadata.get("help", "")
         if is_dataclass(default):
             doc = (default.__doc__ or "").strip().splitlines()
             result += [(name, default, help_line or doc[0]), *rows(default, f"{name}.")]
         else:
-            choices = field.metadata.get("choices")
+            choices = row.metadata.get("choices")
             help_line += f" [{' | '.join(map(str, choices))}]" if choices else ""
             result.append((name, default, help_line))
     return result
@@ -212,9 +212,9 @@ def help_text(schema: type, description: str = "", everything: bool = False) -> 
     usage = "usage: --config file.yaml key=value ...   (defaults < file < key=value)   --help: this text"
     marked = [row.name for row in fields(schema) if row.metadata.get("first")]
     if marked and not everything:
-        groups = [row for row in rows(schema) if is_dataclass(row[1])]
+        groups = [key for key in rows(schema) if is_dataclass(key[1])]
         lines = [description.strip(), "", f"{usage}   --help-all: every key", "", "keys:"]
-        lines += [line for row in rows(schema) if row[0] in marked for line in key_lines(*row)]
+        lines += [line for key in rows(schema) if key[0] in marked for line in key_lines(*key)]
         lines += ["", "groups of further keys, all listed by --help-all:"] + [f"  {name + '.':<30} {text}" for name, _, text in groups]
     else:
         lines = [description.strip(), "", usage, "", "keys:"]

@@ -1,4 +1,4 @@
-"""Weights on disk: strict loading, one copy in memory, errors that name file and tensor; saving that is all or nothing.
+"""The video model on disk: strict loading, checks before a run, errors that name file and tensor, atomic saving.
 
 Read: .safetensors, our folder {config.json, model.safetensors}, MimicMotion's .pth, and diffusers component folders with
 or without the "fp16" variant. On device="meta" everything is compared and nothing is read: that is the check of a file.
@@ -39,10 +39,14 @@ def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> Aut
 def load_image_encoder(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> CLIPVisionModelWithProjection:
     """The CLIP image encoder from its component folder."""
     folder = Path(folder)
-    build = lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
-    encoder = empty(build, read_json(folder / "config.json"), folder)
+    encoder = empty(clip_vision, read_json(folder / "config.json"), folder)
     path = weights_file(folder, "model", dtype)
     return fill(encoder, read_tensors(path, dtype, device), path)
+
+
+def clip_vision(config: dict) -> CLIPVisionModelWithProjection:
+    """The network of a CLIP image encoder's config.json, untrained."""
+    return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
 
 
 def load_unet(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> PoseUNet:

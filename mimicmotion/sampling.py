@@ -1,4 +1,4 @@
-"""One denoising step of all frames: overlapping tiles, guidance, and how tiles are blended (MimicMotion, section 3.4)."""
+"""One denoising step of all frames: overlapping tiles, guidance, how tiles are blended (MimicMotion, section 3.4)."""
 from __future__ import annotations
 
 import logging
@@ -15,8 +15,7 @@ from runtime.processes import ALONE, Processes
 log = logging.getLogger(__name__)
 
 MODES = ("published", "balanced")
-UNCONDITIONAL, CONDITIONAL = range(0, 1), range(1, 2)  # the halves of classifier-free guidance: nothing known; picture and poses
-BOTH = range(0, 2)                       # in one batch
+UNCONDITIONAL, CONDITIONAL, BOTH = range(0, 1), range(1, 2), range(0, 2)    # halves of classifier-free guidance, as rows
 
 
 def check_tiling(tile_size: int, tile_overlap: int, mode: str, max_tile: int | None = None) -> None:

@@ -1,4 +1,8 @@
-"""The same numbers with less work: cross-attention of one token, cached deep features, silent temporal branches, CPU kernels."""
+"""The same numbers with less work or memory, each a context around a network.
+
+Cached cross-attention outputs, cached deep features, temporal branches that are zero left out, kernels that are fast on a
+CPU, feed-forward layers in portions.
+"""
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
@@ -19,29 +23,29 @@ PORTION = 2 << 20                # bytes of a feed-forward layer's inner values 
 
 
 class CachedCrossAttention:
-    """Attention processor that looks its output up: the context, (rows, 1, 1) long, says which answer it is."""
+    """Attention processor with outputs computed before; the context, (rows, 1, 1) long, holds the number of each row's."""
 
-    def __init__(self, answers: Tensor):
-        self.answers = answers                                                # (N, 1, C)
+    def __init__(self, outputs: Tensor):
+        self.outputs = outputs                                                # (N, 1, C)
 
     def __call__(self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor,
                  attention_mask: Tensor | None = None) -> Tensor:
-        return self.answers[encoder_hidden_states[:, 0, 0]]                   # (rows, 1, C), for all places alike
+        return self.outputs[encoder_hidden_states[:, 0, 0]]                   # (rows, 1, C), for all places alike
 
 
 @contextmanager
 def cached_cross_attention(unet: nn.Module, tokens: Tensor) -> Iterator[Tensor]:
-    """Within the context the UNet takes, as encoder_hidden_states, numbers of `tokens` (N, 1, D) instead of tokens.
+    """Within the context cross-attention to `tokens` (N, 1, D) is a look-up: the softmax over one token is always 1.
 
-    Yields the numbers, (N, 1, 1) long: rows of it, in any order and as often as wanted.
+    Yields the tokens' numbers, (N, 1, 1) long; rows of it take the tokens' place as encoder_hidden_states.
     """
     blocks = [block for block in unet.modules() if getattr(block, "attn2", None) is not None]
     kept = [(block.norm2, block.attn2.processor) for block in blocks]
     for block in blocks:
         weight = block.attn2.to_v.weight                                      # may wait in the CPU's memory
-        answers = block.attn2.to_out[0](block.attn2.to_v(tokens.to(weight)))  # (N, 1, C)
-        block.attn2.set_processor(CachedCrossAttention(answers.to(tokens.device)))
-        block.norm2 = nn.Identity()                                           # prepares a query nobody reads
+        outputs = block.attn2.to_out[0](block.attn2.to_v(tokens.to(weight)))  # (N, 1, C)
+        block.attn2.set_processor(CachedCrossAttention(outputs.to(tokens.device)))
+        block.norm2 = nn.Identity()                                           # of the query, which is not needed
     try:
         yield torch.arange(len(tokens), device=tokens.device)[:, None, None]
     finally:
@@ -157,10 +161,10 @@ def _all_zero(*layers: nn.Module) -> bool:
 
 @contextmanager
 def faster_on_cpu(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """Within the context, on a CPU: feed-forward layers in portions, convolutions over time as flat ones. Elsewhere nothing.
+    """Within the context, on a CPU: feed-forward layers in portions, convolutions over time in two dimensions.
 
-    A tenth less time for a UNet in float32. Layers that already run in parts are left alone, and compiled networks,
-    whose compiler finds its own way.
+    A UNet in float32 takes a tenth less time. Does nothing on other devices, for compiled networks, and for layers that
+    already run in parts.
     """
     plain = device.type == "cpu" and getattr(model, "_compiled_call_impl", None) is None
     layers = [layer for layer in model.modules() if type(layer) in CPU_FORWARDS and "forward" not in vars(layer)] if plain else []
@@ -189,13 +193,13 @@ def feed_forward_in_portions(layer: FeedForward, hidden: Tensor) -> Tensor:
     return result
 
 
-def flat(layer: nn.Conv3d, x: Tensor) -> Tensor:
+def conv_over_time(layer: nn.Conv3d, x: Tensor) -> Tensor:
     """x: (B, C, T, h, w). CPUs have a fast kernel for two dimensions, and a slow one for three."""
     time_and_place = F.conv2d(x.flatten(3), layer.weight[..., 0], layer.bias, padding=layer.padding[:2])
     return time_and_place.unflatten(3, x.shape[3:])
 
 
-CPU_FORWARDS = {FeedForward: feed_forward_in_portions, nn.Conv3d: flat}
+CPU_FORWARDS = {FeedForward: feed_forward_in_portions, nn.Conv3d: conv_over_time}
 
 
 def _in_parts(forward, num_parts: int, hidden: Tensor) -> Tensor:

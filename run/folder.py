@@ -18,9 +18,9 @@ import torch
 from filelock import FileLock, Timeout                    # torch itself needs it
 
 from media.files import write_whole
+from runtime.device import GIB
 
 SAMPLING_SECONDS = 0.05
-GIB = 1 << 30
 EDGE_BYTES = 32 << 20     # of files larger than two edges only these first and last bytes are hashed
 
 
