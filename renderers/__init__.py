@@ -60,6 +60,9 @@ class Renderer(Protocol):
         """memory_limit_gb: GiB, 0 for what is free; processes: who works on each video together; keep_loaded: networks
         stay in memory side by side; earlier: one of the same class with other settings, whose networks may be used on."""
 
+    def help(self, job: Any) -> None:
+        """In a process beside the main one: takes part in the work that the main one's renderer shares (`Processes`)."""
+
     def inputs(self, scene: Scene) -> list:
         """Everything its frames depend on but the seed, for a run that is resumed; a Path is a file's content."""
         return [scene, self.settings]
