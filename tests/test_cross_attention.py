@@ -18,7 +18,7 @@ def unet(tiny_svd_folder):
 
 
 @torch.no_grad()
-def test_known_answers_give_the_published_output_without_asking(unet):
+def test_cached_outputs_are_the_published_ones_without_attention(unet):
     given = {name: GOLDEN[f"in2.{name}"] for name in ("sample", "timestep", "encoder_hidden_states", "added_time_ids",
                                                       "pose_latents")}
     asked = []
