@@ -1,7 +1,7 @@
 """Picture of a person + text -> video of that person doing what the text says (Fleximo, arXiv 2411.19459).
 
-    python inference.py --config configs/demo.yaml
-    python inference.py --config configs/demo.yaml prompt="A person waves, then jumps." image=me.png seed=7 name=mine
+    python inference.py prompt="A person waves, then jumps."                  with configs/demo.yaml, as no other is named
+    python inference.py --config configs/demo.yaml image=me.png seed=7 name=mine
     python inference.py --config configs/mimicmotion.yaml image=me.png driving_video=dance.mp4   MimicMotion by itself
     python inference.py --inference_config MimicMotion/configs/test.yaml                         its own list of cases
     accelerate launch inference.py --config configs/fleximo.yaml                                 one video on all GPUs
@@ -19,105 +19,180 @@ storyboard.png shows them all, report.json has seconds, memory and warnings, fra
 resume=true reuses every stage whose inputs did not change; plan.json and the .npz files may be edited in between.
 """
 import logging
+import os
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from configs import CONFIG_FOLDER, load_config, run_main
+from configs import CONFIG_FOLDER, HELP, load_config, run_main, say
 from dwpose.alignment import in_view
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
 from finer_scale import laid_over
-from llm_planner import plan, segments_from_json, segments_to_json
+from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.images import fit_to_canvas, read_image
-from media.video_writer import load_frames, save_frames
+from media.video_writer import load_frames, save_frames, StreamingVideoWriter
+from renderers import Renderer, Scene
 from run.cases import OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
-from run.folder import Artefact, Report, RunFolder
+from run.folder import Artefact, locked, Report, RunFolder
 from run.models import Models
 from run.poses import driving_skeleton, seen_skeleton
-from run.settings import InferenceConfig, VideoModelConfig
-from run.storyboard import films, Row, write_outputs, write_settings
+from run.settings import InferenceConfig
+from run.storyboard import Row, video_writers, write_outputs, write_settings
+from runtime.device import seed_for
 from t2m.joining import join_motions
 from t2m.motion import Motion
-from t2m.project import project
+from t2m.project import body_depth, project
 
 log = logging.getLogger(__name__)
 
-MOTION = Artefact("motion.npz", Motion.save, Motion.load)
+DEFAULT_CONFIG, CASES_CONFIG = "configs/demo.yaml", "configs/mimicmotion.yaml"      # where none is named
 
 
-PLAN = Artefact("plan.json", lambda segments, path: path.write_text(segments_to_json(segments), encoding="utf-8"),
-                lambda path: segments_from_json(path.read_text(encoding="utf-8")))
+def animate(config: InferenceConfig, folder: RunFolder, models: Models,
+            writers: Mapping[str, StreamingVideoWriter] | None = None) -> tuple[list[Row], list[Segment]]:
+    """The paper's figure, stage by stage. Returns the frames of each for the storyboard, and the plan.
 
-
-def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple[list[Row], list]:
-    """The paper's figure, stage by stage. Returns the frames of each for the storyboard, and the plan."""
-    def skeleton_stage(name, work, *inputs) -> Skeleton:
-        artefact = Artefact(f"{name}.npz", Skeleton.save, Skeleton.load)
-        return folder.stage(name, artefact, work, *inputs, detection, pose_weights)
-
-    def video_stage(name: str, settings: VideoModelConfig, image, poses, own_pose) -> np.ndarray:
-        artefact = Artefact(f"frames/{name}.mkv", save_frames, load_frames)
-        return folder.stage(name, artefact, lambda: models.video(name, settings, image, poses, own_pose),
-                            image, poses, own_pose, settings, Path(settings.svd), Path(settings.checkpoint),
-                            config.seed, str(models.dtype))
-
-    style, pose_weights = config.pose.style, [Path(config.pose.detector), Path(config.pose.keypoints)]
-    detection = replace(config.pose, cache="")                                      # where poses are kept changes none
+    writers: by stage, who writes the video that people see while the run goes on.
+    """
+    stages = Stages(config, folder, models, writers or {})
     image = fit_to_canvas(read_image(config.image), config.size)                    # (H, W, 3) uint8
-    reference = skeleton_stage("reference", lambda: models.detect(image[None], config.fps, config.image, image), image)
-    check_whole_person(reference, config.image, config.pose.allow_cut_off)
+    reference = stages.reference(image)                                             # Skeleton: (1, 133, 3) pixels
+    segments, motion = [], None
+    if not config.driving_video:
+        segments = stages.plan()                                                    # list[Segment]
+        motion = stages.motion(segments)                                            # Motion: (T, 22, 3) metres, 20 fps
+    skeleton = stages.skeleton(motion, reference)                                   # Skeleton: (F, 133, 3) pixels
+    rows = [Row("skeleton", "in the person's proportions", draw(skeleton, config.pose.style))]
 
-    segments = []
-    if config.driving_video:
-        fitted = lambda: laid_over(driving_skeleton(config, models), reference, config.alignment)
-        inputs = Path(config.driving_video), config.fps, config.sample_stride, config.alignment, reference
-    else:
-        planned = lambda: plan(config.prompt, device=models.device, **asdict(config.planner))
-        segments = folder.stage("plan", PLAN, planned, config.prompt, config.planner)   # list[Segment]
-        check_disk(folder.path, config.fps * sum(s.seconds for s in segments), config.size, 3 + config.refinements)
-        joined = lambda: join_motions(models.motions(segments), config.motion.transition_seconds,
-                                      [segment.text for segment in segments])
-        motion = folder.stage("motion", MOTION, joined, segments, config.motion,
-                              Path(config.motion.weights), config.seed)             # Motion: (T, 22, 3) metres, 20 fps
-        projected = lambda: project(motion, config.size, config.fps, config.camera)
-        fitted = lambda: in_view(laid_over(projected(), reference, config.alignment), reference, config.camera)
-        inputs = motion, config.camera, config.size, config.fps, config.alignment, reference
-    skeleton = skeleton_stage("skeleton", fitted, *inputs)                          # Skeleton: (F, 133, 3) pixels
-    drawn, own_pose = draw(skeleton, style), draw(reference, style)[0]              # (F, H, W, 3), (H, W, 3) uint8
-    rows = [Row("skeleton", "in the person's proportions", drawn)]
-
-    poses = drawn
-    if config.adapter.checkpoint and not config.driving_video:                      # a detected skeleton has its hands
-        poses = video_stage("poses", config.adapter, own_pose, draw(skeleton.without_hands(), style),
-                            draw(reference.without_hands(), style)[0])              # (F, H, W, 3) uint8
+    scene = Scene(image, reference, skeleton, config.prompt, stages.depth(motion, skeleton))
+    renderer, poses = models.renderer(config), None
+    if renderer.adapter:
+        poses = stages.frames("poses", renderer.adapter, scene)                     # (F, H, W, 3) uint8
         rows.append(Row("poses", "hands by the skeleton adapter", poses))
-    video = video_stage("video", config.generator, image, poses, own_pose)          # (F, H, W, 3) uint8
+    video = stages.frames("video", renderer, scene, poses)                          # (F, H, W, 3) uint8
     rows.append(Row("video", "first pass", video))
 
     for i in range(1, config.refinements + 1):
-        before = video
-        seen = skeleton_stage(f"seen_{i}", lambda: seen_skeleton(models, before, skeleton, config.refinement_trust),
-                              before, skeleton, config.refinement_trust)
-        video = video_stage(f"refined_{i}", config.generator, image, draw(seen, style), own_pose)
+        seen = stages.seen(i, video, skeleton)                                      # Skeleton: (F, 133, 3) pixels
+        video = stages.frames(f"refined_{i}", renderer, replace(scene, skeleton=seen))
         rows.append(Row("refined", f"pass {i + 1}, on the poses seen in pass {i}", video))
     return rows, segments
 
 
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """The stages of one run: each result is a file in the run folder, made again when what it depends on has changed."""
+    config: InferenceConfig
+    folder: RunFolder
+    models: Models
+    writers: Mapping[str, StreamingVideoWriter] = field(default_factory=dict)
+
+    def reference(self, image: np.ndarray) -> Skeleton:
+        """The person of the picture, whole. image: (H, W, 3) uint8 RGB"""
+        config = self.config
+        try:
+            found = self._skeleton("reference", lambda: self.models.detect(image[None], config.fps, config.image, image), image)
+            check_whole_person(found, config.image, config.pose.allow_cut_off)
+        except ValueError:
+            self.folder.remove_if_new()
+            raise
+        return found
+
+    def plan(self) -> list[Segment]:
+        """The prompt as actions with seconds."""
+        config, planned = self.config, partial(plan, self.config.prompt, device=self.models.device, **asdict(self.config.planner))
+        segments = self.folder.stage("plan", Artefact("plan.json", save_plan, load_plan), planned, config.prompt, config.planner)
+        check_disk(self.folder.path, config.fps * sum(s.seconds for s in segments), config.size, 3 + config.refinements)
+        return segments
+
+    def motion(self, segments: list[Segment]) -> Motion:
+        """The actions as one movement in 3D."""
+        config = self.config
+
+        def joined() -> Motion:
+            texts = [segment.text for segment in segments]
+            return join_motions(self.models.motions(segments), config.motion.transition_seconds, texts)
+
+        artefact = Artefact("motion.npz", Motion.save, Motion.load)
+        return self.folder.stage("motion", artefact, joined, segments, config.motion, Path(config.motion.weights), config.seed)
+
+    def skeleton(self, motion: Motion | None, reference: Skeleton) -> Skeleton:
+        """The movement in 2D, in the person's proportions and place: the 3D motion's, or without one the driving video's."""
+        config = self.config
+        if motion is None:
+            inputs = Path(config.driving_video), config.fps, config.sample_stride, config.alignment, reference
+            return self._skeleton("skeleton", lambda: laid_over(driving_skeleton(config, self.models), reference, config.alignment),
+                                  *inputs)
+
+        def projected() -> Skeleton:
+            aligned = laid_over(project(motion, config.size, config.fps, config.camera), reference, config.alignment)
+            return in_view(aligned, reference, config.camera)
+
+        return self._skeleton("skeleton", projected, motion, config.camera, config.size, config.fps, config.alignment, reference)
+
+    def depth(self, motion: Motion | None, skeleton: Skeleton) -> np.ndarray | None:
+        """Metres from the camera, (F, 17); None without a 3D motion, and for a skeleton edited to another length."""
+        config = self.config
+        depth = None if motion is None else body_depth(motion, config.size, config.fps, config.camera)
+        return depth if depth is not None and len(depth) == len(skeleton) else None
+
+    def frames(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None = None) -> np.ndarray:
+        """A renderer's frames of a scene, (F, H, W, 3) uint8. poses: the adapter's frames, where there are any."""
+        artefact = Artefact(f"frames/{name}.mkv", save_frames, load_frames)
+        return self.folder.stage(name, artefact, lambda: self._rendered(name, renderer, scene, poses),
+                                 *renderer.inputs(scene), poses, self.config.seed)
+
+    def seen(self, number: int, video: np.ndarray, skeleton: Skeleton) -> Skeleton:
+        """The plan's skeleton, completed and moved by what is seen in the video (F, H, W, 3)."""
+        trust = self.config.refinement_trust
+        return self._skeleton(f"seen_{number}", lambda: seen_skeleton(self.models, video, skeleton, trust), video, skeleton, trust)
+
+    def _skeleton(self, name: str, work, *inputs) -> Skeleton:
+        pose = self.config.pose
+        weights = [Path(pose.detector), Path(pose.keypoints)]
+        where_poses_are_kept_changes_none = replace(pose, cache="")
+        return self.folder.stage(name, Artefact(f"{name}.npz", Skeleton.save, Skeleton.load), work, *inputs,
+                                 where_poses_are_kept_changes_none, weights)
+
+    def _rendered(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None) -> np.ndarray:
+        generator, writer = torch.Generator().manual_seed(seed_of(self.config, name)), self.writers.get(name)
+        given = {} if poses is None else {"poses": poses}
+        with writer or nullcontext():
+            return renderer(scene, generator, show=writer and writer.write, progress=self.models.progress, **given)
+
+
+def seed_of(config: InferenceConfig, stage: str) -> int:
+    """Every stage has its own, so that resuming changes nothing; a driven video's is the seed itself, as published."""
+    return config.seed if stage == "video" and config.driving_video else seed_for(config.seed, stage)
+
+
+def save_plan(segments: list[Segment], path: Path) -> None:
+    path.write_text(segments_to_json(segments), encoding="utf-8")
+
+
+def load_plan(path: Path) -> list[Segment]:
+    return segments_from_json(path.read_text(encoding="utf-8"))
+
+
 def run(config: InferenceConfig, models: Models, report: Report) -> None:
     """One run folder, from checked settings."""
-    models.config, models.films = config, films(config, config.folder)
+    models.config, writers = config, video_writers(config, config.folder)
     try:
-        folder = RunFolder(config.folder, config.resume, report)
-        write_settings(config, folder.path)
-        rows, segments = animate(config, folder, models)
-        with report.stage("outputs", "storyboard.png"):
-            write_outputs(config, folder.path, rows, segments, models.films)
-        folder.finish()
+        with locked(config.folder):
+            folder = RunFolder(config.folder, config.resume, report)
+            write_settings(config, folder.path)
+            rows, segments = animate(config, folder, models, writers)
+            with report.stage("outputs", "storyboard.png"):
+                write_outputs(config, folder.path, rows, segments, writers)
+            folder.finish()
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -130,10 +205,13 @@ def run(config: InferenceConfig, models: Models, report: Report) -> None:
 def load_configs(argv: list[str]) -> list[InferenceConfig]:
     """One run's settings, or those of every case in MimicMotion's test.yaml; --config and key=value hold for all."""
     case_file, argv = without_option(argv)
-    if case_file is None or {"-h", "--help"} & set(argv):
-        return [load_config(InferenceConfig, argv, __doc__)]
     if not any(argument.startswith("--config") for argument in argv):
-        argv = ["--config", str(CONFIG_FOLDER / "mimicmotion.yaml"), *argv]
+        name = DEFAULT_CONFIG if case_file is None else CASES_CONFIG
+        argv = ["--config", str(CONFIG_FOLDER.parent / name), *argv]
+        if case_file is None and not set(HELP) & set(argv):
+            say(f"no --config given: {name} is used", sys.stdout)
+    if case_file is None or set(HELP) & set(argv):
+        return [load_config(InferenceConfig, argv, __doc__)]
     assigned = [argument for argument in argv if "=" in argument and not argument.startswith("-")]
     if any(argument.startswith("name=") for argument in assigned):
         raise ValueError(f"name: every case of {OPTION} has its own: use outputs= for the place")
@@ -148,25 +226,30 @@ def load_configs(argv: list[str]) -> list[InferenceConfig]:
 
 def run_all(configs: list[InferenceConfig], models: Models) -> int:
     """Every case that can be run; first all are checked. 0 when all ended well, 2 after users' mistakes, 1 ours."""
-    prepared, failed = {}, {}
-    reports = {config.name: Report() for config in configs}
-    for work in (lambda config, report: prepared.update({config.name: checked(config, models)}),
-                 lambda config, report: run(prepared[config.name], models, report)):
-        for config in (config for config in configs if config.name not in failed):
-            try:
-                with reports[config.name].listening():
-                    work(config, reports[config.name])
-            except (ValueError, FileNotFoundError) as error:
-                failed[config.name] = 2
-                print(f"error: {config.name}: {' '.join(str(error).split())}", file=sys.stderr)
-            except Exception:
-                failed[config.name] = 1
-                log.exception("%s: failed", config.name)
+    failed: dict[str, int] = {}
+    cases = [(config, Report()) for config in configs]
+    ready = [(attempted(checked, config, models, report, failed), report) for config, report in cases]
+    for config, report in ready:
+        if config is not None:
+            attempted(run, config, models, report, failed)
     print(f"{len(configs) - len(failed)} of {len(configs)} cases done", *map("failed: {}".format, failed), sep="\n")
     return min(failed.values(), default=0)
 
 
-def checked(config: InferenceConfig, models: Models) -> InferenceConfig:
+def attempted(work: Callable, config: InferenceConfig, models: Models, report: Report, failed: dict[str, int]):
+    """work(config, models, report); None after a failure, which is printed and noted in `failed`."""
+    try:
+        with report.listening():
+            return work(config, models, report)
+    except (ValueError, FileNotFoundError) as error:
+        failed[config.name] = 2
+        print(f"error: {config.name}: {' '.join(str(error).split())}", file=sys.stderr)
+    except Exception:
+        failed[config.name] = 1
+        log.exception("%s: failed", config.name)
+
+
+def checked(config: InferenceConfig, models: Models, report: Report) -> InferenceConfig:
     """The settings with the size they lead to, after all inputs were looked at."""
     config = with_size(config)
     check_inputs(config, models)
@@ -177,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     configs, report = load_configs(sys.argv[1:] if argv is None else argv), Report()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if configs[0].num_threads:
-        torch.set_num_threads(configs[0].num_threads)
+        torch.set_num_threads(min(configs[0].num_threads, os.cpu_count() or 1))
     models = Models(configs[0])
     if not models.processes.is_main:
         return models.help()
@@ -186,7 +269,7 @@ def main(argv: list[str] | None = None) -> int:
             if len(configs) > 1:
                 return run_all(configs, models)
             with report.listening():
-                run(checked(configs[0], models), models, report)
+                run(checked(configs[0], models, report), models, report)
     except KeyboardInterrupt:
         print(f"\ninterrupted: what is finished stays in {models.config.folder}: resume=true goes on", file=sys.stderr)
         return 130

@@ -22,8 +22,9 @@ from dwpose.networks import PersonDetector, PoseHead
 from media.images import fit_to_canvas, read_image
 from mimicmotion.footprint import Footprint
 from mimicmotion.latents import decode, image_embeddings, image_latents
-from mimicmotion.memory import GIB, Plan, Run
+from mimicmotion.memory import Plan, Run
 from mimicmotion.pipeline import PoseToVideo
+from runtime.device import GIB
 from t2m.transformer import GPT
 
 COMPARED_FRAMES = 8              # decoded, for the PSNR of the keys that trade quality

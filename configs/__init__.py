@@ -7,9 +7,9 @@ import sys
 import textwrap
 import typing
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import yaml
 from omegaconf import OmegaConf
@@ -17,6 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 Schema = TypeVar("Schema")
 CONFIG_FOLDER = Path(__file__).parent
+HELP = ("-h", "--help", "--help-all")
+
+
+def setting(default, help: str, choices: tuple = (), *, first: bool = False):
+    """A field of a schema. choices: the values it may have; first: --help shows it, and not only --help-all."""
+    return field(default=default, metadata={"help": help, "choices": choices, "first": first})
 
 
 def run_main(main: Callable[[], object]) -> None:
@@ -31,10 +37,10 @@ def run_main(main: Callable[[], object]) -> None:
         sys.exit(130)
 
 
-def say(line: str) -> None:
-    """A line for the user, once for all processes a launcher started."""
+def say(line: str, stream: TextIO | None = None) -> None:
+    """A line for the user, on stderr by default, once for all processes a launcher started."""
     if os.environ.get("RANK", "0") == "0":
-        print(line, file=sys.stderr)
+        print(line, file=stream or sys.stderr)
 
 
 def show_log() -> None:
@@ -46,11 +52,11 @@ def show_log() -> None:
 def load_config(schema: type[Schema], argv: list[str] | None = None, description: str | None = None) -> Schema:
     """The settings of a script, from `--config file.yaml key=value ...`; a mistake is a ValueError with one line.
 
-    --help prints the description (by default the docstring of the schema's module) and all keys, and ends the program.
+    --help prints the description (by default the docstring of the schema's module) and the keys, and ends the program.
     """
     argv = sys.argv[1:] if argv is None else argv
-    if {"-h", "--help"} & set(argv):
-        print(help_text(schema, description or sys.modules[schema.__module__].__doc__ or ""))
+    if set(HELP) & set(argv):
+        print(help_text(schema, description or sys.modules[schema.__module__].__doc__ or "", "--help-all" in argv))
         sys.exit(0)
     config = OmegaConf.structured(schema)
     path, assignments = split_arguments(argv)
@@ -170,48 +176,61 @@ def one_line(error: Exception) -> str:
 
 def check_choices(config, prefix: str = "") -> None:
     """Fields whose metadata lists `choices` hold one of them; numbers are finite."""
-    for field in fields(config):
-        value, choices = getattr(config, field.name), field.metadata.get("choices")
+    for row in fields(config):
+        value, choices = getattr(config, row.name), row.metadata.get("choices")
         if is_dataclass(value):
-            check_choices(value, f"{prefix}{field.name}.")
+            check_choices(value, f"{prefix}{row.name}.")
         elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{prefix}{field.name}: must be a finite number (found {value})")
+            raise ValueError(f"{prefix}{row.name}: must be a finite number (found {value})")
         elif choices and value not in choices:
-            raise ValueError(f"{prefix}{field.name}: must be one of {', '.join(map(str, choices))} (found '{value}')")
+            near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+            remedy = f": did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{prefix}{row.name}: must be one of {', '.join(map(str, choices))} (found '{value}'){remedy}")
 
 
 def rows(schema: object, prefix: str = "") -> list[tuple[str, object, str]]:
     """(dotted key, default, help) of every setting of a schema or its instance; a group's default is the group."""
     defaults, result = schema() if isinstance(schema, type) else schema, []
-    for field in fields(defaults):
-        name, default = f"{prefix}{field.name}", getattr(defaults, field.name)
-        help_line = field.metadata.get("help", "")
+    for row in fields(defaults):
+        name, default = f"{prefix}{row.name}", getattr(defaults, row.name)
+        help_line = row.metadata.get("help", "")
         if is_dataclass(default):
             doc = (default.__doc__ or "").strip().splitlines()
             result += [(name, default, help_line or doc[0]), *rows(default, f"{name}.")]
         else:
-            choices = field.metadata.get("choices")
+            choices = row.metadata.get("choices")
             help_line += f" [{' | '.join(map(str, choices))}]" if choices else ""
             result.append((name, default, help_line))
     return result
 
 
-def help_text(schema: type, description: str = "") -> str:
-    """What --help prints: the script's docstring, every key with its default and meaning, the shipped configs."""
+def help_text(schema: type, description: str = "", everything: bool = False) -> str:
+    """The script's docstring, the keys with their defaults and meaning, the shipped configs.
+
+    Where a schema marks some keys as first, only those and the names of the groups are shown, unless `everything` is.
+    """
     usage = "usage: --config file.yaml key=value ...   (defaults < file < key=value)   --help: this text"
-    lines = [description.strip(), "", usage, "", "keys:"]
-    for name, default, help_line in rows(schema):
-        if is_dataclass(default):
-            lines += ["", f"  {name}: {help_line}"]
-            continue
-        shown = str(default).lower() if isinstance(default, bool) else {"": '""', None: "null"}.get(default, default)
-        lines += textwrap.wrap(f"{help_line} (default: {shown})", 118, initial_indent=f"  {name:<30} ",
-                               subsequent_indent=" " * 33)
+    marked = [row.name for row in fields(schema) if row.metadata.get("first")]
+    if marked and not everything:
+        groups = [key for key in rows(schema) if is_dataclass(key[1])]
+        lines = [description.strip(), "", f"{usage}   --help-all: every key", "", "keys:"]
+        lines += [line for key in rows(schema) if key[0] in marked for line in key_lines(*key)]
+        lines += ["", "groups of further keys, all listed by --help-all:"] + [f"  {name + '.':<30} {text}" for name, _, text in groups]
+    else:
+        lines = [description.strip(), "", usage, "", "keys:"]
+        for name, default, text in rows(schema):
+            lines += ["", f"  {name}: {text}"] if is_dataclass(default) else key_lines(name, default, text)
     lines += ["", "configs:"]
     for file in yaml_files():
         first = file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
         lines.append(f"  configs/{file.name:<30} {textwrap.shorten(first, 110, placeholder=' ...')}")
     return "\n".join(lines)
+
+
+def key_lines(name: str, default: object, text: str) -> list[str]:
+    """A key with its meaning and default, wrapped."""
+    shown = str(default).lower() if isinstance(default, bool) else {"": '""', None: "null"}.get(default, default)
+    return textwrap.wrap(f"{text} (default: {shown})", 118, initial_indent=f"  {name:<30} ", subsequent_indent=" " * 33)
 
 
 def yaml_files() -> list[Path]:

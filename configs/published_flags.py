@@ -51,7 +51,7 @@ def translated(argv: list[str]) -> list[str]:
     result, arguments = [], iter(argv)
     for argument in arguments:
         flag, has_value, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or flag in ("config", "help"):
+        if not argument.startswith("--") or flag in ("config", "help", "help-all"):
             result.append(argument)
             if argument == "--config":
                 result += [next(arguments)] if argv[-1] != "--config" else []

@@ -14,7 +14,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from configs import run_main
 from mimicmotion.checkpoint import save_checkpoint
 from mimicmotion.networks import PoseNet, PoseUNet
-from mimicmotion.savings import silence_temporal_branches
+from mimicmotion.savings import zero_temporal_branches
 
 EMBEDDING = 128                     # width of the picture token the UNet attends to
 VAE = dict(in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4,
@@ -46,7 +46,7 @@ ADAPTER_UNET = unet_config((64, 64), (False, False))
 def save_fresh(folder: Path, config: dict) -> None:
     """A UNet whose temporal branches are silent, and its PoseNet, with weights by torch's generator."""
     unet = PoseUNet(**config)
-    silence_temporal_branches(unet)
+    zero_temporal_branches(unet)
     save_checkpoint(folder, unet, PoseNet(config["block_out_channels"][0]))
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     vae = AutoencoderKLTemporalDecoder(**VAE)
-    silence_temporal_branches(vae)
+    zero_temporal_branches(vae)
     vae.save_pretrained(arguments.svd / "vae")
     encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**IMAGE_ENCODER))
     encoder.save_pretrained(arguments.svd / "image_encoder")

@@ -24,8 +24,10 @@ from motionbench.figures import contact_sheets, SheetRow
 from motionbench.picture import delta_e, flicker, psnr, REGIONS, ssim
 from motionbench.pose import pck
 from motionbench.prompts import Phrasing, PHRASINGS
+from renderers import Renderer, Scene
 from run.models import Models
 from run.settings import InferenceConfig
+from runtime.device import seed_for
 from synthetic.clips import HELD_OUT_SEED, sample_clip, SyntheticClip
 from synthetic.motions import KINDS, MotionSample, sample_motion, sides_of
 from t2m.evaluation import motion_costs, MotionBank, round_trip_errors
@@ -77,6 +79,18 @@ class Bench:
             yield sample_clip(HELD_OUT_SEED + 1000 * self.seed + index, str(kinds[index % len(kinds)]),
                               num_frames=CLIP_FRAMES, fps=self.config.fps, size=self.config.size)
 
+    @property
+    def renderer(self) -> Renderer:
+        return self.models.renderer(self.config)
+
+    def scene(self, clip: SyntheticClip) -> Scene:
+        """What the clip's video is to show."""
+        return Scene(clip.reference, clip.reference_skeleton, clip.skeleton, "", None)
+
+    def generator(self, index: int) -> torch.Generator:
+        """What the video of clip `index` is drawn with."""
+        return torch.Generator().manual_seed(seed_for(self.config.seed, f"evaluate {index}"))
+
     def draw(self, skeleton: Skeleton) -> np.ndarray:
         return draw(skeleton, self.config.pose.style)
 
@@ -98,11 +112,9 @@ def pose_to_video(bench: Bench) -> Values:
     """True skeletons in, video out, against the render of the same person in the same poses."""
     scores, rows = [], []
     for index, clip in enumerate(bench.clips("pose to video")):
-        poses, own_pose = bench.draw(clip.skeleton), bench.draw(clip.reference_skeleton)[0]
-        video = bench.models.video(f"evaluate {index}", bench.config.generator, clip.reference, poses, own_pose,
-                                   progress=False)
+        video = bench.renderer(bench.scene(clip), bench.generator(index), progress=False)
         scores.append(video_scores(bench, clip, video))
-        rows.append(SheetRow(clip.kind, clip.reference, poses, clip.frames, video))
+        rows.append(SheetRow(clip.kind, clip.reference, bench.draw(clip.skeleton), clip.frames, video))
     bench.save_sheets("video", rows)
     return mean_scores(scores)
 
@@ -128,10 +140,9 @@ def skeleton_adapter(bench: Bench) -> Values:
     """
     scores, rows = [], []
     for index, clip in enumerate(bench.clips("skeleton adapter")):
-        reference, handless = clip.reference_skeleton, clip.skeleton.without_hands()
-        own_pose, given, wanted = bench.draw(reference)[0], bench.draw(handless), bench.draw(clip.skeleton)
-        made = bench.models.video(f"evaluate {index}", bench.config.adapter, own_pose, given,
-                                  bench.draw(reference.without_hands())[0], progress=False)
+        own_pose, wanted = bench.draw(clip.reference_skeleton)[0], bench.draw(clip.skeleton)
+        given = bench.draw(clip.skeleton.without_hands())
+        made = bench.renderer.adapter(bench.scene(clip), bench.generator(index), progress=False)
         read = {name: bench.detect(frames, bench.config.fps)
                 for name, frames in (("hands", made), ("handless", given), ("true_hands", wanted))}
         scores.append({name: pck(found, clip.skeleton, HANDS) for name, found in read.items()}

@@ -1,9 +1,8 @@
 """Frames (F, H, W, 3) uint8 RGB to video files: H.264 to look at, FFV1 without loss, and a stream written while frames are made."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from queue import Queue
@@ -17,7 +16,7 @@ CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 X264 = {"preset": "medium", "x264-params": "cpu-independent=1"}     # the same bytes in every run, on every processor ...
 X264_THREADS = 4                                         # ... and however many cores there are
 WINDOWS_AHEAD = 4                                      # that wait for the codec; then their maker waits
-GIVEN_UP = object()                                    # in place of the frames that do not come any more
+ABANDONED = object()                                   # in place of the frames that do not come any more
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, crf: int = 18) -> Path:
@@ -58,34 +57,39 @@ def encode(path: Path, container_format: str, frames: Iterable[np.ndarray], fps:
         container.mux(stream.encode())
 
 
-UNSEEN = nullcontext(lambda frames: None)              # the film of frames nobody is to see
+class StreamingVideoWriter:
+    """Within the context, encodes frames in a thread of its own while others are made: `write(frames)`, in order.
 
-
-class Film:
-    """`with film as show:` gives a function to call with finished frames, (K, H, W, 3) uint8 RGB, in order.
-
-    The file appears whole when the context ends; after an error in it, or in the writing, which is raised there, there
-    is none. A film may be begun again.
+    The file appears whole when the context ends. After an error in the context, or in the encoding, which is raised at
+    its end, there is no new file; nor is there one where nothing was written. A writer may be used again.
     """
 
     def __init__(self, path: Path, fps: float):
         self.path, self.fps = path, fps
-        self.is_written = False
+        self.num_frames = 0                            # in the finished file; 0: there is none
 
-    def __enter__(self) -> Callable[[np.ndarray], None]:
+    def __enter__(self) -> StreamingVideoWriter:
         self._windows: Queue = Queue(WINDOWS_AHEAD)
         self._thread = ThreadPoolExecutor(1)
-        self._writing = self._thread.submit(self._write)
-        return self._windows.put
+        self._encoding, self._queued, self.num_frames = None, 0, 0
+        return self
+
+    def write(self, frames: np.ndarray) -> None:
+        """frames: (K, H, W, 3) uint8 RGB. Waits while too many are on their way to the codec."""
+        if self._encoding is None:
+            self._encoding = self._thread.submit(self._encode)
+        self._windows.put(frames)
+        self._queued += len(frames)
 
     def __exit__(self, kind, error, traceback) -> None:
-        self._windows.put(None if kind is None else GIVEN_UP)
+        if self._encoding is not None:
+            self._windows.put(None if kind is None else ABANDONED)
         self._thread.shutdown()
-        if kind is None:
-            self._writing.result()
-            self.is_written = True
+        if kind is None and self._encoding is not None:
+            self._encoding.result()
+            self.num_frames = self._queued
 
-    def _write(self) -> None:
+    def _encode(self) -> None:
         frames = self._frames()
         try:
             write_video(self.path, frames, self.fps)
@@ -95,8 +99,8 @@ class Film:
 
     def _frames(self) -> Iterator[np.ndarray]:
         while (window := self._windows.get()) is not None:
-            if window is GIVEN_UP:
-                raise RuntimeError(f"{self.path}: given up")
+            if window is ABANDONED:
+                raise RuntimeError(f"{self.path}: abandoned")
             yield from window
 
 

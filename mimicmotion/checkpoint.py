@@ -1,22 +1,29 @@
-"""Weights on disk: strict loading, one copy in memory, errors that name file and tensor; saving that is all or nothing.
+"""The video model on disk: strict loading, checks before a run, errors that name file and tensor, atomic saving.
 
 Read: .safetensors, our folder {config.json, model.safetensors}, MimicMotion's .pth, and diffusers component folders with
 or without the "fp16" variant. On device="meta" everything is compared and nothing is read: that is the check of a file.
 """
+import inspect
 import json
+import logging
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
+from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from media.files import read_json, save_atomically
 from mimicmotion.networks import PoseNet, PoseUNet
-from runtime.weights import empty, fill, kind_of, metadata, read_tensors, save_tensors, weights_file
+from runtime.weights import check_safetensors, empty, fill, kind_of, metadata, read_tensors, save_tensors, weights_file
 
+log = logging.getLogger(__name__)
+
+SVD_FILES = ("vae/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json")
+SVD_NOISE = {"prediction_type": "v_prediction", "timestep_type": "continuous"}     # what the networks were trained for
 PARTS = ("unet", "pose_net")                                  # the prefixes of a video model's tensors
 TRAINED_FRAMES = {"MimicMotion_1": 16, "MimicMotion_1-1": 72}     # published checkpoints, alike but for their numbers
+FETCH = "fetch it with python scripts/download_weights.py"
 WANTED = "expected a video model's tensors 'unet.*' and 'pose_net.*'"
 REMEDY = "take MimicMotion_1-1.pth or a folder this repository trained; plain SVD goes in the key svd"
 
@@ -32,10 +39,14 @@ def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> Aut
 def load_image_encoder(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> CLIPVisionModelWithProjection:
     """The CLIP image encoder from its component folder."""
     folder = Path(folder)
-    build = lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
-    encoder = empty(build, read_json(folder / "config.json"), folder)
+    encoder = empty(clip_vision, read_json(folder / "config.json"), folder)
     path = weights_file(folder, "model", dtype)
     return fill(encoder, read_tensors(path, dtype, device), path)
+
+
+def clip_vision(config: dict) -> CLIPVisionModelWithProjection:
+    """The network of a CLIP image encoder's config.json, untrained."""
+    return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
 
 
 def load_unet(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> PoseUNet:
@@ -126,3 +137,52 @@ def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype
     notes = {"format": "pt"} | ({"source": source} if source else {})
     save_atomically(folder / "model.safetensors", lambda path: save_tensors(tensors, path, notes))
     return folder
+
+
+def load_scheduler(folder: Path) -> EulerDiscreteScheduler:
+    """SVD's Euler scheduler. Its published config carries fields of another scheduler, which are left out."""
+    known, path = inspect.signature(EulerDiscreteScheduler.__init__).parameters, folder / "scheduler_config.json"
+    config = read_json(path)
+    for key, wanted in SVD_NOISE.items():
+        if config.get(key) != wanted:
+            raise ValueError(f"{path}: expected {key} '{wanted}', as SVD's (found {config.get(key)!r}): "
+                             "is it another model's scheduler?")
+    try:
+        return EulerDiscreteScheduler(**{key: value for key, value in config.items() if key in known})
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{path}: expected a config this version can build ({error}): fetch it again") from None
+
+
+def check_video_model(svd: Path, checkpoint: Path, key: str, tile_size: int | None = None) -> None:
+    """A video model's files are there, whole, and that model's; ValueError names the file and the first wrong tensor.
+
+    tile_size: frames; a warning when the published checkpoint was trained on shorter tiles.
+    """
+    missing = [name for name in SVD_FILES if not (svd / name).is_file()]
+    if missing:
+        raise ValueError(f"{key}.svd={svd}: {missing[0]} is missing: {FETCH} svd (weights/README.md)")
+    if checkpoint.is_dir():
+        checkpoint_file(checkpoint)
+        missing = [name for name in ("config.json", "model.safetensors") if not (checkpoint / name).is_file()]
+        if missing:
+            raise ValueError(f"{key}.checkpoint={checkpoint}: {missing[0]} is missing: see weights/README.md")
+    elif not checkpoint.is_file():
+        raise ValueError(f"{key}.checkpoint={checkpoint}: no such file or folder: {FETCH} mimicmotion "
+                         "(weights/README.md)")
+    encoder = checkpoint / "image_encoder" if (checkpoint / "image_encoder").is_dir() else svd / "image_encoder"
+    for folder in (svd / "vae", encoder, checkpoint):
+        check_safetensors(folder)
+    unet, _ = load_video_model(svd, checkpoint, torch.float16, device="meta")
+    load_vae(svd / "vae", torch.float16, device="meta")
+    refuse_other_width(unet, load_image_encoder(encoder, torch.float16, device="meta"), checkpoint)
+    load_scheduler(svd / "scheduler")
+    frames = trained_frames(checkpoint)
+    if frames and tile_size and tile_size > frames:
+        log.warning("%s.checkpoint=%s was trained on %d frames, %s.tile_size is %d: faces and clothes may drift; "
+                    "set %s.tile_size=%d, or use MimicMotion_1-1.pth", key, checkpoint, frames, key, tile_size, key, frames)
+
+
+def size_multiple(svd: Path, checkpoint: Path) -> int:
+    """What frames' height and width must be multiples of: how far the VAE and the UNet shrink them together, pixels."""
+    unet = (checkpoint if checkpoint.is_dir() else svd / "unet") / "config.json"
+    return 2 ** (sum(len(read_json(path)["block_out_channels"]) for path in (svd / "vae" / "config.json", unet)) - 2)

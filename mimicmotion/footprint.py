@@ -19,13 +19,14 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 
 from media.files import read_json
+from mimicmotion.checkpoint import clip_vision
 from mimicmotion.latents import decode_window
 from mimicmotion.networks import PoseNet, PoseUNet
-from mimicmotion.sampling import BOTH, Denoiser, GIVEN, Tile
-from mimicmotion.savings import FeatureCache, feed_forward_in_parts, known_answers
+from mimicmotion.sampling import BOTH, Denoiser, CONDITIONAL, Tile
+from mimicmotion.savings import FeatureCache, feed_forward_in_parts, cached_cross_attention
 from runtime.weights import empty
 
 FRAMES = 2                       # of a dry run; one frame would hide copies of permuted tensors
@@ -112,8 +113,7 @@ class Footprint:
         unet = empty(PoseUNet.from_config, read_json(unet_folder / "config.json"), unet_folder)
         pose_net = empty(lambda config: PoseNet(config["block_out_channels"][0]), unet.config, unet_folder)
         vae = empty(AutoencoderKLTemporalDecoder.from_config, read_json(svd / "vae" / "config.json"), svd / "vae")
-        clip = empty(lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config)),
-                     read_json(encoder_folder / "config.json"), encoder_folder)
+        clip = empty(clip_vision, read_json(encoder_folder / "config.json"), encoder_folder)
         networks = (nn.Module.to(module, "meta", dtype).eval() for module in (unet, pose_net, vae, clip))
         return cls(*networks, size)
 
@@ -158,16 +158,20 @@ class Footprint:
 
     def _tile_bytes(self, branches: int) -> int:
         config, size = self.unet.config, self.latent_size
-        made = lambda *shape, dtype=self.dtype: torch.empty(shape, device="meta", dtype=dtype)
+
+        def made(*shape: int, dtype: torch.dtype = self.dtype) -> Tensor:
+            return torch.empty(shape, device="meta", dtype=dtype)
+
         kept = made(FRAMES, config.block_out_channels[0], *size)                       # the pose features of all frames
         noisy = made(FRAMES, config.out_channels, *size, dtype=torch.float32)
         picture = made(1, config.out_channels, *size)
         tile = Tile.of(list(range(FRAMES)), torch.device("meta"))
-        with known_answers(self.unet, made(2, 1, config.cross_attention_dim)) as tokens:
+        with cached_cross_attention(self.unet, made(2, 1, config.cross_attention_dim)) as tokens:
             denoiser = Denoiser(self.unet, [tile], picture, tokens, made(1, 3), kept, made(FRAMES, 1, 1, 1), branches,
                                 FeatureCache(1))
-            call = lambda noisy, *_: denoiser.predict(0, BOTH if branches == 2 else GIVEN, noisy, made())
-            return peak_bytes(self.unet, call, noisy, kept, picture, tokens)
+            halves = BOTH if branches == 2 else CONDITIONAL
+            return peak_bytes(self.unet, lambda noisy, *_: denoiser.predict(0, halves, noisy, made()),
+                              noisy, kept, picture, tokens)
 
     @cached_property
     def decoded_frame(self) -> float:
@@ -186,8 +190,7 @@ class Footprint:
         """The image encoder on the picture, which is first blurred at its own size, in float32."""
         side = self.image_encoder.config.image_size
         pixels = torch.empty(1, 3, side, side, device="meta", dtype=self.dtype)
-        run = lambda: self.image_encoder(pixel_values=pixels).image_embeds
-        return max(peak_bytes(self.image_encoder, run), 4 * 3 * 4 * self.size[0] * self.size[1])
+        return max(peak_bytes(self.image_encoder, lambda: self.image_encoder(pixel_values=pixels)), 4 * 3 * 4 * self.size[0] * self.size[1])
 
     @cached_property
     def posed_frame(self) -> float:

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
-from mimicmotion.savings import is_silent, spatial_only, suited_to_cpu
+from mimicmotion.savings import is_zero_initialised, spatial_only, faster_on_cpu
 from runtime.processes import ALONE, Processes
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def added_time_ids(fps: int, motion_bucket_id: int, noise_aug_strength: float | 
 @torch.no_grad()
 def mixes_frames(vae) -> bool:
     """Does the decoder look at neighbouring frames? False when its temporal branches are exact zeros."""
-    if any(isinstance(block, SpatioTemporalResBlock) and not is_silent(block) for block in vae.decoder.modules()):
+    if any(isinstance(block, SpatioTemporalResBlock) and not is_zero_initialised(block) for block in vae.decoder.modules()):
         return True
     kernel = vae.decoder.time_conv_out.weight                                 # (3, 3, taps, 1, 1)
     return bool(kernel[:, :, :kernel.shape[2] // 2].any() or kernel[:, :, kernel.shape[2] // 2 + 1:].any())
@@ -128,7 +128,7 @@ def decoded_windows(vae, latents: Tensor, chunk_size: int = 8, overlap: int = 0,
     Rounded, where the published code truncates. A decoder that does not mix frames needs no overlap.
     """
     overlap = overlap if mixes_frames(vae) else 0
-    with (spatial_only(vae.decoder, when=is_silent), suited_to_cpu(vae.decoder, latents.device),
+    with (spatial_only(vae.decoder, when=is_zero_initialised), faster_on_cpu(vae.decoder, latents.device),
           tqdm(total=len(latents), desc="decoding", unit="frame", dynamic_ncols=True, disable=not progress) as bar):
         for window in blended_windows(vae, latents, chunk_size, overlap, processes):
             yield rearrange((window * 255).round().byte(), "f c h w -> f h w c").contiguous().cpu()

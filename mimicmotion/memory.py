@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
 import torch
 from accelerate import cpu_offload_with_hook
 from torch import nn
@@ -18,11 +17,10 @@ from torch import nn
 from mimicmotion.footprint import Footprint
 from mimicmotion.pipeline import POSES_AT_ONCE, PoseToVideo
 from mimicmotion.sampling import tile_ranges
+from runtime.device import GIB
 
 log = logging.getLogger(__name__)
 
-GIB = 1 << 30
-CUDA_CONTEXT = GIB // 2                # taken by CUDA itself, of a limit set by hand
 RESERVE, FRAGMENTATION = 0.25, 0.05    # GiB of cuBLAS and cuDNN; share of activations lost between allocated blocks
 RETRY_SHARE = 0.85                     # of the activations of a plan that ran out of memory, for the next one
 PARTS = 4                              # of a feed-forward layer; beyond, other layers are the peak
@@ -119,7 +117,7 @@ STEPS = {                              # what lowers a phase's need, in the orde
 }
 
 
-def fitted(wanted: Plan, run: Run, limit: int, denoising_limit: float = math.inf) -> Plan:
+def fitting_plan(wanted: Plan, run: Run, limit: int, denoising_limit: float = math.inf) -> Plan:
     """`wanted`, or the nearest plan that needs at most `limit` bytes; ValueError says what would fit if none does."""
     plan = wanted
     while True:
@@ -153,20 +151,20 @@ def too_small(plan: Plan, run: Run, limit: int) -> str:
     return f"{found}: {' or '.join(fits)} would fit"
 
 
-def plans(wanted: Plan, run: Run, limit: int, told: set[Plan]) -> Iterator[Plan]:
+def plans(wanted: Plan, run: Run, limit: int, logged: set[Plan]) -> Iterator[Plan]:
     """The plan that fits; whoever runs out of memory with it all the same comes back for the next smaller one.
 
-    Decoding goes on with smaller chunks by itself, so it is denoising that has to become smaller. told: plans already
-    printed, which are not printed again.
+    Decoding goes on with smaller chunks by itself, so it is denoising that has to become smaller. logged: plans that
+    were logged before, which are not logged again.
     """
     denoising_limit = math.inf
     while True:
-        plan = fitted(wanted, run, limit, denoising_limit)
-        if plan not in told:
+        plan = fitting_plan(wanted, run, limit, denoising_limit)
+        if plan not in logged:
             log.info("memory: %s: about %s of %s: %s", run.name, gib(run.need(plan)), gib(limit),
-                        described(plan, run))
-            told.add(plan)
-        if changes := changed(wanted, plan):
+                     plan_text(plan, run))
+            logged.add(plan)
+        if changes := changes_of_result(wanted, plan):
             log.warning("memory: %s: %s, as %s are free and the settings need %s: the video differs from one made "
                            "with them", run.name, ", ".join(changes), gib(min(limit, denoising_limit)),
                            gib(run.need(wanted)))
@@ -181,7 +179,7 @@ def gib(num_bytes: float) -> str:
     return f"{max(num_bytes, 0) / GIB:.1f} GiB" if num_bytes >= GIB / 10 else f"{max(num_bytes, 0) / (1 << 20):.1f} MiB"
 
 
-def described(plan: Plan, run: Run) -> str:
+def plan_text(plan: Plan, run: Run) -> str:
     """A plan in words."""
     height, width = run.footprint(plan.dtype).size
     return ", ".join([f"{run.num_frames} frames of {height}x{width} in {str(plan.dtype).removeprefix('torch.')}",
@@ -191,31 +189,12 @@ def described(plan: Plan, run: Run) -> str:
                       *(["idle networks on the CPU"] if plan.offload else [])])
 
 
-def changed(wanted: Plan, plan: Plan) -> list[str]:
+def changes_of_result(wanted: Plan, plan: Plan) -> list[str]:
     """What of `plan` makes another video than `wanted`."""
     tiles = "tile_size" if wanted.tile_size != plan.tile_size else "max_tile"
     names = (tiles, "decode_chunk_size", "dtype")
     return [f"{name} {getattr(wanted, name)} → {getattr(plan, name)}".replace("torch.", "") for name in names
             if getattr(wanted, name) != getattr(plan, name)]
-
-
-def free_memory(device: str | torch.device, limit_gb: float = 0.0, loaded: PoseToVideo | None = None) -> int:
-    """Bytes a video model and its run may take: what is free, or less by hand; what a loaded one holds is its own.
-
-    limit_gb: GiB, CUDA's own half included; 0: no limit by hand.
-    """
-    device = torch.device(device)
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)      # kept by torch, unused
-    else:
-        free = psutil.virtual_memory().available
-    if loaded is not None:
-        networks = loaded.unet, loaded.pose_net, loaded.vae, loaded.image_encoder
-        free += sum(p.nbytes for network in networks for p in network.parameters() if p.device.type == device.type)
-    if limit_gb == 0:
-        return free
-    return min(free, int(limit_gb * GIB) - (CUDA_CONTEXT if device.type == "cuda" else 0))
 
 
 def keep_idle_on_cpu(networks: list[nn.Module], device: torch.device) -> None:

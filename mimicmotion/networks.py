@@ -1,4 +1,4 @@
-"""The two trained networks: Stable Video Diffusion's UNet with pose features, and the PoseNet that makes them (MimicMotion, section 3.2)."""
+"""The two trained networks (MimicMotion, section 3.2): SVD's UNet with pose features, and PoseNet, which makes them."""
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionOutput
@@ -34,7 +34,9 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
         conditions = {"temb": told.repeat_interleave(num_frames, dim=0),                      # (B*F, E)
                       "image_only_indicator": sample.new_zeros(batch_size, num_frames)}
         tokens = {"encoder_hidden_states": encoder_hidden_states.repeat_interleave(num_frames, dim=0)}
-        run = lambda block, x, **more: block(x, **conditions, **(tokens if attends(block) else {}), **more)
+
+        def run(block: nn.Module, x: Tensor, **more):
+            return block(x, **conditions, **(tokens if attends(block) else {}), **more)
 
         x = self.conv_in(sample.flatten(0, 1))                                                # (B*F, C0, h, w)
         if pose_latents is not None:
@@ -62,9 +64,9 @@ def attends(block: nn.Module) -> bool:
 
 def with_pose(features: Tensor, pose: Tensor) -> Tensor:
     """features (B*F, C0, h, w) plus pose (n*F, C0, h, w), of the last n of the batch."""
-    blind = len(features) - len(pose)
-    posed = features[blind:] + pose.to(features.dtype)
-    return torch.cat([features[:blind], posed]) if blind else posed
+    rest = len(features) - len(pose)                                                          # the unconditional half
+    posed = features[rest:] + pose.to(features.dtype)
+    return torch.cat([features[:rest], posed]) if rest else posed
 
 
 class PoseNet(nn.Module):

@@ -2,10 +2,9 @@
 
 Every public MimicMotion or SVD checkpoint runs unchanged. Where this leaves the published code: PoseNet and the
 cross-attentions run once per video, both halves of the guidance share a call, latents stay float32 between steps,
-pixels are rounded. Several processes may make one video together: `parallel.py`.
+pixels are rounded. Several processes may make one video together (runtime/processes.py).
 """
-import inspect
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,22 +12,20 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 from einops import rearrange
-from torch import Tensor
+from torch import nn, Tensor
 from tqdm import tqdm
 from transformers import CLIPVisionModelWithProjection
 
-from media.files import read_json
-from media.video_writer import UNSEEN
-from mimicmotion.checkpoint import load_image_encoder, load_vae, load_video_model, refuse_other_width
+from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_vae, load_video_model,
+                                    refuse_other_width)
 from mimicmotion.edm import ALL_LEVELS, check_schedule, guided_levels, mixed_noise, NO_LEVELS, scheduled
 from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.sampling import Denoiser, Tile, tile_ranges
-from mimicmotion.savings import FeatureCache, is_silent, known_answers, spatial_only, suited_to_cpu
+from mimicmotion.savings import FeatureCache, is_zero_initialised, cached_cross_attention, spatial_only, faster_on_cpu
 from runtime.processes import ALONE, Processes
 
 POSES_AT_ONCE = 16                                                            # frames per PoseNet call
-SVD_NOISE = {"prediction_type": "v_prediction", "timestep_type": "continuous"}     # what the networks were trained for
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,25 +60,27 @@ class PoseToVideo:
     def __call__(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
                  reference_pose: np.ndarray | None = None, decode_chunk_size: int = 8,
                  decode_overlap: int | None = None, tiles: str = "published", progress: bool = True,
-                 processes: Processes = ALONE, film: AbstractContextManager = UNSEEN, **sampling) -> np.ndarray:
+                 processes: Processes = ALONE, show: Callable[[np.ndarray], None] | None = None,
+                 **sampling) -> np.ndarray:
         """The video, (F, H, W, 3) uint8. image: (H, W, 3), poses: (F, H, W, 3), uint8 RGB; `sampling` as in `sample`.
 
         reference_pose: (H, W, 3), the pose drawn for the picture itself. MimicMotion puts it first, where every tile
         shares it, and does not return its frame. Without it the first pose has that part, and its frame is returned.
         decode_overlap: frames decoded twice and blended where chunks meet; None is 0 for published tiles (as published)
-        and a quarter of the chunk otherwise. film: a `Film`, which is written while later frames are decoded.
+        and a quarter of the chunk otherwise. show: is given finished frames (K, H, W, 3),
+        in order, while later ones are decoded.
         """
         if reference_pose is not None:
             poses = np.concatenate([reference_pose[None], poses])
         if decode_overlap is None:
             decode_overlap = 0 if tiles == "published" else decode_chunk_size // 4
         latents = self.sample(image, poses, generator, tiles=tiles, progress=progress, processes=processes, **sampling)
-        made, unseen = [], 0 if reference_pose is None else 1                 # frames to leave out
-        with film as show:
-            for window in decoded_windows(self.vae, latents, decode_chunk_size, decode_overlap, progress, processes):
-                made.append(window[unseen:].numpy())                          # (K, H, W, 3)
+        made, unseen = [], 0 if reference_pose is None else 1                 # leading frames to leave out
+        for window in decoded_windows(self.vae, latents, decode_chunk_size, decode_overlap, progress, processes):
+            made.append(window[unseen:].numpy())                              # (K, H, W, 3)
+            unseen = 0
+            if show is not None:
                 show(made[-1])
-                unseen = 0
         return np.concatenate(made)
 
     @torch.no_grad()
@@ -119,8 +118,8 @@ class PoseToVideo:
         repeats = -(-len(poses) // len(noise))
         latents = noise.repeat(repeats, 1, 1, 1)[:len(poses)] * scheduler.init_noise_sigma
         guided = guided_levels(scheduler.sigmas[:-1], guidance_interval if guidance.max() > 1 else NO_LEVELS)
-        with (spatial_only(self.unet, when=is_silent), suited_to_cpu(self.unet, self.device),
-              known_answers(self.unet, torch.cat([torch.zeros_like(embedding), embedding])) as tokens):
+        with (spatial_only(self.unet, when=is_zero_initialised), faster_on_cpu(self.unet, self.device),
+              cached_cross_attention(self.unet, torch.cat([torch.zeros_like(embedding), embedding])) as tokens):
             denoise = Denoiser(self.unet, [Tile.of(frames, self.device) for frames in ranges], picture, tokens, numbers,
                                pose_features, guidance, guidance_batch, FeatureCache(feature_cache), processes)
             for timestep, with_guidance in zip(tqdm(scheduler.timesteps, desc="denoising", unit="step",
@@ -173,6 +172,10 @@ class PoseToVideo:
                              f"use {near}")
 
     @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return self.unet, self.pose_net, self.vae, self.image_encoder
+
+    @property
     def device(self) -> torch.device:
         return self.unet.device
 
@@ -194,17 +197,3 @@ def nearest(length: int, step: int, up: bool) -> int:
 def as_pixels(frames: Tensor) -> Tensor:
     """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1]."""
     return rearrange(frames, "n h w c -> n c h w").float() / 127.5 - 1
-
-
-def load_scheduler(folder: Path) -> EulerDiscreteScheduler:
-    """SVD's Euler scheduler. Its published config carries fields of another scheduler, which are left out."""
-    known, path = inspect.signature(EulerDiscreteScheduler.__init__).parameters, folder / "scheduler_config.json"
-    config = read_json(path)
-    for key, wanted in SVD_NOISE.items():
-        if config.get(key) != wanted:
-            raise ValueError(f"{path}: expected {key} '{wanted}', as SVD's (found {config.get(key)!r}): "
-                             "is it another model's scheduler?")
-    try:
-        return EulerDiscreteScheduler(**{key: value for key, value in config.items() if key in known})
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{path}: expected a config this version can build ({error}): fetch it again") from None

@@ -1,4 +1,4 @@
-"""One denoising step of all frames: overlapping tiles, guidance, and how tiles are blended (MimicMotion, section 3.4)."""
+"""One denoising step of all frames: overlapping tiles, guidance, how tiles are blended (MimicMotion, section 3.4)."""
 from __future__ import annotations
 
 import logging
@@ -15,8 +15,7 @@ from runtime.processes import ALONE, Processes
 log = logging.getLogger(__name__)
 
 MODES = ("published", "balanced")
-BLIND, GIVEN = range(0, 1), range(1, 2)  # the halves of classifier-free guidance: nothing known; picture and poses
-BOTH = range(0, 2)                       # in one batch
+UNCONDITIONAL, CONDITIONAL, BOTH = range(0, 1), range(1, 2), range(0, 2)    # halves of classifier-free guidance, as rows
 
 
 def check_tiling(tile_size: int, tile_overlap: int, mode: str, max_tile: int | None = None) -> None:
@@ -132,17 +131,17 @@ class Denoiser:
     def batches(self, guided: bool) -> tuple[range, ...]:
         """The halves that make up a tile, call by call. Processes that would idle share out the halves, too."""
         if not guided:
-            return (GIVEN,)
+            return (CONDITIONAL,)
         even = len(self.tiles) % self.processes.count == 0
-        return (BOTH,) if self.guidance_batch == 2 and even else (BLIND, GIVEN)
+        return (BOTH,) if self.guidance_batch == 2 and even else (UNCONDITIONAL, CONDITIONAL)
 
     def predict(self, number: int, halves: range, noisy: Tensor, timestep: Tensor) -> Tensor:
         """The UNet's v of a tile, (len(halves), T, 4, h, w) float32."""
         frames = self.tiles[number].frames
         noise = noisy[frames].to(self.unet.dtype)                             # (T, 4, h, w)
         still = self.picture.expand(len(noise), -1, -1, -1)
-        rows = [torch.cat([noise, still if half in GIVEN else torch.zeros_like(still)], dim=1) for half in halves]
-        poses = self.posed(frames) if halves[-1] in GIVEN else None           # (T, C0, h, w)
+        rows = [torch.cat([noise, still if half in CONDITIONAL else torch.zeros_like(still)], dim=1) for half in halves]
+        poses = self.posed(frames) if halves[-1] in CONDITIONAL else None           # (T, C0, h, w)
         deep = self.cache.get((number, halves))
         v, fresh = self.unet(torch.stack(rows), timestep, self.tokens[halves.start:halves.stop],
                              self.numbers.expand(len(halves), -1), poses, deep, return_dict=False)

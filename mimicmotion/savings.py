@@ -1,4 +1,8 @@
-"""The same numbers with less work: cross-attention of one token, cached deep features, silent temporal branches, CPU kernels."""
+"""The same numbers with less work or memory, each a context around a network.
+
+Cached cross-attention outputs, cached deep features, temporal branches that are zero left out, kernels that are fast on a
+CPU, feed-forward layers in portions.
+"""
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
@@ -18,30 +22,30 @@ TEMPORAL_PARAMETERS = ("temporal_res_block", "time_mixer", "temporal_transformer
 PORTION = 2 << 20                # bytes of a feed-forward layer's inner values worked on at a time
 
 
-class KnownAnswer:
-    """Attention processor that looks its output up: the context, (rows, 1, 1) long, says which answer it is."""
+class CachedCrossAttention:
+    """Attention processor with outputs computed before; the context, (rows, 1, 1) long, holds the number of each row's."""
 
-    def __init__(self, answers: Tensor):
-        self.answers = answers                                                # (N, 1, C)
+    def __init__(self, outputs: Tensor):
+        self.outputs = outputs                                                # (N, 1, C)
 
     def __call__(self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor,
                  attention_mask: Tensor | None = None) -> Tensor:
-        return self.answers[encoder_hidden_states[:, 0, 0]]                   # (rows, 1, C), for all places alike
+        return self.outputs[encoder_hidden_states[:, 0, 0]]                   # (rows, 1, C), for all places alike
 
 
 @contextmanager
-def known_answers(unet: nn.Module, tokens: Tensor) -> Iterator[Tensor]:
-    """Within the context the UNet takes, as encoder_hidden_states, numbers of `tokens` (N, 1, D) instead of tokens.
+def cached_cross_attention(unet: nn.Module, tokens: Tensor) -> Iterator[Tensor]:
+    """Within the context cross-attention to `tokens` (N, 1, D) is a look-up: the softmax over one token is always 1.
 
-    Yields the numbers, (N, 1, 1) long: rows of it, in any order and as often as wanted.
+    Yields the tokens' numbers, (N, 1, 1) long; rows of it take the tokens' place as encoder_hidden_states.
     """
     blocks = [block for block in unet.modules() if getattr(block, "attn2", None) is not None]
     kept = [(block.norm2, block.attn2.processor) for block in blocks]
     for block in blocks:
         weight = block.attn2.to_v.weight                                      # may wait in the CPU's memory
-        answers = block.attn2.to_out[0](block.attn2.to_v(tokens.to(weight)))  # (N, 1, C)
-        block.attn2.set_processor(KnownAnswer(answers.to(tokens.device)))
-        block.norm2 = nn.Identity()                                           # prepares a query nobody reads
+        outputs = block.attn2.to_out[0](block.attn2.to_v(tokens.to(weight)))  # (N, 1, C)
+        block.attn2.set_processor(CachedCrossAttention(outputs.to(tokens.device)))
+        block.norm2 = nn.Identity()                                           # of the query, which is not needed
     try:
         yield torch.arange(len(tokens), device=tokens.device)[:, None, None]
     finally:
@@ -82,12 +86,12 @@ def is_temporal(name: str) -> bool:
     return any(part in name for part in TEMPORAL_PARAMETERS)
 
 
-def _resnet_in_space(block: SpatioTemporalResBlock, hidden: Tensor, temb: Tensor | None = None,
+def _spatial_resnet(block: SpatioTemporalResBlock, hidden: Tensor, temb: Tensor | None = None,
                      image_only_indicator: Tensor | None = None) -> Tensor:
     return block.spatial_res_block(hidden, temb)
 
 
-def _transformer_in_space(block: TransformerSpatioTemporalModel, hidden: Tensor,
+def _spatial_transformer(block: TransformerSpatioTemporalModel, hidden: Tensor,
                           encoder_hidden_states: Tensor | None = None, image_only_indicator: Tensor | None = None,
                           return_dict: bool = True) -> tuple[Tensor]:
     height, width = hidden.shape[-2:]
@@ -98,15 +102,15 @@ def _transformer_in_space(block: TransformerSpatioTemporalModel, hidden: Tensor,
     return (x.contiguous() + hidden,)
 
 
-IN_SPACE = {SpatioTemporalResBlock: _resnet_in_space, TransformerSpatioTemporalModel: _transformer_in_space}
+SPATIAL_FORWARDS = {SpatioTemporalResBlock: _spatial_resnet, TransformerSpatioTemporalModel: _spatial_transformer}
 
 
 @contextmanager
 def spatial_only(model: nn.Module, when=lambda block: True) -> Iterator[nn.Module]:
     """Within the context, spatio-temporal blocks for which `when(block)` holds run their spatial part alone."""
-    blocks = [block for block in model.modules() if type(block) in IN_SPACE and when(block)]
+    blocks = [block for block in model.modules() if type(block) in SPATIAL_FORWARDS and when(block)]
     for block in blocks:
-        block.forward = partial(IN_SPACE[type(block)], block)
+        block.forward = partial(SPATIAL_FORWARDS[type(block)], block)
     try:
         yield model
     finally:
@@ -115,7 +119,7 @@ def spatial_only(model: nn.Module, when=lambda block: True) -> Iterator[nn.Modul
 
 
 @torch.no_grad()
-def silence_temporal_branches(model: nn.Module) -> None:
+def zero_temporal_branches(model: nn.Module) -> None:
     """Zero the last layer of every temporal branch: each block becomes its spatial part exactly (the start of training)."""
     for block in model.modules():
         if isinstance(block, SpatioTemporalResBlock):
@@ -140,7 +144,7 @@ def _zero(*layers: nn.Module) -> None:
 
 
 @torch.no_grad()
-def is_silent(block: nn.Module) -> bool:
+def is_zero_initialised(block: nn.Module) -> bool:
     """Does every temporal branch of this block end in exact zeros, so that it equals its spatial part? Read from weights."""
     if isinstance(block, SpatioTemporalResBlock):
         return _all_zero(block.temporal_res_block.conv2)
@@ -156,17 +160,17 @@ def _all_zero(*layers: nn.Module) -> bool:
 
 
 @contextmanager
-def suited_to_cpu(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """Within the context, on a CPU: feed-forward layers in portions, convolutions over time as flat ones. Elsewhere nothing.
+def faster_on_cpu(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+    """Within the context, on a CPU: feed-forward layers in portions, convolutions over time in two dimensions.
 
-    A tenth less time for a UNet in float32. Layers that already run in parts are left alone, and compiled networks,
-    whose compiler finds its own way.
+    A UNet in float32 takes a tenth less time. Does nothing on other devices, for compiled networks, and for layers that
+    already run in parts.
     """
     plain = device.type == "cpu" and getattr(model, "_compiled_call_impl", None) is None
-    layers = [layer for layer in model.modules() if type(layer) in SUITED and "forward" not in vars(layer)] if plain else []
+    layers = [layer for layer in model.modules() if type(layer) in CPU_FORWARDS and "forward" not in vars(layer)] if plain else []
     layers = [layer for layer in layers if type(layer) is FeedForward or over_time(layer)]
     for layer in layers:
-        layer.forward = partial(SUITED[type(layer)], layer)
+        layer.forward = partial(CPU_FORWARDS[type(layer)], layer)
     try:
         yield model
     finally:
@@ -179,7 +183,7 @@ def over_time(layer: nn.Conv3d) -> bool:
     return layer.kernel_size[1:] == layer.stride[1:] == (1, 1) and layer.stride[0] == layer.dilation[0] == 1
 
 
-def in_portions(layer: FeedForward, hidden: Tensor) -> Tensor:
+def feed_forward_in_portions(layer: FeedForward, hidden: Tensor) -> Tensor:
     """hidden: (N, L, C). Rows a portion do not depend on N, so that a batch in two halves gives the same bits."""
     bytes_per_row = hidden[0].shape[0] * 2 * layer.net[-1].in_features * hidden.element_size()
     rows = max(1, PORTION // bytes_per_row)
@@ -189,13 +193,13 @@ def in_portions(layer: FeedForward, hidden: Tensor) -> Tensor:
     return result
 
 
-def flat(layer: nn.Conv3d, x: Tensor) -> Tensor:
+def conv_over_time(layer: nn.Conv3d, x: Tensor) -> Tensor:
     """x: (B, C, T, h, w). CPUs have a fast kernel for two dimensions, and a slow one for three."""
     time_and_place = F.conv2d(x.flatten(3), layer.weight[..., 0], layer.bias, padding=layer.padding[:2])
     return time_and_place.unflatten(3, x.shape[3:])
 
 
-SUITED = {FeedForward: in_portions, nn.Conv3d: flat}
+CPU_FORWARDS = {FeedForward: feed_forward_in_portions, nn.Conv3d: conv_over_time}
 
 
 def _in_parts(forward, num_parts: int, hidden: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from motionbench.settings import FROM_FILES, Variant
 from run.checks import with_size
 from run.folder import Artefact, content_hash, Report, RunFolder
 from run.models import Models
-from run.settings import InferenceConfig, VideoModelConfig
+from run.settings import InferenceConfig
 from runtime.processes import ALONE
 from synthetic.clips import SyntheticClip
 from t2m.motion import Motion
@@ -64,17 +64,7 @@ class BenchModels(Models):
     """
 
     def __init__(self, config: InferenceConfig, keep: bool):
-        super().__init__(config, ALONE)
-        self.keep = keep
-        self.kept: dict[tuple[str, str], Models] = {}
-
-    def video(self, stage: str, settings: VideoModelConfig, image: np.ndarray, poses: np.ndarray,
-              reference_pose: np.ndarray, progress: bool = False) -> np.ndarray:
-        if not self.keep:
-            return super().video(stage, settings, image, poses, reference_pose, progress)
-        keeper = self.kept.setdefault((settings.svd, settings.checkpoint), Models(self.config, ALONE))
-        keeper.config = self.config
-        return keeper.video(stage, settings, image, poses, reference_pose, progress)
+        super().__init__(config, ALONE, keep_loaded=keep, progress=False)
 
 
 class ClipStages(RunFolder):

@@ -1,8 +1,9 @@
-"""Seconds, peak memory and warnings of a run: gathered per stage, printed as a table, written to report.json."""
+"""The run folder: each stage's result, taken from the last run where its inputs are the same, and report.json beside them."""
 import hashlib
 import json
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from filelock import FileLock, Timeout                    # torch itself needs it
 
 from media.files import write_whole
+from runtime.device import GIB
 
 SAMPLING_SECONDS = 0.05
-GIB = 1 << 30
 EDGE_BYTES = 32 << 20     # of files larger than two edges only these first and last bytes are hashed
 
 
@@ -128,7 +130,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, resume: bool, report: Report):
-        self.path, self.report = path, report
+        self.path, self.report, self.is_new = path, report, not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         self.keys: dict[str, str] = read_keys(path) if resume else {}         # stage -> hash of its file's inputs
         self.used: dict[str, str] = {}
@@ -152,10 +154,34 @@ class RunFolder:
         content = self.report.as_dict() | {"keys": self.keys}
         write_whole(self.path / "report.json", lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
 
+    def remove_if_new(self) -> None:
+        """Takes back the folder of a run that was refused; one that was there before stays as it is."""
+        if self.is_new:
+            shutil.rmtree(self.path)
+
     def finish(self) -> None:
         """Forgets stages of earlier runs that this one did not have."""
         self.keys = dict(self.used)
         self.write_report()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within the context no other process works on this run folder; ValueError where one already does.
+
+    The lock file is beside the folder, and goes with the process that holds it, however that ends.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"{folder}: another run is writing to it: wait for its end, or choose another name=") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)            # while it is held: who waits for it makes a new one
+        lock.release()
 
 
 def read_keys(folder: Path) -> dict[str, str]:

@@ -1,17 +1,17 @@
 """Every setting of inference.py. The defaults are the papers'; the YAML files in configs/ hold the values of a kind of run."""
+import re
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
+
+from configs import setting
+from renderers import RENDERERS
+from renderers.settings import MimicMotionConfig, VideoModelConfig
 
 MAX_FPS = 240.0                     # frames per second
 MAX_SIDE = 8192                     # pixels
 MAX_TRANSITION_SECONDS = 5.0
-SMALLEST = {"num_inference_steps": 1, "tile_size": 1, "decode_chunk_size": 1, "feature_cache": 1, "fps": 1,
-            "noise_aug_strength": 0, "motion_bucket_id": 0}         # of the video models
-
-
-def setting(default, help: str, choices: tuple[str, ...] = ()):
-    return field(default=default, metadata={"help": help, "choices": choices})
+MAX_REFINEMENTS = 10                # further passes change nothing but the time
+MAX_THREADS = 1024                  # of the largest machines; far beyond, the process is ended by the system
 
 
 @dataclass
@@ -49,45 +49,20 @@ class PoseConfig:
 
 
 @dataclass
-class VideoModelConfig:
-    """A pose-to-video model: SVD's parts and a checkpoint with UNet and PoseNet"""
-    svd: str = setting("weights/svd", "folder of Stable Video Diffusion in diffusers format (VAE, image encoder, scheduler)")
-    checkpoint: str = setting("weights/mimicmotion/MimicMotion_1-1.pth", "UNet + PoseNet: a folder, .safetensors or .pth")
-    share_reference: bool = setting(True, "put the picture's own pose before the first frame, as MimicMotion does")
-    num_inference_steps: int = setting(25, "denoising steps")
-    schedule: str = setting("karras", "their noise levels; karras: as published; align_your_steps: made for 10 steps",
-                            ("karras", "align_your_steps"))
-    guidance_scale: float = setting(2.0, "classifier-free guidance; 1 or less: off, twice as fast")
-    guidance_sigma_min: float = setting(0.0, "guidance only at noise levels above this; 0: to the end")
-    guidance_sigma_max: float = setting(700.0, "guidance only at noise levels up to this; 700: from the start")
-    noise_aug_strength: float = setting(0.0, "noise on the reference picture, standard deviation in [-1, 1] pixels")
-    noise_sharing: float = setting(0.0, "share of the initial noise common to all frames, 0 to 1; more flickers less")
-    tile_size: int = setting(72, "frames denoised together (72 for MimicMotion 1.1, 16 for 1.0)")
-    tile_overlap: int = setting(6, "frames neighbouring tiles share")
-    tiles: str = setting("balanced", "balanced: tiles of equal length; published: as MimicMotion's code", ("balanced", "published"))
-    max_tile: int = setting(0, "balanced: a video of up to so many frames is one tile; 0: an eighth above tile_size")
-    feature_cache: int = setting(1, "steps that share the UNet's deep features; 1: none, exact; 2: 1.4 times as fast, 3: 1.6 "
-                                    "(55 and 49 dB to exact with the demo weights)")
-    compile: bool = setting(False, "torch.compile: minutes before the first step, then faster steps")
-    decode_chunk_size: int = setting(8, "frames the VAE decodes together")
-    fps: int = setting(7, "frame rate the network is told (7 in MimicMotion, whatever the video's is)")
-    motion_bucket_id: int = setting(127, "amount of motion the network is told")
-
-
-@dataclass
 class InferenceConfig:
     """A run of inference.py."""
-    image: str = setting("assets/person.png", "picture of the person, the whole body in view")
-    prompt: str = setting("A person waves with the right hand, then does two squats.", "what the person does")
-    driving_video: str | None = setting(None, "take the movement from this video instead of from the prompt")
+    image: str = setting("assets/person.png", "picture of the person, the whole body in view", first=True)
+    prompt: str = setting("A person waves with the right hand, then does two squats.", "what the person does", first=True)
+    driving_video: str | None = setting(None, "take the movement from this video instead of from the prompt", first=True)
+    renderer: str = setting("mimicmotion", "what makes the video; its settings: generator and adapter for mimicmotion", tuple(RENDERERS), first=True)
     sample_stride: int = setting(0, "driving video: every n-th frame, as MimicMotion (from 48 fps on every 2n-th, from 72 every 3n-th); "
                                 "0: resampled to fps")
     alignment: str = setting("anchors", "how a movement is laid over the person; anchors: every limb at the person's length (Fleximo); "
                              "affine: its first half, limbs as they were; linear: one scale and shift; published: the same by MimicMotion's "
                              "formula; none: as projected, in its own place", ("anchors", "affine", "linear", "published", "none"))
-    name: str = setting("run", "the run's folder is <outputs>/<name>")
+    name: str = setting("run", "the run's folder is <outputs>/<name>", first=True)
     outputs: str = setting("outputs", "folder of all runs")
-    seed: int = setting(0, "seed of everything drawn at random")
+    seed: int = setting(0, "seed of everything drawn at random", first=True)
     resolution: int = setting(0, "short side of the video, pixels; about 9:16, upright or lying as the picture (MimicMotion: 576); "
                              "0: height and width")
     height: int = setting(1024, "of the video, pixels")
@@ -95,10 +70,11 @@ class InferenceConfig:
     fps: float = setting(15.0, "of the video, frames per second")
     camera: str = setting("auto", "how the 3D motion is seen; auto: follows the person if the motion leads far away",
                           ("auto", "static", "follow", "orbit", "zoom"))
-    refinements: int = setting(1, "times the skeleton is detected on the video, laid over the plan and drawn, and the video made again")
+    refinements: int = setting(1, "times the skeleton is detected on the video, laid over the plan and drawn, and the video made again",
+                               first=True)
     refinement_trust: float = setting(1.0, "share of the way planned points move to where the video shows them; 0: only what the plan "
                                       "lacks is taken from the video")
-    resume: bool = setting(False, "reuse every stage in the run folder whose inputs did not change")
+    resume: bool = setting(False, "reuse every stage in the run folder whose inputs did not change", first=True)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = setting("auto", "auto: float16 on a GPU, bfloat16 on CPUs that have it, else float32",
                          ("auto", "float32", "bfloat16", "float16"))
@@ -112,16 +88,24 @@ class InferenceConfig:
     generator: VideoModelConfig = field(default_factory=VideoModelConfig, metadata={"help": "poses -> video"})
 
     def __post_init__(self):
+        for name in ("image", "driving_video", "outputs"):
+            value = getattr(self, name) or ""
+            if re.match(r"\w+://", value):
+                raise ValueError(f"{name}: must be a file on this machine (found the address {value}): download it first")
+            if value.startswith("~"):
+                setattr(self, name, str(Path(value).expanduser()))
+        if not self.image:
+            raise ValueError("image: is empty: name a picture of the person, as in image=me.png")
         for name, smallest in (("height", 64), ("width", 64), ("fps", 1), ("refinements", 0), ("resolution", 0), ("sample_stride", 0),
                                ("memory_limit_gb", 0), ("num_threads", 0)):
             if getattr(self, name) < smallest:
                 raise ValueError(f"{name}: must be at least {smallest} (found {getattr(self, name)})")
-        for name, largest in (("fps", MAX_FPS), ("height", MAX_SIDE), ("width", MAX_SIDE), ("resolution", MAX_SIDE)):
+        for name, largest in (("fps", MAX_FPS), ("height", MAX_SIDE), ("width", MAX_SIDE), ("resolution", MAX_SIDE),
+                              ("refinements", MAX_REFINEMENTS), ("num_threads", MAX_THREADS)):
             if getattr(self, name) > largest:
                 raise ValueError(f"{name}: must be at most {largest:g} (found {getattr(self, name):g})")
-        for model, (name, smallest) in product(("adapter", "generator"), SMALLEST.items()):
-            if (found := getattr(getattr(self, model), name)) < smallest:
-                raise ValueError(f"{model}.{name}: must be at least {smallest} (found {found})")
+        for key in ("adapter", "generator"):
+            getattr(self, key).check(key)
         if not 0 <= self.motion.transition_seconds <= MAX_TRANSITION_SECONDS:
             raise ValueError(f"motion.transition_seconds: must be between 0 and {MAX_TRANSITION_SECONDS:g} "
                              f"(found {self.motion.transition_seconds:g})")
@@ -139,6 +123,17 @@ class InferenceConfig:
     def size(self) -> tuple[int, int]:
         """(height, width) of the video, pixels."""
         return self.height, self.width
+
+    @property
+    def mimicmotion(self) -> MimicMotionConfig:
+        """A skeleton detected in a driving video has its hands: it needs no adapter."""
+        adapter = self.adapter if self.adapter.checkpoint and not self.driving_video else None
+        return MimicMotionConfig(self.generator, adapter, self.pose.style)
+
+    @property
+    def renderer_settings(self):
+        """The chosen renderer's own settings."""
+        return getattr(self, self.renderer)
 
     @property
     def folder(self) -> Path:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from media.files import write_whole
 from media.images import fit_to_canvas, read_image
-from media.video_writer import Film, write_video
+from media.video_writer import StreamingVideoWriter, write_video
 from run.settings import InferenceConfig
 
 COLUMNS = 8
@@ -133,20 +133,20 @@ def write_settings(config: InferenceConfig, folder: Path) -> None:
     write_whole(folder / "run.yaml", lambda partial: partial.write_text(f"# {versions}\n{settings}", encoding="utf-8"))
 
 
-def films(config: InferenceConfig, folder: Path) -> dict[str, Film]:
+def video_writers(config: InferenceConfig, folder: Path) -> dict[str, StreamingVideoWriter]:
     """By stage, the video in which people see it while the run goes on. Each pass takes the place of the one before."""
     passes = "video", *(f"refined_{i}" for i in range(1, config.refinements + 1))
-    videos = {name: Film(folder / "video.mp4", config.fps) for name in passes}
-    return {"poses": Film(folder / "poses.mp4", config.fps)} | videos
+    return {"poses": StreamingVideoWriter(folder / "poses.mp4", config.fps)} | {
+        name: StreamingVideoWriter(folder / "video.mp4", config.fps) for name in passes}
 
 
 def write_outputs(config: InferenceConfig, folder: Path, rows: list[Row], segments: list,
-                  films: dict[str, Film]) -> None:
+                  writers: dict[str, StreamingVideoWriter]) -> None:
     """The videos not yet written, and the sheet with all stages. rows: in the order of the stages, the result last."""
     poses = next((row for row in rows if row.label == "poses"), rows[0])
-    for film, row in ((films["poses"], poses), (list(films.values())[-1], rows[-1])):
-        if not film.is_written:                                   # its stage was taken from the last run, or only drawn
-            write_video(film.path, row.frames, film.fps)
+    for writer, row in ((writers["poses"], poses), (list(writers.values())[-1], rows[-1])):
+        if writer.num_frames != len(row.frames):      # taken from the last run, only drawn, or not shown to its end
+            write_video(writer.path, row.frames, writer.fps)
     image = fit_to_canvas(read_image(config.image), config.size)
     text = " ".join(config.prompt.split())
     if config.driving_video:

@@ -1,14 +1,19 @@
-"""The machine: which device and number format a run uses, and how the process keeps its memory."""
+"""The machine: device and number format of a run, the memory it may take, and a seed for everything drawn at random."""
 from __future__ import annotations
 
 import ctypes
 import hashlib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
 import torch
+from torch import nn
 
+GIB = 1 << 30
+CUDA_CONTEXT = GIB // 2                # taken by CUDA itself, of a limit set by hand
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4               # names and numbers of glibc's malloc.h
 KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1}                              # no separate blocks; never shrink
 UNTOUCHED = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20}     # what glibc settles on
@@ -42,6 +47,23 @@ def seed_for(seed: int, *what: object) -> int:
     """The seed of one thing drawn at random, from a run's seed and the thing's name: independent of all others, below 2^63."""
     digest = hashlib.sha256(" ".join(map(str, (seed, *what))).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def free_memory(device: str | torch.device, limit_gb: float = 0.0, networks: Iterable[nn.Module] = ()) -> int:
+    """Bytes that networks and their work may take on the device: what is free, or less where the user set a limit.
+
+    limit_gb: GiB, CUDA's own half included; 0: no limit. networks: already loaded ones, whose memory counts as free.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)      # kept by torch, unused
+    else:
+        free = psutil.virtual_memory().available
+    free += sum(p.nbytes for network in networks for p in network.parameters() if p.device.type == device.type)
+    if limit_gb == 0:
+        return free
+    return min(free, int(limit_gb * GIB) - (CUDA_CONTEXT if device.type == "cuda" else 0))
 
 
 def launched_count() -> int:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=1)             # of processes that wait while the main one plans, detects and writes
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 ONE_REQUEST_SECONDS = 2.0                   # a scheduler and a launcher each pass the same request on
-LEAVING_SECONDS = 0.3                       # for other threads, before the process group goes
+CLOSING_SECONDS = 0.3                       # for other threads, before the process group goes
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,12 @@ def ignore_stop_signals(worker: int = 0) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def leave() -> None:
-    """End the process group, if there is one; at the end of every process of a program.
+def shut_down() -> None:
+    """Ends the process group, if there is one. Every process of a program calls it at its end.
 
-    A thread of gloo's that has finished a collective still has to let go of its tensors, for which it needs the
-    interpreter, while the group's end waits for that thread and holds the interpreter: it is given time to do so first.
+    The group's end waits for gloo's threads while it holds the interpreter lock, which a thread that has just finished
+    a collective needs once more to release its tensors. Without a pause before, both can wait for ever.
     """
     if dist.is_initialized():
-        time.sleep(LEAVING_SECONDS)
+        time.sleep(CLOSING_SECONDS)
         dist.destroy_process_group()

@@ -1,4 +1,5 @@
 """Tensors on disk: strict reading without executing anything, errors that name file and tensor, and atomic saving."""
+import json
 import pickle
 import re
 import warnings
@@ -137,6 +138,28 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path | str, pref
                              "is it quantised? float16, bfloat16 and float32 are read")
     module.load_state_dict({name: tensors[name] for name in expected}, assign=True)
     return module.requires_grad_(True).eval()
+
+
+def check_safetensors(path: Path) -> None:
+    """Every .safetensors under `path` is as long as its header says."""
+    for file in sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]:
+        if file.suffix != ".safetensors":
+            continue
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            header_size = int.from_bytes(stream.read(8), "little")
+            try:
+                header = json.loads(stream.read(header_size)) if header_size < size else None
+            except ValueError:
+                header = None
+        if not isinstance(header, dict):
+            raise ValueError(f"{file}: not a whole safetensors file ({size:,} bytes): fetch it again")
+        ends = {name: 8 + header_size + entry["data_offsets"][1]
+                for name, entry in header.items() if name != "__metadata__"}
+        cut = [name for name, end in ends.items() if end > size]
+        if cut:
+            raise ValueError(f"{file}: cut off at {size:,} of {max(ends.values()):,} bytes, tensor "
+                             f"'{min(cut, key=ends.get)}' is not whole: fetch it again")
 
 
 def weights_file(folder: Path, stem: str, dtype: torch.dtype) -> Path:

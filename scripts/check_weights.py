@@ -23,12 +23,12 @@ from google.protobuf.message import DecodeError
 
 from dwpose.networks import PersonDetector, PoseHead
 from media.files import read_json
-from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load_video_model, split_parts
+from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_unet, load_vae, load_video_model,
+                                    split_parts, SVD_FILES)
 from mimicmotion.networks import PoseNet, PoseUNet
-from mimicmotion.pipeline import load_scheduler
-from run.checks import check_motion_weights, check_safetensors, SVD_FILES
+from run.checks import check_motion_weights
 from runtime.published_weights import FILES
-from runtime.weights import empty, fill, read_tensors
+from runtime.weights import check_safetensors, empty, fill, read_tensors
 from scripts.download_weights import digest, RECORD
 from t2m.weights import GPT_FILES, VQVAE_FILES
 

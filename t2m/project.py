@@ -19,7 +19,7 @@ from dwpose.skeleton import HANDS, Skeleton
 from t2m.camera import Camera
 from t2m.features import quaternion_between, rotated, unit
 from t2m.joining import bone_lengths
-from t2m.landmarks import landmarks, seen_from
+from t2m.landmarks import Landmarks, landmarks, seen_from
 from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, Motion, NECK, NUM_JOINTS, PARENTS, PELVIS, SPINE1,
                         SPINE2, SPINE3)
 
@@ -56,6 +56,24 @@ def project(motion: Motion, size: tuple[int, int], fps: float, camera: str | Cam
     camera: one of CAMERAS, or a Camera whose fields are floats or one value per frame of the result. smpl: an SMPL model
     file, from whose mesh the head is taken; without one a head is built on the joints.
     """
+    marks, camera = viewed(motion, size, fps, camera, smpl)
+    seen = seen_from(marks, camera)                                                   # (F, 133)
+    keypoints = camera.project(marks.points, size)                                    # (F, 133, 3) x, y, depth
+    keypoints[..., 2] = seen
+    keypoints[:, HANDS] = 0
+    return Skeleton(keypoints, size=size, fps=fps)
+
+
+def body_depth(motion: Motion, size: tuple[int, int], fps: float, camera: str | Camera = "auto") -> np.ndarray:
+    """How far the 17 body points that `project` gives are from the camera, along its axis: (F, 17) metres."""
+    marks, camera = viewed(motion, size, fps, camera)
+    nearer = camera.project(marks.points[:, coco.BODY], size)[..., 2]                 # (F, 17) metres, 0 at the target
+    return np.broadcast_to(camera.distance, len(nearer))[:, None] - nearer
+
+
+def viewed(motion: Motion, size: tuple[int, int], fps: float, camera: str | Camera,
+           smpl: str | Path | None = None) -> tuple[Landmarks, Camera]:
+    """The motion's landmarks at `fps`, and the camera that sees them."""
     joints = resampled(motion, fps)                                                   # (F, 22, 3)
     marks = landmarks(joints)
     if smpl:
@@ -64,11 +82,7 @@ def project(motion: Motion, size: tuple[int, int], fps: float, camera: str | Cam
         if camera not in CAMERAS:
             raise ValueError(f"camera {camera!r}: expected one of {', '.join(CAMERAS)}")
         camera = CAMERAS[camera](framing(joints, marks.points, size, fps))
-    seen = seen_from(marks, camera)                                                   # (F, 133)
-    keypoints = camera.project(marks.points, size)                                    # (F, 133, 3) x, y, depth
-    keypoints[..., 2] = seen
-    keypoints[:, HANDS] = 0
-    return Skeleton(keypoints, size=size, fps=fps)
+    return marks, camera
 
 
 def resampled(motion: Motion, fps: float) -> np.ndarray:

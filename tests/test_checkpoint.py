@@ -208,7 +208,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(model, tmp_path, monkeypa
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("mimicmotion.checkpoint.save_file", fail)
+    monkeypatch.setattr("runtime.weights.save_file", fail)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(folder, *model)
     assert (folder / "model.safetensors").read_bytes() == before

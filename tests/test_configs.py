@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from configs import load_config, rows, run_main, yaml_files
+from configs import help_text, load_config, rows, run_main, yaml_files
 from motionbench.settings import MotionBenchConfig
+from renderers import renderer_class
 from run.settings import InferenceConfig
 from t2m.task import T2MConfig
 from train_skeleton_adapter import SkeletonAdapterConfig
@@ -114,7 +115,8 @@ def test_demo_and_fleximo_have_the_same_keys_and_every_key_of_the_schema():
 
 
 def test_the_code_never_asks_whether_it_is_the_demo():
-    for path in [ROOT / "inference.py", *(ROOT / "stages").glob("*.py"), *(ROOT / "mimicmotion").glob("*.py"), *(ROOT / "t2m").glob("*.py")]:
+    rooms = ("run", "renderers", "mimicmotion", "t2m")
+    for path in [ROOT / "inference.py", *(path for room in rooms for path in (ROOT / room).glob("*.py"))]:
         assert "demo.yaml" not in path.read_text().replace("configs/demo.yaml", "") and "weights/demo" not in path.read_text(), path
 
 
@@ -123,10 +125,31 @@ def test_every_setting_of_a_run_says_what_it_is():
 
 
 def test_every_setting_of_a_run_is_read_somewhere():
-    code = "".join(path.read_text() for path in [ROOT / "inference.py", *(ROOT / "stages").glob("*.py")] if path.name != "settings.py")
+    readers = [ROOT / "inference.py", *(ROOT / "run").glob("*.py"), *(ROOT / "renderers").glob("*.py")]
+    code = "".join(path.read_text() for path in readers if path != ROOT / "run" / "settings.py")
     for name, default, _ in rows(InferenceConfig):
         if not hasattr(default, "__dataclass_fields__") and not name.startswith("planner."):      # plan() takes the whole group
-            assert f".{name.rpartition('.')[2]}" in code or name in ("height", "width"), name
+            assert f".{name.rpartition('.')[2]}" in code or name in ("height", "width", "outputs"), name      # settings.py reads these
+
+
+def test_help_shows_eight_keys_first_and_help_all_every_key():
+    short, long = (help_text(InferenceConfig, "", everything) for everything in (False, True))
+    everything = [name for name, default, _ in rows(InferenceConfig) if not hasattr(default, "__dataclass_fields__")]
+    listed = [name for name in everything if f"\n  {name} " in short]
+    assert listed == ["image", "prompt", "driving_video", "renderer", "name", "seed", "refinements", "resume"]
+    assert all(f"\n  {group}. " in short for group in ("planner", "motion", "pose", "adapter", "generator")) and "--help-all" in short
+    assert all(f"\n  {name} " in long for name in everything)
+
+
+def test_a_value_that_is_no_choice_is_told_the_nearest_one():
+    with pytest.raises(ValueError, match=r"optimizer.name: must be one of adam, sgd \(found 'adm'\): did you mean adam\?"):
+        load_config(Settings, ["optimizer.name=adm"])
+
+
+def test_a_renderer_is_found_by_name_and_a_wrong_name_is_told_the_nearest_one():
+    assert renderer_class("mimicmotion").__name__ == "MimicMotion"
+    with pytest.raises(ValueError, match=r"renderer: must be one of .*mimicmotion.* \(found 'mimicmotoin'\): did you mean mimicmotion\?"):
+        renderer_class("mimicmotoin")
 
 
 @pytest.mark.parametrize("script", ["inference.py", "train_skeleton_adapter.py", "train_video_generation.py"])

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from mimicmotion.checkpoint import load_unet
-from mimicmotion.savings import known_answers
+from mimicmotion.savings import cached_cross_attention
 
 GOLDEN = load_file(Path(__file__).parent / "fixtures" / "mimicmotion" / "unet.safetensors")
 
@@ -18,13 +18,13 @@ def unet(tiny_svd_folder):
 
 
 @torch.no_grad()
-def test_known_answers_give_the_published_output_without_asking(unet):
+def test_cached_outputs_are_the_published_ones_without_attention(unet):
     given = {name: GOLDEN[f"in2.{name}"] for name in ("sample", "timestep", "encoder_hidden_states", "added_time_ids",
                                                       "pose_latents")}
     asked = []
     hooks = [module.to_q.register_forward_hook(lambda *_: asked.append(1))
              for name, module in unet.named_modules() if name.endswith("attn2")]
-    with known_answers(unet, given["encoder_hidden_states"][[1, 0]]) as numbers:            # of the batch, turned round
+    with cached_cross_attention(unet, given["encoder_hidden_states"][[1, 0]]) as numbers:            # of the batch, turned round
         v = unet(**given | {"encoder_hidden_states": numbers[[1, 0]]}).sample
     assert not asked
     assert_close(v, GOLDEN["out2.with_pose"], atol=1e-4, rtol=0)
@@ -36,6 +36,6 @@ def test_known_answers_give_the_published_output_without_asking(unet):
 @torch.no_grad()
 def test_an_error_inside_leaves_the_unet_as_it_was(unet):
     before = unet.state_dict().keys(), unet.attn_processors
-    with pytest.raises(KeyError), known_answers(unet, torch.zeros(1, 1, unet.config.cross_attention_dim)):
+    with pytest.raises(KeyError), cached_cross_attention(unet, torch.zeros(1, 1, unet.config.cross_attention_dim)):
         raise KeyError
     assert (unet.state_dict().keys(), unet.attn_processors) == before

@@ -28,7 +28,7 @@ class Oracle:
     """Knows the clips: generates the true frames or drawings, and finds the true keypoints in whatever it has drawn."""
 
     def __init__(self, clips, style):
-        self.known, self.made = {}, {}
+        self.known, self.made, self.style = {}, {}, style
         for clip in clips:
             drawings = [demo_measures.draw(body, style) for body in (clip.skeleton, clip.skeleton.without_hands())]
             for frames, skeleton in ((clip.frames, clip.skeleton), (drawings[0], clip.skeleton),
@@ -41,15 +41,24 @@ class Oracle:
             raise ValueError("no person found")
         return self.known[frames.tobytes()]
 
-    def video(self, stage, settings, image, poses, reference_pose, progress):
-        return self.made[poses.tobytes()]
+    def renderer(self, config):
+        return self
+
+    def __call__(self, scene, generator, progress):
+        return self.made[demo_measures.draw(scene.skeleton, self.style).tobytes()]
+
+    def adapter(self, scene, generator, progress):
+        return self.made[demo_measures.draw(scene.skeleton.without_hands(), self.style).tobytes()]
 
 
 class Repeater(Oracle):
     """Gives back what it was given."""
 
-    def video(self, stage, settings, image, poses, reference_pose, progress):
-        return poses if settings == CONFIG.adapter else np.broadcast_to(image, poses.shape)
+    def __call__(self, scene, generator, progress):
+        return np.broadcast_to(scene.image, (len(scene.skeleton), *scene.image.shape))
+
+    def adapter(self, scene, generator, progress):
+        return demo_measures.draw(scene.skeleton.without_hands(), self.style)
 
 
 @pytest.fixture

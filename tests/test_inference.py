@@ -5,10 +5,12 @@ motions, and a video that mixes its inputs with noise. One test uses the real vi
 """
 
 import errno
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +21,17 @@ from PIL import Image
 
 import inference
 from configs import load_config
+from dwpose.draw import draw
 from dwpose.skeleton import FEET, LEFT_ANKLE, LEFT_KNEE, RIGHT_ANKLE, RIGHT_KNEE, RIGHT_WRIST, Skeleton
 from media.video_reader import read_video
-from media.video_writer import write_video
-from media.video_writer import load_frames
+from media.video_writer import load_frames, write_video
+from renderers.mimicmotion import SkeletonAdapter
+from run.folder import locked
 from run.models import Models
 from run.settings import InferenceConfig
 from synthetic.motions import sample_motion
-from t2m.project import project
+from t2m.camera import Camera
+from t2m.project import body_depth, project
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE, FPS = (96, 64), 5.0
@@ -55,14 +60,30 @@ class StandIns(Models):
         kinds = [next(kind for verb, kind in KINDS.items() if verb in segment.text) for segment in segments]
         return [sample_motion(kind, segment.seconds, np.random.default_rng(0)).motion for kind, segment in zip(kinds, segments)]
 
-    def video(self, stage, settings, image, poses, reference_pose):
-        self.calls.append(stage)
-        if stage == self.interrupt_in:
+    def renderer(self, config):
+        return StandInRenderer(super().renderer(config), config, self)
+
+
+class StandInRenderer:
+    """A renderer whose frames mix what it is given with noise; or the real one, where `real_video` says so."""
+
+    def __init__(self, real, config, models):
+        self.real, self.config, self.models, self.inputs = real, config, models, real.inputs
+        self.settings = real.settings.adapter if isinstance(real, SkeletonAdapter) else real.settings.generator
+        self.adapter = StandInRenderer(real.adapter, config, models) if real.adapter else None
+
+    def __call__(self, scene, generator, *, poses=None, show=None, progress=True):
+        stages = {inference.seed_of(self.config, name): name for name in ("poses", "video", "refined_1", "refined_2")}
+        stage = stages[generator.initial_seed()]                                # every stage has a seed of its own
+        self.models.calls.append(stage)
+        if stage == self.models.interrupt_in:
             raise KeyboardInterrupt
-        if self.real_video:
-            return super().video(stage, settings, image, poses, reference_pose)
-        noise = torch.rand(poses.shape, generator=self._generator(stage)).numpy() * 60
-        return (0.4 * poses + 0.2 * image + 0.1 * reference_pose + noise + 40 * settings.noise_aug_strength).astype(np.uint8)
+        if self.models.real_video:
+            given = {} if poses is None else {"poses": poses}
+            return self.real(scene, generator, show=show, progress=progress, **given)
+        poses = draw(scene.skeleton, self.config.pose.style) if poses is None else poses
+        noise = torch.rand(poses.shape, generator=generator).numpy() * 60
+        return (0.4 * poses + 0.3 * scene.image + noise + 40 * self.settings.noise_aug_strength).astype(np.uint8)
 
 
 @pytest.fixture
@@ -201,6 +222,38 @@ def test_the_seed_decides_the_video(models, arguments, tmp_path):
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
+def test_two_runs_never_write_to_one_folder(models, arguments, tmp_path):
+    with locked(tmp_path / "out" / "run"), pytest.raises(ValueError, match="out/run: another run is writing to it"):
+        inference.main(arguments)
+    assert inference.main([*arguments, "refinements=0"]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run"]
+
+
+def test_without_a_config_the_demos_is_used_and_named(capsys):
+    (config,) = inference.load_configs(["prompt=She waves."])
+    assert config.prompt == "She waves." and config.generator.svd == "weights/demo/svd"
+    assert capsys.readouterr().out == "no --config given: configs/demo.yaml is used\n"
+
+
+def test_a_renderer_is_told_how_far_the_body_is_from_the_camera():
+    motion = sample_motion("stand", 1.0, np.random.default_rng(0)).motion
+    skeleton = project(motion, SIZE, FPS, "static")
+    depth = body_depth(motion, SIZE, FPS, "static")
+    nearer = body_depth(replace(motion, joints=motion.joints + np.float32([0, 0, 0.5])), SIZE, FPS,
+                        Camera(distance=5.0)) - body_depth(motion, SIZE, FPS, Camera(distance=5.0))
+    assert depth.shape == skeleton.keypoints.shape[:1] + (17,) and (abs(depth - 5.2) < 0.5).all()
+    np.testing.assert_allclose(nearer, -0.5, atol=1e-4)                                       # half a metre towards the camera
+
+
+def test_every_stage_draws_from_a_seed_of_its_own_and_a_driven_video_from_the_seed_itself():
+    config = InferenceConfig(seed=7)
+    seeds = {name: inference.seed_of(config, name) for name in ("poses", "video", "refined_1", "refined_2")}
+    digest = hashlib.sha256(b"7 video").digest()
+    assert seeds["video"] == int.from_bytes(digest[:8], "big") >> 1 and len(set(seeds.values())) == 4 and max(seeds.values()) < 2**63
+    driven = InferenceConfig(seed=7, driving_video="dance.mp4")
+    assert inference.seed_of(driven, "video") == 7 and inference.seed_of(driven, "refined_1") == seeds["refined_1"]
+
+
 def test_without_an_adapter_the_poses_are_drawn_as_they_are(models, arguments, tmp_path):
     inference.main([*arguments, "adapter.checkpoint=", "refinements=0"])
     assert models.calls == ["detect", "motions", "video"]
@@ -234,7 +287,10 @@ def broken(tmp_path: Path, name: str, content: bytes) -> str:
     (lambda t: "prompt=", "prompt: is empty"),
     (lambda t: "prompt=" + "A person waves. " * 625, "2,000 characters"),
     (lambda t: "prompt=Una persona salta", "no English"),
-    (lambda t: "promt=x", "did you mean prompt"),
+    (lambda t: "promt=x", "did you mean prompt"), (lambda t: "renderer=mimicmotoin", "did you mean mimicmotion?"),
+    (lambda t: "image=", "image: is empty"), (lambda t: "image=https://example.org/me.png", "download it first"),
+    (lambda t: "refinements=1000", "refinements: must be at most 10"), (lambda t: "num_threads=100000", "num_threads: must be at most"),
+    (lambda t: "generator.feature_cache=99", "generator.feature_cache: must be at most num_inference_steps"),
     (lambda t: "seed=seven", "seed"), (lambda t: "seed=-1", "seed"), (lambda t: f"seed={2**63}", "seed: must be 0 or more, and below 2^63"),
     (lambda t: "generator.tiles=wild", "generator.tiles: must be one of balanced, published"),
     (lambda t: "device=tpu", "device"), (lambda t: "device=cuda:9", "device"),
@@ -286,8 +342,11 @@ def test_a_person_cut_off_is_refused_before_anything_slow_unless_allowed(models,
     monkeypatch.setattr(StandIns, "cut_off", True)
     with pytest.raises(ValueError, match=r"person.png: the person is cut off \(feet not in"):
         inference.main([*arguments, "refinements=0"])
-    assert models.calls == ["detect"]
+    assert models.calls == ["detect"] and not (tmp_path / "out" / "run").exists()              # a refused picture leaves no folder
     assert inference.main([*arguments, "refinements=0", "pose.allow_cut_off=true"]) == 0
+    with pytest.raises(ValueError, match="the person is cut off"):
+        inference.main([*arguments, "refinements=0", "resume=true"])
+    assert (tmp_path / "out" / "run" / "video.mp4").is_file()                                  # nor does it take away an earlier run's
 
 
 def test_a_full_disk_is_seen_before_anything_slow(models, arguments, tmp_path, monkeypatch):

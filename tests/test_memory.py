@@ -16,13 +16,13 @@ from torch.testing import assert_close
 
 from mimicmotion.latents import decode_window
 from mimicmotion.footprint import Footprint, FRAMES, peak_bytes
-from mimicmotion.memory import CUDA_CONTEXT, fitted, free_memory, GIB, Plan, plans, Run
-from mimicmotion.memory import keep_idle_on_cpu, OffloadedPoseToVideo
+from mimicmotion.memory import fitting_plan, keep_idle_on_cpu, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.savings import feed_forward_in_parts
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.networks import PoseUNet
-from run.models import Models
-from run.settings import InferenceConfig, VideoModelConfig
+from renderers.mimicmotion import MimicMotion, VideoJob, VideoModels
+from renderers.settings import MimicMotionConfig, VideoModelConfig
+from runtime.device import CUDA_CONTEXT, free_memory, GIB
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 FULL_SIZE = {
@@ -97,7 +97,7 @@ def test_16_frames_at_576x1024_fit_8_gb_and_72_fit_14_gb(official):
     for tile_size, frames, gigabytes in ((16, 151, 8), (72, 151, 14)):
         limit = int(gigabytes * 1e9) - CUDA_CONTEXT
         run, wanted = of_official(official, frames), replace(POSTER, tile_size=tile_size)
-        plan = fitted(wanted, run, limit)
+        plan = fitting_plan(wanted, run, limit)
         assert plan.tile_size == tile_size and plan.dtype == torch.float16 and run.need(plan) <= limit
         assert sum(run.needs(wanted)["denoising"]) > sum(run.needs(plan)["denoising"])
 
@@ -123,15 +123,15 @@ def test_what_leaves_the_result_alone_goes_first_and_the_rest_is_said(official, 
 def test_a_smaller_device_never_gets_a_larger_plan_and_every_plan_fits(official):
     run, last = of_official(official), POSTER
     for gib in range(30, 5, -1):
-        plan = fitted(POSTER, run, gib * GIB)
+        plan = fitting_plan(POSTER, run, gib * GIB)
         assert run.need(plan) <= gib * GIB
         assert plan.tile_size <= last.tile_size and plan.decode_chunk_size <= last.decode_chunk_size
         last = plan
-    assert fitted(POSTER, of_official(official, guided=False), 16 * GIB).guidance_batch == 2      # one pass anyway
+    assert fitting_plan(POSTER, of_official(official, guided=False), 16 * GIB).guidance_batch == 2      # one pass anyway
 
 
 def test_the_length_of_a_video_costs_a_small_device_little(official):
-    plan = fitted(replace(POSTER, tile_size=16), of_official(official, 1500), 8 * GIB)
+    plan = fitting_plan(replace(POSTER, tile_size=16), of_official(official, 1500), 8 * GIB)
     assert plan.offload and plan.tile_size == 16
     longer, run = of_official(official, 1600), of_official(official, 1500)
     assert run.need(plan) < longer.need(plan) < run.need(plan) + 100 * official.features_frame / 2
@@ -150,14 +150,14 @@ def test_running_out_of_memory_gives_the_next_smaller_plan(official, caplog):
 def test_a_device_too_small_for_anything_is_told_what_would_fit(official, gib, words):
     run, limit = of_official(official, 73), int(gib * GIB)
     if words is None:
-        assert run.need(fitted(POSTER, run, limit)) <= limit
+        assert run.need(fitting_plan(POSTER, run, limit)) <= limit
         return
     with pytest.raises(ValueError, match="video: 73 frames of 576x1024 need 4.* GiB even at their smallest") as caught:
-        fitted(POSTER, run, limit)
+        fitting_plan(POSTER, run, limit)
     assert words in str(caught.value) and "\n" not in str(caught.value)
     if "frames or" in words:                                           # and it would
         frames = int(str(caught.value).split("): ")[1].split()[0])
-        assert run.need(fitted(POSTER, replace(run, num_frames=frames), limit)) > 0
+        assert run.need(fitting_plan(POSTER, replace(run, num_frames=frames), limit)) > 0
 
 
 def test_the_size_said_to_fit_does_fit(tiny_svd_folder):
@@ -165,17 +165,17 @@ def test_the_size_said_to_fit_does_fit(tiny_svd_folder):
     of_size = lambda size: Run("video", 8, 2, "balanced", footprints(size), on_cpu=True)
     wanted, run = Plan(8, None, 4, torch.bfloat16), of_size((640, 480))
     with pytest.raises(ValueError, match="height=") as caught:
-        fitted(wanted, run, 25 << 20)
+        fitting_plan(wanted, run, 25 << 20)
     size = tuple(int(word.partition("=")[2]) for word in str(caught.value).split() if "=" in word)
-    fitted(wanted, of_size(size), 25 << 20)
+    fitting_plan(wanted, of_size(size), 25 << 20)
 
 
 def test_a_limit_by_hand_is_kept_and_a_loaded_model_is_not_counted_twice(tiny_svd_folder):
     assert free_memory("cpu", 0.5) == GIB // 2
     model = PoseToVideo.load(tiny_svd_folder)
     weights = sum(Footprint.of(tiny_svd_folder, None, (64, 48), torch.float32).weights.values())
-    assert free_memory("cpu", 1e-6, model) == 1073
-    assert abs(free_memory("cpu", loaded=model) - free_memory("cpu") - weights) < GIB            # others allocate, too
+    assert free_memory("cpu", 1e-6, model.networks) == 1073
+    assert abs(free_memory("cpu", networks=model.networks) - free_memory("cpu") - weights) < GIB            # others allocate, too
 
 
 class Moving(nn.Module):
@@ -216,35 +216,67 @@ def test_parts_and_offloading_leave_the_latents_alone(tiny_svd_folder, tiny_chec
 
 
 @pytest.fixture
-def models(tiny_svd_folder, tiny_checkpoint):
-    settings = VideoModelConfig(str(tiny_svd_folder), str(tiny_checkpoint), num_inference_steps=1, tile_size=12,
-                                tile_overlap=2, guidance_scale=1.0)
-    return Models(InferenceConfig(device="cpu", dtype="bfloat16", generator=settings))
+def settings(tiny_svd_folder, tiny_checkpoint):
+    return VideoModelConfig(str(tiny_svd_folder), str(tiny_checkpoint), num_inference_steps=1, tile_size=12,
+                            tile_overlap=2, guidance_scale=1.0)
 
 
-def test_a_run_that_runs_out_of_memory_is_made_in_smaller_tiles_with_one_warning(models, monkeypatch, caplog):
-    pixels, calls, real = np.zeros((11, 64, 48, 3), np.uint8), [], PoseToVideo.__call__
+def job_of(settings: VideoModelConfig, num_frames: int) -> VideoJob:
+    pixels = np.zeros((num_frames, 64, 48, 3), np.uint8)
+    return VideoJob("generator", settings, torch.Generator().manual_seed(0).get_state(), pixels[0], pixels, pixels[0])
 
-    def call(self, *args, **settings):
-        calls.append(settings)
-        if settings["tile_size"] > 8:
+
+def test_a_run_that_runs_out_of_memory_is_made_in_smaller_tiles_with_one_warning(settings, monkeypatch, caplog):
+    models, calls, shown, real = VideoModels("cpu", torch.bfloat16), [], [], PoseToVideo.__call__
+
+    def call(self, *args, **keywords):
+        calls.append(keywords)
+        if keywords["tile_size"] > 8:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return real(self, *args, **settings)
+        return real(self, *args, **keywords)
 
     monkeypatch.setattr(PoseToVideo, "__call__", call)
-    video = models.video("video", models.config.generator, pixels[0], pixels, pixels[0], progress=False)
-    assert video.shape == pixels.shape and calls[0]["tile_size"] == 12 and calls[-1]["tile_size"] == 8
+    video = models.video(job_of(settings, 11), shown.append, progress=False)
+    assert video.shape == (11, 64, 48, 3) and calls[0]["tile_size"] == 12 and calls[-1]["tile_size"] == 8
     assert "tile_size 12 → 8" in caplog.text and "the video differs" in caplog.text
+    assert np.array_equal(np.concatenate(shown), video)
 
 
-def test_what_no_plan_fits_is_refused_before_anything_is_loaded(models, monkeypatch):
+def test_frames_of_a_second_try_are_not_shown_after_those_of_a_first(settings, monkeypatch):
+    models, shown, real = VideoModels("cpu", torch.bfloat16), [], PoseToVideo.__call__
+
+    def call(self, *args, show, **keywords):
+        if keywords["tile_size"] > 8:
+            if show is not None:
+                show(np.zeros((2, 64, 48, 3), np.uint8))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(self, *args, show=show, **keywords)
+
+    monkeypatch.setattr(PoseToVideo, "__call__", call)
+    assert len(models.video(job_of(settings, 11), shown.append, progress=False)) == 11
+    assert [len(frames) for frames in shown] == [2]
+
+
+def test_what_no_plan_fits_is_refused_before_anything_is_loaded(settings, monkeypatch):
     monkeypatch.setattr(PoseToVideo, "load", lambda *args: pytest.fail("loaded"))
-    models.config.memory_limit_gb = 0.0001
-    pixels = np.zeros((3, 64, 48, 3), np.uint8)
-    with pytest.raises(ValueError, match="memory: video: 4 frames of 64x48 need .* even at their smallest"):
-        models.video("video", models.config.generator, pixels[0], pixels, pixels[0])
-    with pytest.raises(ValueError, match="memory: video: 2 frames"):
-        models.check_memory(models.config.generator, (64, 48), 2, "video")
+    with pytest.raises(ValueError, match="memory: generator: 4 frames of 64x48 need .* even at their smallest"):
+        VideoModels("cpu", torch.bfloat16, 0.0001).video(job_of(settings, 3))
+    with pytest.raises(ValueError, match="memory: generator: 2 frames"):
+        MimicMotion.check(MimicMotionConfig(settings, None, "bold"), (64, 48), 2, free_memory("cpu", 0.0001), device="cpu",
+                          dtype=torch.bfloat16)
+
+
+def test_models_kept_side_by_side_are_loaded_once_each_and_otherwise_one_at_a_time(settings, tiny_checkpoint, tmp_path, monkeypatch):
+    other = replace(settings, checkpoint=str(tmp_path / "other.safetensors"))
+    Path(other.checkpoint).write_bytes(tiny_checkpoint.read_bytes())
+    loaded, load = [], PoseToVideo.load.__func__
+    monkeypatch.setattr(PoseToVideo, "load", classmethod(lambda cls, *args: loaded.append(Path(args[1]).stem) or load(cls, *args)))
+    for keep, expected in ((True, 2), (False, 4)):
+        loaded.clear()
+        models = VideoModels("cpu", torch.float32, keep_loaded=keep)
+        for one in (settings, other, settings, other):
+            models.video(job_of(one, 2), progress=False)
+        assert len(loaded) == expected and len(models._loaded) == (2 if keep else 1)
 
 
 def test_the_plan_of_a_whole_run_is_what_the_allocator_hands_out(tiny_svd_folder, tiny_checkpoint):

@@ -27,6 +27,7 @@ from mimicmotion.pipeline import PoseToVideo
 from media.images import fit_to_canvas, read_image
 from media.video_reader import probe, read_video
 from media.video_writer import write_video
+from renderers import Renderer
 from run import models as pose_cache
 from run.poses import driving_frames, driving_skeleton, frame_step
 from media.video_writer import load_frames
@@ -80,10 +81,20 @@ class StandIns(Models):
         shape = np.random.default_rng(0).uniform((0.3, 0.1), (0.7, 0.9), (133, 2)) * frames.shape[2:0:-1]
         return Skeleton(np.tile(np.concatenate([shape, np.ones((133, 1))], axis=1), (len(frames), 1, 1)), frames.shape[1:3], fps)
 
-    def video(self, stage, settings, image, poses, reference_pose):
+    def renderer(self, config):
+        return StandInRenderer(self.forbidden, config)
+
+
+class StandInRenderer(Renderer):
+    """The picture, again and again."""
+
+    def __init__(self, forbidden, config):
+        self.forbidden, self.config, self.settings = forbidden, config, config.renderer_settings
+
+    def __call__(self, scene, generator, *, show=None, progress=True):
         if self.forbidden and self.forbidden in str(self.config.driving_video):
             raise TypeError("a mistake of ours")
-        return np.repeat(image[None], len(poses), axis=0)
+        return np.repeat(scene.image[None], len(scene.skeleton), axis=0)
 
 
 @pytest.fixture

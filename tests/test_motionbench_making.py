@@ -1,25 +1,27 @@
 """How MotionBench's variants are made: only what differs is made again, and each leaves out what it says."""
 
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import distributed
 
 from configs import load_config
 from dwpose.skeleton import HANDS, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, NOSE, RIGHT_SHOULDER, Skeleton
+from dwpose.draw import draw
 from finer_scale import rescale
-from runtime.processes import ALONE
+from inference import seed_of
 from motionbench.cells import person
 from motionbench.prompts import MOTIONS_BY_NAME
 from motionbench.cells import driving_motion, true_clip
 from motionbench.settings import VARIANTS
 from motionbench.making import BenchModels, Given, make_clip
+from renderers.mimicmotion import MimicMotion, SkeletonAdapter, VideoModels
 from run.models import Models
 from run.settings import InferenceConfig
+from runtime.processes import ALONE
 from t2m.project import project
 
 SECONDS = 1.2
@@ -43,9 +45,33 @@ class StandIns(Models):
         self.made.append("motion")
         return [driving_motion(person(5, 0), MOTIONS_BY_NAME["bow"], SECONDS)]
 
-    def video(self, stage, settings, image, poses, reference_pose, progress=True):
-        self.made.append(stage)
-        return (poses // 2 + image // 4).astype(np.uint8)
+    def renderer(self, config):
+        return StandInRenderer(self, config)
+
+
+class StandInRenderer(MimicMotion):
+    """Real inputs, so that stages are shared as in truth; a video is its poses with some of the picture."""
+
+    def __init__(self, models, config):
+        settings = config.renderer_settings
+        super().__init__(settings, VideoModels("cpu", torch.float32))
+        self.stages, self.made = {seed_of(config, name): name for name in ("poses", "video", "refined_1")}, models.made
+        if self.adapter:
+            self.adapter = StandInAdapter(self)
+
+    def __call__(self, scene, generator, *, poses=None, show=None, progress=True):
+        self.made.append(self.stages[generator.initial_seed()])
+        poses = draw(scene.skeleton, self.settings.style) if poses is None else poses
+        return (poses // 2 + scene.image // 4).astype(np.uint8)
+
+
+class StandInAdapter(SkeletonAdapter):
+    def __init__(self, renderer):
+        super().__init__(renderer.settings, renderer.models)
+        self.renderer = renderer
+
+    def __call__(self, scene, generator, **rest):
+        return self.renderer(scene, generator)
 
 
 @pytest.fixture
@@ -112,28 +138,17 @@ def test_only_the_prompt_variant_asks_text_to_motion_and_only_its_clip_is_of_its
     assert len(made.frames) == 6
 
 
-def test_models_kept_side_by_side_are_loaded_once_each(monkeypatch):
-    loaded = []
-
-    def video(self, stage, settings, *rest):
-        if not hasattr(self, "mine"):
-            self.mine = settings.checkpoint
-            loaded.append(settings.checkpoint)
-        assert self.mine == settings.checkpoint and self.config.seed == models.config.seed
-        return stage
-
-    monkeypatch.setattr(Models, "video", video)
-    models = BenchModels(load_config(InferenceConfig, ARGUMENTS), keep=True)
-    for seed in (1, 2):
-        models.config = replace(models.config, seed=seed)
-        for part in (models.config.adapter, models.config.generator):
-            assert models.video("poses", part, None, None, None) == "poses"
-    assert [Path(path).name for path in loaded] == ["adapter", "video"]
+def test_models_are_kept_side_by_side_also_from_variant_to_variant():
+    config = load_config(InferenceConfig, ARGUMENTS)
+    models = BenchModels(config, keep=True)
+    full = models.renderer(config)
+    other = models.renderer(replace(config, adapter=replace(config.adapter, checkpoint="")))
+    assert full.models.keep_loaded and full.adapter and not other.adapter and other.models is full.models
+    assert not BenchModels(config, keep=False).renderer(config).models.keep_loaded
 
 
 def test_of_several_launched_processes_each_makes_its_own_clips(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    models, makers = BenchModels(load_config(InferenceConfig, ARGUMENTS), keep=True), []
-    monkeypatch.setattr(Models, "video", lambda self, *rest: makers.append(self))
-    models.video("video", SimpleNamespace(svd="svd", checkpoint="video"), None, None, None)
-    assert models.processes is makers[0].processes is ALONE and not distributed.is_initialized()
+    config = load_config(InferenceConfig, ARGUMENTS)
+    models = BenchModels(config, keep=True)
+    assert models.processes is models.renderer(config).models.processes is ALONE and not distributed.is_initialized()

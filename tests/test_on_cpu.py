@@ -5,7 +5,7 @@ from diffusers.models.attention import FeedForward
 from torch import nn
 
 from mimicmotion import savings as on_cpu
-from mimicmotion.savings import suited_to_cpu
+from mimicmotion.savings import faster_on_cpu
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -24,7 +24,7 @@ def test_the_same_numbers(layers, monkeypatch, name, shape):
     monkeypatch.setattr(on_cpu, "PORTION", 5 * 2 * 32 * 4 * 2)                           # two rows of the wide layer
     x = torch.randn(shape)
     wanted = layers[name](x)
-    with suited_to_cpu(layers, CPU):
+    with faster_on_cpu(layers, CPU):
         torch.testing.assert_close(layers[name](x), wanted)
         torch.testing.assert_close(layers[name](x[:1]), wanted[:1], rtol=0, atol=0)      # half a batch, the same bits
     assert "forward" not in vars(layers[name])
@@ -32,9 +32,9 @@ def test_the_same_numbers(layers, monkeypatch, name, shape):
 
 def test_only_what_gains_is_replaced_and_only_on_a_cpu(layers):
     layers["wide"].forward = parts = lambda hidden: hidden                               # runs in parts already
-    with suited_to_cpu(layers, CPU):
+    with faster_on_cpu(layers, CPU):
         assert [name for name in layers if "forward" in vars(layers[name])] == ["wide", "time"]
         assert layers["wide"].forward is parts
     assert "forward" not in vars(layers["time"])
-    with suited_to_cpu(layers, GPU):
+    with faster_on_cpu(layers, GPU):
         assert "forward" not in vars(layers["time"])

@@ -1,6 +1,5 @@
 """The whole sampler against the published one's recorded runs, and what it promises beyond them."""
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.testing import assert_close
 from mimicmotion.latents import added_time_ids, clip_pixels, image_embeddings, image_latents
 from mimicmotion.latents import blended_windows, decode, decode_window, mixes_frames, windows
 from mimicmotion.pipeline import as_pixels, PoseToVideo
-from mimicmotion.savings import silence_temporal_branches
+from mimicmotion.savings import zero_temporal_branches
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 ROUNDING = 5e-4                       # two float32 steps of latents at the first noise level, 4 sigma of 700
@@ -137,7 +136,7 @@ def test_any_number_of_poses_gives_as_many_finite_frames(model, image, poses):
 def test_the_reference_pose_comes_first_and_its_frame_is_not_returned(model, image, poses):
     whole = model(image, poses[:5], seed(), **FAST)
     shown = []
-    rest = model(image, poses[1:5], seed(), reference_pose=poses[0], film=nullcontext(shown.append), **FAST)
+    rest = model(image, poses[1:5], seed(), reference_pose=poses[0], show=shown.append, **FAST)
     assert whole.dtype == np.uint8 and whole.shape == (5, 64, 48, 3)
     assert np.array_equal(rest, whole[1:]) and np.array_equal(np.concatenate(shown), rest)
     assert rest.flags.c_contiguous and all(frames.flags.c_contiguous for frames in shown)
@@ -185,21 +184,21 @@ def test_guidance_out_of_memory_goes_on_with_one_half_at_a_time(model, image, po
     assert caplog.text.count("going on with one at a time") == 1
 
 
-def test_skipping_silent_temporal_branches_changes_nothing_but_time(tiny_svd_folder, tiny_checkpoint, image, poses,
+def test_skipping_zero_temporal_branches_changes_nothing_but_time(tiny_svd_folder, tiny_checkpoint, image, poses,
                                                                    monkeypatch):
     model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
-    silence_temporal_branches(model.unet)
-    silence_temporal_branches(model.vae)
+    zero_temporal_branches(model.unet)
+    zero_temporal_branches(model.vae)
     assert not mixes_frames(model.vae)
     latents = model.sample(image, poses[:6], seed(), **FAST)
     frames = decode(model.vae, latents, 2)
-    for module in ("pipeline", "decoding"):
-        monkeypatch.setattr(f"mimicmotion.{module}.is_silent", lambda block: False)
+    for module in ("pipeline", "latents"):
+        monkeypatch.setattr(f"mimicmotion.{module}.is_zero_initialised", lambda block: False)
     assert_close(latents, model.sample(image, poses[:6], seed(), **FAST), atol=ROUNDING, rtol=0)
     assert (frames.int() - decode(model.vae, latents, 2).int()).abs().max() <= 1
 
 
-def test_a_trained_decoder_is_never_taken_for_a_silent_one(model):
+def test_a_trained_decoder_is_never_taken_for_a_zero_initialised_one(model):
     assert mixes_frames(model.vae)
 
 

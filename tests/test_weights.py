@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mimicmotion.checkpoint import load_video_model, split_parts, trained_frames
+from mimicmotion.checkpoint import check_video_model, load_video_model, split_parts, trained_frames
 from runtime.weights import empty, fill
 from mimicmotion.networks import PoseNet
 from mimicmotion.networks import PoseUNet
 from scripts import check_weights, convert_checkpoint
 from scripts.convert_checkpoint import convert
-from run.checks import check_motion_weights, check_weights as check_video_weights
+from run.checks import check_motion_weights
 from t2m.generate import TextToMotion
 from t2m.text import TextEncoder
 from t2m.transformer import GPT
@@ -246,16 +246,16 @@ def test_a_conversion_replaces_nothing_unasked_and_leaves_nothing_half_done(publ
 
 def test_long_tiles_with_the_first_checkpoint_are_warned_of(published, tmp_path, caplog):
     first = shutil.copyfile(published / MIMICMOTION, tmp_path / "MimicMotion_1.pth")
-    check_video_weights(published / "svd", first, "generator", tile_size=72)
+    check_video_model(published / "svd", first, "generator", tile_size=72)
     assert "was trained on 16 frames, generator.tile_size is 72" in caplog.text
     converted = convert(first, tmp_path / "mine", published / "svd", torch.float16)
     for checkpoint, tile_size, warned in ((converted, 72, 1), (first, 16, 0), (published / MIMICMOTION, 72, 0)):
         caplog.clear()
-        check_video_weights(published / "svd", checkpoint, "generator", tile_size)
+        check_video_model(published / "svd", checkpoint, "generator", tile_size)
         assert len(caplog.records) == warned
 
 
 @pytest.mark.parametrize("name", ["svd", "svd/unet", "svd/unet/diffusion_pytorch_model.fp16.safetensors"])
 def test_svd_in_place_of_a_video_model_is_said_before_anything_slow(published, name):
     with pytest.raises(ValueError, match=r"PoseNet|plain SVD.*MimicMotion_1-1\.pth"):
-        check_video_weights(published / "svd", published / name, "generator")
+        check_video_model(published / "svd", published / name, "generator")

@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from dwpose.skeleton import Skeleton
 from mimicmotion.latents import decoded_windows
-from runtime.processes import ALONE, join_processes, Processes
 from mimicmotion.pipeline import PoseToVideo
+from renderers import Scene
+from renderers.settings import VideoModelConfig
 from run.models import Models
-from run.settings import InferenceConfig, VideoModelConfig
+from run.settings import InferenceConfig
+from runtime.processes import ALONE, join_processes, Processes
 
 CALLS = {                                # number of frames, and settings
     "two tiles": (6, {"feature_cache": 2}),
@@ -52,12 +55,17 @@ def settings_of(svd: str, checkpoint: str) -> VideoModelConfig:
 
 def video_of(models: Models, settings: VideoModelConfig) -> np.ndarray:
     """What a stage of inference.py asks for."""
-    poses = np.random.default_rng(0).integers(0, 256, (6, 64, 48, 3), np.uint8)
-    return models.video("video", settings, poses[0], poses[1:], poses[0], progress=False)
+    image = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
+    keypoints = np.random.default_rng(1).uniform(4, 44, (6, 133, 3)).astype(np.float32)
+    keypoints[..., 2] = 1
+    skeleton = Skeleton(keypoints, (64, 48), 5.0)
+    scene = Scene(image, skeleton[:1], skeleton[1:], "", None)
+    renderer = models.renderer(replace(models.config, generator=settings))
+    return renderer(scene, torch.Generator().manual_seed(4), progress=False)
 
 
 def models_of() -> Models:
-    return Models(InferenceConfig(device="cpu", dtype="float32", seed=4))
+    return Models(InferenceConfig(device="cpu", dtype="float32", seed=4, adapter=VideoModelConfig(checkpoint="")))
 
 
 def made_after_a_mistake(settings: VideoModelConfig) -> torch.Tensor:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch.utils.data import Dataset
 
 from runtime.device import keep_freed_memory
-from runtime.processes import leave, StopRequest
+from runtime.processes import shut_down, StopRequest
 from training.batches import batches_of, SampleStream
 from training.checkpoints import (by_the_main_process, cannot_write, chosen_checkpoint, free_gigabytes,
                                   require_writable, restore, save)
@@ -124,7 +124,7 @@ def started(config: TrainConfig) -> Accelerator:
             "train_micro_batch_size_per_gpu": config.batch_size, "gradient_clipping": config.max_grad_norm,
             "gradient_accumulation_steps": config.gradient_accumulation}
     keep_freed_memory(accelerator.device)
-    atexit.register(leave)                                              # a program may train several times before
+    atexit.register(shut_down)                                              # a program may train several times before
     if config.allow_tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
     return accelerator

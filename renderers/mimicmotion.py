@@ -1,0 +1,232 @@
+"""The renderer `mimicmotion`: SVD with PoseNet (MimicMotion), before it Fleximo's skeleton adapter, in the memory there is.
+
+Each video is planned to fit the device's memory, made again in smaller steps where the plan was too hopeful, and made
+by all launched processes together.
+"""
+from __future__ import annotations
+
+import gc
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dwpose.draw import draw
+from mimicmotion.checkpoint import check_video_model, size_multiple
+from mimicmotion.edm import check_schedule
+from mimicmotion.footprint import Footprint
+from mimicmotion.memory import fitting_plan, OffloadedPoseToVideo, Plan, plans, Run
+from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.sampling import check_tiling
+from mimicmotion.savings import FeatureCache, feed_forward_in_parts
+from renderers import check_size, Renderer, Scene
+from renderers.settings import MimicMotionConfig, VideoModelConfig
+from runtime.device import free_memory
+from runtime.processes import ALONE, Processes
+
+log = logging.getLogger(__name__)
+
+Show = Callable[[np.ndarray], None]
+
+
+class MimicMotion(Renderer):
+    """Draws the skeleton, or takes the adapter's poses, and makes the video with PoseNet and SVD."""
+
+    def __init__(self, settings: MimicMotionConfig, models: VideoModels):
+        self.settings, self.models = settings, models
+        self.adapter = SkeletonAdapter(settings, models) if settings.adapter else None
+
+    @classmethod
+    def multiple(cls, settings: MimicMotionConfig) -> int:
+        return math.lcm(*(size_multiple(Path(model.svd), Path(model.checkpoint)) for model in groups(settings).values()))
+
+    @classmethod
+    def check(cls, settings: MimicMotionConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str,
+              dtype: torch.dtype) -> None:
+        for key, model in groups(settings).items():
+            try:
+                check_tiling(model.tile_size, model.tile_overlap, model.tiles, model.max_tile or None)
+                check_schedule(model.num_inference_steps, model.schedule, guidance_interval(model))
+                FeatureCache(model.feature_cache)
+            except ValueError as error:
+                raise ValueError(f"{key}.{error}") from None
+            svd, checkpoint = Path(model.svd), Path(model.checkpoint)
+            check_video_model(svd, checkpoint, key, model.tile_size)
+            check_size(size, size_multiple(svd, checkpoint))
+            wanted, run = wanted_plan(key, model, partial(Footprint.of, svd, checkpoint, size), num_frames, device, dtype)
+            fitting_plan(wanted, run, memory)
+
+    @classmethod
+    def load(cls, settings: MimicMotionConfig, device: str, *, dtype: torch.dtype = torch.float32,
+             memory_limit_gb: float = 0.0, processes: Processes = ALONE, keep_loaded: bool = False,
+             earlier: MimicMotion | None = None) -> MimicMotion:
+        models = earlier.models if earlier else VideoModels(device, dtype, memory_limit_gb, processes, keep_loaded)
+        return cls(settings, models)
+
+    def inputs(self, scene: Scene) -> list:
+        drawn = scene.image, scene.skeleton, scene.reference, self.settings.style
+        return [*drawn, *self.models.inputs(self.settings.generator)]
+
+    def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
+                 show: Show | None = None, progress: bool = True) -> np.ndarray:
+        style = self.settings.style
+        poses = draw(scene.skeleton, style) if poses is None else poses                     # (F, H, W, 3) uint8
+        own_pose = draw(scene.reference, style)[0]                                          # (H, W, 3) uint8
+        job = VideoJob("generator", self.settings.generator, generator.get_state(), scene.image, poses, own_pose)
+        return self.models.video(job, show, progress)
+
+    def help(self, job: VideoJob) -> None:
+        """In a process beside the main one: takes part in its video."""
+        self.models.help(job)
+
+
+class SkeletonAdapter(Renderer):
+    """The drawn skeleton without hands → with hands, by a video model whose picture is the drawn reference (Fleximo)."""
+
+    def __init__(self, settings: MimicMotionConfig, models: VideoModels):
+        self.settings, self.models = settings, models
+
+    def inputs(self, scene: Scene) -> list:
+        return [scene.skeleton, scene.reference, self.settings.style, *self.models.inputs(self.settings.adapter)]
+
+    def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
+                 show: Show | None = None, progress: bool = True) -> np.ndarray:
+        handless = [draw(skeleton.without_hands(), self.settings.style) for skeleton in (scene.skeleton, scene.reference)]
+        with_hands = draw(scene.reference, self.settings.style)[0]                          # (H, W, 3) uint8
+        job = VideoJob("adapter", self.settings.adapter, generator.get_state(), with_hands, handless[0], handless[1][0])
+        return self.models.video(job, show, progress)
+
+
+def groups(settings: MimicMotionConfig) -> dict[str, VideoModelConfig]:
+    """The video models a run uses, by the name of their group of settings."""
+    return ({"adapter": settings.adapter} if settings.adapter else {}) | {"generator": settings.generator}
+
+
+def guidance_interval(settings: VideoModelConfig) -> tuple[float, float]:
+    return settings.guidance_sigma_min, settings.guidance_sigma_max
+
+
+def wanted_plan(name: str, settings: VideoModelConfig, footprint: Callable[[torch.dtype], Footprint], num_frames: int,
+                device: str, dtype: torch.dtype) -> tuple[Plan, Run]:
+    """How the settings would use memory, and what for."""
+    run = Run(name, num_frames, settings.tile_overlap, settings.tiles, cache(footprint),
+              guided=np.max(settings.guidance_scale) > 1, keeps_features=settings.feature_cache > 1,
+              on_cpu=device == "cpu")
+    return Plan(settings.tile_size, settings.max_tile or None, settings.decode_chunk_size, dtype), run
+
+
+@dataclass(frozen=True, eq=False)
+class VideoJob:
+    """A video to be made; the main process decides, and all processes are sent the same."""
+    name: str                            # of the model's group of settings, for messages
+    settings: VideoModelConfig
+    random_state: torch.Tensor           # of the generator that everything at random is drawn from
+    image: np.ndarray                    # (H, W, 3) uint8 RGB
+    poses: np.ndarray                    # (F, H, W, 3) uint8 RGB
+    reference_pose: np.ndarray           # (H, W, 3) uint8 RGB
+    plan: Plan | None = None
+
+    def arguments(self) -> dict:
+        """Keywords of `PoseToVideo.__call__`."""
+        settings, plan = self.settings, self.plan
+        return dict(
+            reference_pose=self.reference_pose if settings.share_reference else None,
+            num_inference_steps=settings.num_inference_steps, schedule=settings.schedule,
+            guidance_scale=settings.guidance_scale, guidance_batch=plan.guidance_batch,
+            guidance_interval=guidance_interval(settings),
+            noise_aug_strength=settings.noise_aug_strength, noise_sharing=settings.noise_sharing,
+            tile_size=plan.tile_size, max_tile=plan.max_tile, tile_overlap=settings.tile_overlap, tiles=settings.tiles,
+            feature_cache=settings.feature_cache, decode_chunk_size=plan.decode_chunk_size, fps=settings.fps,
+            motion_bucket_id=settings.motion_bucket_id)
+
+
+class VideoModels:
+    """The video models of a run, each loaded when first needed; only one is in memory at a time, unless all are kept."""
+
+    def __init__(self, device: str, dtype: torch.dtype, memory_limit_gb: float = 0.0, processes: Processes = ALONE,
+                 keep_loaded: bool = False):
+        self.device, self.dtype, self.memory_limit_gb, self.processes = device, dtype, memory_limit_gb, processes
+        self.keep_loaded = keep_loaded
+        self._loaded: dict[tuple[str, str], tuple[tuple, PoseToVideo]] = {}  # by files: how it was loaded, and the model
+        self._footprint = cache(Footprint.of)
+        self._told: dict[tuple[str, str], set[Plan]] = defaultdict(set)      # by files, the plans already logged
+
+    def inputs(self, settings: VideoModelConfig) -> list:
+        """What a video depends on beside the scene: settings, the content of the weights, the number format."""
+        return [settings, Path(settings.svd), Path(settings.checkpoint), str(self.dtype)]
+
+    def video(self, job: VideoJob, show: Show | None = None, progress: bool = True) -> np.ndarray:
+        """(F, H, W, 3) uint8. Where a plan runs out of memory all the same, a smaller one follows.
+
+        `show` gets frames of one try only: after a failure between them no more are shown.
+        """
+        shown = []
+
+        def show_once(frames: np.ndarray) -> None:
+            shown.append(len(frames))
+            show(frames)
+
+        for plan in self._plans(job):
+            try:
+                planned = self.processes.shared(replace(job, plan=plan))
+                return self._made(planned, show_once if show and not shown else None, progress)
+            except torch.OutOfMemoryError as error:
+                log.info("%s: %s", job.name, str(error).split(". ")[0])
+            self._release(job.settings)         # after the except block, whose traceback holds the run's tensors
+
+    def help(self, job: VideoJob) -> None:
+        """In a process beside the main one: takes part in a video, silently."""
+        try:
+            self._made(job, None, progress=False)
+        except (ValueError, torch.OutOfMemoryError) as error:
+            log.debug("%s: %s: the main process has the same error, and deals with it", job.name, error)
+
+    def _made(self, job: VideoJob, show: Show | None, progress: bool) -> np.ndarray:
+        """The video of a job, made by all processes together; all get it, or the same error."""
+        model = self.processes.agreed(lambda: self._model(job.settings, job.plan))
+        generator = torch.Generator()
+        generator.set_state(job.random_state)
+        with feed_forward_in_parts(model.unet, job.plan.feed_forward_parts):
+            return model(job.image, job.poses, generator, progress=progress, processes=self.processes, show=show,
+                         **job.arguments())
+
+    def _plans(self, job: VideoJob) -> Iterator[Plan]:
+        """Plans that fit, the largest first."""
+        settings = job.settings
+        files = settings.svd, settings.checkpoint
+        if not self.keep_loaded and self._loaded.keys() - {files}:
+            self._release(settings)             # the other model's memory, before this one takes its own
+        footprint = partial(self._footprint, *files, job.poses.shape[1:3])
+        wanted, run = wanted_plan(job.name, settings, footprint, len(job.poses) + settings.share_reference, self.device,
+                                  self.dtype)
+        networks = self._loaded[files][1].networks if files in self._loaded else ()
+        return plans(wanted, run, free_memory(self.device, self.memory_limit_gb, networks), self._told[files])
+
+    def _model(self, settings: VideoModelConfig, plan: Plan) -> PoseToVideo:
+        files, wanted = (settings.svd, settings.checkpoint), (plan.dtype, plan.offload, settings.compile)
+        if files not in self._loaded or self._loaded[files][0] != wanted:
+            self._release(settings)
+            kind = OffloadedPoseToVideo if plan.offload else PoseToVideo
+            model = kind.load(*files, self.device, plan.dtype)
+            if settings.compile and plan.offload:
+                log.warning("compile: left out: networks that move between the CPU and the device cannot be compiled")
+            elif settings.compile:
+                model.compile()
+            self._loaded[files] = wanted, model
+        return self._loaded[files][1]
+
+    def _release(self, settings: VideoModelConfig) -> None:
+        """Gives back the memory of a loaded model; of all, unless they are kept side by side."""
+        if self.keep_loaded:
+            self._loaded.pop((settings.svd, settings.checkpoint), None)
+        else:
+            self._loaded.clear()
+        gc.collect()
+        if self.device != "cpu":
+            torch.cuda.empty_cache()
