@@ -22,7 +22,8 @@ from dwpose.draw import draw
 from dwpose.proportions import (ANKLES, bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances,
                                 full_lengths, LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
-from dwpose.skeleton import BODY, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import (BODY, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
+                             Skeleton)
 from media.images import read_image
 from media.video_writer import write_video
 
@@ -53,7 +54,7 @@ def rescale(skeleton: Skeleton, reference: Skeleton, *, limbs: bool = True, publ
     """
     if not len(skeleton) or not len(reference):
         raise ValueError(f"rescale: expected frames (found {len(skeleton)} driving, {len(reference)} reference)")
-    if not (reference.confidence[0, BODY] >= SEEN_CONFIDENCE).any():
+    if not reference.seen[0, BODY].any():
         raise ValueError("reference: expected a person (found no body keypoint): use a picture of the whole body")
     if published:
         return _rescale_published(skeleton, reference)
@@ -80,7 +81,7 @@ def rescaled(driver: np.ndarray, reference: np.ndarray, fallback_scale: float = 
         factors = bone_factors(compared, target_lengths, scale)
         placed = with_limbs(placed, points, target, factors, driver_lengths)
     result = driver.astype(np.float32).copy()
-    result[..., :2] = np.where(driver[..., 2:] > 0, placed[..., :NUM_KEYPOINTS, :], 0)
+    result[..., :2] = np.where(is_present(driver)[..., None], placed[..., :NUM_KEYPOINTS, :], 0)
     return result
 
 
@@ -138,7 +139,7 @@ def lean(points: np.ndarray, target: np.ndarray, origin: np.ndarray, goal: np.nd
     """How far (...) sideways of the middle of the path, x = `origin`, the driver must be held so that the feet meet the
     target's, in driver pixels; 0 where they are unseen. goal: x of the target's trunk; reach: (...) target pixels."""
     (feet, seen), (target_feet, target_seen) = (
-        (body[..., ANKLES, 0].mean(axis=-1), (body[..., ANKLES, 2] >= SEEN_CONFIDENCE).all(axis=-1))
+        (body[..., ANKLES, 0].mean(axis=-1), is_seen(body[..., ANKLES, :]).all(axis=-1))
         for body in (points, target))                                                   # (..., F) and (..., 1)
     seen = seen & alike & target_seen
     middle = seen_quantile(feet[..., None], seen[..., None], 0.5)[..., 0]               # (...)
@@ -158,8 +159,9 @@ def _place(placed: np.ndarray, points: np.ndarray, parent: int, children: list[i
         length = np.linalg.norm(offset, axis=-1, keepdims=True)
         limit = np.where(longest > 0, longest, np.inf)[..., None, None, None]
         factor = factor * np.minimum(1, limit / np.maximum(length, 1e-9))
-    known = (points[..., children, 2:] > 0) & (points[..., parent, None, 2:] > 0)       # (..., F, n, 1)
-    placed[..., children, :] = np.where(known, placed[..., parent, None, :] + factor * offset, placed[..., children, :])
+    there = is_present(points)                                                          # (..., F, 135)
+    known = there[..., children] & there[..., parent, None]                             # (..., F, n)
+    placed[..., children, :] = np.where(known[..., None], placed[..., parent, None, :] + factor * offset, placed[..., children, :])
 
 
 def floor_correction(points: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from dwpose.skeleton import (LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, NOSE, openpose18, RIGHT_ANKLE, RIGHT_HIP,
-                             RIGHT_KNEE, RIGHT_SHOULDER, SEEN_CONFIDENCE, Skeleton)
+from dwpose.skeleton import (is_seen, LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, NOSE, openpose18, RIGHT_ANKLE, RIGHT_HIP,
+                             RIGHT_KNEE, RIGHT_SHOULDER, Skeleton)
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] 
             robust: bool = True) -> Skeleton:
     """The driving clip on the reference's canvas, scaled and shifted as a whole. robust=False: exactly as published."""
     driver, target = openpose18(skeleton.keypoints), openpose18(reference.keypoints)[0]     # (F, 18, 3), (18, 3)
-    reliable = [point for point in points if target[point, 2] >= SEEN_CONFIDENCE]
+    reliable = [point for point in points if is_seen(target[point])]
     if len(reliable) < MIN_POINTS:
         raise ValueError(f"reference: expected at least {MIN_POINTS} of the body points used for alignment "
                          f"(found {len(reliable)}): use a picture that shows head, shoulders and hips")
@@ -67,7 +67,7 @@ def aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] 
     aspect = (sizes[0][1] / sizes[0][0]) / (sizes[1][1] / sizes[1][0])
     places = driver[:, reliable, :2].astype(np.float64) / sizes[0]                          # (F, N, 2)
     goals = np.broadcast_to(target[reliable, :2].astype(np.float64) / sizes[1], places.shape)
-    weights = driver[:, reliable, 2] * (driver[:, reliable, 2] >= SEEN_CONFIDENCE) if robust else None      # (F, N)
+    weights = driver[:, reliable, 2] * is_seen(driver[:, reliable]) if robust else None     # (F, N)
     counted = weights > 0 if robust else places.any(axis=-1)                                # (F, N); nothing lies at (0, 0)
     if (counted.sum(axis=1) < MIN_POINTS).all():
         raise ValueError("driving clip: expected a person whose visible points the reference shares (found none): "
@@ -76,9 +76,7 @@ def aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] 
     if robust and mapping.scale_y <= 0:
         raise ValueError("driving clip: expected an upright person (found one upside down against the reference): "
                          "turn the clip")
-    keypoints = skeleton.keypoints.copy()
-    keypoints[..., :2] = np.where(keypoints[..., 2:] > 0, mapping(keypoints[..., :2] / sizes[0]) * sizes[1], 0)
-    return Skeleton(keypoints, reference.size, skeleton.fps)
+    return skeleton.with_xy(mapping(skeleton.xy / sizes[0]) * sizes[1], reference.size)
 
 
 def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Skeleton:
@@ -88,8 +86,8 @@ def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Sk
     camera: a static one stays, with a warning; zoom leaves the legs outside on purpose.
     """
     canvas = np.array(skeleton.size[::-1], dtype=np.float64)                            # (width, height)
-    shown = reference.keypoints[0, CORE]                                                # (9, 3)
-    inside = (shown[:, 2] >= SEEN_CONFIDENCE) & ((shown[:, :2] >= 0) & (shown[:, :2] < canvas)).all(axis=1)
+    place = reference.xy[0, CORE]                                                       # (9, 2)
+    inside = reference.seen[0, CORE] & ((place >= 0) & (place < canvas)).all(axis=1)
     low, high = box(skeleton.keypoints[:, np.array(CORE)[inside]])                      # (F, 2) each, pixels
     left_out = ((low < 0) | (high > canvas)).any(axis=1)                                # (F,)
     if not left_out.any() or camera == "zoom":
@@ -101,15 +99,12 @@ def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Sk
         return skeleton
     zoom, centre, shift = view(low, high, MARGIN * canvas, (1 - MARGIN) * canvas, EASING * skeleton.fps)
     log.warning("skeleton: %s: the view follows them, by up to %.0f pixels", leaves, np.abs(shift).max())
-    keypoints = skeleton.keypoints.copy()
-    moved = centre[:, None] + zoom[:, None] * (keypoints[..., :2] - centre[:, None]) + shift[:, None]
-    keypoints[..., :2] = np.where(keypoints[..., 2:] > 0, moved, 0)
-    return replace(skeleton, keypoints=keypoints)
+    return skeleton.with_xy(centre[:, None] + zoom[:, None] * (skeleton.xy - centre[:, None]) + shift[:, None])
 
 
 def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Least and largest x, y of the points that are seen, (F, K, 3) -> (F, 2) each; where none is, of all frames."""
-    xy = np.where(points[..., 2:] >= SEEN_CONFIDENCE, points[..., :2].astype(np.float64), np.nan)
+    xy = np.where(is_seen(points)[..., None], points[..., :2].astype(np.float64), np.nan)
     known = np.isfinite(xy).any(axis=(1, 2))                                            # (F,)
     if not known.any():
         return np.zeros((len(xy), 2)), np.zeros((len(xy), 2))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dwpose.skeleton import FACE, LEFT_HAND, openpose18, RIGHT_HAND, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import FACE, is_present, is_seen, LEFT_HAND, openpose18, RIGHT_HAND, Skeleton
 
 # OpenPose's 18: 0 nose, 1 neck, 2-4 right arm, 5-7 left arm, 8-10 right leg, 11-13 left leg, 14 15 eyes, 16 17 ears
 LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
@@ -94,7 +94,7 @@ def _touched(persons: np.ndarray, canvas: tuple, frame: tuple, look: Style) -> t
 
     Both begin and end where canvas and frame pixels line up, so that shrinking the part equals shrinking the whole.
     """
-    placed = persons[persons[..., 2] > 0, :2]                                   # (N, 2)
+    placed = persons[is_present(persons), :2]                                  # (N, 2)
     widest = max(look.limb_half_width or WIDTH_BY_LENGTH[-1][1], look.joint_radius, look.finger_radius)
     margin = 2 + widest * max(1, canvas[1] / 384 if look.relative else 1)
     large, small = [], []
@@ -119,10 +119,9 @@ def _draw_frame(canvas: np.ndarray, persons: np.ndarray, look: Style) -> None:
             _draw_limb(canvas, body[start], body[end], colour, look)
     radius = _pixels(canvas, look.joint_radius, look)
     for joint in range(num_joints):
-        for x, y, confidence in bodies[:, joint]:
-            if confidence >= SEEN_CONFIDENCE:
-                fade = confidence if look.by_confidence else 1
-                cv2.circle(canvas, (int(x), int(y)), radius, [int(c * fade) for c in RAINBOW[joint]], -1)
+        for x, y, confidence in bodies[is_seen(bodies[:, joint]), joint]:
+            fade = confidence if look.by_confidence else 1
+            cv2.circle(canvas, (int(x), int(y)), radius, [int(c * fade) for c in RAINBOW[joint]], -1)
     for side in (LEFT_HAND, RIGHT_HAND):
         for hand in persons[:, side]:
             _draw_hand(canvas, hand, look)
@@ -134,7 +133,7 @@ def _draw_frame(canvas: np.ndarray, persons: np.ndarray, look: Style) -> None:
 
 def _draw_limb(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, look: Style) -> None:
     """An ellipse between two joints (3,), dimmed so that the joints stand out."""
-    if min(start[2], end[2]) < SEEN_CONFIDENCE:
+    if not (is_seen(start) and is_seen(end)):
         return
     middle, (dx, dy) = (start + end) / 2, start[:2] - end[:2]
     length = np.hypot(dx, dy)
@@ -170,7 +169,7 @@ def _draw_dots(canvas: np.ndarray, points: np.ndarray, radius: int, colour: np.n
 
 def _drawable(points: np.ndarray, look: Style) -> np.ndarray:
     """(N,) hand or face points to draw; the published brushes leave out the first row and column, so do we."""
-    seen = points[:, 2] > 0 if look.by_confidence else points[:, 2] >= SEEN_CONFIDENCE
+    seen = is_present(points) if look.by_confidence else is_seen(points)
     return seen & (points[:, 0] >= 1) & (points[:, 1] >= 1)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dwpose.skeleton import (BODY, FACE, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW, LEFT_EYE, LEFT_HAND,
-                             LEFT_HEEL, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, NUM_KEYPOINTS,
+from dwpose.skeleton import (BODY, FACE, is_seen, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW, LEFT_EYE,
+                             LEFT_HAND, LEFT_HEEL, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, NUM_KEYPOINTS,
                              RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_EAR, RIGHT_ELBOW, RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL,
-                             RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, SEEN_CONFIDENCE)
+                             RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST)
 
 NECK_POINT, PELVIS_POINT = NUM_KEYPOINTS, NUM_KEYPOINTS + 1         # mid-shoulders and mid-hips, appended
 ANKLES = [LEFT_ANKLE, RIGHT_ANKLE]
@@ -87,8 +87,8 @@ def with_middles(keypoints: np.ndarray) -> np.ndarray:
 def distances(points: np.ndarray, starts: list[int], ends: list[int]) -> np.ndarray:
     """Lengths (..., N) in pixels between points (..., P, 3); 0 where an end is unseen."""
     span = np.linalg.norm(points[..., ends, :2] - points[..., starts, :2], axis=-1)
-    seen = np.minimum(points[..., ends, 2], points[..., starts, 2]) >= SEEN_CONFIDENCE
-    return np.where(seen, span, 0)
+    seen = is_seen(points)                                                              # (..., P)
+    return np.where(seen[..., starts] & seen[..., ends], span, 0)
 
 
 def seen_quantile(values: np.ndarray, seen: np.ndarray, quantile: float) -> np.ndarray:
@@ -175,13 +175,13 @@ def cluster_factor(clusters: tuple[Cluster, ...], points: np.ndarray, target: np
 
 def trunk_position(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Per frame the neck, or the middle of the seen body (..., F, 2), and whether any of it is seen (..., F, 1)."""
-    seen = points[..., BODY, 2:] >= SEEN_CONFIDENCE                                     # (..., F, 17, 1)
+    seen = is_seen(points)[..., BODY, None]                                             # (..., F, 17, 1)
     middle = (points[..., BODY, :2] * seen).sum(axis=-2) / np.maximum(seen.sum(axis=-2), 1)
-    neck_seen = points[..., NECK_POINT, 2:] >= SEEN_CONFIDENCE
-    return np.where(neck_seen, points[..., NECK_POINT, :2], middle), seen.any(axis=-2)
+    neck_seen = is_seen(points[..., NECK_POINT, :])                                     # (..., F)
+    return np.where(neck_seen[..., None], points[..., NECK_POINT, :2], middle), seen.any(axis=-2)
 
 
 def lowest_ankle(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Per frame the y of the lowest seen ankle (..., F) and whether one is seen (..., F)."""
-    seen = points[..., ANKLES, 2] >= SEEN_CONFIDENCE                                    # (..., F, 2)
+    seen = is_seen(points[..., ANKLES, :])                                              # (..., F, 2)
     return np.where(seen, points[..., ANKLES, 1], -np.inf).max(axis=-1, initial=-1e9), seen.any(axis=-1)

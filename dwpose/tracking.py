@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from dwpose.networks import overlap
-from dwpose.skeleton import Skeleton
+from dwpose.skeleton import is_present, Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def with_short_gaps_filled(skeleton: Skeleton, source: str, max_seconds: float) 
     A point is bridged when it is seen on both sides, with the weaker confidence. The published code reads a "person"
     off the whole picture in such frames. source: what to call the frames in the warning.
     """
-    present = np.flatnonzero(skeleton.confidence.any(axis=1))                           # (K,) frames with the person
+    present = np.flatnonzero(skeleton.present.any(axis=1))                              # (K,) frames with the person
     missing = np.setdiff1d(np.arange(len(skeleton)), present)
     if not len(missing) or not len(present):
         return skeleton
@@ -120,7 +120,7 @@ def between(before: np.ndarray, after: np.ndarray, count: int) -> np.ndarray:
     share = (np.arange(1, count + 1) / (count + 1))[:, None, None]                      # (count, 1, 1)
     steps = before + (after - before) * share                                           # (count, 133, 3)
     steps[..., 2] = np.minimum(before[:, 2], after[:, 2])
-    steps[steps[..., 2] == 0] = 0
+    steps[~is_present(steps)] = 0
     return steps
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import necks, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import is_present, necks, Skeleton
 from motionbench.judges import Verdict
 from motionbench.metrics import ClipCase
 from motionbench.pose import torso
@@ -61,13 +61,13 @@ def track(skeleton: Skeleton) -> Track:
     if np.isnan(unit):
         return Track(np.zeros((NUM_STEPS, 1)), np.zeros((NUM_STEPS, 1)))
     points = skeleton.keypoints.astype(np.float64)                                          # (F, 133, 3)
-    there = points[..., 2] >= SEEN_CONFIDENCE                                               # (F, 133)
+    there = skeleton.seen                                                                   # (F, 133)
     hips, neck = points[:, [coco.LEFT_HIP, coco.RIGHT_HIP]].mean(axis=1), necks(points)     # (F, 3) each
     hips_there = there[:, coco.LEFT_HIP] & there[:, coco.RIGHT_HIP]
     limbs = [points[:, end, :2] - points[:, start, :2] for start, end in BONES]
     seen = [there[:, start] & there[:, end] for start, end in BONES]
     limbs += [neck[:, :2] - hips[:, :2], points[:, coco.NOSE, :2] - neck[:, :2]]
-    seen += [(neck[:, 2] > 0) & hips_there, (neck[:, 2] > 0) & there[:, coco.NOSE]]
+    seen += [is_present(neck) & hips_there, is_present(neck) & there[:, coco.NOSE]]
     limbs, seen = np.stack(limbs, axis=1) / unit, np.stack(seen, axis=1)                    # (F, B, 2), (F, B)
     limbs[:, len(LIMBS):len(BONES)] *= HALF_WEIGHT
     rise = hips[:, 1] / unit

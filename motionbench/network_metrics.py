@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import nn, Tensor
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import is_seen, Skeleton
 from mimicmotion.latents import clip_pixels
 
 from motionbench.metrics import ClipCase, Features, formula, Metric, Score
@@ -340,7 +340,7 @@ def face_embedding(path: str | os.PathLike, device: str = "cpu") -> Callable[[np
 def face_crop(frame: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
     """The face turned upright onto ArcFace's template (112, 112, 3); None where eyes, nose or mouth are not seen."""
     groups = [keypoints[list(points)] for points in FACE_POINTS]
-    if any((group[:, 2] < SEEN_CONFIDENCE).any() for group in groups):
+    if not all(is_seen(group).all() for group in groups):
         return None
     found = np.stack([group[:, :2].mean(axis=0) for group in groups]).astype(np.float32)   # (5, 2)
     moved, _ = cv2.estimateAffinePartial2D(found, FACE_TEMPLATE, method=cv2.LMEDS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import BODY, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import BODY, Skeleton
 
 SHARE_OF_HEIGHT = 0.05
 SHARE_OF_TORSO = 0.1
@@ -24,7 +24,7 @@ def seen(skeleton: Skeleton) -> np.ndarray:
     """(F, 133) bool: points confident enough, and inside the canvas."""
     height, width = skeleton.size
     x, y = skeleton.xy[..., 0], skeleton.xy[..., 1]
-    return (skeleton.confidence >= SEEN_CONFIDENCE) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return skeleton.seen & (x >= 0) & (x < width) & (y >= 0) & (y < height)
 
 
 def person_height(skeleton: Skeleton) -> float:
@@ -38,7 +38,7 @@ def person_height(skeleton: Skeleton) -> float:
 
 def torso(skeleton: Skeleton) -> float:
     """Pixels from shoulder to opposite hip, the median over frames of the longer diagonal; NaN if never seen."""
-    visible = skeleton.confidence >= SEEN_CONFIDENCE                                        # (F, 133)
+    visible = skeleton.seen                                                                 # (F, 133)
     diagonals = []
     for shoulder, hip in ((coco.LEFT_SHOULDER, coco.RIGHT_HIP), (coco.RIGHT_SHOULDER, coco.LEFT_HIP)):
         length = np.linalg.norm(skeleton.xy[:, shoulder] - skeleton.xy[:, hip], axis=-1)    # (F,)
@@ -73,7 +73,7 @@ def share_within(found: Skeleton, truth: Skeleton, joints: slice, pixels: float)
     if not wanted.any() or np.isnan(pixels):
         return float("nan")
     distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)           # (F, J) pixels
-    hit = (distance <= pixels) & (found.confidence[:, joints] >= SEEN_CONFIDENCE)
+    hit = (distance <= pixels) & found.seen[:, joints]
     return float(hit[wanted].mean())
 
 
@@ -93,14 +93,14 @@ def oks(found: Skeleton, truth: Skeleton) -> float:
     area = AREA_OF_BOX * np.where(usable, sides.prod(axis=1), 1).clip(1)                    # (F,) pixels²
     square = ((found.xy[:, BODY] - xy) ** 2).sum(axis=-1)                                   # (F, 17)
     likeness = np.exp(-square / (2 * area[:, None] * (2 * OKS_SIGMAS) ** 2))
-    likeness *= found.confidence[:, BODY] >= SEEN_CONFIDENCE
+    likeness *= found.seen[:, BODY]
     return float(likeness[wanted & usable[:, None]].mean())
 
 
 def mean_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
     """Mean distance of the points that are both commanded and found, torsos; NaN if there is none."""
     check_pair(found, truth)
-    both = (seen(truth) & (found.confidence >= SEEN_CONFIDENCE))[:, joints]                 # (F, J)
+    both = (seen(truth) & found.seen)[:, joints]                                            # (F, J)
     distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)
     return float(distance[both].mean() / torso(truth)) if both.any() else float("nan")
 

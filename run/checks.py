@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dwpose.skeleton import (FEET, LEFT_ANKLE, LEFT_EYE, LEFT_HIP, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE,
-                             RIGHT_EYE, RIGHT_HIP, RIGHT_SHOULDER, RIGHT_WRIST, SEEN_CONFIDENCE, Skeleton)
+                             RIGHT_EYE, RIGHT_HIP, RIGHT_SHOULDER, RIGHT_WRIST, Skeleton)
 from llm_planner import check_prompt
 from media.images import canvas_size, fit_to_canvas, read_image
 from media.video_reader import probe
@@ -217,10 +217,9 @@ def check_whole_person(reference: Skeleton, picture: str, allow_cut_off: bool) -
 
 def inside(reference: Skeleton, points: tuple[int, ...]) -> bool:
     """Whether one of the points is seen, and lies on the canvas."""
-    keypoints = reference.keypoints[0, list(points)]                                    # (P, 3)
-    height, width = reference.size
-    on_canvas = (keypoints[:, :2] >= 0).all(axis=1) & (keypoints[:, :2] < (width, height)).all(axis=1)
-    return bool(np.any((keypoints[:, 2] >= SEEN_CONFIDENCE) & on_canvas))
+    xy, (height, width) = reference.xy[0, list(points)], reference.size                 # (P, 2)
+    on_canvas = (xy >= 0).all(axis=1) & (xy < (width, height)).all(axis=1)
+    return bool(np.any(reference.seen[0, list(points)] & on_canvas))
 
 
 def feet_made_up(reference: Skeleton) -> bool:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dwpose.skeleton import BODY, LEFT_ELBOW, LEFT_HAND, LEFT_WRIST, RIGHT_ELBOW, RIGHT_HAND, RIGHT_WRIST, Skeleton
+from dwpose.skeleton import (BODY, is_present, LEFT_ELBOW, LEFT_HAND, LEFT_WRIST, RIGHT_ELBOW, RIGHT_HAND, RIGHT_WRIST,
+                             Skeleton)
 from media.video_reader import frame_stream, probe, VideoInfo
 from run.models import Models
 from run.settings import InferenceConfig
@@ -65,34 +66,38 @@ def seen_skeleton(models: Models, video: np.ndarray, skeleton: Skeleton, trust: 
     except ValueError as error:
         log.warning("%s: the refinement uses the planned skeleton", error)
         return skeleton
-    return laid_over_plan(seen, skeleton, trust)
+    return refined_plan(skeleton, seen, trust)
 
 
-def laid_over_plan(seen: Skeleton, plan: Skeleton, trust: float) -> Skeleton:
-    """Seen points where the plan has none; a hand keeps its place and turn to the forearm, or is left out."""
+def refined_plan(plan: Skeleton, seen: Skeleton, trust: float) -> Skeleton:
+    """The plan with its points moved towards the seen ones, which also take the place of those the plan is less sure of.
+
+    A point counts in either as `Skeleton.seen` says. A hand keeps its place and turn to the forearm, or is left out.
+    """
     body = plan.xy[:, BODY]                                                                      # (F, 17, 2)
     height = np.median(body[..., 1].max(axis=1) - body[..., 1].min(axis=1))                      # pixels
     offset = seen.xy - plan.xy                                                                   # (F, 133, 2)
     astray = np.linalg.norm(offset, axis=-1) > SEEN_TOLERANCE * height                           # (F, 133)
-    planned, found = plan.confidence > 0, seen.confidence > 0
+    planned, found = plan.seen, seen.seen                                                        # (F, 133)
     moved = plan.keypoints.copy()                                                                # (F, 133, 3)
     moved[..., :2] += np.where((planned & found & ~astray)[..., None], trust * offset, 0)
-    keypoints = np.where(planned[..., None], moved, seen.keypoints)
+    surer = planned | (plan.confidence >= seen.confidence)                                       # (F, 133)
+    keypoints = np.where(surer[..., None], moved, seen.keypoints)
     for elbow, wrist, hand in ARMS:
         if planned[:, hand].any():
             continue
         forearms = [direction(points[:, wrist, :2] - points[:, elbow, :2]) for points in (seen.keypoints, keypoints)]
         reach = turned(seen.xy[:, hand] - seen.xy[:, wrist, None], -forearms[0])                 # (F, 21, 2)
-        known = found[:, hand]                                                                   # (F, 21)
-        too_long = ((np.linalg.norm(reach, axis=-1) > LONGEST_HAND * height) & known).any(axis=1)
+        there = seen.present[:, hand]                                                            # (F, 21)
+        too_long = ((np.linalg.norm(reach, axis=-1) > LONGEST_HAND * height) & there).any(axis=1)
         arm = (found & ~(planned & astray))[:, [elbow, wrist]].all(axis=1)
-        credible = arm & ~too_long & (known.mean(axis=1) >= 0.5)                                 # (F,)
-        between, near = filled(reach, credible & known.all(axis=1), round(LONGEST_GAP * plan.fps))
+        credible = arm & ~too_long & (found[:, hand].mean(axis=1) >= 0.5)                        # (F,)
+        between, near = filled(reach, credible & there.all(axis=1), round(LONGEST_GAP * plan.fps))
         reach = np.where(credible[:, None, None], reach, between)
         confidence = np.where(credible[:, None], seen.confidence[:, hand], FILLED_CONFIDENCE * near[:, None])
         keypoints[:, hand, :2] = keypoints[:, wrist, None, :2] + turned(reach, forearms[1])
-        keypoints[:, hand, 2] = confidence * (keypoints[:, wrist, 2:] > 0)
-    keypoints[keypoints[..., 2] == 0] = 0
+        keypoints[:, hand, 2] = confidence * is_present(keypoints[:, wrist])[:, None]
+    keypoints[~is_present(keypoints)] = 0
     return replace(plan, keypoints=keypoints)
 
 
