@@ -9,6 +9,7 @@ import numpy as np
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import BODY, Skeleton
+from t2m.evaluation import mean_jerk
 
 SHARE_OF_HEIGHT = 0.05
 SHARE_OF_TORSO = 0.1
@@ -110,12 +111,7 @@ def jitter(found: Skeleton) -> float:
 
     True motion has jerk, too: read it beside the figure of the true videos.
     """
-    visible = seen(found)[:, BODY]                                                          # (F, 17)
-    if len(found) < 4:
-        return float("nan")
-    jerk = np.linalg.norm(np.diff(found.xy[:, BODY].astype(np.float64), n=3, axis=0), axis=-1)      # (F - 3, 17)
-    known = visible[3:] & visible[2:-1] & visible[1:-2] & visible[:-3]
-    return float(jerk[known].mean() * found.fps**3 / torso(found)) if known.any() else float("nan")
+    return mean_jerk(found.xy[:, BODY].astype(np.float64), found.fps, seen(found)[:, BODY]) / torso(found)
 
 
 def foot_slide(found: Skeleton, truth: Skeleton) -> float:

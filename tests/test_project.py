@@ -8,7 +8,7 @@ from dwpose.skeleton import (FACE, HANDS, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_S
                              RIGHT_EYE, RIGHT_SHOULDER, RIGHT_WRIST)
 from synthetic.motions import sample_motion
 from t2m.camera import Camera
-from t2m.joining import yaw_rotated
+from t2m.body import yaw_rotated
 from t2m.motion import Motion
 from t2m.motion import LEFT_WRIST as SMPL_LEFT_WRIST
 from t2m.project import CAMERAS, project, resampled, STANDING_SHARE
