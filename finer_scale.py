@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dwpose.alignment import aligned
+from dwpose.alignment import linearly_aligned
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
-from dwpose.proportions import (ANKLES, bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances,
-                                full_lengths, LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
+from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,
+                                LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
-from dwpose.skeleton import (BODY, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
+from dwpose.skeleton import (ANKLES, BODY, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
                              Skeleton)
 from media.images import read_image
 from media.video_writer import write_video
@@ -37,13 +37,13 @@ TRUNK_ROWS = [CHILDREN.index(PELVIS_POINT), CHILDREN.index(NOSE)]   # lengths th
 PUBLISHED_BONES = ((1, 2, (3, 4)), (1, 5, (6, 7)), (1, 0, (14, 15, 16, 17)))
 
 
-def laid_over(movement: Skeleton, reference: Skeleton, alignment: str) -> Skeleton:
+def aligned(movement: Skeleton, reference: Skeleton, alignment: str) -> Skeleton:
     """The movement in the place and the proportions of the picture's person; alignment: as in inference.py."""
     if alignment == "none":
         return movement
     if alignment in ("anchors", "affine"):
         return rescale(movement, reference, limbs=alignment == "anchors")
-    return aligned(movement, reference, robust=alignment == "linear")
+    return linearly_aligned(movement, reference, robust=alignment == "linear")
 
 
 def rescale(skeleton: Skeleton, reference: Skeleton, *, limbs: bool = True, published: bool = False) -> Skeleton:
@@ -87,8 +87,10 @@ def rescaled(driver: np.ndarray, reference: np.ndarray, fallback_scale: float = 
 
 def with_limbs(before: np.ndarray, points: np.ndarray, target: np.ndarray, factors: np.ndarray,
                longest: np.ndarray) -> np.ndarray:
-    """The clip as laid over the target, `before` (..., F, 135, 2), with every bone of the driver's `points`
-    (..., F, 135, 3) grown by its factor (..., 14); hands, head and feet follow."""
+    """The aligned clip with every bone grown by its factor (..., 14); hands, head and feet follow.
+
+    before: (..., F, 135, 2), the clip scaled as a whole; points: (..., F, 135, 3), the driver's; longest: (..., 14).
+    """
     placed = before.copy()
     for row, bone in enumerate(BONES):
         _place(placed, points, bone.parent, [bone.child], factors[..., row], longest[..., row])

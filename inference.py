@@ -30,7 +30,7 @@ from configs import CONFIG_FOLDER, load_config, run_main
 from dwpose.alignment import in_view
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
-from finer_scale import laid_over
+from finer_scale import aligned
 from llm_planner import plan, segments_from_json, segments_to_json
 from media.images import fit_to_canvas, read_image
 from media.video_writer import load_frames, save_frames
@@ -74,7 +74,7 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple
 
     segments = []
     if config.driving_video:
-        fitted = lambda: laid_over(driving_skeleton(config, models), reference, config.alignment)
+        fitted = lambda: aligned(driving_skeleton(config, models), reference, config.alignment)
         inputs = Path(config.driving_video), config.fps, config.sample_stride, config.alignment, reference
     else:
         planned = lambda: plan(config.prompt, device=models.device, **asdict(config.planner))
@@ -85,7 +85,7 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models) -> tuple
         motion = folder.stage("motion", MOTION, joined, segments, config.motion,
                               Path(config.motion.weights), config.seed)             # Motion: (T, 22, 3) metres, 20 fps
         projected = lambda: project(motion, config.size, config.fps, config.camera)
-        fitted = lambda: in_view(laid_over(projected(), reference, config.alignment), reference, config.camera)
+        fitted = lambda: in_view(aligned(projected(), reference, config.alignment), reference, config.camera)
         inputs = motion, config.camera, config.size, config.fps, config.alignment, reference
     skeleton = skeleton_stage("skeleton", fitted, *inputs)                          # Skeleton: (F, 133, 3) pixels
     drawn, own_pose = draw(skeleton, style), draw(reference, style)[0]              # (F, H, W, 3), (H, W, 3) uint8

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from dwpose.skeleton import (is_seen, LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, NOSE, openpose18, RIGHT_ANKLE, RIGHT_HIP,
-                             RIGHT_KNEE, RIGHT_SHOULDER, Skeleton)
+from dwpose.skeleton import ANKLES, HIPS, is_seen, KNEES, NOSE, openpose18, SHOULDERS, Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +15,7 @@ log = logging.getLogger(__name__)
 MIMICMOTION_POINTS = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
 FLEXIMO_POINTS = (0, 1, 2, 5, 8, 11, 14, 15, 16, 17)
 MIN_POINTS = 2              # reliable points at different heights
-CORE = [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE]
+CORE = [NOSE, *SHOULDERS, *HIPS, *KNEES, *ANKLES]
 MARGIN = 0.05               # of the canvas, each way, that stays free beside the core of the body
 EASING = 0.4                # seconds, standard deviation with which the view starts and stops moving
 
@@ -55,8 +54,8 @@ def fit(driver: np.ndarray, reference: np.ndarray, aspect: float, weights: np.nd
     return LinearMap(*map(float, (*scales, *shift)))
 
 
-def aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] = MIMICMOTION_POINTS,
-            robust: bool = True) -> Skeleton:
+def linearly_aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] = MIMICMOTION_POINTS,
+                     robust: bool = True) -> Skeleton:
     """The driving clip on the reference's canvas, scaled and shifted as a whole. robust=False: exactly as published."""
     driver, target = openpose18(skeleton.keypoints), openpose18(reference.keypoints)[0]     # (F, 18, 3), (18, 3)
     reliable = [point for point in points if is_seen(target[point])]

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dwpose.skeleton import (BODY, FACE, is_seen, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW, LEFT_EYE,
-                             LEFT_HAND, LEFT_HEEL, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, NUM_KEYPOINTS,
-                             RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_EAR, RIGHT_ELBOW, RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL,
-                             RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST)
+from dwpose.skeleton import (ANKLES, BODY, FACE, HIPS, is_seen, KNEES, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW,
+                             LEFT_EYE, LEFT_HAND, LEFT_HEEL, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE,
+                             NUM_KEYPOINTS, RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_EAR, RIGHT_ELBOW, RIGHT_EYE, RIGHT_HAND,
+                             RIGHT_HEEL, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, SHOULDERS)
 
 NECK_POINT, PELVIS_POINT = NUM_KEYPOINTS, NUM_KEYPOINTS + 1         # mid-shoulders and mid-hips, appended
-ANKLES = [LEFT_ANKLE, RIGHT_ANKLE]
-MIDDLES = ((NECK_POINT, LEFT_SHOULDER, RIGHT_SHOULDER), (PELVIS_POINT, LEFT_HIP, RIGHT_HIP))
+MIDDLES = ((NECK_POINT, *SHOULDERS), (PELVIS_POINT, *HIPS))
 CHIN, NOSE_BRIDGE = FACE.start + 8, FACE.start + 27
 FULL_LENGTH_QUANTILE = 0.95         # of a bone's lengths over the clip: it lay in the image plane then
 SHORT_OF_MIRROR = 0.7               # below this share of the other side's length a bone must be foreshortened
@@ -49,7 +48,7 @@ BONES = (                           # from the neck outward: every parent is pla
 PARENTS, CHILDREN = [bone.parent for bone in BONES], [bone.child for bone in BONES]
 MIRRORS = [CHILDREN.index(bone.mirror) for bone in BONES]           # row of the bone on the other side
 METRES = np.array([bone.metres for bone in BONES])
-LEG_ROWS = [CHILDREN.index(joint) for joint in (LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE)]
+LEG_ROWS = [CHILDREN.index(joint) for joint in (*KNEES, *ANKLES)]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,16 +26,11 @@ from t2m.project import project, resampled
 
 NUM_STEPS = 32                  # a clip of any length is compared at this many moments: tempo does not matter
 LIMBS = (                       # start, end: where a hand or a foot is, which detectors see best
-    (coco.LEFT_SHOULDER, coco.LEFT_WRIST), (coco.RIGHT_SHOULDER, coco.RIGHT_WRIST),
-    (coco.LEFT_HIP, coco.LEFT_ANKLE), (coco.RIGHT_HIP, coco.RIGHT_ANKLE),
+    *((limb[0], limb[-1]) for limb in (*coco.ARMS, *coco.LEGS)),
     (coco.RIGHT_SHOULDER, coco.LEFT_SHOULDER), (coco.RIGHT_HIP, coco.LEFT_HIP),
 )
-HALVES = (                      # by elbow or knee, which detectors leave hanging when the limb points at the camera
-    (coco.LEFT_SHOULDER, coco.LEFT_ELBOW), (coco.LEFT_ELBOW, coco.LEFT_WRIST),
-    (coco.RIGHT_SHOULDER, coco.RIGHT_ELBOW), (coco.RIGHT_ELBOW, coco.RIGHT_WRIST),
-    (coco.LEFT_HIP, coco.LEFT_KNEE), (coco.LEFT_KNEE, coco.LEFT_ANKLE),
-    (coco.RIGHT_HIP, coco.RIGHT_KNEE), (coco.RIGHT_KNEE, coco.RIGHT_ANKLE),
-)
+# by elbow or knee, which detectors leave hanging when the limb points at the camera
+HALVES = tuple(half for limb in (*coco.ARMS, *coco.LEGS) for half in pairwise(limb))
 BONES = LIMBS + HALVES
 HALF_WEIGHT = 0.5               # of half a limb against a whole one
 SPEED_WEIGHT = 0.5              # of how a limb turns against where it points, per step of the clip

@@ -17,7 +17,6 @@ OKS_SIGMAS = np.array([0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0
                        0.087, 0.087, 0.089, 0.089])     # COCO's, of the 17 body points, in square roots of the area
 AREA_OF_BOX = 0.53              # a person's area per area of the box round their keypoints (a custom of pose tracking)
 STANDING_SPEED = 0.25           # torsos per second: a commanded foot slower than this stands
-FEET_JOINTS = [coco.LEFT_ANKLE, coco.RIGHT_ANKLE]
 HAND_SHARE = 0.5                # of a hand's 21 points that must be seen for the hand to be there
 
 
@@ -123,9 +122,9 @@ def foot_slide(found: Skeleton, truth: Skeleton) -> float:
     unit = torso(truth)
     if len(truth) < 2 or np.isnan(unit):
         return float("nan")
-    step = np.diff(truth.xy[:, FEET_JOINTS].astype(np.float64), axis=0)                     # (F - 1, 2, 2) pixels
-    slide = np.linalg.norm(np.diff(found.xy[:, FEET_JOINTS], axis=0) - step, axis=-1)       # (F - 1, 2)
-    known = (seen(found) & seen(truth))[:, FEET_JOINTS]
+    step = np.diff(truth.xy[:, coco.ANKLES].astype(np.float64), axis=0)                     # (F - 1, 2, 2) pixels
+    slide = np.linalg.norm(np.diff(found.xy[:, coco.ANKLES], axis=0) - step, axis=-1)       # (F - 1, 2)
+    known = (seen(found) & seen(truth))[:, coco.ANKLES]
     standing = np.linalg.norm(step, axis=-1) * truth.fps / unit < STANDING_SPEED
     counted = standing & known[1:] & known[:-1]
     return float(slide[counted].mean() * truth.fps / unit) if counted.any() else float("nan")

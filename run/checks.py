@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dwpose.skeleton import (FEET, LEFT_ANKLE, LEFT_EYE, LEFT_HIP, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE,
-                             RIGHT_EYE, RIGHT_HIP, RIGHT_SHOULDER, RIGHT_WRIST, Skeleton)
+from dwpose.skeleton import (ANKLES, EYES, FEET, HIPS, LEFT_ANKLE, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_WRIST,
+                             SHOULDERS, Skeleton)
 from llm_planner import check_prompt
 from media.images import canvas_size, fit_to_canvas, read_image
 from media.video_reader import probe
@@ -24,7 +24,7 @@ from mimicmotion.savings import FeatureCache
 from run.models import Models
 from run.poses import driving_frames
 from run.settings import InferenceConfig
-from t2m.text import load_tokenizer, text_folders
+from t2m.generate import load_tokenizer, text_folders
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from t2m.weights import (found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, VQVAE_FILES,
@@ -35,11 +35,10 @@ log = logging.getLogger(__name__)
 SVD_FILES = ("vae/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json")
 SPARE_BYTES = 64 << 20                 # room a run needs beside its frames
 COMPRESSED = 0.6                       # bytes per byte of RGB, lossless frames of a video
-EYES, SHOULDERS, ANKLES = (LEFT_EYE, RIGHT_EYE), (LEFT_SHOULDER, RIGHT_SHOULDER), (LEFT_ANKLE, RIGHT_ANKLE)
 NEEDED_PARTS = (                       # one of the points must be seen inside the picture; name, points
     ("head", (NOSE, *EYES)),
     ("shoulders", SHOULDERS),
-    ("hips", (LEFT_HIP, RIGHT_HIP)),
+    ("hips", HIPS),
     ("feet", ANKLES),
 )
 WISHED_PARTS = (
