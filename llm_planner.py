@@ -14,9 +14,9 @@ import math
 import sys
 from dataclasses import asdict, dataclass
 
+from planning.actions import split_actions
 from planning.chat import ask_for_actions, local_chat, openai_chat
 from planning.lexicon import SHORTEST_SECONDS
-from planning.rules import split_actions
 
 MAX_PROMPT_CHARACTERS = 2000
 MAX_TOTAL_SECONDS = 180.0

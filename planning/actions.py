@@ -1,4 +1,4 @@
-"""The offline planner: order words, sentences, counts, durations, and what is carried along: subject, verb, sides.
+"""The offline planner: clauses and their words become timed actions; what a clause leaves out is carried along.
 
 "A person waves with the right hand, then does two squats and jumps." becomes three actions of "a person".
 Two verbs joined by "while" stay one action; joined by "and" or a comma they are played one after the other.
@@ -9,14 +9,15 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from planning.grammar import (action_noun, clauses, goes_with, is_gerund, is_name, one_person, predicate_of, singulars,
-                              split_subject, verb_form)
+from planning.clauses import clauses
 from planning.lexicon import (AGAIN, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, COUNT, DURATION, EVERYTHING,
                               FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
                               LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
                               OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, PRONOUNS, SCENE_PREPOSITIONS,
                               SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
                               TIMES, UNKNOWN_SECONDS, VERBS)
+from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, one_person, predicate_of,
+                            singulars, split_subject, verb_form)
 
 log = logging.getLogger(__name__)
 
@@ -219,10 +220,10 @@ def take_duration(clause: str) -> tuple[str, float | None]:
     match = DURATION.search(clause) or BARE_DURATION.search(clause)
     if match is None:
         return clause.strip(" ,"), None
-    low, high = (NUMBERS.get(word) or float(word) if word else None for word in (match["low"], match["high"]))
-    amount = (low + (high or low)) / 2 if low else 1.0                          # '4-5 seconds' are 4.5
-    amount = amount * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] else 0.0)
-    seconds = amount * (60.0 if match["unit"].startswith("m") else 1.0)
+    low, high = (amount(word) if word else None for word in (match["low"], match["high"]))
+    many = (low + (high or low)) / 2 if low else 1.0                            # '4-5 seconds' are 4.5
+    many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] else 0.0)
+    seconds = many * (60.0 if match["unit"].startswith("m") else 1.0)
     return (clause[:match.start()] + clause[match.end():]).strip(" ,"), seconds
 
 
@@ -232,7 +233,7 @@ def find_count(text: str) -> tuple[int, int, int, str] | None:
         if match["times"]:
             return TIMES[match["times"]], match.start(), match.end(), "times"
         words = match["words"].split()
-        number = NUMBERS.get(match["number"]) or int(float(match["number"]))
+        number = int(amount(match["number"]))
         for n in range(1, len(words) + 1):
             plural = words[n - 1]
             names = {name for counted in (plural, " ".join(words[max(n - 2, 0):n])) for name in singulars(counted)}
