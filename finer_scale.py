@@ -2,9 +2,9 @@
 
     python finer_scale.py skeleton.npz reference.png -o rescaled.npz --preview rescaled.mp4
 
-First one scale and shift for the clip, then every limb from the neck outward at the reference's length. Place, floor
-and what a posture changes (trunk, head, legs) are compared where the driver stands as the reference does. A limb that
-points out of the image plane stays as foreshortened as it was; feet that touched the floor touch the reference's.
+First the clip is scaled and shifted as a whole, then every limb from the neck outward gets the reference's length.
+Place, floor, trunk, head and legs are compared in frames where the driver stands as the reference does. A foreshortened
+limb stays as foreshortened as it was. Feet that touched the floor touch the reference's floor.
 """
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PUBLISHED_BONES = ((1, 2, (3, 4)), (1, 5, (6, 7)), (1, 0, (14, 15, 16, 17)))
 
 
 def aligned(movement: Skeleton, reference: Skeleton, alignment: str) -> Skeleton:
-    """The movement in the place and the proportions of the picture's person; alignment: as in inference.py."""
+    """The movement in the place and the proportions of the picture's person; alignment: the setting of inference.py."""
     if alignment == "none":
         return movement
     if alignment in ("anchors", "affine"):
@@ -138,8 +138,10 @@ def shifted(points: np.ndarray, target: np.ndarray, scale: np.ndarray, alike: np
 
 def lean(points: np.ndarray, target: np.ndarray, origin: np.ndarray, goal: np.ndarray, scale: np.ndarray,
          alike: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """How far (...) sideways of the middle of the path, x = `origin`, the driver must be held so that the feet meet the
-    target's, in driver pixels; 0 where they are unseen. goal: x of the target's trunk; reach: (...) target pixels."""
+    """Sideways shift (...) of the driver, in its pixels, that brings its feet to the target's; 0 where they are unseen.
+
+    origin: x of the middle of the driver's path; goal: x of the target's trunk; reach: the largest shift, target pixels.
+    """
     (feet, seen), (target_feet, target_seen) = (
         (body[..., ANKLES, 0].mean(axis=-1), is_seen(body[..., ANKLES, :]).all(axis=-1))
         for body in (points, target))                                                   # (..., F) and (..., 1)

@@ -1,4 +1,4 @@
-"""Where a movement lies on the canvas: MimicMotion's global alignment, and a view that follows the person."""
+"""Places a whole movement on the canvas: MimicMotion's alignment of clip and picture, and a view that follows the person."""
 from __future__ import annotations
 
 import logging
@@ -79,10 +79,10 @@ def linearly_aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[i
 
 
 def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Skeleton:
-    """The skeleton shifted, and where it is too large made smaller, in the frames around those that leave the canvas.
+    """The skeleton kept on the canvas: frames around those that leave it are shifted, and made smaller where needed.
 
-    Of head, trunk and legs counts what the reference, the picture's person on the same canvas, shows inside it.
-    camera: a static one stays, with a warning; zoom leaves the legs outside on purpose.
+    Only those parts of head, trunk and legs count that the reference, the picture's person, shows on the same canvas.
+    camera: with "static" the skeleton stays and a warning is logged; "zoom" leaves the legs outside on purpose.
     """
     canvas = np.array(skeleton.size[::-1], dtype=np.float64)                            # (width, height)
     place = reference.xy[0, CORE]                                                       # (9, 2)
@@ -102,7 +102,7 @@ def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Sk
 
 
 def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest x, y of the points that are seen, (F, K, 3) -> (F, 2) each; where none is, of all frames."""
+    """Least and largest x, y of the seen points (F, K, 3): (F, 2) each. Frames without any take those of all frames."""
     xy = np.where(is_seen(points)[..., None], points[..., :2].astype(np.float64), np.nan)
     known = np.isfinite(xy).any(axis=(1, 2))                                            # (F,)
     if not known.any():
@@ -113,9 +113,9 @@ def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def view(low: np.ndarray, high: np.ndarray, least: np.ndarray, most: np.ndarray,
          easing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Zoom (F, 1) about centre (F, 2), then shift (F, 2) in pixels, that bring boxes (F, 2) between `least` and `most`.
+    """Zoom (F, 1) about a centre (F, 2), then shift (F, 2) in pixels, that keep boxes between `least` and `most`.
 
-    easing: frames.
+    low, high: (F, 2) corners of the boxes; least, most: (2,) pixels; easing: frames.
     """
     room = np.minimum((most - least) / np.maximum(high - low, 1), 1).min(axis=1)        # (F,)
     zoom = 1 - eased(1 - room[:, None], easing)                                         # (F, 1)

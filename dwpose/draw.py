@@ -1,8 +1,7 @@
-"""The only brush in the repo: a `Skeleton` as pose frames, in the styles the published checkpoints were trained on.
+"""Draws a `Skeleton` as pose frames, in the styles that the published checkpoints were trained on.
 
-A checkpoint understands one style only. Sizes, colours and shrinking are therefore the published ones, reproduced to
-the byte; what is not reproduced is the cost: the published brush dims a 2160-pixel canvas after drawing the limbs,
-here the limbs are drawn in the dimmed colour, which leaves the same bytes.
+A checkpoint understands one style only, so sizes, colours and shrinking equal the published ones to the byte. We are
+faster: the published brush dims a canvas of 2160 pixels after the limbs, we draw the limbs in the dimmed colour.
 """
 from __future__ import annotations
 
@@ -90,7 +89,7 @@ def draw(skeleton: Skeleton | Sequence[Skeleton], style: str = "bold") -> np.nda
 
 
 def _touched(persons: np.ndarray, canvas: tuple, frame: tuple, look: Style) -> tuple[tuple, tuple]:
-    """The part of the canvas that can get colour, and of the frame it becomes, as (rows, columns) slices.
+    """The (rows, columns) slices of the canvas that may be drawn on, and of the frame that they shrink to.
 
     Both begin and end where canvas and frame pixels line up, so that shrinking the part equals shrinking the whole.
     """

@@ -53,7 +53,7 @@ LEG_ROWS = [CHILDREN.index(joint) for joint in (*KNEES, *ANKLES)]
 
 @dataclass(frozen=True)
 class Cluster:
-    """Points that move and grow together about the last joint that is seen; `spans`, point pairs, tell their size."""
+    """Points that move and grow with the last joint that is seen; the lengths of `spans`, pairs of points, are their size."""
 
     joints: tuple[int, ...]
     points: tuple[int, ...]
@@ -105,7 +105,7 @@ def full_lengths(lengths: np.ndarray) -> np.ndarray:
 
 
 def unshortened(lengths: np.ndarray) -> np.ndarray:
-    """Full bone lengths (..., 14) where those that always point at the camera are put right; 0 stays 0.
+    """Full bone lengths (..., 14), corrected for bones that point at the camera throughout; 0 stays 0.
 
     A bone far shorter than its mirror takes the mirror's length; one far below adult proportions takes those.
     """
@@ -116,16 +116,16 @@ def unshortened(lengths: np.ndarray) -> np.ndarray:
 
 
 def pixels_per_metre(lengths: np.ndarray) -> np.ndarray:
-    """Of a body with full bone lengths (..., 14), were it an adult's (...); 0 where no bone is seen."""
+    """Scale (...) of a body with full bone lengths (..., 14) if it is an adult's; 0 where no bone is seen."""
     return seen_quantile((lengths / METRES)[..., None], lengths[..., None] > 0, 0.6)[..., 0]
 
 
 def likeness(points: np.ndarray, target: np.ndarray, lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
     """Frames (..., F) of `points` (..., F, 135, 3) in which the person stands as in `target` (..., 1, 135, 3).
 
-    There the two can be compared: elsewhere a raised arm lifts its shoulder, a leg kicked at the camera looks longer, a
-    head nods, a body leans. Bones count by direction and share of their full lengths (..., 14), so that proportions do
-    not matter. No frame if none has all leg bones nearly alike, else the nearest tenth of those.
+    Only there can bones be compared: elsewhere a raised arm lifts its shoulder, a leg kicked at the camera looks longer.
+    Bones are compared by direction and by share of their full lengths (..., 14), so proportions do not matter. Frames
+    qualify where all leg bones are nearly alike; of these the nearest tenth is chosen, or none if there are none.
     """
     (mine, seen), (other, target_seen) = postures(points, lengths), postures(target, target_lengths)
     common = seen & target_seen                                                         # (..., F, 14)

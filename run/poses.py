@@ -55,11 +55,11 @@ def driving_skeleton(config: InferenceConfig, models: Models) -> Skeleton:
 
 
 def seen_skeleton(models: Models, video: np.ndarray, skeleton: Skeleton, trust: float) -> Skeleton:
-    """The plan, completed with what only the video shows, and its points moved `trust` (0 to 1) of the way to the seen.
+    """The planned skeleton refined by the poses detected in the generated video: see `refined_plan`.
 
-    The plan has the person's proportions; a detector is right to a few pixels. 0 keeps every planned point and takes
-    hands and face where the plan has none, 1 takes every point as seen. A point further off than SEEN_TOLERANCE of the
-    person's height is a mistake of the video or of the detector: drawn, the second pass would repeat it.
+    The plan has the person's proportions; a detector is right to a few pixels. trust: 0 keeps every planned point and
+    takes hands and face where the plan has none, 1 takes every point as seen. A point further off than SEEN_TOLERANCE of
+    the person's height is a mistake of the video or of the detector, which the second pass would repeat.
     """
     try:
         seen = models.detect(video, skeleton.fps, "generated video")
@@ -114,7 +114,7 @@ def turned(vectors: np.ndarray, angles: np.ndarray) -> np.ndarray:
 
 
 def filled(values: np.ndarray, known: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values (F, ...) of unknown frames, on the line between the known ones beside them; and which have one near, (F,)."""
+    """Values (F, ...) with unknown frames interpolated; and which frames have a known one within `longest` frames, (F,)."""
     frames, given = np.arange(len(values)), np.flatnonzero(known)
     if not len(given):
         return values, known

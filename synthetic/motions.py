@@ -1,4 +1,4 @@
-"""The motions done on the spot, as a table of held poses, keyframes and swings; locomotion is in gaits.py.
+"""Motions done on the spot, as a table of held poses, keyframes and swings; motions that travel are in gaits.py.
 
 Channels are those of body.py with a limb in front: "arm" and "foot" are the acting side's, "other_arm" and
 "other_foot" the opposite ones, "arms" and "feet" both, "left_foot" that one whatever the side. Foot channels are moves
@@ -330,7 +330,7 @@ def _add(tracks, name: str, track: np.ndarray, side: str | None, alternating_pha
 
 
 def _add_life(tracks, fps: float, rng: np.random.Generator) -> None:
-    """Breathing, small glances and relaxed arms: nobody stands like a statue."""
+    """Add breathing, small glances and relaxed arms, so that nobody stands like a statue."""
     t = np.arange(len(tracks["x"])) / fps
     for name, amplitude, rate in (("bend", 0.025, 0.3), ("side_bend", 0.015, 0.4), ("look", 0.06, 0.25)):
         tracks[name] += amplitude * np.sin(2 * np.pi * (rate * t + rng.random()))

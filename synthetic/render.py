@@ -1,7 +1,7 @@
 """Draws a posed character in their room, and says exactly where the 133 keypoints are.
 
-Every capsule is an impostor: its depth is computed per pixel from its 2D outline, the nearest one wins, and the
-winner's normal is shaded once at the end.
+Every capsule is an impostor: its depth is computed per pixel from its 2D outline, the nearest one is kept, and its
+normal is shaded once at the end.
 """
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The measures of text-to-motion papers (Guo et al. 2022, section 5), and of what a camera sees: sliding feet, jitter.
 
-The first five compare embeddings of motions and texts. The published numbers stand on one embedder, whose weights are
-not in this repository; `Embedder` is of the same kind, trained on one's own data: its numbers compare runs that share
-it, and nothing else.
+The first five compare embeddings of motions and texts. The published numbers depend on one embedder, whose weights are
+not in this repository. `Embedder` is of the same kind and trained on one's own data, so its numbers only compare runs
+that share it.
 """
 from __future__ import annotations
 

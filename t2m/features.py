@@ -1,4 +1,4 @@
-"""Joints <-> the 263 features of HumanML3D (Guo et al. 2022, §3), the language T2M-GPT speaks.
+"""Joints <-> the 263 features of HumanML3D (Guo et al. 2022, §3), which T2M-GPT reads and writes.
 
 A row describes one frame: yaw velocity, root velocity and height, joints seen from the root, bone rotations, joint
 velocities and foot contacts. The yaw velocity is HALF the yaw step, in radians per frame, as in the published data.

@@ -1,8 +1,8 @@
 """Several motions -> one: position and heading carried on, poses blended, and feet that step instead of sliding.
 
-Nothing is cut or added: the joined motion has the frames of its parts. A seam is blended by the start of the later part:
-the difference to the pose before it fades away, and each foot walks to its new place, one after the other. Who was not
-told to turn but ends an action turned (a throw, a punch) faces the old way again over the seam.
+Nothing is cut or added: the joined motion has the frames of its parts. At a seam the later part begins in the earlier
+part's last pose; the difference fades away, and the feet step to their new places one after the other. A person who ends
+an action turned without having been told to turn (a throw, a punch) turns back over the seam.
 """
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def appended(before: np.ndarray, after: np.ndarray, num_blended: int, to_turn: f
 
 
 def carried_momentum(before: np.ndarray, after: np.ndarray, past: np.ndarray) -> np.ndarray:
-    """How far the body is carried on by the speed it had, which fades into its new speed. -> (T2, 3) metres"""
+    """How far the body is carried on while its old speed fades into its new one. -> (T2, 3) metres"""
     old = before[-1, PELVIS] - before[-2, PELVIS] if len(before) > 1 else np.zeros(3)
     new = after[1, PELVIS] - after[0, PELVIS] if len(after) > 1 else np.zeros(3)
     return np.cumsum(past[:, None] * (old - new) * FLOOR, axis=0)
@@ -151,7 +151,7 @@ def contact_spans(toe: np.ndarray) -> list[np.ndarray]:
 
 
 def holding_offset(toe: np.ndarray) -> np.ndarray:
-    """What to add to a foot so that it holds still on the floor; in the air it goes over from one hold to the next.
+    """What to add to a foot so that it stands still on the floor; in the air it changes from one standing place to the next.
 
     toe: (T, 3) metres -> (T, 3) metres, horizontal
     """

@@ -1,7 +1,7 @@
 """From 22 SMPL joints to the 133 points of COCO-WholeBody, still in 3D: a generic head, feet, and hands when asked.
 
-The body axes come from shoulders, neck and spine; the face direction from the neck-to-head bone, which in SMPL leans
-a few centimetres forward and so betrays where the head is turned.
+The body axes come from shoulders, neck and spine. The face direction comes from the neck-to-head bone, which in SMPL
+leans a few centimetres forward, to where the head is turned.
 """
 from __future__ import annotations
 
