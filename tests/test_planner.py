@@ -326,6 +326,60 @@ def test_garbage_is_sent_back_once_with_what_is_wrong_and_repaired(ask, garbage,
     assert repair[-2] == {"role": "assistant", "content": garbage} and quoted in repair[-1]["content"]
 
 
+@pytest.mark.parametrize("wrapped", [
+    f"Sure, here is the plan:\n```json\n{GOOD}\n```\nTell me if you want it longer.", f"\ufeff{GOOD}", f"{GOOD}\n\nNote: he {{waves}} first.",
+    f"<|channel|>analysis<|message|>two {{actions}}<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}<|return|>",
+    f'Draft: {{"segments": []}}. Better: {GOOD}',
+    [{"type": "thinking", "thinking": [{"type": "text", "text": "two"}]}, {"type": "text", "text": GOOD[:20]}, {"type": "text", "text": GOOD[20:]}],
+], ids=["prose and fence", "byte order mark", "note behind", "channels", "a draft before", "parts"])
+def test_the_plan_is_found_in_what_surrounds_it_without_asking_again(ask, wrapped):
+    with ChatServer((200, completion(content=wrapped))) as server:
+        assert ask(server) == [Segment("a person waves with the right hand", 3.0), Segment("a person bows", 2.5)]
+
+
+@pytest.mark.parametrize("status, message", [(400, "This response_format type is unavailable now"), (422, "json_schema: extra fields not permitted")])
+def test_a_server_that_refuses_the_schema_is_asked_in_another_way_and_not_for_it_again(ask, status, message):
+    refusal = (status, {"error": {"message": message}})
+    with ChatServer(refusal, refusal, "no JSON", GOOD) as server:
+        assert len(ask(server)) == 2
+    formats = [body.get("response_format", {}).get("type") for _, _, body in server.requests]
+    assert formats == ["json_schema", "json_object", None, None]
+
+
+def test_an_answer_cut_off_at_the_limit_is_named_as_such_and_not_asked_for_again(ask):
+    cut = completion(content="", reasoning_content="The user wants two actions, so first")
+    cut["choices"][0]["finish_reason"] = "length"
+    server = ChatServer((200, cut))
+    assert "cut off at the token limit" in fails(ask, server) and len(server.requests) == 1
+
+
+@pytest.mark.parametrize("key, says", [("secret-key\nx", "line break"), ("\u201csecret-key\u201d", "U\\+201C"), ("secret key", "space")])
+def test_a_damaged_key_is_named_by_its_variable_and_never_shown(monkeypatch, key, says):
+    monkeypatch.setenv("PLANNER_TEST_KEY", key)
+    with pytest.raises(ValueError, match=f"PLANNER_TEST_KEY holds no usable key .*{says}") as caught:
+        plan("wave", backend="openai", base_url="http://127.0.0.1:9/v1", model="tiny", api_key_env="PLANNER_TEST_KEY")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_line_break_at_the_end_of_a_key_is_no_part_of_it(ask, monkeypatch):
+    monkeypatch.setenv("PLANNER_TEST_KEY", "secret-key\n")
+    with ChatServer(GOOD) as server:
+        assert len(ask(server)) == 2
+    assert server.requests[0][1] == "Bearer secret-key"
+
+
+@pytest.mark.parametrize("base_url, environment", [
+    ("http://127.0.0.1:99999/v1", {}), ("http://127.0.0.1:port/v1", {}), ("http://127.0.0.1:9/v1", {"HTTP_PROXY": "socks9://nowhere:1"}),
+    ("https://127.0.0.1:9/v1", {"SSL_CERT_FILE": "/nowhere/certificates.pem"}),
+], ids=["port too large", "port no number", "proxy", "certificate"])
+def test_addresses_proxies_and_certificates_that_cannot_work_end_in_one_line(monkeypatch, base_url, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="planner: no (client for|server reached at) http") as caught:
+        plan("wave", backend="openai", base_url=base_url, model="tiny", api_key_env="", timeout_seconds=2)
+    assert "\n" not in str(caught.value)
+
+
 def fails(ask, server: ChatServer, **options) -> str:
     with server, pytest.raises(ValueError) as caught:
         ask(server, **options)
