@@ -2,10 +2,10 @@
 import logging
 import re
 
-from planning.lexicon import (BASE, BEFORE_AFTER, BEFORE_THAT, CLAUSE_BREAK, COLON, DELAYED, DETERMINERS, ENDS_IN_LIMB,
-                              GERUND, HANDLING_VERBS, LIMB_ALONE, LIST_BEGINS, LIST_NUMBER, MEANWHILE, NUMBERS,
-                              OPENING_WORDS, ORDER_WORDS, PEOPLE, PRONOUNS, REQUESTS, SAME_TIME, SENTENCE_END, SETS,
-                              SPELLINGS, SUBORDINATE, THIRD, WHILE_DOING)
+from planning.lexicon import (BASE, BEFORE_AFTER, BEFORE_THAT, CAMERA_MOVES, CLAUSE_BREAK, COLON, DELAYED, DETERMINERS, ENDS_IN_LIMB,
+                              GERUND, HANDLING_VERBS, LIMB_ALONE, LIST_BEGINS, LIST_NUMBER, MAX_TOTAL_SECONDS, MEANWHILE, NUMBERS,
+                              OPENING_WORDS, ORDER_WORDS, PEOPLE, PRONOUNS, REQUESTS, SAME_TIME, SENTENCE_END, REPEATED_LIST, SETS, SHORTEST_SECONDS,
+                              SPELLINGS, SUBORDINATE, THIRD, TIMES, WHILE_DOING)
 from planning.words import amount, goes_with, is_unknown_verb, predicate_of, skip_adverbs, split_subject
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
     """Lower-case pieces of the prompt, one action each, in time's order; True for one that opens a sentence."""
     pieces = []
     for sentence in SENTENCE_END.split(plain(prompt)):
-        opens = True
+        sentence, opens = without_camera(sentence), True
         for part in ORDER_WORDS.split(sentence):
             for turn, text in enumerate(BEFORE_THAT.split(part)):              # 'jumps , but before that he crouches'
                 found = [piece for item in listed(text) for piece in actions_in(item)]
@@ -31,8 +31,30 @@ def plain(prompt: str) -> str:
     text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
     for pattern, replacement in SPELLINGS:
         text = re.sub(pattern, replacement, text)
+    text = REPEATED_LIST.sub(written_out, text)
     text = DELAYED.sub(r" ; for \g<delay> ; ", text)
     return SETS.sub(lambda match: str(int(amount(match[1]) * amount(match[2]))), text)
+
+
+def written_out(match: re.Match) -> str:
+    """'repeat 3 times: jump, clap' -> the list three times, one after another."""
+    count = TIMES[match["word"]] if match["word"] else int(amount(match["number"]))
+    check_total(count * SHORTEST_SECONDS)
+    return " ; ".join([match["list"]] * count)
+
+
+def check_total(seconds: float) -> None:
+    """Raises ValueError when the actions of a prompt last longer than one run may."""
+    if seconds > MAX_TOTAL_SECONDS:
+        raise ValueError(f"prompt: its actions last {seconds:.0f} s, more than the {MAX_TOTAL_SECONDS:g} s of one run: "
+                         "make it shorter")
+
+
+def without_camera(sentence: str) -> str:
+    """'the camera zooms in while a man waves' -> 'a man waves', with a warning: the setting `camera` moves the camera."""
+    for match in CAMERA_MOVES.finditer(sentence):
+        log.warning("prompt: '%s' is left out: camera=static, follow, orbit or zoom says what the camera does", match["camera"])
+    return CAMERA_MOVES.sub("", sentence)
 
 
 def listed(part: str) -> list[str]:

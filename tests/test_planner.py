@@ -497,3 +497,64 @@ def test_a_local_folder_that_is_no_chat_model_is_named(chat_folder, tmp_path, br
     with pytest.raises(ValueError, match="planner.model=") as caught:
         plan("A person waves.", backend="local", model=str(folder))
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- what people type that is no plain action
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("repeat 3 times: jump, clap", ["a person jumps", "a person claps"] * 3),
+    ("Wave. Then repeat twice: squat and kick. Bow.", ["a person waves", *["a person squats", "a person kicks"] * 2, "a person bows"]),
+    ("Do the following 2 times: jump, bow.", ["a person jumps", "a person bows"] * 2),
+    ("They both wave.", ["a person waves"]), ("He raises both.", ["a person raises both arms"]),
+    ("She bends the left knee, then lifts both.", ["a person bends the left knee", "a person lifts both knees"]),
+    ("<b>A person waves</b>", ["a person waves"]),
+    ("A person (waves:1.3) <lora:style:0.8>, masterpiece, best quality, 4k", ["a person waves"]),
+    ("She flies.", ["a person flies"]), ("explode", ["a person explodes"]), ("dnace", ["a person dances"]),
+])
+def test_repeated_lists_both_tags_and_impossible_verbs_are_read_as_meant(prompt, expected):
+    assert texts(prompt) == expected
+
+
+@pytest.mark.parametrize("prompt, expected, warning", [
+    ("A person jumps 0 times, then waves.", ["a person waves"], "done no times"),
+    ("The camera zooms in while a person waves.", ["a person waves"], "'the camera zooms in' is left out: camera="),
+    ("A person waves, and the camera pans to the left.", ["a person waves"], "'the camera pans to the left' is left out"),
+    ("Camera orbits around the dancer, who spins.", ["a person spins"], "left out: camera="),
+    ("A man waves and a woman jumps.", ["a man waves", "a woman jumps"], "'a woman': one person is animated"),
+    ("A person sqats twice.", ["a person sqats twice"], "did you mean 'squats'"),
+])
+def test_what_cannot_be_done_as_written_is_warned_of(prompt, expected, warning, caplog):
+    assert texts(prompt) == expected
+    assert sum(warning in line for line in caplog.messages) == 1
+
+
+def test_a_camera_that_is_only_looked_at_stays_in_the_action():
+    assert texts("A person waves at the camera and turns around.") == ["a person waves at the camera", "a person turns around"]
+    assert texts("She walks towards the camera, moves her arms.") == ["a person walks towards the camera", "a person moves her arms"]
+
+
+@pytest.mark.parametrize("prompt, says", [
+    ("he walks for 99999 hours", "its actions last 359996400 s, more than the 180 s"), ("jump for 2 hours", "7200 s"),
+    ("he jumps 100000000 times", "more than the 180 s"), ("repeat 1000000 times: jump, clap", "more than the 180 s"),
+    ("jump -3 times", "'-3 times': expected a number above 0"), ("walk for -2 seconds", "'-2 seconds'"), ("jump 0 times", "no action found"),
+])
+def test_numbers_that_cannot_be_are_refused_in_one_line_at_once(prompt, says):
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=says) as caught:
+        plan(prompt)
+    assert "\n" not in str(caught.value) and time.monotonic() - start < 1
+
+
+def test_the_command_line_says_which_segments_the_motion_weights_know(monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    import llm_planner
+    from t2m.generate import KnownMotions, TextToMotion
+    known = KnownMotions.of(["wave"], ["waves"])
+    unknown_motion = lambda text: None if known.covers(text) else "no motion word; nearest known: 'waves'"
+    monkeypatch.setattr(TextToMotion, "load", lambda folder: SimpleNamespace(known=known, unknown_motion=unknown_motion))
+    assert llm_planner.main(["A person waves, then flies.", "--weights", "some/folder"]) == 0
+    printed = capsys.readouterr()
+    assert [segment.text for segment in segments_from_json(printed.out)] == ["a person waves", "a person flies"]
+    assert printed.err.splitlines() == ["segment 1 'a person waves': known",
+                                        "segment 2 'a person flies': no motion word; nearest known: 'waves'"]
