@@ -2,9 +2,9 @@
 
     python finer_scale.py skeleton.npz reference.png -o rescaled.npz --preview rescaled.mp4
 
-First one scale and shift for the clip, then every limb from the neck outward at the reference's length. Place, floor
-and what a posture changes (trunk, head, legs) are compared where the driver stands as the reference does. A limb that
-points out of the image plane stays as foreshortened as it was; feet that touched the floor touch the reference's.
+First the clip is scaled and shifted as a whole, then every limb from the neck outward gets the reference's length.
+Place, floor, trunk, head and legs are compared in frames where the driver stands as the reference does. A foreshortened
+limb stays as foreshortened as it was. Feet that touched the floor touch the reference's floor.
 """
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dwpose.alignment import aligned
+from dwpose.alignment import linearly_aligned
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
-from dwpose.proportions import (ANKLES, bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances,
-                                full_lengths, LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
+from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,
+                                LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
-from dwpose.skeleton import BODY, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import (ANKLES, BODY, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
+                             Skeleton)
 from media.images import read_image
 from media.video_writer import write_video
 
@@ -36,13 +37,13 @@ TRUNK_ROWS = [CHILDREN.index(PELVIS_POINT), CHILDREN.index(NOSE)]   # lengths th
 PUBLISHED_BONES = ((1, 2, (3, 4)), (1, 5, (6, 7)), (1, 0, (14, 15, 16, 17)))
 
 
-def laid_over(movement: Skeleton, reference: Skeleton, alignment: str) -> Skeleton:
-    """The movement in the place and the proportions of the picture's person; alignment: as in inference.py."""
+def aligned(movement: Skeleton, reference: Skeleton, alignment: str) -> Skeleton:
+    """The movement in the place and the proportions of the picture's person; alignment: the setting of inference.py."""
     if alignment == "none":
         return movement
     if alignment in ("anchors", "affine"):
         return rescale(movement, reference, limbs=alignment == "anchors")
-    return aligned(movement, reference, robust=alignment == "linear")
+    return linearly_aligned(movement, reference, robust=alignment == "linear")
 
 
 def rescale(skeleton: Skeleton, reference: Skeleton, *, limbs: bool = True, published: bool = False) -> Skeleton:
@@ -53,7 +54,7 @@ def rescale(skeleton: Skeleton, reference: Skeleton, *, limbs: bool = True, publ
     """
     if not len(skeleton) or not len(reference):
         raise ValueError(f"rescale: expected frames (found {len(skeleton)} driving, {len(reference)} reference)")
-    if not (reference.confidence[0, BODY] >= SEEN_CONFIDENCE).any():
+    if not reference.seen[0, BODY].any():
         raise ValueError("reference: expected a person (found no body keypoint): use a picture of the whole body")
     if published:
         return _rescale_published(skeleton, reference)
@@ -80,14 +81,16 @@ def rescaled(driver: np.ndarray, reference: np.ndarray, fallback_scale: float = 
         factors = bone_factors(compared, target_lengths, scale)
         placed = with_limbs(placed, points, target, factors, driver_lengths)
     result = driver.astype(np.float32).copy()
-    result[..., :2] = np.where(driver[..., 2:] > 0, placed[..., :NUM_KEYPOINTS, :], 0)
+    result[..., :2] = np.where(is_present(driver)[..., None], placed[..., :NUM_KEYPOINTS, :], 0)
     return result
 
 
 def with_limbs(before: np.ndarray, points: np.ndarray, target: np.ndarray, factors: np.ndarray,
                longest: np.ndarray) -> np.ndarray:
-    """The clip as laid over the target, `before` (..., F, 135, 2), with every bone of the driver's `points`
-    (..., F, 135, 3) grown by its factor (..., 14); hands, head and feet follow."""
+    """The aligned clip with every bone grown by its factor (..., 14); hands, head and feet follow.
+
+    before: (..., F, 135, 2), the clip scaled as a whole; points: (..., F, 135, 3), the driver's; longest: (..., 14).
+    """
     placed = before.copy()
     for row, bone in enumerate(BONES):
         _place(placed, points, bone.parent, [bone.child], factors[..., row], longest[..., row])
@@ -135,10 +138,12 @@ def shifted(points: np.ndarray, target: np.ndarray, scale: np.ndarray, alike: np
 
 def lean(points: np.ndarray, target: np.ndarray, origin: np.ndarray, goal: np.ndarray, scale: np.ndarray,
          alike: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """How far (...) sideways of the middle of the path, x = `origin`, the driver must be held so that the feet meet the
-    target's, in driver pixels; 0 where they are unseen. goal: x of the target's trunk; reach: (...) target pixels."""
+    """Sideways shift (...) of the driver, in its pixels, that brings its feet to the target's; 0 where they are unseen.
+
+    origin: x of the middle of the driver's path; goal: x of the target's trunk; reach: the largest shift, target pixels.
+    """
     (feet, seen), (target_feet, target_seen) = (
-        (body[..., ANKLES, 0].mean(axis=-1), (body[..., ANKLES, 2] >= SEEN_CONFIDENCE).all(axis=-1))
+        (body[..., ANKLES, 0].mean(axis=-1), is_seen(body[..., ANKLES, :]).all(axis=-1))
         for body in (points, target))                                                   # (..., F) and (..., 1)
     seen = seen & alike & target_seen
     middle = seen_quantile(feet[..., None], seen[..., None], 0.5)[..., 0]               # (...)
@@ -158,8 +163,9 @@ def _place(placed: np.ndarray, points: np.ndarray, parent: int, children: list[i
         length = np.linalg.norm(offset, axis=-1, keepdims=True)
         limit = np.where(longest > 0, longest, np.inf)[..., None, None, None]
         factor = factor * np.minimum(1, limit / np.maximum(length, 1e-9))
-    known = (points[..., children, 2:] > 0) & (points[..., parent, None, 2:] > 0)       # (..., F, n, 1)
-    placed[..., children, :] = np.where(known, placed[..., parent, None, :] + factor * offset, placed[..., children, :])
+    there = is_present(points)                                                          # (..., F, 135)
+    known = there[..., children] & there[..., parent, None]                             # (..., F, n)
+    placed[..., children, :] = np.where(known[..., None], placed[..., parent, None, :] + factor * offset, placed[..., children, :])
 
 
 def floor_correction(points: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ from configs import CONFIG_FOLDER, HELP, load_config, run_main, say
 from dwpose.alignment import in_view
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
-from finer_scale import laid_over
+from finer_scale import aligned
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.images import fit_to_canvas, read_image
 from media.video_writer import load_frames, save_frames, StreamingVideoWriter
@@ -129,11 +129,11 @@ class Stages:
         config = self.config
         if motion is None:
             inputs = Path(config.driving_video), config.fps, config.sample_stride, config.alignment, reference
-            return self._skeleton("skeleton", lambda: laid_over(driving_skeleton(config, self.models), reference, config.alignment),
+            return self._skeleton("skeleton", lambda: aligned(driving_skeleton(config, self.models), reference, config.alignment),
                                   *inputs)
 
         def projected() -> Skeleton:
-            aligned = laid_over(project(motion, config.size, config.fps, config.camera), reference, config.alignment)
+            aligned = aligned(project(motion, config.size, config.fps, config.camera), reference, config.alignment)
             return in_view(aligned, reference, config.camera)
 
         return self._skeleton("skeleton", projected, motion, config.camera, config.size, config.fps, config.alignment, reference)

@@ -14,12 +14,12 @@ import math
 import sys
 from dataclasses import asdict, dataclass
 
+from planning.actions import split_actions
 from planning.chat import ask_for_actions, local_chat, openai_chat
+from planning.clauses import check_total
 from planning.lexicon import SHORTEST_SECONDS
-from planning.rules import split_actions
 
 MAX_PROMPT_CHARACTERS = 2000
-MAX_TOTAL_SECONDS = 180.0
 BACKENDS = ("rules", "openai", "local")
 
 
@@ -56,10 +56,7 @@ def plan(prompt: str, *, backend: str = "rules", max_seconds: float = 9.8, base_
         actions = ask_for_actions(prompt, local_chat(model, max_new_tokens, device), SHORTEST_SECONDS, max_seconds)
     else:
         raise ValueError(f"planner.backend: must be one of {', '.join(BACKENDS)} (found '{backend}')")
-    total = sum(seconds for _, seconds in actions)
-    if total > MAX_TOTAL_SECONDS:
-        raise ValueError(f"prompt: its actions last {total:.0f} s, more than the {MAX_TOTAL_SECONDS:g} s of one run: "
-                         "make it shorter")
+    check_total(sum(seconds for _, seconds in actions))
     return [Segment(text, seconds) for text, seconds in actions]
 
 
@@ -85,6 +82,16 @@ def segments_from_json(text: str) -> list[Segment]:
         raise ValueError(f"plan.json: expected {expected} ({error!r})") from error
 
 
+def known_to(weights: str, segments: list[Segment]) -> list[str]:
+    """One line per segment: whether the text-to-motion weights in a folder were trained on such a motion."""
+    from t2m.generate import TextToMotion               # slow to import, and not needed for a plan
+    model = TextToMotion.load(weights)
+    if model.known is None:
+        raise ValueError(f"{weights}: expected a list of the motions it was trained on (found no known_motions.json)")
+    return [f"segment {number} '{segment.text}': {model.unknown_motion(segment.text) or 'known'}"
+            for number, segment in enumerate(segments, start=1)]
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompt", help="what the person does, in words")
@@ -99,10 +106,16 @@ def main(argv: list[str] | None = None) -> int:
                         help="openai: longest wait for one answer, seconds")
     parser.add_argument("--max_new_tokens", type=int, default=1024, help="local: longest answer, tokens")
     parser.add_argument("--device", default="cpu", help="local: cpu or cuda")
+    parser.add_argument("--weights", default="", help="also say which segments these text-to-motion weights know")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    options = vars(parser.parse_args(argv))
+    weights = options.pop("weights")
     try:
-        sys.stdout.write(segments_to_json(plan(**vars(parser.parse_args(argv)))))
-    except ValueError as error:
+        segments = plan(**options)
+        sys.stdout.write(segments_to_json(segments))
+        for line in known_to(weights, segments) if weights else ():
+            print(line, file=sys.stderr)
+    except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -22,9 +22,9 @@ from runtime.device import launched_count
 from t2m import evaluation
 from t2m.evaluation import Embedder, measures, round_trip_errors
 from t2m.features import joints_from_features
+from t2m.generate import TextEncoder
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
 from t2m.task import GPTTask, Normalisation, save_model, T2MConfig, VQVAETask
-from t2m.text import TextEncoder
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from training.checkpoints import require_writable

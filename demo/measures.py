@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from dwpose import skeleton as coco
 from dwpose.draw import draw
+from dwpose.proportions import BONES
 from dwpose.skeleton import BODY, FACE, FEET, HANDS, necks, NUM_KEYPOINTS, Skeleton
 from finer_scale import rescale
 from llm_planner import Segment
@@ -50,12 +51,8 @@ NUM_BROKEN, BROKEN_FRAMES = 10_000, 4
 CANVAS = (320, 192)         # height, width, pixels
 PIXELS_PER_METRE = 120
 TRUNK_METRES, SHOULDER_METRES, HIP_METRES = 0.50, 0.17, 0.11
-LIMBS = (                       # parent, child, metres
-    (coco.LEFT_SHOULDER, coco.LEFT_ELBOW, 0.27), (coco.RIGHT_SHOULDER, coco.RIGHT_ELBOW, 0.27),
-    (coco.LEFT_ELBOW, coco.LEFT_WRIST, 0.25), (coco.RIGHT_ELBOW, coco.RIGHT_WRIST, 0.25),
-    (coco.LEFT_HIP, coco.LEFT_KNEE, 0.39), (coco.RIGHT_HIP, coco.RIGHT_KNEE, 0.39),
-    (coco.LEFT_KNEE, coco.LEFT_ANKLE, 0.41), (coco.RIGHT_KNEE, coco.RIGHT_ANKLE, 0.41),
-)
+LIMBS = tuple(                  # parent, child, metres
+    (bone.parent, bone.child, bone.metres) for bone in BONES if bone.parent < NUM_KEYPOINTS)      # not neck or pelvis
 PAIRS = (0, 0, 1, 1, 2, 2, 3, 3)                # both halves of a body are equally long: row of `lengths` of each limb
 IN_PLANE_SHARE = 0.6
 MIN_FORESHORTENING = 0.3

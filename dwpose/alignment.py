@@ -1,14 +1,13 @@
-"""Where a movement lies on the canvas: MimicMotion's global alignment, and a view that follows the person."""
+"""Places a whole movement on the canvas: MimicMotion's alignment of clip and picture, and a view that follows the person."""
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from dwpose.skeleton import (LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, NOSE, openpose18, RIGHT_ANKLE, RIGHT_HIP,
-                             RIGHT_KNEE, RIGHT_SHOULDER, SEEN_CONFIDENCE, Skeleton)
+from dwpose.skeleton import ANKLES, HIPS, is_seen, KNEES, NOSE, openpose18, SHOULDERS, Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +15,7 @@ log = logging.getLogger(__name__)
 MIMICMOTION_POINTS = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
 FLEXIMO_POINTS = (0, 1, 2, 5, 8, 11, 14, 15, 16, 17)
 MIN_POINTS = 2              # reliable points at different heights
-CORE = [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE]
+CORE = [NOSE, *SHOULDERS, *HIPS, *KNEES, *ANKLES]
 MARGIN = 0.05               # of the canvas, each way, that stays free beside the core of the body
 EASING = 0.4                # seconds, standard deviation with which the view starts and stops moving
 
@@ -55,11 +54,11 @@ def fit(driver: np.ndarray, reference: np.ndarray, aspect: float, weights: np.nd
     return LinearMap(*map(float, (*scales, *shift)))
 
 
-def aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] = MIMICMOTION_POINTS,
-            robust: bool = True) -> Skeleton:
+def linearly_aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] = MIMICMOTION_POINTS,
+                     robust: bool = True) -> Skeleton:
     """The driving clip on the reference's canvas, scaled and shifted as a whole. robust=False: exactly as published."""
     driver, target = openpose18(skeleton.keypoints), openpose18(reference.keypoints)[0]     # (F, 18, 3), (18, 3)
-    reliable = [point for point in points if target[point, 2] >= SEEN_CONFIDENCE]
+    reliable = [point for point in points if is_seen(target[point])]
     if len(reliable) < MIN_POINTS:
         raise ValueError(f"reference: expected at least {MIN_POINTS} of the body points used for alignment "
                          f"(found {len(reliable)}): use a picture that shows head, shoulders and hips")
@@ -67,7 +66,7 @@ def aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] 
     aspect = (sizes[0][1] / sizes[0][0]) / (sizes[1][1] / sizes[1][0])
     places = driver[:, reliable, :2].astype(np.float64) / sizes[0]                          # (F, N, 2)
     goals = np.broadcast_to(target[reliable, :2].astype(np.float64) / sizes[1], places.shape)
-    weights = driver[:, reliable, 2] * (driver[:, reliable, 2] >= SEEN_CONFIDENCE) if robust else None      # (F, N)
+    weights = driver[:, reliable, 2] * is_seen(driver[:, reliable]) if robust else None     # (F, N)
     counted = weights > 0 if robust else places.any(axis=-1)                                # (F, N); nothing lies at (0, 0)
     if (counted.sum(axis=1) < MIN_POINTS).all():
         raise ValueError("driving clip: expected a person whose visible points the reference shares (found none): "
@@ -76,20 +75,18 @@ def aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] 
     if robust and mapping.scale_y <= 0:
         raise ValueError("driving clip: expected an upright person (found one upside down against the reference): "
                          "turn the clip")
-    keypoints = skeleton.keypoints.copy()
-    keypoints[..., :2] = np.where(keypoints[..., 2:] > 0, mapping(keypoints[..., :2] / sizes[0]) * sizes[1], 0)
-    return Skeleton(keypoints, reference.size, skeleton.fps)
+    return skeleton.with_xy(mapping(skeleton.xy / sizes[0]) * sizes[1], reference.size)
 
 
 def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Skeleton:
-    """The skeleton shifted, and where it is too large made smaller, in the frames around those that leave the canvas.
+    """The skeleton kept on the canvas: frames around those that leave it are shifted, and made smaller where needed.
 
-    Of head, trunk and legs counts what the reference, the picture's person on the same canvas, shows inside it.
-    camera: a static one stays, with a warning; zoom leaves the legs outside on purpose.
+    Only those parts of head, trunk and legs count that the reference, the picture's person, shows on the same canvas.
+    camera: with "static" the skeleton stays and a warning is logged; "zoom" leaves the legs outside on purpose.
     """
     canvas = np.array(skeleton.size[::-1], dtype=np.float64)                            # (width, height)
-    shown = reference.keypoints[0, CORE]                                                # (9, 3)
-    inside = (shown[:, 2] >= SEEN_CONFIDENCE) & ((shown[:, :2] >= 0) & (shown[:, :2] < canvas)).all(axis=1)
+    place = reference.xy[0, CORE]                                                       # (9, 2)
+    inside = reference.seen[0, CORE] & ((place >= 0) & (place < canvas)).all(axis=1)
     low, high = box(skeleton.keypoints[:, np.array(CORE)[inside]])                      # (F, 2) each, pixels
     left_out = ((low < 0) | (high > canvas)).any(axis=1)                                # (F,)
     if not left_out.any() or camera == "zoom":
@@ -101,15 +98,12 @@ def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Sk
         return skeleton
     zoom, centre, shift = view(low, high, MARGIN * canvas, (1 - MARGIN) * canvas, EASING * skeleton.fps)
     log.warning("skeleton: %s: the view follows them, by up to %.0f pixels", leaves, np.abs(shift).max())
-    keypoints = skeleton.keypoints.copy()
-    moved = centre[:, None] + zoom[:, None] * (keypoints[..., :2] - centre[:, None]) + shift[:, None]
-    keypoints[..., :2] = np.where(keypoints[..., 2:] > 0, moved, 0)
-    return replace(skeleton, keypoints=keypoints)
+    return skeleton.with_xy(centre[:, None] + zoom[:, None] * (skeleton.xy - centre[:, None]) + shift[:, None])
 
 
 def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest x, y of the points that are seen, (F, K, 3) -> (F, 2) each; where none is, of all frames."""
-    xy = np.where(points[..., 2:] >= SEEN_CONFIDENCE, points[..., :2].astype(np.float64), np.nan)
+    """Least and largest x, y of the seen points (F, K, 3): (F, 2) each. Frames without any take those of all frames."""
+    xy = np.where(is_seen(points)[..., None], points[..., :2].astype(np.float64), np.nan)
     known = np.isfinite(xy).any(axis=(1, 2))                                            # (F,)
     if not known.any():
         return np.zeros((len(xy), 2)), np.zeros((len(xy), 2))
@@ -119,9 +113,9 @@ def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def view(low: np.ndarray, high: np.ndarray, least: np.ndarray, most: np.ndarray,
          easing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Zoom (F, 1) about centre (F, 2), then shift (F, 2) in pixels, that bring boxes (F, 2) between `least` and `most`.
+    """Zoom (F, 1) about a centre (F, 2), then shift (F, 2) in pixels, that keep boxes between `least` and `most`.
 
-    easing: frames.
+    low, high: (F, 2) corners of the boxes; least, most: (2,) pixels; easing: frames.
     """
     room = np.minimum((most - least) / np.maximum(high - low, 1), 1).min(axis=1)        # (F,)
     zoom = 1 - eased(1 - room[:, None], easing)                                         # (F, 1)

@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 
 from dwpose.networks import FRAMES_PER_RUN, PERSON_SCORE, PersonDetector, PoseHead
-from dwpose.skeleton import BODY, NUM_KEYPOINTS, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import BODY, is_present, is_seen, NUM_KEYPOINTS, Skeleton
 from dwpose.tracking import areas, chosen_track, with_short_gaps_filled
 
 MIN_BODY_KEYPOINTS = 8          # confident body keypoints that make a person
@@ -56,8 +56,8 @@ class PoseDetector:
         keypoints = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
         keypoints[chosen] = self.head.read(pictures, track)
         keypoints[..., 2] = keypoints[..., 2].clip(0, 1)                        # raw scores may exceed 1
-        keypoints[keypoints[..., 2] == 0] = 0
-        best = int((keypoints[:, BODY, 2] >= SEEN_CONFIDENCE).sum(axis=1).max())
+        keypoints[~is_present(keypoints)] = 0
+        best = int(is_seen(keypoints[:, BODY]).sum(axis=1).max())
         if best < MIN_BODY_KEYPOINTS:
             raise ValueError(f"{source}: no person with >= {MIN_BODY_KEYPOINTS} confident body keypoints "
                              f"(best has {best}): {remedy}")

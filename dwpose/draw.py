@@ -1,8 +1,7 @@
-"""The only brush in the repo: a `Skeleton` as pose frames, in the styles the published checkpoints were trained on.
+"""Draws a `Skeleton` as pose frames, in the styles that the published checkpoints were trained on.
 
-A checkpoint understands one style only. Sizes, colours and shrinking are therefore the published ones, reproduced to
-the byte; what is not reproduced is the cost: the published brush dims a 2160-pixel canvas after drawing the limbs,
-here the limbs are drawn in the dimmed colour, which leaves the same bytes.
+A checkpoint understands one style only, so sizes, colours and shrinking equal the published ones to the byte. We are
+faster: the published brush dims a canvas of 2160 pixels after the limbs, we draw the limbs in the dimmed colour.
 """
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dwpose.skeleton import FACE, LEFT_HAND, openpose18, RIGHT_HAND, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import FACE, is_present, is_seen, LEFT_HAND, openpose18, RIGHT_HAND, Skeleton
 
 # OpenPose's 18: 0 nose, 1 neck, 2-4 right arm, 5-7 left arm, 8-10 right leg, 11-13 left leg, 14 15 eyes, 16 17 ears
 LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
@@ -90,11 +89,11 @@ def draw(skeleton: Skeleton | Sequence[Skeleton], style: str = "bold") -> np.nda
 
 
 def _touched(persons: np.ndarray, canvas: tuple, frame: tuple, look: Style) -> tuple[tuple, tuple]:
-    """The part of the canvas that can get colour, and of the frame it becomes, as (rows, columns) slices.
+    """The (rows, columns) slices of the canvas that may be drawn on, and of the frame that they shrink to.
 
     Both begin and end where canvas and frame pixels line up, so that shrinking the part equals shrinking the whole.
     """
-    placed = persons[persons[..., 2] > 0, :2]                                   # (N, 2)
+    placed = persons[is_present(persons), :2]                                  # (N, 2)
     widest = max(look.limb_half_width or WIDTH_BY_LENGTH[-1][1], look.joint_radius, look.finger_radius)
     margin = 2 + widest * max(1, canvas[1] / 384 if look.relative else 1)
     large, small = [], []
@@ -119,10 +118,9 @@ def _draw_frame(canvas: np.ndarray, persons: np.ndarray, look: Style) -> None:
             _draw_limb(canvas, body[start], body[end], colour, look)
     radius = _pixels(canvas, look.joint_radius, look)
     for joint in range(num_joints):
-        for x, y, confidence in bodies[:, joint]:
-            if confidence >= SEEN_CONFIDENCE:
-                fade = confidence if look.by_confidence else 1
-                cv2.circle(canvas, (int(x), int(y)), radius, [int(c * fade) for c in RAINBOW[joint]], -1)
+        for x, y, confidence in bodies[is_seen(bodies[:, joint]), joint]:
+            fade = confidence if look.by_confidence else 1
+            cv2.circle(canvas, (int(x), int(y)), radius, [int(c * fade) for c in RAINBOW[joint]], -1)
     for side in (LEFT_HAND, RIGHT_HAND):
         for hand in persons[:, side]:
             _draw_hand(canvas, hand, look)
@@ -134,7 +132,7 @@ def _draw_frame(canvas: np.ndarray, persons: np.ndarray, look: Style) -> None:
 
 def _draw_limb(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, look: Style) -> None:
     """An ellipse between two joints (3,), dimmed so that the joints stand out."""
-    if min(start[2], end[2]) < SEEN_CONFIDENCE:
+    if not (is_seen(start) and is_seen(end)):
         return
     middle, (dx, dy) = (start + end) / 2, start[:2] - end[:2]
     length = np.hypot(dx, dy)
@@ -170,7 +168,7 @@ def _draw_dots(canvas: np.ndarray, points: np.ndarray, radius: int, colour: np.n
 
 def _drawable(points: np.ndarray, look: Style) -> np.ndarray:
     """(N,) hand or face points to draw; the published brushes leave out the first row and column, so do we."""
-    seen = points[:, 2] > 0 if look.by_confidence else points[:, 2] >= SEEN_CONFIDENCE
+    seen = is_present(points) if look.by_confidence else is_seen(points)
     return seen & (points[:, 0] >= 1) & (points[:, 1] >= 1)
 
 

@@ -50,7 +50,7 @@ class PersonDetector(OnnxModel):
 
 @lru_cache(maxsize=1)
 def grey_squares(height: int, width: int) -> np.ndarray:
-    """Where frames of one size are letterboxed, run after run: to ask for 39 MB anew costs as much as to fill them."""
+    """The input buffer for frames of one size, used again in every run: allocating 39 MB costs as much as filling it."""
     return np.full((FRAMES_PER_RUN, 3, INPUT_SIZE, INPUT_SIZE), PAD_VALUE, np.float32)
 
 
@@ -147,7 +147,7 @@ class PoseHead(OnnxModel):
 
     @cached_property
     def _images(self) -> np.ndarray:
-        """What the network is given, run after run: to ask for 21 MB anew costs as much as to fill them."""
+        """The input buffer, used again in every run: allocating 21 MB costs as much as filling it."""
         return np.empty((CROPS_PER_RUN, 3, CROP_HEIGHT, CROP_WIDTH), np.float32)
 
 
@@ -196,6 +196,6 @@ def decode(simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _agree(found: list, wanted: list) -> bool:
-    """Are the shapes equal where the file states them? Exporters may leave axes unnamed."""
+    """Whether the shapes are equal on every axis that the file states as a number."""
     return len(found) == len(wanted) and all(
         len(a) == len(b) and all(not isinstance(x, int) or x == y for x, y in zip(a, b)) for a, b in zip(found, wanted))

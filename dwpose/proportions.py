@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dwpose.skeleton import (BODY, FACE, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW, LEFT_EYE, LEFT_HAND,
-                             LEFT_HEEL, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, NUM_KEYPOINTS,
-                             RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_EAR, RIGHT_ELBOW, RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL,
-                             RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, SEEN_CONFIDENCE)
+from dwpose.skeleton import (ANKLES, BODY, FACE, HIPS, is_seen, KNEES, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_EAR, LEFT_ELBOW,
+                             LEFT_EYE, LEFT_HAND, LEFT_HEEL, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE,
+                             NUM_KEYPOINTS, RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_EAR, RIGHT_ELBOW, RIGHT_EYE, RIGHT_HAND,
+                             RIGHT_HEEL, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, SHOULDERS)
 
 NECK_POINT, PELVIS_POINT = NUM_KEYPOINTS, NUM_KEYPOINTS + 1         # mid-shoulders and mid-hips, appended
-ANKLES = [LEFT_ANKLE, RIGHT_ANKLE]
-MIDDLES = ((NECK_POINT, LEFT_SHOULDER, RIGHT_SHOULDER), (PELVIS_POINT, LEFT_HIP, RIGHT_HIP))
+MIDDLES = ((NECK_POINT, *SHOULDERS), (PELVIS_POINT, *HIPS))
 CHIN, NOSE_BRIDGE = FACE.start + 8, FACE.start + 27
 FULL_LENGTH_QUANTILE = 0.95         # of a bone's lengths over the clip: it lay in the image plane then
 SHORT_OF_MIRROR = 0.7               # below this share of the other side's length a bone must be foreshortened
@@ -49,12 +48,12 @@ BONES = (                           # from the neck outward: every parent is pla
 PARENTS, CHILDREN = [bone.parent for bone in BONES], [bone.child for bone in BONES]
 MIRRORS = [CHILDREN.index(bone.mirror) for bone in BONES]           # row of the bone on the other side
 METRES = np.array([bone.metres for bone in BONES])
-LEG_ROWS = [CHILDREN.index(joint) for joint in (LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE)]
+LEG_ROWS = [CHILDREN.index(joint) for joint in (*KNEES, *ANKLES)]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Points that move and grow together about the last joint that is seen; `spans`, point pairs, tell their size."""
+    """Points that move and grow with the last joint that is seen; the lengths of `spans`, pairs of points, are their size."""
 
     joints: tuple[int, ...]
     points: tuple[int, ...]
@@ -87,8 +86,8 @@ def with_middles(keypoints: np.ndarray) -> np.ndarray:
 def distances(points: np.ndarray, starts: list[int], ends: list[int]) -> np.ndarray:
     """Lengths (..., N) in pixels between points (..., P, 3); 0 where an end is unseen."""
     span = np.linalg.norm(points[..., ends, :2] - points[..., starts, :2], axis=-1)
-    seen = np.minimum(points[..., ends, 2], points[..., starts, 2]) >= SEEN_CONFIDENCE
-    return np.where(seen, span, 0)
+    seen = is_seen(points)                                                              # (..., P)
+    return np.where(seen[..., starts] & seen[..., ends], span, 0)
 
 
 def seen_quantile(values: np.ndarray, seen: np.ndarray, quantile: float) -> np.ndarray:
@@ -106,7 +105,7 @@ def full_lengths(lengths: np.ndarray) -> np.ndarray:
 
 
 def unshortened(lengths: np.ndarray) -> np.ndarray:
-    """Full bone lengths (..., 14) where those that always point at the camera are put right; 0 stays 0.
+    """Full bone lengths (..., 14), corrected for bones that point at the camera throughout; 0 stays 0.
 
     A bone far shorter than its mirror takes the mirror's length; one far below adult proportions takes those.
     """
@@ -117,16 +116,16 @@ def unshortened(lengths: np.ndarray) -> np.ndarray:
 
 
 def pixels_per_metre(lengths: np.ndarray) -> np.ndarray:
-    """Of a body with full bone lengths (..., 14), were it an adult's (...); 0 where no bone is seen."""
+    """Scale (...) of a body with full bone lengths (..., 14) if it is an adult's; 0 where no bone is seen."""
     return seen_quantile((lengths / METRES)[..., None], lengths[..., None] > 0, 0.6)[..., 0]
 
 
 def likeness(points: np.ndarray, target: np.ndarray, lengths: np.ndarray, target_lengths: np.ndarray) -> np.ndarray:
     """Frames (..., F) of `points` (..., F, 135, 3) in which the person stands as in `target` (..., 1, 135, 3).
 
-    There the two can be compared: elsewhere a raised arm lifts its shoulder, a leg kicked at the camera looks longer, a
-    head nods, a body leans. Bones count by direction and share of their full lengths (..., 14), so that proportions do
-    not matter. No frame if none has all leg bones nearly alike, else the nearest tenth of those.
+    Only there can bones be compared: elsewhere a raised arm lifts its shoulder, a leg kicked at the camera looks longer.
+    Bones are compared by direction and by share of their full lengths (..., 14), so proportions do not matter. Frames
+    qualify where all leg bones are nearly alike; of these the nearest tenth is chosen, or none if there are none.
     """
     (mine, seen), (other, target_seen) = postures(points, lengths), postures(target, target_lengths)
     common = seen & target_seen                                                         # (..., F, 14)
@@ -175,13 +174,13 @@ def cluster_factor(clusters: tuple[Cluster, ...], points: np.ndarray, target: np
 
 def trunk_position(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Per frame the neck, or the middle of the seen body (..., F, 2), and whether any of it is seen (..., F, 1)."""
-    seen = points[..., BODY, 2:] >= SEEN_CONFIDENCE                                     # (..., F, 17, 1)
+    seen = is_seen(points)[..., BODY, None]                                             # (..., F, 17, 1)
     middle = (points[..., BODY, :2] * seen).sum(axis=-2) / np.maximum(seen.sum(axis=-2), 1)
-    neck_seen = points[..., NECK_POINT, 2:] >= SEEN_CONFIDENCE
-    return np.where(neck_seen, points[..., NECK_POINT, :2], middle), seen.any(axis=-2)
+    neck_seen = is_seen(points[..., NECK_POINT, :])                                     # (..., F)
+    return np.where(neck_seen[..., None], points[..., NECK_POINT, :2], middle), seen.any(axis=-2)
 
 
 def lowest_ankle(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Per frame the y of the lowest seen ankle (..., F) and whether one is seen (..., F)."""
-    seen = points[..., ANKLES, 2] >= SEEN_CONFIDENCE                                    # (..., F, 2)
+    seen = is_seen(points[..., ANKLES, :])                                              # (..., F, 2)
     return np.where(seen, points[..., ANKLES, 1], -np.inf).max(axis=-1, initial=-1e9), seen.any(axis=-1)

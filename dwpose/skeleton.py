@@ -15,6 +15,10 @@ NUM_KEYPOINTS = 133
 (NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW,
  LEFT_WRIST, RIGHT_WRIST, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE,
  LEFT_BIG_TOE, LEFT_SMALL_TOE, LEFT_HEEL, RIGHT_BIG_TOE, RIGHT_SMALL_TOE, RIGHT_HEEL) = range(23)
+EYES, SHOULDERS, HIPS = (LEFT_EYE, RIGHT_EYE), (LEFT_SHOULDER, RIGHT_SHOULDER), (LEFT_HIP, RIGHT_HIP)
+ARMS = ((LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST), (RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST))
+LEGS = ((LEFT_HIP, LEFT_KNEE, LEFT_ANKLE), (RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE))
+KNEES, ANKLES = (LEFT_KNEE, RIGHT_KNEE), (LEFT_ANKLE, RIGHT_ANKLE)
 BODY = slice(0, 17)
 FEET = slice(17, 23)
 FACE = slice(23, 91)            # 68 iBUG points
@@ -74,6 +78,21 @@ class Skeleton:
         """(F, 133) in [0, 1]."""
         return self.keypoints[..., 2]
 
+    @property
+    def present(self) -> np.ndarray:
+        """(F, 133) bool: there is such a point."""
+        return is_present(self.keypoints)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(F, 133) bool: the point is confident enough to count."""
+        return is_seen(self.keypoints)
+
+    def with_xy(self, xy: np.ndarray, size: tuple[int, int] | None = None) -> Skeleton:
+        """The points moved to xy (F, 133, 2), on a canvas of another size if one is given; absent ones stay absent, at 0."""
+        keypoints = np.concatenate([np.where(self.present[..., None], xy, 0), self.keypoints[..., 2:]], axis=-1)
+        return replace(self, keypoints=keypoints, size=size or self.size)
+
     def without_hands(self) -> Skeleton:
         """The same person with all 42 hand points unseen; the wrists belong to the body and stay."""
         keypoints = self.keypoints.copy()
@@ -105,11 +124,21 @@ class Skeleton:
                              "write it with Skeleton.save") from error
 
 
+def is_present(keypoints: np.ndarray) -> np.ndarray:
+    """Which of the keypoints (..., 3) there are at all: confidence above 0. (...) bool"""
+    return keypoints[..., 2] > 0
+
+
+def is_seen(keypoints: np.ndarray) -> np.ndarray:
+    """Which of the keypoints (..., 3) count: confidence of at least SEEN_CONFIDENCE. (...) bool"""
+    return keypoints[..., 2] >= SEEN_CONFIDENCE
+
+
 def necks(keypoints: np.ndarray) -> np.ndarray:
     """Mid-shoulders (F, 3); confidence 1 when both shoulders are seen, else 0, as in DWPose."""
     left, right = keypoints[..., LEFT_SHOULDER, :], keypoints[..., RIGHT_SHOULDER, :]   # (F, 3) each
     neck = (left + right) / 2                                                           # (F, 3)
-    neck[..., 2] = (left[..., 2] >= SEEN_CONFIDENCE) & (right[..., 2] >= SEEN_CONFIDENCE)
+    neck[..., 2] = is_seen(left) & is_seen(right)
     return neck
 
 
@@ -137,8 +166,7 @@ def head_boxes(keypoints: np.ndarray) -> np.ndarray:
 def boxes_around(keypoints: np.ndarray, margin: float) -> np.ndarray:
     """(F, K, 3) -> (F, 5): the box of the seen points, `margin` of its longer side wider, and their mean confidence."""
     boxes = np.zeros((len(keypoints), 5), np.float32)
-    points, confidence = keypoints[..., :2], keypoints[..., 2]                          # (F, K, 2), (F, K)
-    seen = confidence >= SEEN_CONFIDENCE
+    points, confidence, seen = keypoints[..., :2], keypoints[..., 2], is_seen(keypoints)    # (F, K, 2), (F, K) each
     low = np.where(seen[..., None], points, np.inf).min(1)                              # (F, 2)
     high = np.where(seen[..., None], points, -np.inf).max(1)
     some = seen.any(1)

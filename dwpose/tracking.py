@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from dwpose.networks import overlap
-from dwpose.skeleton import Skeleton
+from dwpose.skeleton import is_present, Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -38,21 +38,21 @@ def chosen_track(boxes: list[np.ndarray], size: tuple[int, int], person: str | i
     crowded = sum(len(found) > 1 for found in boxes)
     if crowded > CROWDED * len(boxes):
         log.warning("%s: more than one person in %d of %d frames: one is followed (%s), the others are left out",
-                       source, crowded, len(boxes), person)
+                    source, crowded, len(boxes), person)
     return tuple(np.array(track).T)
 
 
 def with_returns(best: int, tracks: list[list[tuple[int, int]]], paths: list[np.ndarray],
                  source: str) -> list[tuple[int, int]]:
     """The chosen track, and those of people as tall who are there only while it is not: somebody who comes back."""
-    tall = lambda path: float(np.median(path[:, 3] - path[:, 1]))
+    heights = [float(np.median(path[:, 3] - path[:, 1])) for path in paths]                         # pixels
     joined = list(tracks[best])
     for other in sorted(range(len(tracks)), key=lambda track: -areas(paths[track]).sum()):
         apart = not {frame for frame, _ in joined} & {frame for frame, _ in tracks[other]}
-        if apart and max(tall(paths[best]), tall(paths[other])) < 2 * min(tall(paths[best]), tall(paths[other])):
+        if apart and max(heights[best], heights[other]) < 2 * min(heights[best], heights[other]):
             joined = sorted(joined + tracks[other])
             log.warning("%s: the person is lost and taken up again elsewhere in the picture in frame %d",
-                           source, max(tracks[other][0][0], tracks[best][0][0]))
+                        source, max(tracks[other][0][0], tracks[best][0][0]))
     return joined
 
 
@@ -97,7 +97,7 @@ def with_short_gaps_filled(skeleton: Skeleton, source: str, max_seconds: float) 
     A point is bridged when it is seen on both sides, with the weaker confidence. The published code reads a "person"
     off the whole picture in such frames. source: what to call the frames in the warning.
     """
-    present = np.flatnonzero(skeleton.confidence.any(axis=1))                           # (K,) frames with the person
+    present = np.flatnonzero(skeleton.present.any(axis=1))                              # (K,) frames with the person
     missing = np.setdiff1d(np.arange(len(skeleton)), present)
     if not len(missing) or not len(present):
         return skeleton
@@ -111,7 +111,7 @@ def with_short_gaps_filled(skeleton: Skeleton, source: str, max_seconds: float) 
     parts = [f"{frame_ranges(np.array(frames))} {fate}" for frames, fate in
              ((bridged, "bridged from both sides"), (empty, "stay empty")) if len(frames)]
     log.warning("%s: the person is not found in %d of %d frames: %s",
-                   source, len(missing), len(skeleton), ", ".join(parts))
+                source, len(missing), len(skeleton), ", ".join(parts))
     return replace(skeleton, keypoints=keypoints)
 
 
@@ -120,7 +120,7 @@ def between(before: np.ndarray, after: np.ndarray, count: int) -> np.ndarray:
     share = (np.arange(1, count + 1) / (count + 1))[:, None, None]                      # (count, 1, 1)
     steps = before + (after - before) * share                                           # (count, 133, 3)
     steps[..., 2] = np.minimum(before[:, 2], after[:, 2])
-    steps[steps[..., 2] == 0] = 0
+    steps[~is_present(steps)] = 0
     return steps
 
 

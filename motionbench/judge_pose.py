@@ -8,11 +8,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import necks, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import is_present, necks, Skeleton
 from motionbench.judges import Verdict
 from motionbench.metrics import ClipCase
 from motionbench.pose import torso
@@ -25,16 +26,11 @@ from t2m.project import project, resampled
 
 NUM_STEPS = 32                  # a clip of any length is compared at this many moments: tempo does not matter
 LIMBS = (                       # start, end: where a hand or a foot is, which detectors see best
-    (coco.LEFT_SHOULDER, coco.LEFT_WRIST), (coco.RIGHT_SHOULDER, coco.RIGHT_WRIST),
-    (coco.LEFT_HIP, coco.LEFT_ANKLE), (coco.RIGHT_HIP, coco.RIGHT_ANKLE),
+    *((limb[0], limb[-1]) for limb in (*coco.ARMS, *coco.LEGS)),
     (coco.RIGHT_SHOULDER, coco.LEFT_SHOULDER), (coco.RIGHT_HIP, coco.LEFT_HIP),
 )
-HALVES = (                      # by elbow or knee, which detectors leave hanging when the limb points at the camera
-    (coco.LEFT_SHOULDER, coco.LEFT_ELBOW), (coco.LEFT_ELBOW, coco.LEFT_WRIST),
-    (coco.RIGHT_SHOULDER, coco.RIGHT_ELBOW), (coco.RIGHT_ELBOW, coco.RIGHT_WRIST),
-    (coco.LEFT_HIP, coco.LEFT_KNEE), (coco.LEFT_KNEE, coco.LEFT_ANKLE),
-    (coco.RIGHT_HIP, coco.RIGHT_KNEE), (coco.RIGHT_KNEE, coco.RIGHT_ANKLE),
-)
+# by elbow or knee, which detectors leave hanging when the limb points at the camera
+HALVES = tuple(half for limb in (*coco.ARMS, *coco.LEGS) for half in pairwise(limb))
 BONES = LIMBS + HALVES
 HALF_WEIGHT = 0.5               # of half a limb against a whole one
 SPEED_WEIGHT = 0.5              # of how a limb turns against where it points, per step of the clip
@@ -61,13 +57,13 @@ def track(skeleton: Skeleton) -> Track:
     if np.isnan(unit):
         return Track(np.zeros((NUM_STEPS, 1)), np.zeros((NUM_STEPS, 1)))
     points = skeleton.keypoints.astype(np.float64)                                          # (F, 133, 3)
-    there = points[..., 2] >= SEEN_CONFIDENCE                                               # (F, 133)
+    there = skeleton.seen                                                                   # (F, 133)
     hips, neck = points[:, [coco.LEFT_HIP, coco.RIGHT_HIP]].mean(axis=1), necks(points)     # (F, 3) each
     hips_there = there[:, coco.LEFT_HIP] & there[:, coco.RIGHT_HIP]
     limbs = [points[:, end, :2] - points[:, start, :2] for start, end in BONES]
     seen = [there[:, start] & there[:, end] for start, end in BONES]
     limbs += [neck[:, :2] - hips[:, :2], points[:, coco.NOSE, :2] - neck[:, :2]]
-    seen += [(neck[:, 2] > 0) & hips_there, (neck[:, 2] > 0) & there[:, coco.NOSE]]
+    seen += [is_present(neck) & hips_there, is_present(neck) & there[:, coco.NOSE]]
     limbs, seen = np.stack(limbs, axis=1) / unit, np.stack(seen, axis=1)                    # (F, B, 2), (F, B)
     limbs[:, len(LIMBS):len(BONES)] *= HALF_WEIGHT
     rise = hips[:, 1] / unit

@@ -44,7 +44,7 @@ class ClipCase:
     @property
     def nobody(self) -> bool:
         """A detector has looked and recognised no person in any frame."""
-        return self.seen is not None and not self.seen.confidence.any()
+        return self.seen is not None and not self.seen.present.any()
 
     @property
     def seconds(self) -> float:

@@ -16,11 +16,12 @@ from einops import rearrange
 from torch import nn, Tensor
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import is_seen, Skeleton
 from mimicmotion.latents import clip_pixels
 
 from motionbench.metrics import ClipCase, Features, formula, Metric, Score
 from runtime.onnx import OnnxModel
+from t2m.evaluation import frechet_distance
 
 INF = float("inf")
 INCEPTION_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt"
@@ -30,7 +31,6 @@ FACE_URL = "https://github.com/deepinsight/insightface/releases/download/v0.7/bu
 CLIP_MODEL = "openai/clip-vit-base-patch32"
 FRAMES_PER_CLIP = 16            # of picture features: evenly spaced, the first and the last included
 SEGMENT_FRAMES = 16             # of video features: segments one after another, the last filled up with its last frame
-FEW_CLIPS = 2                   # with fewer rows there is no covariance
 BATCH = 16                                      # frames at once
 INCEPTION_SIDE, I3D_SIDE, RESNET_SIDE = 299, 224, 112           # pixels
 RESNET_MEAN = (114.7748, 107.7354, 99.4750)     # RGB, of Kinetics in 0..255
@@ -164,29 +164,6 @@ def fetched(path: str, url: str) -> str:
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
-
-
-def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½) of the Gaussians fitted to features (N, D) and (M, D).
-
-    With centred rows X and Y, tr (C1 C2)^½ is the nuclear norm of X Yᵀ / ((N - 1)(M - 1))^½: exact, and without the
-    square root of a matrix that may be singular. Rows beyond D are folded into D by QR first.
-    """
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
-        raise ValueError(f"features: expected (N, D) and (M, D) (found {first.shape} and {second.shape})")
-    if min(len(first), len(second)) < FEW_CLIPS:
-        return float("nan")
-    apart = ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum()
-    x, y = (_factor(rows) for rows in (first, second))                                      # XᵀX and YᵀY are C1 and C2
-    shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()
-    return float(max(0.0, apart + (x**2).sum() + (y**2).sum() - 2 * shared))
-
-
-def _factor(rows: np.ndarray) -> np.ndarray:
-    """A matrix R of at most D rows with RᵀR the covariance of `rows` (N, D)."""
-    centred = (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1)
-    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred, mode="r")
 
 
 def frechet_of_clips(clips: Sequence[Features]) -> Score:
@@ -340,7 +317,7 @@ def face_embedding(path: str | os.PathLike, device: str = "cpu") -> Callable[[np
 def face_crop(frame: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
     """The face turned upright onto ArcFace's template (112, 112, 3); None where eyes, nose or mouth are not seen."""
     groups = [keypoints[list(points)] for points in FACE_POINTS]
-    if any((group[:, 2] < SEEN_CONFIDENCE).any() for group in groups):
+    if not all(is_seen(group).all() for group in groups):
         return None
     found = np.stack([group[:, :2].mean(axis=0) for group in groups]).astype(np.float32)   # (5, 2)
     moved, _ = cv2.estimateAffinePartial2D(found, FACE_TEMPLATE, method=cv2.LMEDS)

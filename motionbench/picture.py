@@ -4,6 +4,8 @@ Videos are (F, H, W, 3) uint8 RGB throughout; both of a pair show the same frame
 """
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
@@ -17,8 +19,7 @@ STABILITY = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
 PERFECT_PSNR = 100.0                            # dB given to equal videos, so that means stay finite
 MIN_REGION_PIXELS = 12                          # a region smaller than this in a frame has no colour there
 # Body regions as capsules between keypoints; the half-width is a share of the shoulder-to-hip length.
-LEGS = ((coco.LEFT_HIP, coco.LEFT_KNEE), (coco.RIGHT_HIP, coco.RIGHT_KNEE),
-        (coco.LEFT_KNEE, coco.LEFT_ANKLE), (coco.RIGHT_KNEE, coco.RIGHT_ANKLE))
+LEGS = tuple(half for leg in coco.LEGS for half in pairwise(leg))
 LEG_WIDTH, HAND_WIDTH = 0.09, 0.045
 JAW = slice(coco.FACE.start, coco.FACE.start + 17)
 BROWS = slice(coco.FACE.start + 17, coco.FACE.start + 27)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import BODY, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import BODY, Skeleton
+from t2m.evaluation import mean_jerk
 
 SHARE_OF_HEIGHT = 0.05
 SHARE_OF_TORSO = 0.1
@@ -16,7 +17,6 @@ OKS_SIGMAS = np.array([0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0
                        0.087, 0.087, 0.089, 0.089])     # COCO's, of the 17 body points, in square roots of the area
 AREA_OF_BOX = 0.53              # a person's area per area of the box round their keypoints (a custom of pose tracking)
 STANDING_SPEED = 0.25           # torsos per second: a commanded foot slower than this stands
-FEET_JOINTS = [coco.LEFT_ANKLE, coco.RIGHT_ANKLE]
 HAND_SHARE = 0.5                # of a hand's 21 points that must be seen for the hand to be there
 
 
@@ -24,7 +24,7 @@ def seen(skeleton: Skeleton) -> np.ndarray:
     """(F, 133) bool: points confident enough, and inside the canvas."""
     height, width = skeleton.size
     x, y = skeleton.xy[..., 0], skeleton.xy[..., 1]
-    return (skeleton.confidence >= SEEN_CONFIDENCE) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return skeleton.seen & (x >= 0) & (x < width) & (y >= 0) & (y < height)
 
 
 def person_height(skeleton: Skeleton) -> float:
@@ -38,7 +38,7 @@ def person_height(skeleton: Skeleton) -> float:
 
 def torso(skeleton: Skeleton) -> float:
     """Pixels from shoulder to opposite hip, the median over frames of the longer diagonal; NaN if never seen."""
-    visible = skeleton.confidence >= SEEN_CONFIDENCE                                        # (F, 133)
+    visible = skeleton.seen                                                                 # (F, 133)
     diagonals = []
     for shoulder, hip in ((coco.LEFT_SHOULDER, coco.RIGHT_HIP), (coco.RIGHT_SHOULDER, coco.LEFT_HIP)):
         length = np.linalg.norm(skeleton.xy[:, shoulder] - skeleton.xy[:, hip], axis=-1)    # (F,)
@@ -73,7 +73,7 @@ def share_within(found: Skeleton, truth: Skeleton, joints: slice, pixels: float)
     if not wanted.any() or np.isnan(pixels):
         return float("nan")
     distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)           # (F, J) pixels
-    hit = (distance <= pixels) & (found.confidence[:, joints] >= SEEN_CONFIDENCE)
+    hit = (distance <= pixels) & found.seen[:, joints]
     return float(hit[wanted].mean())
 
 
@@ -93,14 +93,14 @@ def oks(found: Skeleton, truth: Skeleton) -> float:
     area = AREA_OF_BOX * np.where(usable, sides.prod(axis=1), 1).clip(1)                    # (F,) pixels²
     square = ((found.xy[:, BODY] - xy) ** 2).sum(axis=-1)                                   # (F, 17)
     likeness = np.exp(-square / (2 * area[:, None] * (2 * OKS_SIGMAS) ** 2))
-    likeness *= found.confidence[:, BODY] >= SEEN_CONFIDENCE
+    likeness *= found.seen[:, BODY]
     return float(likeness[wanted & usable[:, None]].mean())
 
 
 def mean_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
     """Mean distance of the points that are both commanded and found, torsos; NaN if there is none."""
     check_pair(found, truth)
-    both = (seen(truth) & (found.confidence >= SEEN_CONFIDENCE))[:, joints]                 # (F, J)
+    both = (seen(truth) & found.seen)[:, joints]                                            # (F, J)
     distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)
     return float(distance[both].mean() / torso(truth)) if both.any() else float("nan")
 
@@ -110,12 +110,7 @@ def jitter(found: Skeleton) -> float:
 
     True motion has jerk, too: read it beside the figure of the true videos.
     """
-    visible = seen(found)[:, BODY]                                                          # (F, 17)
-    if len(found) < 4:
-        return float("nan")
-    jerk = np.linalg.norm(np.diff(found.xy[:, BODY].astype(np.float64), n=3, axis=0), axis=-1)      # (F - 3, 17)
-    known = visible[3:] & visible[2:-1] & visible[1:-2] & visible[:-3]
-    return float(jerk[known].mean() * found.fps**3 / torso(found)) if known.any() else float("nan")
+    return mean_jerk(found.xy[:, BODY].astype(np.float64), found.fps, seen(found)[:, BODY]) / torso(found)
 
 
 def foot_slide(found: Skeleton, truth: Skeleton) -> float:
@@ -127,9 +122,9 @@ def foot_slide(found: Skeleton, truth: Skeleton) -> float:
     unit = torso(truth)
     if len(truth) < 2 or np.isnan(unit):
         return float("nan")
-    step = np.diff(truth.xy[:, FEET_JOINTS].astype(np.float64), axis=0)                     # (F - 1, 2, 2) pixels
-    slide = np.linalg.norm(np.diff(found.xy[:, FEET_JOINTS], axis=0) - step, axis=-1)       # (F - 1, 2)
-    known = (seen(found) & seen(truth))[:, FEET_JOINTS]
+    step = np.diff(truth.xy[:, coco.ANKLES].astype(np.float64), axis=0)                     # (F - 1, 2, 2) pixels
+    slide = np.linalg.norm(np.diff(found.xy[:, coco.ANKLES], axis=0) - step, axis=-1)       # (F - 1, 2)
+    known = (seen(found) & seen(truth))[:, coco.ANKLES]
     standing = np.linalg.norm(step, axis=-1) * truth.fps / unit < STANDING_SPEED
     counted = standing & known[1:] & known[:-1]
     return float(slide[counted].mean() * truth.fps / unit) if counted.any() else float("nan")

@@ -1,1 +1,4 @@
-"""How a prompt becomes timed actions: by rules (offline) or by a chat model. The public face is llm_planner.plan."""
+"""How a prompt becomes timed actions. By rules, prompt -> clauses -> words -> actions; or by a chat model.
+
+The public face is llm_planner.plan.
+"""

@@ -1,7 +1,11 @@
 """Prompt -> timed actions by a chat model: the instructions, the schema, the check of the answer, one repair."""
 import json
+import logging
 import os
+import re
 from typing import Callable
+
+log = logging.getLogger(__name__)
 
 Message = dict[str, str]                    # {"role": "system" | "user" | "assistant", "content": text}
 MAX_ACTION_CHARACTERS = 200                 # CLIP reads 77 tokens, about 300 characters
@@ -29,6 +33,11 @@ SCHEMA = {      # flat on purpose: strict modes of several servers refuse defaul
         "required": ["segments"], "additionalProperties": False},
 }
 
+ANSWER_FORMATS = ({"response_format": {"type": "json_schema", "json_schema": SCHEMA}},
+                  {"response_format": {"type": "json_object"}}, {})             # of a request; best first
+FORMAT_REFUSED = re.compile(r"response_?format|json_?schema|json_?object|structured|guided|grammar", re.IGNORECASE)
+MAX_OBJECTS = 100                           # braces of an answer at which an object is looked for
+
 
 def ask_for_actions(prompt: str, ask: Callable[[list[Message]], str], min_seconds: float,
                     max_seconds: float) -> list[tuple[str, float]]:
@@ -49,23 +58,35 @@ def ask_for_actions(prompt: str, ask: Callable[[list[Message]], str], min_second
 
 
 def parse_answer(answer: str, min_seconds: float, max_seconds: float) -> list[tuple[str, float]]:
-    """JSON text (also inside a ``` fence or after a reasoning block) -> checked [(text, seconds)]
-
-    ValueError says what is wrong with it.
-    """
-    body = answer.rpartition("</think>")[2].strip()
-    if body.startswith("```"):
-        body = body.strip("`").removeprefix("json").strip()
-    try:
-        plan = json.loads(body)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"not JSON ({first_line(error)}; it begins {body[:40]!r})") from error
+    """A model's answer -> checked [(text, seconds)]; ValueError says what is wrong with it."""
+    plan = json_in(answer)
     if not isinstance(plan, dict) or not isinstance(plan.get("segments"), list):
         raise ValueError('expected an object with a list "segments"')
     if not plan["segments"]:
         raise ValueError('"segments" is empty')
     return [checked(segment, f"segment {i}", min_seconds, max_seconds)
             for i, segment in enumerate(plan["segments"], start=1)]
+
+
+def json_in(answer: str) -> object:
+    """The JSON of an answer: the whole answer, or else the last object with "segments" that prose or marks surround."""
+    body = answer.rpartition("</think>")[2].strip().lstrip("\ufeff").strip()
+    try:
+        return json.loads(body)
+    except (json.JSONDecodeError, RecursionError) as error:
+        failure = error
+    found, end, decoder = None, 0, json.JSONDecoder()
+    for start in [match.start() for match in re.finditer(r"\{", body)][:MAX_OBJECTS]:
+        if start < end:
+            continue
+        try:
+            value, end = decoder.raw_decode(body, start)
+        except (json.JSONDecodeError, RecursionError):
+            continue
+        found = value if "segments" in value else found
+    if found is None:
+        raise ValueError(f"not JSON ({first_line(failure)}; it begins {body[:40]!r})") from failure
+    return found
 
 
 def checked(segment: object, where: str, min_seconds: float, max_seconds: float) -> tuple[str, float]:
@@ -91,38 +112,93 @@ def openai_chat(base_url: str, model: str, api_key_env: str, timeout_seconds: fl
         raise ValueError("planner.backend=openai needs the package openai: pip install openai") from error
     if not model:
         raise ValueError("planner.model is empty: name the model the server offers, or use planner.backend=rules")
-    key = os.environ.get(api_key_env, "") if api_key_env else "unused"
+    key = key_of(api_key_env) if api_key_env else "unused"
+    try:
+        client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout_seconds, max_retries=0)
+    except Exception as error:          # the HTTP, TLS and proxy libraries raise classes of their own
+        raise trouble(error, base_url, model, api_key_env, timeout_seconds) from error
+    formats = list(ANSWER_FORMATS)      # the first is asked for; those the server has refused are dropped
+
+    def ask(messages: list[Message]) -> str:
+        while True:
+            try:
+                answer = client.chat.completions.create(        # no temperature: reasoning models refuse the argument
+                    model=model, messages=messages, **formats[0])
+            except Exception as error:
+                if len(formats) == 1 or not refuses_format(error):
+                    raise trouble(error, base_url, model, api_key_env, timeout_seconds) from error
+                log.warning("planner: %s refuses response_format=%s: asking for JSON in another way", base_url,
+                            formats.pop(0)["response_format"]["type"])
+            else:
+                return content_of(answer, base_url, model)
+    return ask
+
+
+def refuses_format(error: Exception) -> bool:
+    """Whether a server's error says that it does not know the asked form of the answer."""
+    return getattr(error, "status_code", 0) in (400, 422, 501) and FORMAT_REFUSED.search(str(error)) is not None
+
+
+def key_of(api_key_env: str) -> str:
+    """The key in an environment variable; one that no header can carry is refused without being shown."""
+    key = os.environ.get(api_key_env, "").strip()
     if not key:
         raise ValueError(f"planner: the environment variable {api_key_env} holds no key: set it, "
                          "or planner.api_key_env= (empty) for a server that asks for none")
-    client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout_seconds, max_retries=0)
+    if strange := re.search(r"[^!-~]", key):
+        what = "a space or line break" if strange[0].isspace() else f"the character U+{ord(strange[0]):04X}"
+        raise ValueError(f"planner: the environment variable {api_key_env} holds no usable key (found {what} in it): "
+                         "copy the key again, without quotes")
+    return key
 
-    def ask(messages: list[Message]) -> str:
-        try:
-            answer = client.chat.completions.create(        # no temperature: reasoning models refuse the argument
-                model=model, messages=messages, response_format={"type": "json_schema", "json_schema": SCHEMA})
-        except openai.APITimeoutError as error:
-            raise ValueError(f"planner: {base_url} did not answer within {timeout_seconds:g} s: raise "
-                             "planner.timeout_seconds, or use planner.backend=rules") from error
-        except openai.AuthenticationError as error:
-            raise ValueError(f"planner: {base_url} refused the key from "
-                             f"{api_key_env or 'an empty planner.api_key_env'} (HTTP 401): check it") from error
-        except openai.APIStatusError as error:
-            raise ValueError(f"planner: {base_url} answered HTTP {error.status_code} ({first_line(error.message)}): "
-                             f"check planner.model={model} and the server's log") from error
-        except openai.APIConnectionError as error:
-            raise ValueError(f"planner: no server reached at {base_url} ({first_line(error.__cause__ or error)}): "
-                             "start it, or correct planner.base_url") from error
-        except (openai.OpenAIError, json.JSONDecodeError) as error:
-            raise ValueError(f"planner: {base_url} is not an OpenAI-compatible server ({first_line(error)}): "
-                             "check planner.base_url") from error
-        choices = getattr(answer, "choices", None)
-        if not choices or choices[0].message is None:
-            raise ValueError(f"planner: {base_url} answered without a message: is it an OpenAI-compatible chat server?")
-        if refusal := choices[0].message.refusal:
-            raise ValueError(f"planner: {model} refused the prompt ('{first_line(refusal)}'): rephrase it")
-        return choices[0].message.content or ""
-    return ask
+
+def trouble(error: Exception, base_url: str, model: str, api_key_env: str, timeout_seconds: float) -> ValueError:
+    """One line that says what to do about an error of the openai package, or of the libraries below it."""
+    import openai
+    if isinstance(error, openai.APITimeoutError):
+        return ValueError(f"planner: {base_url} did not answer within {timeout_seconds:g} s: raise "
+                          "planner.timeout_seconds, or use planner.backend=rules")
+    if isinstance(error, openai.AuthenticationError):
+        return ValueError(f"planner: {base_url} refused the key from "
+                          f"{api_key_env or 'an empty planner.api_key_env'} (HTTP 401): check it")
+    if isinstance(error, openai.APIStatusError):
+        return ValueError(f"planner: {base_url} answered HTTP {error.status_code} ({first_line(error.message)}): "
+                          f"check planner.model={model} and the server's log")
+    if isinstance(error, openai.APIConnectionError):
+        return ValueError(f"planner: no server reached at {base_url} ({first_line(error.__cause__ or error)}): "
+                          "start it, or correct planner.base_url")
+    if isinstance(error, (openai.OpenAIError, json.JSONDecodeError)):
+        return ValueError(f"planner: {base_url} is not an OpenAI-compatible server ({first_line(error)}): "
+                          "check planner.base_url")
+    return ValueError(f"planner: no client for {base_url} ({first_line(error)}): check planner.base_url, and what the "
+                      "environment says of proxies and certificates")
+
+
+def content_of(answer: object, base_url: str, model: str) -> str:
+    """The text of a chat completion; a refusal, a cut-off answer and an answer without a message are errors."""
+    choices = getattr(answer, "choices", None)
+    if not choices or choices[0].message is None:
+        raise ValueError(f"planner: {base_url} answered without a message: is it an OpenAI-compatible chat server?")
+    message, content = choices[0].message, choices[0].message.content
+    if message.refusal:
+        raise ValueError(f"planner: {model} refused the prompt ('{first_line(message.refusal)}'): rephrase it")
+    if isinstance(content, list):                                   # parts: text, thinking, pictures
+        content = "".join(part["text"] for part in content
+                          if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str))
+    content = content or ""
+    if choices[0].finish_reason == "length" and not is_json(content):
+        used = "all of it" if not content.strip() else "some of it"
+        raise ValueError(f"planner: the answer of {model} was cut off at the token limit ({used} perhaps spent on "
+                         "reasoning): raise the server's limit of tokens in an answer, or use a model that reasons less")
+    return content
+
+
+def is_json(answer: str) -> bool:
+    try:
+        json_in(answer)
+    except ValueError:
+        return False
+    return True
 
 
 def local_chat(folder: str, max_new_tokens: int, device: str) -> Callable[[list[Message]], str]:
@@ -145,7 +221,11 @@ def local_chat(folder: str, max_new_tokens: int, device: str) -> Callable[[list[
         tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt",
                                                return_dict=True).to(device)
         answer = model.generate(**tokens, max_new_tokens=max_new_tokens, do_sample=False)      # (1, prompt + new)
-        return tokenizer.decode(answer[0, tokens["input_ids"].shape[1]:], skip_special_tokens=True)
+        written = answer[0, tokens["input_ids"].shape[1]:]                                    # (new,)
+        content = tokenizer.decode(written, skip_special_tokens=True)
+        if len(written) >= max_new_tokens and not is_json(content):
+            log.warning("planner: the answer was cut off at planner.max_new_tokens=%d: raise it", max_new_tokens)
+        return content
     return ask
 
 

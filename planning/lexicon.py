@@ -32,6 +32,7 @@ VERBS = {
     "conduct": (4.0, 2.0), "jab": (2.0, 0.9), "hook": (2.0, 1.0),
 }
 MORE_VERBS = """
+    explode float fly hover levitate melt teleport vanish
     accuse act aim alternate amble arch arrive attack avoid back beckon beg bid block blow bob bolt boogie bound
     breakdance brush call celebrate charge chase chat chew chop chuck clean clench collapse collect comb confirm
     congratulate cook cough cower crank creep crumple cry cup dash deliver demonstrate dig dip disagree drag draw
@@ -68,6 +69,7 @@ NOUNS = {                                       # actions that are nouns only; e
 }
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
+MAX_TOTAL_SECONDS = 180.0                       # of one run
 NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twelve".split(), range(1, 13)), fifteen=15,
                twenty=20, thirty=30, forty=40, fifty=50, sixty=60, couple=2, few=3, several=3,
                dozen=12, many=5, multiple=3)
@@ -132,6 +134,8 @@ PERSON, PART = "|".join(PEOPLE), "|".join(BODY_PARTS)
 # ---------------------------------------------------------------- how a prompt is made plain
 
 SPELLINGS = (                                              # (pattern, what it is read as)
+    (r"</?[a-z][^<>]*>", " "), (r"\(([^()]*?):\s*\d+(?:\.\d+)?\)", r"\1"),              # tags, weights
+    (r"\b(?:masterpiece|(?:best|high)\s+quality|(?:highly|ultra|extremely)[\s-]detailed|photorealistic|[48]k|u?hd)\b", " "),
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\(?\b\d+\)", ";"), (r"\s+/\s+", ";"),
     (r"\b(?:please|pls|kindly)\b", " "), (r"\b(?:your|my|our)\b", "the"),
     (r"\b(he|she|it|that|there|who|here)'s\b", r"\1 is"), (r"'re\b", " are"), (r"'ll\b", " will"),
@@ -146,13 +150,16 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"\s*,[\s,]*", " , "), (r"[^\S\n]+", " "),
 )
 LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*1\.\s"), re.compile(r"(?<!\S)\d+\.\s+(?=[a-z])")      # '1. wave 2. jump'
+REPEATED_LIST = re.compile(                                # 'repeat 3 times: jump, clap'
+    rf"\b(?:repeats?(?:\s+(?:this|these|the\s+following))?|do(?:es)?\s+(?:this|these|the\s+following))\s+"
+    rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times)\s*:\s*(?P<list>[^.;!?\n]+)")
 SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
 # ---------------------------------------------------------------- durations and counts
 
 ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|another|the\s+(?:first|next|last))\s+)?"
 AMOUNT = (rf"(?:(?P<half>half)\s+(?:an?\s+)?|an?\s+(?=se|mi)|"
           rf"(?:an?\s+)?(?P<low>{NUMBER})(?:\s*(?:-|–|to|or)\s*(?P<high>{NUMBER}))?(?P<and_half>\s+and\s+a\s+half)?"
-          r"(?:\s+of)?(?:\s+(?:more|full|whole))?[\s-]*)(?P<unit>seconds?|secs?|s|minutes?|mins?)\b(?!\s+\w+ly\b)")
+          r"(?:\s+of)?(?:\s+(?:more|full|whole))?[\s-]*)(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?)\b(?!\s+\w+ly\b)")
 DURATION = re.compile(
     rf"\s*,?\s*\b(?:all\s+)?(?:for|during|lasting|in|within|over)\s+{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?")
 BARE_DURATION = re.compile(                                # 'walks five seconds'
@@ -203,6 +210,13 @@ REQUESTS = re.compile(                                     # 'can you make a vid
     rf"{PICTURE}\s*,?\s*(?:should\s+)?(?:of|where|in\s+which|that\s+shows|showing|shows?|with)\s+|"
     r"there\s+(?:is|are)\s+(?=an?\b|one\b)|(?:(?:i|we)\s+(?:can\s+)?|let's\s+|let\s+us\s+)(?:see|imagine|watch)\s+|"
     r"(?:do\s+)?(?:the\s+following|this|these)(?:\s+(?:actions|moves|things))?\s*:)\s*")
+CAMERA_MOVES = re.compile(                                 # 'the camera zooms in while ...', not 'waves at the camera'
+    r"(?P<before>^|,|;|\b(?:while|as|and|then|when|with))\s*(?P<camera>(?:(?:the|a)\s+)?camera\s+(?:slowly\s+|then\s+|quickly\s+)?"
+    r"(?:zooms|pans|orbits|follows|moves|tilts|tracks|turns|rotates|circles|dollies|stays|flies|pushes|pulls|films|"
+    r"(?:zoom|pann|orbit|follow|mov|tilt|track|turn|rotat|circl)ing|is\s+\w+)\b[^,;]*?)"
+    r"\s*(?=,|;|$|\b(?:while|as|when)\b)(?:\b(?:while|as|when)\b)?")
+NO_TIMES = re.compile(r"\b(?:0|zero|no)\s+times?\b")
+NEGATIVE_COUNT = re.compile(r"(?<![\w–—-])[-–−]\s?\d+(?:\.\d+)?\s+(?:times?|seconds?|secs?|minutes?|mins?|hours?)\b")
 NOT_DONE = re.compile(
     r"\s*,?\s*\b(?:without|instead\s+of|rather\s+than)\s+[^,]+|\s*,?\s*\bbut\s+(?:not|never)\s+[^,]+")
 OF_SOMEONE_ELSE = re.compile(r"\s*,?\s*\b(?:who|which)\b.*$")                  # 'waves at a friend, who waves back'
@@ -212,6 +226,7 @@ HELD = re.compile(r"(?:holds|keeps)(?: (?:it|them|that|this|there|here|the|pose|
 AGAIN = re.compile(r"repeats\b|does (?:so|it|that|this)\b")
 LIMB = re.compile(rf"^(?:(?:up|down)\s+)?((?:the|his|her|their|its|both|one|two)\s+"
                   rf"(?:(?:left|right|other|of\s+(?:his|her|their))\s+)?(?:{PART})s?)\b")
+BOTH_ALONE = re.compile(r"\bboth$")
 THE_OTHER = re.compile(rf"\bthe\s+other(?:\s+one)?(?=\s+(?:{PART})\b|\s*$)")
 SIDE = re.compile(r"\b(left|right)\b")
 SIDE_ALONE = re.compile(r"\b(?:with|on)\s+(?:the|his|her|their)\s+(?:left|right)$")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dwpose.skeleton import (FEET, LEFT_ANKLE, LEFT_EYE, LEFT_HIP, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE,
-                             RIGHT_EYE, RIGHT_HIP, RIGHT_SHOULDER, RIGHT_WRIST, SEEN_CONFIDENCE, Skeleton)
+from dwpose.skeleton import (ANKLES, EYES, FEET, HIPS, LEFT_ANKLE, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_WRIST,
+                             SHOULDERS, Skeleton)
 from llm_planner import check_prompt
 from media.images import canvas_size, fit_to_canvas, read_image
 from media.video_reader import probe
@@ -21,11 +21,10 @@ log = logging.getLogger(__name__)
 
 SPARE_BYTES = 64 << 20                 # room a run needs beside its frames
 COMPRESSED = 0.6                       # bytes per byte of RGB, lossless frames of a video
-EYES, SHOULDERS, ANKLES = (LEFT_EYE, RIGHT_EYE), (LEFT_SHOULDER, RIGHT_SHOULDER), (LEFT_ANKLE, RIGHT_ANKLE)
 NEEDED_PARTS = (                       # one of the points must be seen inside the picture; name, points
     ("head", (NOSE, *EYES)),
     ("shoulders", SHOULDERS),
-    ("hips", (LEFT_HIP, RIGHT_HIP)),
+    ("hips", HIPS),
     ("feet", ANKLES),
 )
 WISHED_PARTS = (
@@ -135,10 +134,9 @@ def check_whole_person(reference: Skeleton, picture: str, allow_cut_off: bool) -
 
 def inside(reference: Skeleton, points: tuple[int, ...]) -> bool:
     """Whether one of the points is seen, and lies on the canvas."""
-    keypoints = reference.keypoints[0, list(points)]                                    # (P, 3)
-    height, width = reference.size
-    on_canvas = (keypoints[:, :2] >= 0).all(axis=1) & (keypoints[:, :2] < (width, height)).all(axis=1)
-    return bool(np.any((keypoints[:, 2] >= SEEN_CONFIDENCE) & on_canvas))
+    xy, (height, width) = reference.xy[0, list(points)], reference.size                 # (P, 2)
+    on_canvas = (xy >= 0).all(axis=1) & (xy < (width, height)).all(axis=1)
+    return bool(np.any(reference.seen[0, list(points)] & on_canvas))
 
 
 def feet_made_up(reference: Skeleton) -> bool:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dwpose.skeleton import (BODY, LEFT_ELBOW, LEFT_HAND, LEFT_WRIST, RIGHT_ELBOW, RIGHT_HAND, RIGHT_WRIST,
-                             SEEN_CONFIDENCE, Skeleton)
+from dwpose.skeleton import (BODY, is_present, LEFT_ELBOW, LEFT_HAND, LEFT_WRIST, RIGHT_ELBOW, RIGHT_HAND, RIGHT_WRIST,
+                             Skeleton)
 from media.video_reader import frame_stream, probe, VideoInfo
 from run.models import Models
 from run.settings import InferenceConfig
@@ -55,62 +55,66 @@ def driving_skeleton(config: InferenceConfig, models: Models) -> Skeleton:
 
 
 def seen_skeleton(models: Models, video: np.ndarray, skeleton: Skeleton, trust: float) -> Skeleton:
-    """The plan, completed with what only the video shows, and its points moved `trust` (0 to 1) of the way to the seen.
+    """The planned skeleton refined by the poses detected in the generated video: see `refined_plan`.
 
-    The plan has the person's proportions; a detector is right to a few pixels. 0 keeps every planned point and takes
-    hands and face where the plan has none, 1 takes every point as seen. A point further off than SEEN_TOLERANCE of the
-    person's height is a mistake of the video or of the detector: drawn, the second pass would repeat it.
+    The plan has the person's proportions; a detector is right to a few pixels. trust: 0 keeps every planned point and
+    takes hands and face where the plan has none, 1 takes every point as seen. A point further off than SEEN_TOLERANCE of
+    the person's height is a mistake of the video or of the detector, which the second pass would repeat.
     """
     try:
         seen = models.detect(video, skeleton.fps, "generated video")
     except ValueError as error:
         log.warning("%s: the refinement uses the planned skeleton", error)
         return skeleton
-    return merged(seen, skeleton, trust)
+    return refined_plan(skeleton, seen, trust)
 
 
-def merged(seen: Skeleton, plan: Skeleton, trust: float) -> Skeleton:
-    """The plan with seen points where it has none that counts; a seen hand stays at its wrist, turned as to its forearm."""
+def refined_plan(plan: Skeleton, seen: Skeleton, trust: float) -> Skeleton:
+    """The plan with its points moved towards the seen ones, which also take the place of those the plan is less sure of.
+
+    A point counts in either as `Skeleton.seen` says. A hand keeps its place and turn to the forearm, or is left out.
+    """
     body = plan.xy[:, BODY]                                                                      # (F, 17, 2)
     height = np.median(body[..., 1].max(axis=1) - body[..., 1].min(axis=1))                      # pixels
     offset = seen.xy - plan.xy                                                                   # (F, 133, 2)
     astray = np.linalg.norm(offset, axis=-1) > SEEN_TOLERANCE * height                           # (F, 133)
-    planned, found = plan.confidence >= SEEN_CONFIDENCE, seen.confidence > 0                     # (F, 133)
+    planned, found = plan.seen, seen.seen                                                        # (F, 133)
     moved = plan.keypoints.copy()                                                                # (F, 133, 3)
     moved[..., :2] += np.where((planned & found & ~astray)[..., None], trust * offset, 0)
-    keypoints = np.where(planned[..., None], moved, seen.keypoints)
+    surer = planned | (plan.confidence >= seen.confidence)                                       # (F, 133)
+    keypoints = np.where(surer[..., None], moved, seen.keypoints)
     for elbow, wrist, hand in ARMS:
         if planned[:, hand].any():
             continue
-        forearms = [direction_of(points[:, wrist, :2] - points[:, elbow, :2]) for points in (seen.keypoints, keypoints)]
-        reach = rotated(seen.xy[:, hand] - seen.xy[:, wrist, None], -forearms[0])                 # (F, 21, 2)
-        known = found[:, hand]                                                                   # (F, 21)
-        too_long = ((np.linalg.norm(reach, axis=-1) > LONGEST_HAND * height) & known).any(axis=1)
+        forearms = [direction(points[:, wrist, :2] - points[:, elbow, :2]) for points in (seen.keypoints, keypoints)]
+        reach = turned(seen.xy[:, hand] - seen.xy[:, wrist, None], -forearms[0])                 # (F, 21, 2)
+        there = seen.present[:, hand]                                                            # (F, 21)
+        too_long = ((np.linalg.norm(reach, axis=-1) > LONGEST_HAND * height) & there).any(axis=1)
         arm = (found & ~(planned & astray))[:, [elbow, wrist]].all(axis=1)
-        credible = arm & ~too_long & (known.mean(axis=1) >= 0.5)                                 # (F,)
-        between, near = interpolated(reach, credible & known.all(axis=1), round(LONGEST_GAP * plan.fps))
+        credible = arm & ~too_long & (found[:, hand].mean(axis=1) >= 0.5)                        # (F,)
+        between, near = filled(reach, credible & there.all(axis=1), round(LONGEST_GAP * plan.fps))
         reach = np.where(credible[:, None, None], reach, between)
         confidence = np.where(credible[:, None], seen.confidence[:, hand], FILLED_CONFIDENCE * near[:, None])
-        keypoints[:, hand, :2] = keypoints[:, wrist, None, :2] + rotated(reach, forearms[1])
-        keypoints[:, hand, 2] = confidence * (keypoints[:, wrist, 2:] > 0)
-    keypoints[keypoints[..., 2] == 0] = 0
+        keypoints[:, hand, :2] = keypoints[:, wrist, None, :2] + turned(reach, forearms[1])
+        keypoints[:, hand, 2] = confidence * is_present(keypoints[:, wrist])[:, None]
+    keypoints[~is_present(keypoints)] = 0
     return replace(plan, keypoints=keypoints)
 
 
-def direction_of(vectors: np.ndarray) -> np.ndarray:
+def direction(vectors: np.ndarray) -> np.ndarray:
     """Angles (F,) of vectors (F, 2), radians."""
     return np.arctan2(vectors[:, 1], vectors[:, 0])
 
 
-def rotated(vectors: np.ndarray, angles: np.ndarray) -> np.ndarray:
+def turned(vectors: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """Vectors (F, N, 2) turned by an angle (F,) per frame."""
     cosine, sine = np.cos(angles)[:, None], np.sin(angles)[:, None]                              # (F, 1)
     x, y = vectors[..., 0], vectors[..., 1]
     return np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1)
 
 
-def interpolated(values: np.ndarray, known: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values (F, ...), those of unknown frames linear between known ones; and which frames have a known one near, (F,)."""
+def filled(values: np.ndarray, known: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values (F, ...) with unknown frames interpolated; and which frames have a known one within `longest` frames, (F,)."""
     frames, given = np.arange(len(values)), np.flatnonzero(known)
     if not len(given):
         return values, known

@@ -25,7 +25,7 @@ from configs import run_main
 from mimicmotion.checkpoint import load_video_model, save_checkpoint
 from run.checks import check_motion_weights
 from runtime.weights import save_tensors
-from t2m.text import text_folders
+from t2m.generate import text_folders
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from t2m.weights import (found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, read_tensors,

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from configs import run_main
 from media.files import save_atomically
-from t2m.features import (canonical, CONTACTS, FEATURE_BLOCKS, features, retargeted, ROOT_HEIGHT, ROOT_VELOCITY,
-                          YAW_VELOCITY)
+from t2m.body import retargeted
+from t2m.features import canonical, CONTACTS, FEATURE_BLOCKS, features, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY
 from t2m.motion import JOINT_NAMES, Motion, NUM_JOINTS, PARENTS
 from t2m.motion_set import statistics_file
 
@@ -69,7 +69,7 @@ def bone_offsets(joints: np.ndarray) -> np.ndarray:
 def prepared(joints: np.ndarray, offsets: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Joints (T - 1, 22, 3) and features (T - 1, 263) of a motion, on the common skeleton when there is one."""
     if offsets is not None:
-        joints = retargeted(joints, offsets)
+        joints = retargeted(joints, np.linalg.norm(offsets, axis=-1))
     return canonical(joints)[:-1].astype(np.float32), features(Motion(joints))
 
 

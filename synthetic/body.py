@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import convolve1d, maximum_filter1d
 
 from t2m import motion as smpl
-from t2m.motion import NUM_JOINTS, PARENTS
+from t2m.body import bent_leg, out_of_reach, smoothly_widened, STRAIGHTEST_LEG
+from t2m.motion import ARMS, LEGS, NUM_JOINTS, PARENTS
 
 # Offset of each joint from its parent at rest, metres: x to the person's left, y up, z forward.
 OFFSETS = np.array([
@@ -21,7 +21,8 @@ OFFSETS = np.array([
 ])                                                              # (22, 3)
 TOE_HEIGHT = 0.03           # metres of the toe joint above the floor on a flat foot
 STANDING_BEND = 0.012       # metres the pelvis stays below a straight-legged stance
-STRAIGHTEST_LEG = 0.999     # of the leg's length
+LOWERED_FRAMES = 7          # that the pelvis stays down at the least where a leg would have to stretch
+SHORTEST_LEG = 0.25         # of the leg's length: how near the ankle may come to the hip
 STANCE_HALF_WIDTH = 0.10    # metres from the midline to each foot
 SIDES = ("left", "right")
 SIGN = {"left": 1.0, "right": -1.0}                             # of the x axis
@@ -31,11 +32,7 @@ ARM_CHANNELS = ("out", "swing", "spin", "elbow", "shrug", "curl")       # swing:
 FOOT_CHANNELS = ("foot_x", "foot_z", "lift", "heel", "splay")           # metres in the world; heel: heel above toe
 NEUTRAL_ARM = {"out": 0.15, "elbow": 0.18, "curl": 0.3}
 LIMBS = {                   # hip, knee, ankle, toe, collar, shoulder, elbow, wrist
-    "left": (smpl.LEFT_HIP, smpl.LEFT_KNEE, smpl.LEFT_ANKLE, smpl.LEFT_TOE,
-             smpl.LEFT_COLLAR, smpl.LEFT_SHOULDER, smpl.LEFT_ELBOW, smpl.LEFT_WRIST),
-    "right": (smpl.RIGHT_HIP, smpl.RIGHT_KNEE, smpl.RIGHT_ANKLE, smpl.RIGHT_TOE,
-              smpl.RIGHT_COLLAR, smpl.RIGHT_SHOULDER, smpl.RIGHT_ELBOW, smpl.RIGHT_WRIST),
-}
+    side: (*leg, collar, *arm) for side, leg, collar, arm in zip(SIDES, LEGS, (smpl.LEFT_COLLAR, smpl.RIGHT_COLLAR), ARMS)}
 
 
 @dataclass(frozen=True)
@@ -124,33 +121,19 @@ def _pelvis_path(tracks, joints, ankles, offsets, body) -> np.ndarray:
         if side == SIDES[0]:
             standing = length - offsets[hip, 1] - offsets[toe, 1] + (TOE_HEIGHT - STANDING_BEND) * body.scale
             path[:, 1] += standing
-        hips = path + joints[:, hip]                                                    # (T, 3)
-        apart = np.linalg.norm((hips - ankles[side])[:, [0, 2]], axis=-1)               # (T,)
-        highest = ankles[side][:, 1] + np.sqrt(np.maximum(length**2 - apart**2, 0))
-        excess = np.maximum(excess, hips[:, 1] - highest)
-    window = np.hanning(9)[1:-1]
-    lowered = convolve1d(maximum_filter1d(np.maximum(excess, 0), 7, mode="nearest"), window / window.sum(),
-                         mode="nearest")
-    path[:, 1] -= lowered
+        excess = np.maximum(excess, out_of_reach(path + joints[:, hip], ankles[side], length))
+    path[:, 1] -= smoothly_widened(np.maximum(excess, 0), LOWERED_FRAMES)
     return path
 
 
 def _place_leg(joints, side, ankle, heading, pelvis, offsets, heel) -> None:
     """Bend hip, knee and foot of one leg, in place, so that the ankle reaches (T, 3) `ankle`; knees bend forward."""
     hip_index, knee_index, ankle_index, toe_index, *_ = LIMBS[side]
-    thigh, shank = np.linalg.norm(offsets[knee_index]), np.linalg.norm(offsets[ankle_index])
-    hip = joints[:, hip_index]                                                          # (T, 3)
-    reach = ankle - hip
-    asked = np.linalg.norm(reach, axis=-1, keepdims=True)                               # (T, 1)
-    along = reach / np.maximum(asked, 1e-6)
-    distance = np.clip(asked, 0.25 * (thigh + shank), STRAIGHTEST_LEG * (thigh + shank))
+    bones = np.linalg.norm(offsets[knee_index]), np.linalg.norm(offsets[ankle_index])
     toes = np.stack([np.sin(heading), np.zeros_like(heading), np.cos(heading)], axis=-1)
     forward = toes + pelvis[..., 2] + 0.6 * pelvis[..., 1]                              # (T, 3)
-    pole = forward - (forward * along).sum(-1, keepdims=True) * along
-    pole /= np.maximum(np.linalg.norm(pole, axis=-1, keepdims=True), 1e-6)
-    before_knee = (thigh**2 - shank**2 + distance**2) / (2 * distance)                  # along hip to ankle
-    joints[:, knee_index] = hip + before_knee * along + np.sqrt(np.maximum(thigh**2 - before_knee**2, 0)) * pole
-    joints[:, ankle_index] = hip + distance * along
+    joints[:, knee_index], joints[:, ankle_index] = bent_leg(joints[:, hip_index], ankle, bones, forward,
+                                                             shortest=SHORTEST_LEG * sum(bones))
     joints[:, toe_index] = joints[:, ankle_index] + about_y(heading) @ about_x(heel) @ offsets[toe_index]
 
 

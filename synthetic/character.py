@@ -11,6 +11,7 @@ from dwpose import skeleton as coco
 from synthetic.body import Body
 from t2m import motion as smpl
 from t2m.landmarks import HEAD_RADIUS, IBUG_LEFT_EYE, IBUG_RIGHT_EYE, Landmarks
+from t2m.motion import ARMS, LEGS
 
 Colour = tuple[float, float, float]             # RGB in [0, 1]
 SKIN_TONES = ((255, 224, 196), (245, 205, 170), (226, 172, 130), (198, 134, 94), (150, 96, 64), (104, 66, 46))
@@ -24,10 +25,6 @@ PATTERNS = ("plain", "columns", "rows", "tiles", "picture")
 HORIZON = 0.78                                  # of the canvas height: where wall and floor meet
 MATERIALS = ("skin", "hair", "top", "bottom", "shoes", "pupil", "lips", "eye_white", "stripe")
 (SKIN, HAIR, TOP, BOTTOM, SHOES, PUPIL, LIPS, EYE_WHITE, STRIPE) = range(len(MATERIALS))
-LEGS = ((smpl.LEFT_HIP, smpl.LEFT_KNEE, smpl.LEFT_ANKLE, smpl.LEFT_TOE),
-        (smpl.RIGHT_HIP, smpl.RIGHT_KNEE, smpl.RIGHT_ANKLE, smpl.RIGHT_TOE))
-ARMS = ((smpl.LEFT_SHOULDER, smpl.LEFT_ELBOW, smpl.LEFT_WRIST),
-        (smpl.RIGHT_SHOULDER, smpl.RIGHT_ELBOW, smpl.RIGHT_WRIST))
 FINGER_STARTS = (5, 9, 13, 17)              # knuckle of index, middle, ring and little finger in a 21-point hand
 BROWS = ((17, 21), (22, 26))                # iBUG points, as are those below
 NOSE_BRIDGE, NOSE_TIP, MOUTH_RIGHT, MOUTH_LEFT, MOUTH_LOW = 28, 30, 48, 54, 57

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dwpose.draw import draw
-from dwpose.skeleton import BODY, FACE, hand_boxes, HANDS, head_boxes, LEFT_HAND, RIGHT_HAND, Skeleton
+from dwpose.skeleton import BODY, FACE, hand_boxes, HANDS, head_boxes, is_present, LEFT_HAND, RIGHT_HAND, Skeleton
 from synthetic.character import Character
 from synthetic.gaits import GAITS
 from synthetic.motions import KINDS, MotionSample, sample_motion
@@ -259,7 +259,7 @@ class CachedClips(Dataset):
 
 def reach(keypoints: np.ndarray) -> np.ndarray:
     """(F,) mean distance of each frame's body points from frame 0's, in heights of the first frame's body."""
-    body, seen = keypoints[:, BODY, :2], keypoints[:, BODY, 2] > 0                      # (F, 17, 2), (F, 17)
+    body, seen = keypoints[:, BODY, :2], is_present(keypoints[:, BODY])                 # (F, 17, 2), (F, 17)
     both = seen & seen[0]
     height = np.ptp(body[0][seen[0], 1])
     return (np.linalg.norm(body - body[0], axis=-1) * both).sum(axis=1) / both.sum(axis=1).clip(min=1) / height

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthetic.body import neutral_tracks, SIDES, SIGN, STANCE_HALF_WIDTH
+from t2m.body import smoothstep
 
 GRID_FPS = 100.0            # samples per second at which the path over the floor is integrated
 MARGIN_SECONDS = 3.0        # the path goes on before and after the clip, for footfalls outside it
@@ -116,8 +117,7 @@ def _step(tracks, side, gait, phase, t, cadence, grid, path, on, lift) -> None:
         x, z, turn = (np.interp(moment, grid, column) for column in path.T)
         reach = SIGN[side] * gait.width
         plants.append(np.stack([x + reach * np.cos(turn), z - reach * np.sin(turn), turn]))   # (3, T)
-    eased = swing * swing * (3 - 2 * swing)
-    x, z, turn = plants[0] + (plants[1] - plants[0]) * eased
+    x, z, turn = plants[0] + (plants[1] - plants[0]) * smoothstep(swing)
     top = np.sin(np.pi * swing) * np.minimum(3 * on, 1)     # also the first, short step clears the floor
     tracks[f"{side}_foot_x"] = x + gait.reach * top * np.sin(turn)
     tracks[f"{side}_foot_z"] = z + gait.reach * top * np.cos(turn)
@@ -149,8 +149,7 @@ def _groove(tracks, phase, on, rng) -> None:
 
 def _plateau(t: np.ndarray, start: float, end: float, ramp: float) -> np.ndarray:
     """0 before `start` and after `end`, 1 between, with smooth ramps inside."""
-    edge = np.clip(np.minimum(t - start, end - t) / ramp, 0, 1)
-    return edge * edge * (3 - 2 * edge)
+    return smoothstep(np.minimum(t - start, end - t) / ramp)
 
 
 def _within(span: tuple[float, float], share: float) -> float:

@@ -1,4 +1,4 @@
-"""The motions done on the spot, as a table of held poses, keyframes and swings; locomotion is in gaits.py.
+"""Motions done on the spot, as a table of held poses, keyframes and swings; motions that travel are in gaits.py.
 
 Channels are those of body.py with a limb in front: "arm" and "foot" are the acting side's, "other_arm" and
 "other_foot" the opposite ones, "arms" and "feet" both, "left_foot" that one whatever the side. Foot channels are moves
@@ -17,6 +17,7 @@ from synthetic.body import Body, joints_from_tracks, NEUTRAL_ARM, neutral_tracks
 from synthetic.captions import caption
 from synthetic.gaits import gait_tracks, GAITS
 from t2m import motion as smpl
+from t2m.body import smoothstep
 from t2m.motion import Motion, MOTION_FPS
 
 LR, LRB = ("left", "right"), ("left", "right", "both")
@@ -178,9 +179,9 @@ TABLE: dict[str, tuple[Kind, ...]] = {
     "nod": (Kind((0.5, 0.9), hold={"nod": 0.15}, enter=(0.2, 0.3), swing={"nod": (0.5, 0)}, counted=True),),
     "shake_head": (Kind((0.6, 1.0), swing={"look": (1.0, 0)}),),
 }
-
-
 KINDS = tuple(TABLE) + tuple(GAITS)
+
+
 class MotionSample(NamedTuple):
     """A motion and everything known about it."""
 
@@ -247,10 +248,10 @@ def _table_tracks(kind: Kind, num_frames, fps, side, repetitions, rng):
     phase = np.clip((t - begin) / period, 0, count)                                     # (T,) cycles done
 
     stop = max(end, seconds - lead - leave) if kind.hold else end
-    held = _ease((t - begin + enter) / max(enter, 1e-6)) if kind.hold else np.ones_like(t)
+    held = smoothstep((t - begin + enter) / max(enter, 1e-6)) if kind.hold else np.ones_like(t)
     if returns and kind.hold:
-        held = held * _ease((stop + leave - t) / max(leave, 1e-6))
-    swinging = held if kind.hold else _ease((t - begin) / 0.3) * _ease((end - t) / 0.3)
+        held = held * smoothstep((stop + leave - t) / max(leave, 1e-6))
+    swinging = held if kind.hold else smoothstep((t - begin) / 0.3) * smoothstep((end - t) / 0.3)
 
     amplitude = rng.uniform(*kind.amplitude)
     jitter = 0.0 if kind.amplitude == (1, 1) else ANGLE_JITTER
@@ -329,7 +330,7 @@ def _add(tracks, name: str, track: np.ndarray, side: str | None, alternating_pha
 
 
 def _add_life(tracks, fps: float, rng: np.random.Generator) -> None:
-    """Breathing, small glances and relaxed arms: nobody stands like a statue."""
+    """Add breathing, small glances and relaxed arms, so that nobody stands like a statue."""
     t = np.arange(len(tracks["x"])) / fps
     for name, amplitude, rate in (("bend", 0.025, 0.3), ("side_bend", 0.015, 0.4), ("look", 0.06, 0.25)):
         tracks[name] += amplitude * np.sin(2 * np.pi * (rate * t + rng.random()))
@@ -338,9 +339,3 @@ def _add_life(tracks, fps: float, rng: np.random.Generator) -> None:
     tracks["nod"] += rng.uniform(-0.05, 0.1)
     for side in SIDES:
         tracks[f"{side}_out"] += 0.02 * np.sin(2 * np.pi * (0.3 * t + rng.random()))
-
-
-def _ease(x: np.ndarray) -> np.ndarray:
-    """Smooth step from 0 at x <= 0 to 1 at x >= 1."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)

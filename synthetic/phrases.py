@@ -1,5 +1,8 @@
-"""What people call each kind of motion. A star marks a verb to inflect; {side} is left or right; {their}, {they},
-{them_self} fit the subject. Lists named kind:both are for both sides at once; OBJECTS count a motion with a noun."""
+"""What people call each kind of motion.
+
+A star marks a verb to inflect; {side} is left or right; {their}, {they}, {them_self} agree with the subject. Lists named
+kind:both are for both sides at once; OBJECTS are the nouns that count a motion.
+"""
 
 
 OBJECTS: dict[str, tuple[str, str]] = {     # one, several: what "does two ..." counts

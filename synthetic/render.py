@@ -1,7 +1,7 @@
 """Draws a posed character in their room, and says exactly where the 133 keypoints are.
 
-Every capsule is an impostor: its depth is computed per pixel from its 2D outline, the nearest one wins, and the
-winner's normal is shaded once at the end.
+Every capsule is an impostor: its depth is computed per pixel from its 2D outline, the nearest one is kept, and its
+normal is shaded once at the end.
 """
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ END_ON = 0.25                   # squared pixels: an axis that covers less is a 
 LIGHT = np.array([-0.35, 0.55, 0.75]) / np.linalg.norm([-0.35, 0.55, 0.75])     # towards the light: right, up, viewer
 OCCLUDED_CONFIDENCE = 0.4       # a body point behind something: less sure, but still drawn
 STRIPE_BAND = (-0.13, -0.05)    # metres below the shoulders, along the chest
-FEET = ((smpl.LEFT_ANKLE, smpl.LEFT_TOE), (smpl.RIGHT_ANKLE, smpl.RIGHT_TOE))
 
 
 def render(joints: np.ndarray, curl: np.ndarray, character: Character, camera: Camera, size: tuple[int, int], *,
@@ -144,7 +143,7 @@ def _in_stripe(x, y, depth, marks: Landmarks, camera: Camera, size: tuple[int, i
 
 def _cast_shadows(picture: np.ndarray, joints: np.ndarray, camera: Camera, size: tuple[int, int]) -> None:
     """Darken the floor under each foot, less the higher it is, in place."""
-    for ankle, toe in FEET:
+    for _, _, ankle, toe in smpl.LEGS:
         foot = (joints[ankle] + joints[toe]) / 2
         lifted = max(0.0, float(foot[1]) - 0.05)                                        # metres
         x, y, _, per_metre = _in_pixels([(foot[0], 0.0, foot[2])], camera, size)[0].tolist()

@@ -1,11 +1,26 @@
-"""A perspective camera that looks at a standing person and fits them on a canvas of any size."""
+"""A perspective camera, and the five ways in which it frames a moving person on a canvas of any size."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
-NEAREST_METRES = 0.3   # points closer to the lens than this are held there, so that nothing projects to infinity
+from t2m.body import bone_lengths, smoothstep
+from t2m.motion import HEAD, LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, NECK, SPINE1, SPINE2, SPINE3
+
+NEAREST_METRES = 0.3          # points closer to the lens than this are held there, so that nothing projects to infinity
+STANDING_SHARE = 0.8          # of the canvas height that a standing person fills, when the motion leaves room
+LARGEST_SHARE = 0.92          # of the canvas, each way, that the whole motion may fill
+SMALLEST_SHARE = 0.5          # of the canvas height: with less, "auto" follows the person
+HEAD_TOP = 0.22               # metres from the head joint to the crown
+ANKLE_HEIGHT = 0.08           # metres
+NEAREST_DISTANCE = 5.2        # metres from lens to person at the least
+FOLLOW_SMOOTHING = 0.5        # seconds, standard deviation of the filter on the followed path
+ORBIT_YAW = (-0.7, 0.7)       # radians, start and end
+ZOOM = 1.6                    # how much larger the end of a zoom is
+ZOOM_HEIGHT = 0.78            # of the standing height: what a zoom ends on
 
 
 @dataclass(frozen=True)
@@ -81,3 +96,83 @@ def _per_frame(value: float | np.ndarray, rank: int) -> np.ndarray:
     if value.ndim == 0:
         return value
     return value.reshape((-1,) + (1,) * (rank - 1))
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What a camera must show: the landmarks of every frame, and the room a standing person takes."""
+
+    points: np.ndarray        # (F, K, 3) metres
+    pelvis: np.ndarray        # (F, 3) metres
+    standing: float           # metres from floor to crown
+    size: tuple[int, int]     # canvas (height, width)
+    fps: float
+
+    def path(self) -> dict[str, np.ndarray]:
+        """The target of a camera that follows the person, smooth over time."""
+        path = gaussian_filter1d(self.pelvis, FOLLOW_SMOOTHING * self.fps, axis=0, mode="nearest")      # (F, 3)
+        return dict(target_x=path[:, 0], target_z=path[:, 2])
+
+
+def standing_height(joints: np.ndarray) -> float:
+    """Floor to crown in metres if the person stood upright, from bone lengths. joints: (F, 22, 3)"""
+    lengths = bone_lengths(joints)
+    upright = [SPINE1, SPINE2, SPINE3, NECK, HEAD, LEFT_HIP, LEFT_KNEE, LEFT_ANKLE]
+    sideways_hip = 0.35 * lengths[LEFT_HIP]                                           # the hip bone points outwards
+    return float(lengths[upright].sum() - sideways_hip + HEAD_TOP + ANKLE_HEIGHT)
+
+
+def whole_in_view(framing: Framing, **fields: float | np.ndarray) -> Camera:
+    """The camera with these fields whose scale and centre show everything.
+
+    A standing person fills STANDING_SHARE of the canvas height, or as much as the motion allows.
+    """
+    height, width = framing.size
+    path = framing.pelvis[:, None] * (1.0, 0.0, 1.0)                                  # (F, 1, 3)
+    standing = path + np.array([(0.0, 0.0, 0.0), (0.0, framing.standing, 0.0)])       # (F, 2, 3) floor and crown
+    points = np.concatenate([framing.points, standing], axis=1)
+    unit_camera = Camera(scale=1.0, centre_x=0.0, centre_y=0.0, **fields)
+    metres = unit_camera.project(points, (1, 1))[..., :2]                             # (F, K, 2) at the target's depth
+    low, high = metres.min(axis=(0, 1)), metres.max(axis=(0, 1))                      # (2,) right and down
+    room = LARGEST_SHARE * np.array([width / height, 1.0])                            # in canvas heights
+    scale = min(STANDING_SHARE / framing.standing, *(room / (high - low)))
+    middle = (low + high) / 2 * scale                                                 # in canvas heights
+    return Camera(scale=float(scale), centre_x=float(0.5 - middle[0] * height / width),
+                  centre_y=float(0.5 - middle[1]), **fields)
+
+
+def static(framing: Framing) -> Camera:
+    """One still camera that sees the whole motion."""
+    low, high = framing.pelvis.min(axis=0), framing.pelvis.max(axis=0)
+    x, _, z = (low + high) / 2
+    distance = max(NEAREST_DISTANCE, 1.5 * float(high[2] - low[2]) + 3.0)
+    return whole_in_view(framing, target_x=float(x), target_z=float(z), height=framing.standing / 2, distance=distance)
+
+
+def follow(framing: Framing) -> Camera:
+    """The camera walks along with the person."""
+    return whole_in_view(framing, height=framing.standing / 2, distance=NEAREST_DISTANCE, **framing.path())
+
+
+def orbit(framing: Framing) -> Camera:
+    """The camera follows and swings round the person."""
+    yaw = np.linspace(*ORBIT_YAW, len(framing.points))
+    return whole_in_view(framing, yaw=yaw, height=framing.standing / 2, distance=NEAREST_DISTANCE, **framing.path())
+
+
+def zoom(framing: Framing) -> Camera:
+    """The camera follows and comes closer, from the whole body to the head and shoulders."""
+    start = follow(framing)
+    done = smoothstep(np.linspace(0, 1, len(framing.points)))
+    height = framing.standing * (0.5 + (ZOOM_HEIGHT - 0.5) * done)
+    return Camera(scale=start.scale * (1 + (ZOOM - 1) * done), centre_x=start.centre_x, centre_y=start.centre_y,
+                  height=height, distance=NEAREST_DISTANCE, **framing.path())
+
+
+def auto(framing: Framing) -> Camera:
+    """A still camera unless the person would get small."""
+    still = static(framing)
+    return still if still.scale * framing.standing >= SMALLEST_SHARE else follow(framing)
+
+
+CAMERAS: dict[str, Callable[[Framing], Camera]] = dict(auto=auto, static=static, follow=follow, orbit=orbit, zoom=zoom)

@@ -1,8 +1,8 @@
 """The measures of text-to-motion papers (Guo et al. 2022, section 5), and of what a camera sees: sliding feet, jitter.
 
-The first five compare embeddings of motions and texts. The published numbers stand on one embedder, whose weights are
-not in this repository; `Embedder` is of the same kind, trained on one's own data: its numbers compare runs that share
-it, and nothing else.
+The first five compare embeddings of motions and texts. The published numbers depend on one embedder, whose weights are
+not in this repository. `Embedder` is of the same kind and trained on one's own data, so its numbers only compare runs
+that share it.
 """
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg import sqrtm
 from torch import nn, Tensor
 
-from t2m.features import across_hips, across_shoulders, forward_vector, joints_from_features, NUM_FEATURES, unit
-from t2m.joining import bone_directions, bone_lengths
+from t2m.body import across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, unit
+from t2m.features import joints_from_features, NUM_FEATURES
 from t2m.motion import LEFT_ANKLE, LEFT_TOE, LEFT_WRIST, MOTION_FPS, PELVIS, RIGHT_ANKLE, RIGHT_TOE, RIGHT_WRIST
 from t2m.task import Normalisation
 from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
@@ -31,15 +30,27 @@ DIRECTION_SPEED = 0.2            # weight of a bone's turning, in seconds: radia
 ROOT_WEIGHTS = np.array([1.0, 1.0, 0.6, 1.0, 3.0])    # of velocity right, ahead, yaw speed, rise and height
 
 
-def frechet_distance(found: np.ndarray, true: np.ndarray) -> float:
-    """FID: distance between the Gaussians of two sets of embeddings, (N, D) and (M, D)."""
-    if min(len(found), len(true)) < 2:
-        raise ValueError(f"FID: expected at least 2 motions on each side (found {len(found)} and {len(true)})")
-    means = [rows.mean(0) for rows in (found, true)]
-    covariances = [np.cov(rows, rowvar=False) for rows in (found, true)]
-    root = sqrtm(covariances[0] @ covariances[1])
-    value = ((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0] + covariances[1]) - 2 * np.trace(np.real(root))
-    return float(max(value, 0))
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½) of the Gaussians fitted to features (N, D) and (M, D).
+
+    With centred rows X and Y, tr (C1 C2)^½ is the nuclear norm of X Yᵀ / ((N - 1)(M - 1))^½: exact, and without the
+    square root of a matrix that may be singular. Rows beyond D are folded into D by QR first. NaN for fewer than 2 rows.
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise ValueError(f"features: expected (N, D) and (M, D) (found {first.shape} and {second.shape})")
+    if min(len(first), len(second)) < 2:
+        return float("nan")
+    apart = ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum()
+    x, y = (_factor(rows) for rows in (first, second))                                # XᵀX and YᵀY are C1 and C2
+    shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    return float(max(0.0, apart + (x**2).sum() + (y**2).sum() - 2 * shared))
+
+
+def _factor(rows: np.ndarray) -> np.ndarray:
+    """A matrix R of at most D rows with RᵀR the covariance of `rows` (N, D)."""
+    centred = (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1)
+    return centred if len(centred) <= centred.shape[1] else np.linalg.qr(centred, mode="r")
 
 
 def distances(texts: np.ndarray, motions: np.ndarray) -> np.ndarray:
@@ -88,11 +99,23 @@ def foot_slide(joints: np.ndarray) -> float:
     return float(speeds.mean()) if len(speeds) else 0.0
 
 
+def mean_jerk(points: np.ndarray, fps: float, known: np.ndarray | None = None) -> float:
+    """Mean size of the third derivative of points (T, N, D), per s³; NaN if there is none.
+
+    known: (T, N) bool; a point counts over every run of four frames in which it is known.
+    """
+    known = np.ones(points.shape[:2], bool) if known is None else known
+    runs = known[3:] & known[2:-1] & known[1:-2] & known[:-3]                         # (T - 3, N)
+    if not runs.any():
+        return float("nan")
+    return float(np.linalg.norm(np.diff(points, n=3, axis=0), axis=-1)[runs].mean() * fps**3)
+
+
 def jitter(joints: np.ndarray) -> float:
-    """Mean size of the third derivative of all joints, in 100 m/s^3. joints: (T, 22, 3), T >= 4"""
+    """Mean size of the third derivative of all joints, in 100 m/s³. joints: (T, 22, 3), T >= 4"""
     if len(joints) < 4:
         raise ValueError(f"jitter: expected at least 4 frames (found {len(joints)})")
-    return float(np.linalg.norm(np.diff(joints, n=3, axis=0), axis=-1).mean() * MOTION_FPS**3 / 100)
+    return mean_jerk(joints, MOTION_FPS) / 100
 
 
 def measures(texts: np.ndarray, motions: np.ndarray, true: np.ndarray, joints: list[np.ndarray],
@@ -160,8 +183,8 @@ def round_trip_errors(model: VQVAE, norm: Normalisation, motions: list[Tensor]) 
             for name, values in (("joints", world), ("wrists", wrists), ("pose", pose))}
 
 
-def described(joints: np.ndarray) -> np.ndarray:
-    """What is compared, the same for every place, heading and body size. joints: (T, 22, 3) at 20 fps -> (F, D)
+def pose_descriptors(joints: np.ndarray) -> np.ndarray:
+    """Rows that are the same for every place, heading and body size. joints: (T, 22, 3) at 20 fps -> (F, D)
 
     Bone directions seen by the person, how fast they change, and the pelvis: velocity, turning and height.
     """
@@ -192,7 +215,7 @@ def speed(track: np.ndarray) -> np.ndarray:
 class MotionBank:
     """Known motions to compare with: every kind and side, several times."""
 
-    rows: np.ndarray                                    # (N, D) all samples' descriptions, one after another
+    rows: np.ndarray                                    # (N, D) all samples' descriptors, one after another
     starts: np.ndarray                                  # (S + 1,) first row of each sample
     labels: tuple[tuple[str, str | None], ...]          # S pairs of kind and side
 
@@ -200,17 +223,18 @@ class MotionBank:
     def of(cls, samples: Iterable[tuple[str, str | None, np.ndarray]]) -> MotionBank:
         """From triples of kind, side and joints (T, 22, 3) at 20 fps."""
         samples = list(samples)
-        rows = [described(joints) for _, _, joints in samples]
+        rows = [pose_descriptors(joints) for _, _, joints in samples]
         return cls(np.concatenate(rows), np.cumsum([0, *map(len, rows)]),
                    tuple((kind, side) for kind, side, _ in samples))
 
 
 def motion_costs(joints: np.ndarray, bank: MotionBank) -> dict[tuple[str, str | None], float]:
-    """How badly each kind and side fits: how far this motion's moments are from any moment of theirs, and theirs, in
-    the best of their samples, from any of this motion's. Order and tempo do not matter beyond the speeds themselves.
-    Distances are squared, so that a few moments which do not fit weigh more than many that nearly fit.
+    """How badly each kind and side fits a motion (T, 22, 3): a mean squared distance of descriptors, both ways.
+
+    One way, from each moment of the motion to the nearest moment of any sample; the other way, from each moment of the
+    best sample to the nearest of the motion. Order and tempo do not matter beyond the speeds themselves.
     """
-    mine = described(joints)                                                          # (F, D)
+    mine = pose_descriptors(joints)                                                   # (F, D)
     distance = np.maximum(
         (mine**2).sum(1)[:, None] - 2 * mine @ bank.rows.T + (bank.rows**2).sum(1), 0)  # (F, N)
     to_sample = np.minimum.reduceat(distance, bank.starts[:-1], axis=1)               # (F, S)

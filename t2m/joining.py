@@ -1,8 +1,8 @@
 """Several motions -> one: position and heading carried on, poses blended, and feet that step instead of sliding.
 
-Nothing is cut or added: the joined motion has the frames of its parts. A seam is blended by the start of the later part:
-the difference to the pose before it fades away, and each foot walks to its new place, one after the other. Who was not
-told to turn but ends an action turned (a throw, a punch) faces the old way again over the seam.
+Nothing is cut or added: the joined motion has the frames of its parts. At a seam the later part begins in the earlier
+part's last pose; the difference fades away, and the feet step to their new places one after the other. A person who ends
+an action turned without having been told to turn (a throw, a punch) turns back over the seam.
 """
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import convolve1d, label, maximum_filter1d, uniform_filter1d
+from scipy.ndimage import label, uniform_filter1d
 
-from t2m.features import across_hips, across_shoulders, forward_vector, quaternion_between, retargeted, rotated, unit
-from t2m.motion import (LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, LEFT_TOE, Motion, NUM_JOINTS, PARENTS, PELVIS, RIGHT_ANKLE,
-                        RIGHT_HIP, RIGHT_KNEE, RIGHT_TOE)
+from t2m.body import (bent_leg, bone_directions, bone_lengths, from_directions, heading, leg_lengths, on_body, out_of_reach,
+                      quaternion_between, rotated, smoothly_widened, smoothstep, STRAIGHTEST_LEG, unit, within_half_turn,
+                      with_bone_lengths, yaw_rotated)
+from t2m.motion import LEFT_HIP, LEGS, Motion, PELVIS, RIGHT_HIP
 
 FLOOR = np.array([1.0, 0.0, 1.0])      # keeps x and z
 STEP_LIFT = 0.06                       # metres a foot rises on a step at a seam
 STEP_FROM = 0.02                       # metres; a foot this near its new place does not need to rise
-SAME_BONES = 0.02                      # share by which bone lengths may differ on one body
 TURN_SPEED = np.pi                     # radians per second of turning back over a seam, at most
 QUARTER = np.pi / 2                    # radians
 TURNS = re.compile(                    # 'turns around', 'walks in a circle'; not 'turns the head' or 'rotates both arms'
@@ -27,18 +27,14 @@ TURNS = re.compile(                    # 'turns around', 'walks in a circle'; no
     r"(?!\s+(?:(?:the|his|her|their|its|both|one|left|right|upper)\s+)*(?:arm|hand|wrist|head|body|fist|leg|foot|feet))"
     r"|\bin\s+(?:a\s+)?circles?\b", re.IGNORECASE)
 SO_FAR = re.compile(r"\b(?:degrees?|slightly|a\s+(?:little|bit)|half\s?way|diagonal\w*)\b|°", re.IGNORECASE)
-LEGS = (                               # hip, knee, ankle, toe
-    (LEFT_HIP, LEFT_KNEE, LEFT_ANKLE, LEFT_TOE),
-    (RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE, RIGHT_TOE),
-)
-LEG_JOINTS = [LEFT_KNEE, LEFT_ANKLE, LEFT_TOE, RIGHT_KNEE, RIGHT_ANKLE, RIGHT_TOE]
+BELOW_HIPS = [joint for leg in LEGS for joint in leg[1:]]
 STANDING_HEIGHT = 0.05                 # metres the toe may be above its lowest point
 STANDING_STEP = 0.010                  # metres per frame at 20 fps; a foot this slow stands
 LANDING_STEP = 0.025                   # metres per frame; a foot this slow, next to a standing one, is landing or leaving
 LARGEST_SLIP = 0.08                    # metres a standing foot may be moved to hold it
 SHORTEST_CONTACT = 3                   # frames
-STRAIGHTEST_LEG = 0.999                # of the leg's length
 LARGEST_CROUCH = 0.15                  # metres the pelvis may be lowered so that a leg reaches its foot
+CROUCH_FRAMES = 5                      # that it stays there at the least
 
 
 def join_motions(motions: list[Motion], transition_seconds: float = 0.5, texts: Sequence[str] | None = None) -> Motion:
@@ -78,59 +74,6 @@ def heading_meant(text: str, before: float, ended: float) -> float:
     return ended if SO_FAR.search(text) else before + round(within_half_turn(ended - before) / QUARTER) * QUARTER
 
 
-def within_half_turn(yaw: float) -> float:
-    """The same direction in [-pi, pi)."""
-    return (yaw + np.pi) % (2 * np.pi) - np.pi
-
-
-def bone_lengths(joints: np.ndarray) -> np.ndarray:
-    """Median length of the bone that ends in each joint, 0 for the pelvis. (T, 22, 3) -> (22,) metres"""
-    bones = joints[:, 1:] - joints[:, list(PARENTS[1:])]                              # (T, 21, 3)
-    return np.concatenate([[0.0], np.median(np.linalg.norm(bones, axis=-1), axis=0)])
-
-
-def bone_directions(joints: np.ndarray) -> np.ndarray:
-    """Unit vectors parent -> joint, zero for the pelvis. (T, 22, 3) -> (T, 22, 3)"""
-    directions = np.zeros(joints.shape)
-    directions[:, 1:] = unit(joints[:, 1:] - joints[:, list(PARENTS[1:])])
-    return directions
-
-
-def from_directions(pelvis: np.ndarray, directions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Joints of a body. pelvis: (T, 3); directions: (T, 22, 3); lengths: (22,) -> (T, 22, 3)"""
-    joints = np.empty((len(pelvis), NUM_JOINTS, 3))
-    joints[:, PELVIS] = pelvis
-    for joint in range(1, NUM_JOINTS):
-        joints[:, joint] = joints[:, PARENTS[joint]] + directions[:, joint] * lengths[joint]
-    return joints
-
-
-def with_bone_lengths(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The same bone directions on bones that keep their length; decoded motions let it waver."""
-    joints = np.asarray(joints, dtype=np.float64)
-    return from_directions(joints[:, PELVIS], bone_directions(joints), lengths)
-
-
-def on_body(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The motion on a body of these bone lengths, its path scaled to its legs where the bodies differ."""
-    own = bone_lengths(joints)
-    if np.abs(own - lengths).max() > SAME_BONES * lengths.max():
-        return retargeted(joints, lengths[:, None] * np.array([0.0, 1.0, 0.0]))
-    return with_bone_lengths(joints, lengths)
-
-
-def heading(pose: np.ndarray) -> float:
-    """Yaw in radians that hips and shoulders face, 0 = +z, positive to the person's left. pose: (22, 3)"""
-    x, _, z = forward_vector(across_hips(pose) + across_shoulders(pose))
-    return float(np.arctan2(x, z))
-
-
-def yaw_rotated(joints: np.ndarray, yaw: float | np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) turned to the left by one yaw, or by one for each (...), radians."""
-    half, zero = np.asarray(yaw) / 2, np.zeros(np.shape(yaw))
-    return rotated(np.stack([np.cos(half), zero, np.sin(half), zero], axis=-1), joints)
-
-
 def turning(joints: np.ndarray, yaw: np.ndarray) -> np.ndarray:
     """The motion with each frame turned by its yaw (T,) radians, its path bent accordingly. (T, 22, 3) -> (T, 22, 3)"""
     pelvis = joints[:, PELVIS]
@@ -138,12 +81,6 @@ def turning(joints: np.ndarray, yaw: np.ndarray) -> np.ndarray:
     start = yaw_rotated(pelvis[:1], yaw[:1])
     path = np.cumsum(np.concatenate([start, steps]), axis=0)                          # (T, 3)
     return path[:, None] + yaw_rotated(joints - pelvis[:, None], yaw[:, None])
-
-
-def fading(num_frames: int, num_blended: int) -> np.ndarray:
-    """What is left of the past at each frame after a seam: from nearly 1 smoothly to 0. -> (num_frames,)"""
-    done = np.clip((np.arange(num_frames) + 1) / (num_blended + 1), 0, 1)
-    return 1 - done**2 * (3 - 2 * done)
 
 
 def partial_rotations(rotation: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -158,7 +95,7 @@ def appended(before: np.ndarray, after: np.ndarray, num_blended: int, to_turn: f
 
     to_turn: radians by which the person turns over the seam.
     """
-    past = fading(len(after), num_blended)                                            # (T2,)
+    past = 1 - smoothstep((np.arange(len(after)) + 1) / (num_blended + 1))            # (T2,) nearly 1, fading to 0
     after = turning(after, heading(before[-1]) - heading(after[0]) + to_turn * (1 - past))
     after = after + (before[-1, PELVIS] - after[0, PELVIS]) * FLOOR + carried_momentum(before, after, past)[:, None]
 
@@ -172,7 +109,7 @@ def appended(before: np.ndarray, after: np.ndarray, num_blended: int, to_turn: f
 
 
 def carried_momentum(before: np.ndarray, after: np.ndarray, past: np.ndarray) -> np.ndarray:
-    """How far the body is carried on by the speed it had, which fades into its new speed. -> (T2, 3) metres"""
+    """How far the body is carried on while its old speed fades into its new one. -> (T2, 3) metres"""
     old = before[-1, PELVIS] - before[-2, PELVIS] if len(before) > 1 else np.zeros(3)
     new = after[1, PELVIS] - after[0, PELVIS] if len(after) > 1 else np.zeros(3)
     return np.cumsum(past[:, None] * (old - new) * FLOOR, axis=0)
@@ -189,7 +126,7 @@ def stepping_ankles(before: np.ndarray, after: np.ndarray, num_blended: int) -> 
     paths = {}
     for turn, ankle in enumerate(order):
         done = np.clip((np.arange(len(after)) + 1 - turn * half) / half, 0, 1)        # (T2,) of this foot's step
-        eased = (done**2 * (3 - 2 * done))[:, None]
+        eased = smoothstep(done)[:, None]
         lift = min(np.linalg.norm(away[ankle]) / STEP_FROM, 1.0) * STEP_LIFT * np.sin(np.pi * done) ** 2
         paths[ankle] = (1 - eased) * before[-1, ankle] + eased * after[:, ankle] + lift[:, None] * (1 - FLOOR)
     return paths
@@ -214,7 +151,7 @@ def contact_spans(toe: np.ndarray) -> list[np.ndarray]:
 
 
 def holding_offset(toe: np.ndarray) -> np.ndarray:
-    """What to add to a foot so that it holds still on the floor; in the air it goes over from one hold to the next.
+    """What to add to a foot so that it stands still on the floor; in the air it changes from one standing place to the next.
 
     toe: (T, 3) metres -> (T, 3) metres, horizontal
     """
@@ -240,47 +177,16 @@ def without_foot_slide(joints: np.ndarray) -> np.ndarray:
 def with_ankles(joints: np.ndarray, ankles: dict[int, np.ndarray]) -> np.ndarray:
     """The motion with its ankles at (T, 3) metres: legs bend to reach them, else the pelvis comes down a little."""
     out = np.array(joints, dtype=np.float64)
-    upper = [joint for joint in range(joints.shape[1]) if joint not in LEG_JOINTS]
-    out[:, upper, 1] -= needed_crouch(out, ankles)[:, None]
+    upper = [joint for joint in range(joints.shape[1]) if joint not in BELOW_HIPS]
+    excess = np.max([np.zeros(len(out)), *(
+        out_of_reach(out[:, hip], ankles[ankle], STRAIGHTEST_LEG * sum(leg_lengths(out, hip, knee, ankle)))
+        for hip, knee, ankle, _ in LEGS)], axis=0)                                    # (T,)
+    out[:, upper, 1] -= smoothly_widened(np.minimum(excess, LARGEST_CROUCH), CROUCH_FRAMES)[:, None]
     ahead = unit(np.cross(out[:, LEFT_HIP] - out[:, RIGHT_HIP], (0.0, 1.0, 0.0)))     # (T, 3)
     for hip, knee, ankle, toe in LEGS:
-        place_leg(out, joints, (hip, knee, ankle), ankles[ankle], ahead)
+        bones = leg_lengths(joints, hip, knee, ankle)
+        bend = joints[:, knee] - (joints[:, hip] + joints[:, ankle]) / 2 + 0.01 * ahead      # (T, 3) as it did, or ahead
+        out[:, knee], out[:, ankle] = bent_leg(out[:, hip], ankles[ankle], bones, bend,
+                                               shortest=abs(bones[0] - bones[1]) + 1e-3)
         out[:, toe] = out[:, ankle] + joints[:, toe] - joints[:, ankle]
     return out
-
-
-def leg_lengths(joints: np.ndarray, hip: int, knee: int, ankle: int) -> tuple[float, float]:
-    """Thigh and shank in metres, medians over the motion."""
-    thigh = np.median(np.linalg.norm(joints[:, knee] - joints[:, hip], axis=-1))
-    shank = np.median(np.linalg.norm(joints[:, ankle] - joints[:, knee], axis=-1))
-    return float(thigh), float(shank)
-
-
-def needed_crouch(joints: np.ndarray, ankles: dict[int, np.ndarray]) -> np.ndarray:
-    """How far the pelvis must come down so that no leg has to stretch, smooth over time. -> (T,) metres"""
-    excess = np.zeros(len(joints))
-    for hip, knee, ankle, _ in LEGS:
-        length = STRAIGHTEST_LEG * sum(leg_lengths(joints, hip, knee, ankle))
-        apart = np.linalg.norm((joints[:, hip] - ankles[ankle])[:, [0, 2]], axis=-1)
-        highest = ankles[ankle][:, 1] + np.sqrt(np.maximum(length**2 - apart**2, 0))
-        excess = np.maximum(excess, joints[:, hip, 1] - highest)
-    window = np.hanning(7)[1:-1]
-    widened = maximum_filter1d(np.minimum(excess, LARGEST_CROUCH), 5, mode="nearest")
-    return convolve1d(widened, window / window.sum(), mode="nearest")
-
-
-def place_leg(out: np.ndarray, joints: np.ndarray, leg: tuple[int, int, int], target: np.ndarray,
-              ahead: np.ndarray) -> None:
-    """Put knee and ankle of `out` so that the ankle reaches `target` (T, 3); the knee bends as it did, or ahead."""
-    hip, knee, ankle = leg
-    thigh, shank = leg_lengths(joints, hip, knee, ankle)
-    reach = target - out[:, hip]                                                      # (T, 3)
-    asked = np.linalg.norm(reach, axis=-1, keepdims=True)                             # (T, 1)
-    along = unit(reach)
-    distance = np.clip(asked, abs(thigh - shank) + 1e-3, STRAIGHTEST_LEG * (thigh + shank))
-    bend = joints[:, knee] - (joints[:, hip] + joints[:, ankle]) / 2 + 0.01 * ahead   # (T, 3)
-    pole = unit(bend - (bend * along).sum(-1, keepdims=True) * along)
-    before_knee = (thigh**2 - shank**2 + distance**2) / (2 * distance)                # along hip -> ankle
-    aside = np.sqrt(np.maximum(thigh**2 - before_knee**2, 0))
-    out[:, knee] = out[:, hip] + before_knee * along + aside * pole
-    out[:, ankle] = out[:, hip] + distance * along

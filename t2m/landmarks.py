@@ -1,7 +1,7 @@
 """From 22 SMPL joints to the 133 points of COCO-WholeBody, still in 3D: a generic head, feet, and hands when asked.
 
-The body axes come from shoulders, neck and spine; the face direction from the neck-to-head bone, which in SMPL leans
-a few centimetres forward and so betrays where the head is turned.
+The body axes come from shoulders, neck and spine. The face direction comes from the neck-to-head bone, which in SMPL
+leans a few centimetres forward, to where the head is turned.
 """
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from dwpose import skeleton as coco
 from t2m import motion as smpl
+from t2m.body import unit, UP
 from t2m.camera import Camera
 
 HEAD_RADIUS = 0.105             # metres, times head_size
 HIP_WIDENING = 1.2              # a detector marks the hips at the flesh, outside the SMPL hip joints
 LEAST_LEAN_METRES = 0.01        # a head tilted up still looks ahead
 CHEST_WEIGHT_METRES = 0.015     # how strongly the face follows the chest rather than the (3 cm) lean of the head
-UP = np.array([0.0, 1.0, 0.0])
 SAME_POINT = {                  # COCO joint: the SMPL joint at the same place
     coco.LEFT_SHOULDER: smpl.LEFT_SHOULDER, coco.RIGHT_SHOULDER: smpl.RIGHT_SHOULDER,
     coco.LEFT_ELBOW: smpl.LEFT_ELBOW, coco.RIGHT_ELBOW: smpl.RIGHT_ELBOW,
@@ -107,7 +107,7 @@ def landmarks(joints: np.ndarray, *, curl: np.ndarray | None = None, head_size: 
     points[:, coco.NOSE] = face[:, NOSE_TIP]
     points[:, coco.LEFT_EYE] = face[:, IBUG_LEFT_EYE].mean(axis=1)
     points[:, coco.RIGHT_EYE] = face[:, IBUG_RIGHT_EYE].mean(axis=1)
-    normals[:, HEAD_POINTS] = _unit(points[:, HEAD_POINTS] - centre[:, None])
+    normals[:, HEAD_POINTS] = unit(points[:, HEAD_POINTS] - centre[:, None])
     for ear, side in ((coco.LEFT_EAR, 1), (coco.RIGHT_EAR, -1)):
         points[:, ear] = centre + 0.93 * radius * side * head.left + 0.02 * head.up
         normals[:, ear] = side * head.left
@@ -138,8 +138,8 @@ def seen_from(marks: Landmarks, camera: Camera) -> np.ndarray:
 
 def chest_axes(joints: np.ndarray) -> Axes:
     """Upper-body frame from the shoulders and the line spine2 to neck."""
-    up = _unit(joints[:, smpl.NECK] - joints[:, smpl.SPINE2])
-    forward = _unit(np.cross(joints[:, smpl.LEFT_SHOULDER] - joints[:, smpl.RIGHT_SHOULDER], up))
+    up = unit(joints[:, smpl.NECK] - joints[:, smpl.SPINE2])
+    forward = unit(np.cross(joints[:, smpl.LEFT_SHOULDER] - joints[:, smpl.RIGHT_SHOULDER], up))
     return Axes(left=np.cross(up, forward), up=up, forward=forward)
 
 
@@ -150,7 +150,7 @@ def head_axes(joints: np.ndarray, chest: Axes) -> Axes:
     """
     bone = joints[:, smpl.HEAD] - joints[:, smpl.NECK]                                  # (T, 3)
     length = np.linalg.norm(bone, axis=-1, keepdims=True)
-    up = _unit(0.4 * chest.up + 0.6 * _unit(bone - 0.3 * length * chest.forward))
+    up = unit(0.4 * chest.up + 0.6 * unit(bone - 0.3 * length * chest.forward))
     ahead = np.maximum((bone * chest.forward).sum(-1, keepdims=True), LEAST_LEAN_METRES)
     aside = (bone * chest.left).sum(-1, keepdims=True)
     forward = _across((CHEST_WEIGHT_METRES + ahead) * chest.forward + aside * chest.left, up)
@@ -163,20 +163,20 @@ def hand_points(wrist: np.ndarray, elbow: np.ndarray, chest: Axes, curl: np.ndar
     The wrist is turned the way a relaxed arm turns it: thumb forward on a hanging arm, up on an arm held out, inwards
     (palm to the viewer) on a raised one.
     """
-    along = _unit(wrist - elbow)                                                        # (T, 3)
+    along = unit(wrist - elbow)                                                        # (T, 3)
     raised = np.maximum((along * chest.up).sum(-1, keepdims=True), 0)                   # (T, 1)
     thumb = _across((1 - raised) * chest.forward + 0.5 * chest.up - side * raised * chest.left, along)
     palm = side * np.cross(along, thumb)                                                # out of the palm
     curl = curl[:, None]
     points = [wrist]
-    joint, ray = wrist + 0.02 * along + 0.03 * thumb, _unit(0.75 * along + (0.25 + 0.75 * (1 - curl)) * thumb)
+    joint, ray = wrist + 0.02 * along + 0.03 * thumb, unit(0.75 * along + (0.25 + 0.75 * (1 - curl)) * thumb)
     for length in THUMB_LENGTHS:
         joint = joint + length * ray
-        ray = _unit(ray + 0.2 * along + 0.35 * curl * (palm - thumb))
+        ray = unit(ray + 0.2 * along + 0.35 * curl * (palm - thumb))
         points.append(joint)
     for base, spread, lengths in zip(FINGER_BASES, FINGER_SPREAD, FINGER_LENGTHS):
         joint = wrist + PALM_LENGTH * along + base * thumb
-        straight = _unit(along + spread * (1 - curl) * thumb)
+        straight = unit(along + spread * (1 - curl) * thumb)
         points.append(joint)
         for length, bend in zip(lengths, BEND_PER_BONE):
             joint = joint + length * (np.cos(curl * bend) * straight + np.sin(curl * bend) * palm)
@@ -186,18 +186,14 @@ def hand_points(wrist: np.ndarray, elbow: np.ndarray, chest: Axes, curl: np.ndar
 
 def _foot_points(joints: np.ndarray, ankle: int, toe: int, side: int) -> list[np.ndarray]:
     """Big toe, small toe and heel of one foot, each (T, 3) metres."""
-    forward = _unit(joints[:, toe] - joints[:, ankle])
+    forward = unit(joints[:, toe] - joints[:, ankle])
     left = np.cross(UP, forward)
     big_toe = joints[:, toe] + 0.07 * forward
     small_toe = joints[:, toe] + 0.05 * forward + 0.03 * side * left
-    heel = joints[:, ankle] - 0.03 * forward - 0.04 * UP
+    heel = joints[:, ankle] - 0.03 * forward - 0.04 * np.array(UP)
     return [big_toe, small_toe, heel]
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
 
 
 def _across(vectors: np.ndarray, axis: np.ndarray) -> np.ndarray:
     """The direction of the part of `vectors` perpendicular to the unit `axis`."""
-    return _unit(vectors - (vectors * axis).sum(-1, keepdims=True) * axis)
+    return unit(vectors - (vectors * axis).sum(-1, keepdims=True) * axis)

@@ -86,7 +86,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def without_memory(build: Callable[..., nn.Module], config: dict, part: str, folder: Path) -> nn.Module:
-    """The VQVAE or GPT of config.json's `part`, "vqvae" or "gpt"; without such a part of the released size."""
+    """A VQVAE or GPT without memory for its weights; its sizes are config.json's `part`, or the released ones."""
     try:
         with torch.device("meta"):
             return build(**config.get(part, {}))
@@ -129,7 +129,7 @@ def describe(tensors: dict[str, Tensor]) -> str:
 
 def load_text_tower(folder: Path, dtype: torch.dtype = torch.float32,
                     device: str = "cpu") -> CLIPTextModelWithProjection:
-    """CLIP's text encoder with its projection, from a folder of it alone or of a whole CLIP; its other half is left."""
+    """CLIP's text encoder with its projection, from a folder with only these or with a whole CLIP."""
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder / 'config.json'}: expected CLIP's text encoder there (found none): "
                                 "put openai/clip-vit-base-patch32 in the folder, or download the weights")

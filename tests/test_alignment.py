@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwpose.alignment import aligned, fit, FLEXIMO_POINTS, MIMICMOTION_POINTS
+from dwpose.alignment import fit, FLEXIMO_POINTS, linearly_aligned, MIMICMOTION_POINTS
 from dwpose.skeleton import LEFT_SHOULDER, openpose18, OPENPOSE_FROM_COCO, RIGHT_SHOULDER, Skeleton
 
 GOLDEN = Path(__file__).parent / "fixtures/pose/alignment.npz"
@@ -48,18 +48,18 @@ def test_a_bouncing_driver_is_not_drawn_smaller():
     heights = []
     for case in ("still", "bouncing"):
         driver, reference = golden_pair(case)
-        body = openpose18(aligned(driver, reference).keypoints)[0]
+        body = openpose18(linearly_aligned(driver, reference).keypoints)[0]
         heights.append(np.ptp(body[:, 1]))
     assert heights[1] == pytest.approx(heights[0], rel=1e-3)
     driver, reference = golden_pair("bouncing")
-    published = openpose18(aligned(driver, reference, robust=False).keypoints)[0]
+    published = openpose18(linearly_aligned(driver, reference, robust=False).keypoints)[0]
     assert np.ptp(published[:, 1]) < 0.9 * heights[0]
 
 
 def test_a_person_aligned_to_themselves_does_not_move():
     _, reference = golden_pair("portrait")
     for robust in (True, False):
-        after = aligned(reference, reference, robust=robust)
+        after = linearly_aligned(reference, reference, robust=robust)
         np.testing.assert_allclose(after.keypoints, reference.keypoints, atol=1e-2)
 
 
@@ -70,7 +70,7 @@ def test_guesses_of_the_driver_do_not_count():
     wild[:, LEFT_SHOULDER, 2] = 0.1
     without = driver.keypoints.copy()
     without[:, LEFT_SHOULDER, 2] = 0
-    a, b = (aligned(Skeleton(k, driver.size, 24), reference).keypoints[:, RIGHT_SHOULDER] for k in (wild, without))
+    a, b = (linearly_aligned(Skeleton(k, driver.size, 24), reference).keypoints[:, RIGHT_SHOULDER] for k in (wild, without))
     np.testing.assert_allclose(a, b, atol=1e-3)
 
 
@@ -79,8 +79,8 @@ def test_frames_without_the_driver_leave_the_published_fit_as_it_is():
     driver, reference = golden_pair("still")
     keypoints = np.concatenate([driver.keypoints, np.zeros_like(driver.keypoints[:3])])
     keypoints[0, LEFT_SHOULDER, 2] = 0.1                                      # low confidence counts, as published
-    with_gap = aligned(Skeleton(keypoints, driver.size, 24), reference, robust=False)
-    whole = aligned(driver, reference, robust=False)
+    with_gap = linearly_aligned(Skeleton(keypoints, driver.size, 24), reference, robust=False)
+    whole = linearly_aligned(driver, reference, robust=False)
     np.testing.assert_allclose(with_gap.xy[1:-3], whole.xy[1:], atol=1e-3)
     assert not with_gap.keypoints[-3:].any()
 
@@ -90,10 +90,10 @@ def test_what_cannot_be_aligned_is_refused():
     hidden = reference.keypoints.copy()
     hidden[..., 1:, 2] = 0
     with pytest.raises(ValueError, match="reference: expected at least 2 .*found 1"):
-        aligned(driver, Skeleton(hidden, reference.size, 1))
+        linearly_aligned(driver, Skeleton(hidden, reference.size, 1))
     for robust in (True, False):
         with pytest.raises(ValueError, match="driving clip: expected a person"):
-            aligned(Skeleton(np.zeros_like(driver.keypoints), driver.size, 24), reference, robust=robust)
+            linearly_aligned(Skeleton(np.zeros_like(driver.keypoints), driver.size, 24), reference, robust=robust)
     turned, reference = golden_pair("upside_down")
     with pytest.raises(ValueError, match="upside down"):
-        aligned(turned, reference)
+        linearly_aligned(turned, reference)

@@ -4,7 +4,8 @@ import pytest
 from scipy import linalg
 
 from motionbench.results import difference_interval, mean_interval, set_interval
-from motionbench.network_metrics import frechet_distance, frechet_of_clips, resized, segments, spread_frames
+from motionbench.network_metrics import frechet_of_clips, resized, segments, spread_frames
+from t2m.evaluation import frechet_distance
 from motionbench.judges import cohens_kappa, confusion
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dwpose import skeleton as joints
-from dwpose.alignment import aligned
+from dwpose.alignment import linearly_aligned
 from dwpose.proportions import CHILDREN, distances, full_lengths, PARENTS, with_middles
 from dwpose.skeleton import Skeleton
 from finer_scale import anchor_rescale, main, rescale, rescaled
@@ -183,7 +183,7 @@ def test_a_motion_of_another_body_comes_to_lie_where_the_persons_own_would(name)
         reference = project(Motion(who.pose[0][None], 7.0), (320, 192), 7.0, who.picture_camera)
         driver = project(driving_motion(who, motion, 2.4), (320, 192), 7.0, "static")
         errors.append([mean_error(found, truth) for found in (
-            rescale(driver, reference), rescale(driver, reference, limbs=False), aligned(driver, reference))])
+            rescale(driver, reference), rescale(driver, reference, limbs=False), linearly_aligned(driver, reference))])
     anchors, affine, linear = np.mean(errors, axis=0)
     assert anchors < 1.3 and anchors < 0.65 * min(affine, linear), (anchors, affine, linear)
 

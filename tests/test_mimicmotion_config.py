@@ -18,7 +18,7 @@ from PIL import Image
 
 import inference
 from configs import load_config
-from dwpose.alignment import aligned
+from dwpose.alignment import linearly_aligned
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw, STYLES
 from dwpose.skeleton import FACE, Skeleton
@@ -213,13 +213,13 @@ def test_the_alignment_key_chooses_among_five():
     keypoints[:, :, 1] += 3 * np.arange(133)                                  # upright
     movement = Skeleton(keypoints, (500, 100), 10)
     reference = Skeleton(keypoints[:1] * (0.5, 0.5, 1) + (9, 9, 0), (300, 90), 10)
-    results = [inference.laid_over(movement, reference, key).keypoints for key in ("anchors", "linear", "published", "affine")]
-    wanted = [rescale(movement, reference), aligned(movement, reference), aligned(movement, reference, robust=False),
+    results = [inference.aligned(movement, reference, key).keypoints for key in ("anchors", "linear", "published", "affine")]
+    wanted = [rescale(movement, reference), linearly_aligned(movement, reference), linearly_aligned(movement, reference, robust=False),
               rescale(movement, reference, limbs=False)]
     for result, expected in zip(results, wanted):
         assert np.array_equal(result, expected.keypoints)
     assert all(np.abs(results[i] - results[j])[..., :2].max() > 1e-3 for i, j in ((0, 1), (0, 2), (1, 2), (0, 3)))
-    assert inference.laid_over(movement, reference, "none") is movement
+    assert inference.aligned(movement, reference, "none") is movement
     with pytest.raises(ValueError, match="alignment: 'none' is for a prompt's motion"):
         InferenceConfig(alignment="none", driving_video="dance.mp4")
     growth = [np.ptp(results[1][0, part, 1]) / np.ptp(keypoints[0, part, 1]) for part in (FACE, slice(None))]

@@ -326,6 +326,60 @@ def test_garbage_is_sent_back_once_with_what_is_wrong_and_repaired(ask, garbage,
     assert repair[-2] == {"role": "assistant", "content": garbage} and quoted in repair[-1]["content"]
 
 
+@pytest.mark.parametrize("wrapped", [
+    f"Sure, here is the plan:\n```json\n{GOOD}\n```\nTell me if you want it longer.", f"\ufeff{GOOD}", f"{GOOD}\n\nNote: he {{waves}} first.",
+    f"<|channel|>analysis<|message|>two {{actions}}<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}<|return|>",
+    f'Draft: {{"segments": []}}. Better: {GOOD}',
+    [{"type": "thinking", "thinking": [{"type": "text", "text": "two"}]}, {"type": "text", "text": GOOD[:20]}, {"type": "text", "text": GOOD[20:]}],
+], ids=["prose and fence", "byte order mark", "note behind", "channels", "a draft before", "parts"])
+def test_the_plan_is_found_in_what_surrounds_it_without_asking_again(ask, wrapped):
+    with ChatServer((200, completion(content=wrapped))) as server:
+        assert ask(server) == [Segment("a person waves with the right hand", 3.0), Segment("a person bows", 2.5)]
+
+
+@pytest.mark.parametrize("status, message", [(400, "This response_format type is unavailable now"), (422, "json_schema: extra fields not permitted")])
+def test_a_server_that_refuses_the_schema_is_asked_in_another_way_and_not_for_it_again(ask, status, message):
+    refusal = (status, {"error": {"message": message}})
+    with ChatServer(refusal, refusal, "no JSON", GOOD) as server:
+        assert len(ask(server)) == 2
+    formats = [body.get("response_format", {}).get("type") for _, _, body in server.requests]
+    assert formats == ["json_schema", "json_object", None, None]
+
+
+def test_an_answer_cut_off_at_the_limit_is_named_as_such_and_not_asked_for_again(ask):
+    cut = completion(content="", reasoning_content="The user wants two actions, so first")
+    cut["choices"][0]["finish_reason"] = "length"
+    server = ChatServer((200, cut))
+    assert "cut off at the token limit" in fails(ask, server) and len(server.requests) == 1
+
+
+@pytest.mark.parametrize("key, says", [("secret-key\nx", "line break"), ("\u201csecret-key\u201d", "U\\+201C"), ("secret key", "space")])
+def test_a_damaged_key_is_named_by_its_variable_and_never_shown(monkeypatch, key, says):
+    monkeypatch.setenv("PLANNER_TEST_KEY", key)
+    with pytest.raises(ValueError, match=f"PLANNER_TEST_KEY holds no usable key .*{says}") as caught:
+        plan("wave", backend="openai", base_url="http://127.0.0.1:9/v1", model="tiny", api_key_env="PLANNER_TEST_KEY")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_line_break_at_the_end_of_a_key_is_no_part_of_it(ask, monkeypatch):
+    monkeypatch.setenv("PLANNER_TEST_KEY", "secret-key\n")
+    with ChatServer(GOOD) as server:
+        assert len(ask(server)) == 2
+    assert server.requests[0][1] == "Bearer secret-key"
+
+
+@pytest.mark.parametrize("base_url, environment", [
+    ("http://127.0.0.1:99999/v1", {}), ("http://127.0.0.1:port/v1", {}), ("http://127.0.0.1:9/v1", {"HTTP_PROXY": "socks9://nowhere:1"}),
+    ("https://127.0.0.1:9/v1", {"SSL_CERT_FILE": "/nowhere/certificates.pem"}),
+], ids=["port too large", "port no number", "proxy", "certificate"])
+def test_addresses_proxies_and_certificates_that_cannot_work_end_in_one_line(monkeypatch, base_url, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="planner: no (client for|server reached at) http") as caught:
+        plan("wave", backend="openai", base_url=base_url, model="tiny", api_key_env="", timeout_seconds=2)
+    assert "\n" not in str(caught.value)
+
+
 def fails(ask, server: ChatServer, **options) -> str:
     with server, pytest.raises(ValueError) as caught:
         ask(server, **options)
@@ -443,3 +497,64 @@ def test_a_local_folder_that_is_no_chat_model_is_named(chat_folder, tmp_path, br
     with pytest.raises(ValueError, match="planner.model=") as caught:
         plan("A person waves.", backend="local", model=str(folder))
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- what people type that is no plain action
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("repeat 3 times: jump, clap", ["a person jumps", "a person claps"] * 3),
+    ("Wave. Then repeat twice: squat and kick. Bow.", ["a person waves", *["a person squats", "a person kicks"] * 2, "a person bows"]),
+    ("Do the following 2 times: jump, bow.", ["a person jumps", "a person bows"] * 2),
+    ("They both wave.", ["a person waves"]), ("He raises both.", ["a person raises both arms"]),
+    ("She bends the left knee, then lifts both.", ["a person bends the left knee", "a person lifts both knees"]),
+    ("<b>A person waves</b>", ["a person waves"]),
+    ("A person (waves:1.3) <lora:style:0.8>, masterpiece, best quality, 4k", ["a person waves"]),
+    ("She flies.", ["a person flies"]), ("explode", ["a person explodes"]), ("dnace", ["a person dances"]),
+])
+def test_repeated_lists_both_tags_and_impossible_verbs_are_read_as_meant(prompt, expected):
+    assert texts(prompt) == expected
+
+
+@pytest.mark.parametrize("prompt, expected, warning", [
+    ("A person jumps 0 times, then waves.", ["a person waves"], "done no times"),
+    ("The camera zooms in while a person waves.", ["a person waves"], "'the camera zooms in' is left out: camera="),
+    ("A person waves, and the camera pans to the left.", ["a person waves"], "'the camera pans to the left' is left out"),
+    ("Camera orbits around the dancer, who spins.", ["a person spins"], "left out: camera="),
+    ("A man waves and a woman jumps.", ["a man waves", "a woman jumps"], "'a woman': one person is animated"),
+    ("A person sqats twice.", ["a person sqats twice"], "did you mean 'squats'"),
+])
+def test_what_cannot_be_done_as_written_is_warned_of(prompt, expected, warning, caplog):
+    assert texts(prompt) == expected
+    assert sum(warning in line for line in caplog.messages) == 1
+
+
+def test_a_camera_that_is_only_looked_at_stays_in_the_action():
+    assert texts("A person waves at the camera and turns around.") == ["a person waves at the camera", "a person turns around"]
+    assert texts("She walks towards the camera, moves her arms.") == ["a person walks towards the camera", "a person moves her arms"]
+
+
+@pytest.mark.parametrize("prompt, says", [
+    ("he walks for 99999 hours", "its actions last 359996400 s, more than the 180 s"), ("jump for 2 hours", "7200 s"),
+    ("he jumps 100000000 times", "more than the 180 s"), ("repeat 1000000 times: jump, clap", "more than the 180 s"),
+    ("jump -3 times", "'-3 times': expected a number above 0"), ("walk for -2 seconds", "'-2 seconds'"), ("jump 0 times", "no action found"),
+])
+def test_numbers_that_cannot_be_are_refused_in_one_line_at_once(prompt, says):
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=says) as caught:
+        plan(prompt)
+    assert "\n" not in str(caught.value) and time.monotonic() - start < 1
+
+
+def test_the_command_line_says_which_segments_the_motion_weights_know(monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    import llm_planner
+    from t2m.generate import KnownMotions, TextToMotion
+    known = KnownMotions.of(["wave"], ["waves"])
+    unknown_motion = lambda text: None if known.covers(text) else "no motion word; nearest known: 'waves'"
+    monkeypatch.setattr(TextToMotion, "load", lambda folder: SimpleNamespace(known=known, unknown_motion=unknown_motion))
+    assert llm_planner.main(["A person waves, then flies.", "--weights", "some/folder"]) == 0
+    printed = capsys.readouterr()
+    assert [segment.text for segment in segments_from_json(printed.out)] == ["a person waves", "a person flies"]
+    assert printed.err.splitlines() == ["segment 1 'a person waves': known",
+                                        "segment 2 'a person flies': no motion word; nearest known: 'waves'"]

@@ -1,11 +1,12 @@
 """Skeleton: order, views, round trip, and what it refuses."""
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dwpose import skeleton as joints
-from dwpose.skeleton import necks, NUM_KEYPOINTS, openpose18, Skeleton
+from dwpose.skeleton import necks, NUM_KEYPOINTS, openpose18, SEEN_CONFIDENCE, Skeleton
 
 ORDER = Path(__file__).parent / "fixtures/pose/order.npz"
 
@@ -79,3 +80,38 @@ def test_a_foreign_file_is_named(tmp_path):
     path.write_text("not a zip")
     with pytest.raises(ValueError, match="other.npz"):
         Skeleton.load(path)
+
+
+def test_the_skeleton_says_which_points_there_are_and_which_count():
+    keypoints = np.ones((1, NUM_KEYPOINTS, 3), np.float32)
+    keypoints[0, :4, 2] = (0, 0.02, np.nextafter(np.float32(SEEN_CONFIDENCE), np.float32(0)), SEEN_CONFIDENCE)
+    skeleton = Skeleton(keypoints, (10, 10), 1)
+    assert skeleton.present[0, :5].tolist() == [False, True, True, True, True]
+    assert skeleton.seen[0, :5].tolist() == [False, False, False, True, True]
+
+
+def test_points_move_with_their_confidence_and_absent_ones_stay_at_zero():
+    keypoints = np.random.default_rng(0).random((2, NUM_KEYPOINTS, 3)).astype(np.float32)
+    keypoints[:, 7] = 0
+    skeleton = Skeleton(keypoints, (10, 20), 5)
+    moved = skeleton.with_xy(skeleton.xy + 3.0, size=(40, 30))
+    assert (moved.size, moved.fps) == ((40, 30), 5) and skeleton.with_xy(skeleton.xy).size == (10, 20)
+    np.testing.assert_array_equal(moved.confidence, skeleton.confidence)
+    np.testing.assert_array_equal(moved.xy[skeleton.present], skeleton.xy[skeleton.present] + np.float32(3))
+    assert not moved.keypoints[:, 7].any() and (skeleton.keypoints == keypoints).all()
+
+
+def test_confidence_is_compared_in_one_file_only():
+    root = Path(__file__).resolve().parents[1]
+    compared = re.compile(r"SEEN_CONFIDENCE|(?:confidence|keypoints|points)(?:\[[^\]]*\])? *(?:>|==) *0\b(?!\.)")
+    places = [f"{path.relative_to(root)}:{number}" for path in product_files(root)
+              for number, line in enumerate(path.read_text().splitlines(), start=1) if compared.search(line)]
+    assert not places, "ask Skeleton.present, .seen, is_present or is_seen"
+
+
+def product_files(root: Path) -> list[Path]:
+    """The repo's own code, without the copies of published code that benchmarks time against."""
+    skipped = ("tests", "benchmarks", "outputs")
+    files = [path for path in root.rglob("*.py") if not any(part.startswith(".") or part in skipped
+                                                            for part in path.relative_to(root).parts)]
+    return [path for path in files if path != root / "dwpose" / "skeleton.py"]

@@ -17,8 +17,7 @@ from mimicmotion.networks import PoseUNet
 from scripts import check_weights, convert_checkpoint
 from scripts.convert_checkpoint import convert
 from run.checks import check_motion_weights
-from t2m.generate import TextToMotion
-from t2m.text import TextEncoder
+from t2m.generate import TextEncoder, TextToMotion
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from t2m.weights import load_strictly

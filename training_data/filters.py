@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from dwpose.skeleton import BODY, LEFT_EYE, LEFT_HAND, NOSE, RIGHT_EYE, RIGHT_HAND, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import BODY, LEFT_EYE, LEFT_HAND, NOSE, RIGHT_EYE, RIGHT_HAND, Skeleton
 
 USUAL_SPEED = 0.3               # person heights per second that count as SVD's middle motion bucket
 USUAL_BUCKET = 127              # what SVD is told when nothing is known
@@ -16,7 +16,7 @@ TALL = 0.5                      # somebody of this share of the main person's he
 
 def measured(skeleton: Skeleton, boxes: list[np.ndarray]) -> dict[str, float]:
     """Numbers about one clip, for the manifest. boxes: F times (n, 5), everybody in the frame."""
-    seen = skeleton.confidence >= SEEN_CONFIDENCE                                           # (F, 133)
+    seen = skeleton.seen                                                                    # (F, 133)
     with_face = seen[:, NOSE] & (seen[:, LEFT_EYE] | seen[:, RIGHT_EYE])                    # (F,)
     heights = [sorted(found[:, 3] - found[:, 1])[::-1] for found in boxes if len(found)]
     crowded = [len(tall) > 1 and tall[1] >= TALL * tall[0] for tall in heights]
@@ -31,8 +31,7 @@ def measured(skeleton: Skeleton, boxes: list[np.ndarray]) -> dict[str, float]:
 
 def joint_speed(skeleton: Skeleton) -> float:
     """Mean speed of the body's joints, in person heights per second; 0 when too little is seen."""
-    keypoints = skeleton.keypoints[:, BODY]                                                 # (F, 17, 3)
-    seen = keypoints[..., 2] >= SEEN_CONFIDENCE
+    keypoints, seen = skeleton.keypoints[:, BODY], skeleton.seen[:, BODY]                   # (F, 17, 3), (F, 17)
     both = seen[1:] & seen[:-1]                                                             # (F - 1, 17)
     if not both.any():
         return 0.0

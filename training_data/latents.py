@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dwpose.draw import draw
-from dwpose.skeleton import BODY, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import BODY, Skeleton
 from media.files import save_atomically
 from media.images import as_tensor, cover_geometry
 from media.video_reader import read_video
@@ -165,7 +165,7 @@ class Placement:
     def of(cls, skeleton: Skeleton, size: tuple[int, int]) -> Placement:
         """The crop is centred on the body's middle over the whole clip, as far as the picture reaches."""
         resized, _ = cover_geometry(skeleton.size, size)
-        places = skeleton.keypoints[:, BODY][skeleton.confidence[:, BODY] >= SEEN_CONFIDENCE]       # (N, 3)
+        places = skeleton.keypoints[:, BODY][skeleton.seen[:, BODY]]                                # (N, 3)
         low, high = np.percentile(places[:, :2], (5, 95), axis=0)
         middle = ((low + high) / 2)[::-1] / skeleton.size                                           # (y, x), shares
         corner = [int(np.clip(round(share * side - length / 2), 0, side - length))
@@ -181,7 +181,5 @@ class Placement:
 
     def skeleton(self, skeleton: Skeleton) -> Skeleton:
         """The poses in canvas pixels; what leaves the canvas keeps its place outside."""
-        keypoints = skeleton.keypoints.copy()
         scale = np.array(self.resized[::-1]) / self.source[::-1]                                    # (x, y)
-        keypoints[..., :2] = np.where(keypoints[..., 2:] > 0, keypoints[..., :2] * scale - self.corner[::-1], 0)
-        return replace(skeleton, keypoints=keypoints, size=self.size)
+        return skeleton.with_xy(skeleton.xy * scale - self.corner[::-1], self.size)

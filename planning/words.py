@@ -1,16 +1,11 @@
-"""A prompt to its clauses, and a clause to its words: who does it, which verb, in which form."""
-import logging
+"""A clause to its words: who does it, and which verb in which form says what is done."""
 import re
 from dataclasses import dataclass
 
-from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BEFORE_AFTER, BEFORE_THAT, CLAUSE_BREAK,
-                              COLON, DELAYED, DETERMINERS, ENDS_IN_LIMB, FORMS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
-                              LIMB_ALONE, LIST_BEGINS, LIST_NUMBER, MANY_PEOPLE, MEANWHILE, NOT_GERUNDS, NOT_VERBS,
-                              NOUNS, NUMBERS, OBJECT_ACTIONS, OBJECT_PRONOUNS, OPENING_WORDS, ORDER_WORDS, PAST,
-                              PEOPLE, PREPOSITIONS, PRONOUNS, RELATIVES, REQUESTS, SAME_TIME, SCENE_PREPOSITIONS,
-                              SENTENCE_END, SETS, SPELLINGS, SUBORDINATE, THIRD, VERBS, WHILE_DOING)
-
-log = logging.getLogger(__name__)
+from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, DETERMINERS, FORMS, GERUND,
+                              LIGHT_VERBS, MANY_PEOPLE, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS,
+                              OBJECT_PRONOUNS, PAST, PEOPLE, PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS,
+                              THIRD, VERBS)
 
 LONGEST_SUBJECT = 20      # words
 
@@ -140,44 +135,15 @@ def one_person(subject: str) -> str:
     return f"a {subject}" if words[0] in PEOPLE and words[0] not in ("someone", "somebody") else subject
 
 
-def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
-    """Whether the words open with a verb in one of `forms`, alone or after somebody ('she jumps', 'the man jumps')."""
-    start = skip_adverbs(words, 0)
-    if start == len(words):
-        return False
-    if words[start] in PRONOUNS:
-        return True
-    if words[start] == "back" and words[start + 1:start + 2] not in (["away"], ["up"], ["off"]):
-        return False                                                           # 'steps forward and back'
-    if words[start] in DETERMINERS:
-        subject, predicate = split_subject(" ".join(words))
-        return bool(subject) and bool(predicate)
-    while words[start:start + 1] and words[start] in ("not", "is", "was"):
-        start = skip_adverbs(words, start + 1)
-    opening = words[start:start + 2]
-    return bool(opening) and (any(opening[0] in form for form in forms) or is_unknown_verb(*opening))
-
-
 def is_unknown_verb(word: str, behind: str = "") -> bool:
     """'adjusts (his tie)': a verb of no table, in the third person and with its object."""
     object_begins = behind in DETERMINERS or behind in ("his", "her", "their", "its")
     return object_begins and word.endswith("s") and not word.endswith("ss") and word not in NOT_VERBS
 
 
-def is_action(words: list[str]) -> bool:
-    """Whether the words begin something a person does: a gerund, or somebody and a verb."""
-    if words[:1] and words[0] in DETERMINERS and not set(words[:5]) & set(PEOPLE):
-        return False                                                           # 'the music starts'
-    return words[:1] != ["it"] and begins_verb(words, (THIRD, GERUND))
-
-
-def verb_forms(text: str) -> tuple[dict, ...]:
-    """The forms that are verbs in this clause: bare ones in 'wave and kick', not in 'does a wave and a kick'."""
-    predicate = predicate_of(split_subject(text)[1].split())
-    form = predicate.form
-    if form is None:                                                           # 'wearing a hat , waving'
-        form = next((form for word in predicate.rest for form in (THIRD, GERUND) if word in form), None)
-    return (THIRD,) if form in (THIRD, None) else (THIRD, form)
+def amount(number: str) -> float:
+    """'three' -> 3, '2.5' -> 2.5."""
+    return NUMBERS.get(number) or float(number)
 
 
 def singulars(name: str) -> tuple[str, ...]:
@@ -206,103 +172,3 @@ def action_noun(text: str) -> tuple[float, float] | None:
                 if name != "time" and (name in NOUNS or name in VERBS and span == 1 and words[i - 1:i] != ["the"]):
                     return NOUNS.get(name) or VERBS[name]
     return None
-
-
-def clauses(prompt: str) -> list[tuple[bool, str]]:
-    """Lower-case pieces of the prompt, one action each, in time's order; True for one that opens a sentence."""
-    pieces = []
-    for sentence in SENTENCE_END.split(plain(prompt)):
-        opens = True
-        for part in ORDER_WORDS.split(sentence):
-            for turn, text in enumerate(BEFORE_THAT.split(part)):              # 'jumps , but before that he crouches'
-                found = [piece for item in listed(text) for piece in actions_in(item)]
-                place = max(len(pieces) - 1, 0) if turn else len(pieces)
-                pieces[place:place] = [(opens and not i, piece) for i, piece in enumerate(found)]
-                opens = False
-    return pieces
-
-
-def plain(prompt: str) -> str:
-    """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
-    text = prompt.lower()
-    text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
-    for pattern, replacement in SPELLINGS:
-        text = re.sub(pattern, replacement, text)
-    text = DELAYED.sub(r" ; for \g<delay> ; ", text)
-    number = lambda word: NUMBERS.get(word) or float(word)
-    return SETS.sub(lambda match: str(int(number(match[1]) * number(match[2]))), text)
-
-
-def listed(part: str) -> list[str]:
-    """Splits at a colon or dash before actions ('he trains: jumping, kicking'); elsewhere it is a comma."""
-    texts = COLON.split(part)
-    if all(begins_verb(text.split(), (THIRD, GERUND, BASE)) for text in texts[1:]):
-        return texts
-    return [" , ".join(texts)]
-
-
-def actions_in(part: str) -> list[str]:
-    """The clauses of a part that no order word divides."""
-    part, before = part.strip(" ,:'"), None
-    while part != before:
-        before, part = part, REQUESTS.sub("", OPENING_WORDS.sub("", part))
-    return [piece for ordered in in_time_order(part) for piece in split_verbs(ordered) if re.search(r"[a-z]", piece)]
-
-
-def in_time_order(part: str) -> list[str]:
-    """'waves after jumping' -> ['jumping', 'waves']; 'before he sits' likewise; 'before the mirror' is left alone."""
-    if match := SUBORDINATE.match(part) or WHILE_DOING.match(part):
-        word, inner, outer = match["word"], match["inner"], match["outer"]
-        if word == "with" or word in ("while", "as") and is_action(inner.split()):
-            return in_time_order(f"{outer} {word.replace('as', 'while')} {inner}")
-        if is_action(inner.split()):
-            pair = (outer, inner) if word in ("before", "until") else (inner, outer)
-            return [piece for each in pair for piece in in_time_order(each)]
-        if word not in ("before", "after"):
-            log.warning("prompt: '%s %s' is no action of the person and left out", word, inner)
-            return in_time_order(outer)
-    if match := BEFORE_AFTER.match(part):
-        if is_action(match["second"].split()):
-            first, second = match["first"], match["second"]
-            return [first, *in_time_order(second)] if match["word"] == "before" else [*in_time_order(second), first]
-    return [part]
-
-
-def split_verbs(part: str) -> list[str]:
-    """Splits at each comma or 'and' that is followed by a new verb of the same form ('waves, jumps and sits down').
-
-    After 'does' and the like, at a new noun ('does a squat and a kick'). 'raises and lowers the arm' stays whole.
-    """
-    if SAME_TIME.search(part):
-        return [SAME_TIME.sub(" ", part).strip(" ,")]
-    forms = verb_forms(part)
-    words = split_subject(part)[1].split()
-    verb = predicate_of(words).verb or ("do" if words and begins_noun(words, "do") else None)
-    pieces, start = [], 0
-    for match in CLAUSE_BREAK.finditer(part):
-        rest, begun = part[match.end():].split(), part[start:match.start()].strip()
-        if not begun or begun.split()[0] in MEANWHILE or lacks_object(begun):
-            continue
-        behind = rest[0] if rest else ""
-        while_doing = "and" in match[0] and behind in MEANWHILE
-        next_limb = "and" not in match[0] and ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(part, match.end())
-        next_noun = begins_noun(rest, verb)
-        if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun:
-            pieces.append(begun)
-            start = match.end()
-    pieces.append(part[start:])
-    return [pieces[0], *(ordered for piece in pieces[1:] for ordered in in_time_order(piece))]
-
-
-def begins_noun(words: list[str], verb: str | None) -> bool:
-    """Whether the words open with a counted action of the verb: 'two squats' or 'a deep bow' of 'does'."""
-    end = next((i for i, word in enumerate(words) if word in (",", "and", "with")), len(words))
-    counted = words[0] in DETERMINERS or words[0] in NUMBERS or words[0].isdigit()
-    return end > 1 and counted and goes_with(verb, words[1:min(end, 5)])
-
-
-def lacks_object(clause: str) -> bool:
-    """'raises' in 'raises and lowers the arm': what is raised comes later."""
-    predicate = predicate_of(split_subject(clause)[1].split())
-    alone = ("wave", "stretch", "circle", "twist", "move", "bend", "flex")
-    return predicate.verb in HANDLING_VERBS and not predicate.rest and predicate.verb not in alone

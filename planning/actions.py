@@ -1,4 +1,4 @@
-"""The offline planner: order words, sentences, counts, durations, and what is carried along: subject, verb, sides.
+"""The offline planner: clauses and their words become timed actions; what a clause leaves out is carried along.
 
 "A person waves with the right hand, then does two squats and jumps." becomes three actions of "a person".
 Two verbs joined by "while" stay one action; joined by "and" or a comma they are played one after the other.
@@ -9,14 +9,15 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from planning.grammar import (action_noun, clauses, goes_with, is_gerund, is_name, one_person, predicate_of, singulars,
-                              split_subject, verb_form)
-from planning.lexicon import (AGAIN, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, COUNT, DURATION, EVERYTHING,
+from planning.clauses import check_total, clauses
+from planning.lexicon import (AGAIN, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
                               FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
-                              LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
+                              LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_TIMES, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
                               OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, PRONOUNS, SCENE_PREPOSITIONS,
                               SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
                               TIMES, UNKNOWN_SECONDS, VERBS)
+from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, one_person, predicate_of,
+                            singulars, split_subject, verb_form)
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +29,25 @@ Action = tuple[str, str, float]        # subject, what it does, seconds
 def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     """English prompt -> [(one action in the third person, seconds)], none longer than `max_seconds`."""
     require_english(prompt)
+    if negative := NEGATIVE_COUNT.search(prompt):
+        raise ValueError(f"prompt: '{negative[0]}': expected a number above 0: say how often or how long")
     pieces = [(opens, *take_duration(text)) for opens, text in clauses(prompt)]
     pieces = [(opens, text, seconds, *split_subject(with_mover(text))) for opens, text, seconds in pieces]
     said = Mentioned(next((one_person(subject) for _, _, _, subject, _ in pieces if subject), "a person"))
     actions: list[Action] = []
     for opens, clause, seconds, subject, words in pieces:
-        said.subject = named(subject) or said.subject
+        who = named(subject) or said.subject
+        if who != said.subject:
+            log.warning("prompt: '%s': one person is animated, who does this as well", subject)
+        said.subject = who
         said.verb = None if opens else said.verb
         words = OF_SOMEONE_ELSE.sub("", done_only(words)).split()
         somebody = bool(subject) or clause.partition(" ")[0] in PRONOUNS
         action = finite(words, said.verb, somebody) if words or not seconds else STILL
         text = " ".join(action[0]) if action else ""
-        if actions and ONLY_COUNT.fullmatch(clause):                           # 'Squat. Ten times.'
+        if NO_TIMES.search(clause):
+            log.warning("prompt: '%s' is left out: it is done no times", clause)
+        elif actions and ONLY_COUNT.fullmatch(clause):                           # 'Squat. Ten times.'
             who, before, _ = actions[-1]
             actions[-1] = who, f"{before} {clause}", default_seconds(said.verb, f"{before} {clause}")
         elif action is None:
@@ -56,6 +64,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     if not actions:
         raise ValueError(f"prompt: no action found in {shown(prompt)}: "
                          "say what the person does, as in 'A person waves.'")
+    check_total(sum(seconds for _, _, seconds in actions))
     return [(f"{who} {part}".replace(" ,", ","), lasts)
             for who, text, seconds in actions for part, lasts in shorten(text, seconds, max_seconds)]
 
@@ -64,7 +73,7 @@ def require_english(prompt: str) -> None:
     """Raises ValueError when the prompt is not English, the only language the rules read."""
     words = re.findall(r"[^\W\d_]+", prompt.lower())
     foreign = sum(word in FOREIGN_WORDS for word in words)
-    known = sum(word in FUNCTION_WORDS or verb_form(word) is not None for word in words)
+    known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None for word in words)
     latin = sum(word.isascii() for word in words)
     if not words or known == 0 or foreign >= max(known, 1) or latin < len(words) / 2:
         raise ValueError(f"prompt: no English understood in {shown(prompt)}: the offline planner reads English only; "
@@ -100,7 +109,8 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     One without a verb takes the previous one ('then backward'), or is an action's name ('then two squats').
     """
     predicate = predicate_of(words)
-    adverbs, verb, rest = predicate.adverbs, predicate.verb, predicate.rest
+    adverbs = [adverb for adverb in predicate.adverbs if adverb != "both"]     # 'they both wave'
+    verb, rest = predicate.verb, predicate.rest
     if predicate.negated:
         return STILL if verb == "move" else None
     if verb == "stop" and rest[:1] and rest[0] in GERUND:
@@ -121,6 +131,8 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
         if is_gerund(rest[0]) and (noun is None or words[0] in AUXILIARIES):
             return [*adverbs, "is", *rest], rest[0]                            # 'is juggling'
         if rest[0].endswith("s") and not rest[0].endswith("ss") and rest[0] not in (*NOT_VERBS, *NUMBERS):
+            for near in get_close_matches(rest[0], THIRD, 1, NEAR_ENOUGH):
+                log.warning("prompt: '%s' is no verb of the planner's: did you mean '%s'?", rest[0], near)
             return [*adverbs, *rest], rest[0]                                  # a verb of no table: 'moonwalks'
     if noun is not None and not goes_with(previous, rest):
         return [*adverbs, "does", *rest], "do"
@@ -129,11 +141,18 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     return [third_person(previous) if previous in BASE else previous, *words], previous
 
 
+def meant_verb(word: str) -> str | None:
+    """'jumpes', 'wavs', 'clapps', 'kiks', 'wlaks' -> the form meant: spelt by ear, or with two letters swapped."""
+    if len(word) < 4 or word in NOT_VERBS:
+        return None
+    return next((form for form in (*THIRD, *GERUND, *BASE)
+                 if squeezed(form) == squeezed(word) or is_swapped(form, word)), None)
+
+
 def misspelt_verb(word: str) -> str | None:
-    """'jumpes', 'wavs', 'clapps', 'kiks', 'wlaks' -> the verb, with a warning: spelt by ear, or two letters swapped."""
-    meant = next((form for form in (*THIRD, *GERUND, *BASE)
-                  if squeezed(form) == squeezed(word) or is_swapped(form, word)), None)
-    if meant is None or len(word) < 4 or word in NOT_VERBS:
+    """The verb meant by a misspelt one, with a warning."""
+    meant = meant_verb(word)
+    if meant is None:
         return None
     log.warning("prompt: '%s' is read as '%s'", word, meant)
     return verb_form(meant)[meant]
@@ -168,6 +187,7 @@ class Mentioned:
         rest = text.partition(third_person(self.verb))[2].strip() if handled else ""
         if self.limb and re.match(r"(?:it|them)\b", rest):
             text, rest = re.sub(r"\b(?:it|them)\b", self.limb, text, count=1), self.limb
+        text = BOTH_ALONE.sub("both feet" if self.part == "foot" else f"both {self.part or 'arm'}s", text)
         if self.side:
             text = THE_OTHER.sub(f"the {OPPOSITE[self.side]}", text)
         if self.part:
@@ -219,10 +239,10 @@ def take_duration(clause: str) -> tuple[str, float | None]:
     match = DURATION.search(clause) or BARE_DURATION.search(clause)
     if match is None:
         return clause.strip(" ,"), None
-    low, high = (NUMBERS.get(word) or float(word) if word else None for word in (match["low"], match["high"]))
-    amount = (low + (high or low)) / 2 if low else 1.0                          # '4-5 seconds' are 4.5
-    amount = amount * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] else 0.0)
-    seconds = amount * (60.0 if match["unit"].startswith("m") else 1.0)
+    low, high = (amount(word) if word else None for word in (match["low"], match["high"]))
+    many = (low + (high or low)) / 2 if low else 1.0                            # '4-5 seconds' are 4.5
+    many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] else 0.0)
+    seconds = many * {"m": 60.0, "h": 3600.0}.get(match["unit"][0], 1.0)
     return (clause[:match.start()] + clause[match.end():]).strip(" ,"), seconds
 
 
@@ -232,7 +252,7 @@ def find_count(text: str) -> tuple[int, int, int, str] | None:
         if match["times"]:
             return TIMES[match["times"]], match.start(), match.end(), "times"
         words = match["words"].split()
-        number = NUMBERS.get(match["number"]) or int(float(match["number"]))
+        number = int(amount(match["number"]))
         for n in range(1, len(words) + 1):
             plural = words[n - 1]
             names = {name for counted in (plural, " ".join(words[max(n - 2, 0):n])) for name in singulars(counted)}
