@@ -133,8 +133,8 @@ class Stages:
                                   *inputs)
 
         def projected() -> Skeleton:
-            aligned = aligned(project(motion, config.size, config.fps, config.camera), reference, config.alignment)
-            return in_view(aligned, reference, config.camera)
+            on_person = aligned(project(motion, config.size, config.fps, config.camera), reference, config.alignment)
+            return in_view(on_person, reference, config.camera)
 
         return self._skeleton("skeleton", projected, motion, config.camera, config.size, config.fps, config.alignment, reference)
 

@@ -39,7 +39,7 @@ SMALL = 0.45                           # eyes to ankles, of the canvas height: b
 def check_motion_weights(folder: Path) -> None:
     """A text-to-motion folder is complete and of one piece; ValueError or FileNotFoundError names file and tensor."""
     from runtime.weights import check_safetensors       # these import transformers: seconds, where there is a prompt
-    from t2m.text import load_tokenizer, text_folders
+    from t2m.generate import load_tokenizer, text_folders
     from t2m.transformer import GPT
     from t2m.vqvae import VQVAE
     from t2m.weights import (found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, VQVAE_FILES,
