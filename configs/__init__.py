@@ -1,4 +1,5 @@
 """Settings of every script: a dataclass's defaults < a YAML file < key=value on the command line, nothing unknown."""
+import dataclasses
 import difflib
 import logging
 import math
@@ -17,6 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 Schema = TypeVar("Schema")
 CONFIG_FOLDER = Path(__file__).parent
+
+
+def setting(default, help: str, choices: tuple = ()):
+    """A dataclass field with what --help says of it, and the values it may have where these are few."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
 def run_main(main: Callable[[], object]) -> None:

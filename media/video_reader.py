@@ -107,7 +107,9 @@ def evenly_spaced(frames: Iterable[av.VideoFrame], fps: float,
 
     Timestamps may be off by a quarter of a step. The last frame lasts 1 / source_fps; a video has at least one frame.
     """
-    first_slot = lambda seconds: math.ceil(seconds * fps - 0.25)
+    def first_slot(seconds: float) -> int:
+        return math.ceil(seconds * fps - 0.25)
+
     held, slot, origin, time = None, 0, 0.0, 0.0
     for number, frame in enumerate(frames):
         stamp = frame.time if frame.time is not None else number / source_fps
@@ -153,21 +155,27 @@ def stored_frames(path: str | Path) -> list[Stored]:
         raise ValueError(f"{path}: expected a whole video ({error.strerror}): convert it to MP4") from None
 
 
-def frames_shown(path: str | Path, stored: list[Stored], wanted: Sequence[int]) -> np.ndarray:
-    """Numbers `wanted` of `frame_stream`, (n, H, W, 3) uint8 RGB, upright. stored: what `stored_frames` gave."""
-    found = sought(path, [stored[number].pts for number in wanted])
+def frames_at(path: str | Path, wanted: Sequence[int], stored: list[Stored] | None = None) -> np.ndarray:
+    """Numbers `wanted` of `frame_stream`, (n, H, W, 3) uint8 RGB, upright, decoded from the keyframe before them on.
+
+    stored: what `stored_frames` gave, where it is known already.
+    """
+    stored = stored_frames(path) if stored is None else stored
+    if max(wanted) >= len(stored):
+        raise ValueError(f"{path}: expected at least {max(wanted) + 1} frames (found {len(stored)}): make it anew")
+    found = decoded_after_seeking(path, [stored[number].pts for number in wanted])
     if found is None:                       # a file that cannot be entered in the middle is read from its beginning
         needed = set(wanted)
         frames = {number: frame for number, frame in enumerate(islice(frame_stream(path), max(wanted) + 1))
                   if number in needed}
         if len(frames) < len(needed):
             raise ValueError(f"{path}: expected {len(stored)} frames (found fewer): make it anew")
-        return np.stack([frames[number] for number in wanted])
+        found = [frames[number] for number in wanted]
     return np.stack(found)
 
 
-def sought(path: str | Path, stamps: list[int]) -> list[np.ndarray] | None:
-    """The pictures of these stamps, decoded from the keyframe before them on; None where that does not give all."""
+def decoded_after_seeking(path: str | Path, stamps: list[int]) -> list[np.ndarray] | None:
+    """The pictures with these time stamps, decoded from the keyframe before them on; None where that gives not all."""
     found, needed = {}, set(stamps)
     try:
         with av.open(str(path)) as container:
@@ -194,24 +202,7 @@ def videos_in(folder: Path) -> dict[str, Path]:
     return found
 
 
-def frames_at(path: str | Path, wanted: list[int]) -> np.ndarray:
-    """The wanted frames of a video of constant rate, (n, H, W, 3) uint8 RGB; the others do not become pictures."""
-    path, needed, found, number = existing_file(path, "video"), set(wanted), {}, -1
-    try:
-        with av.open(str(path)) as container:
-            for number, frame in enumerate(container.decode(video_stream(container, path))):
-                if number in needed:
-                    found[number] = frame.to_ndarray(format="rgb24")
-                if len(found) == len(needed):
-                    break
-    except av.FFmpegError as error:
-        raise ValueError(f"{path}: expected a whole video ({error.strerror}): make it anew") from None
-    if len(found) < len(needed):
-        raise ValueError(f"{path}: expected at least {max(needed) + 1} frames (found {number + 1}): make it anew")
-    return np.stack([found[number] for number in wanted])
-
-
-def frames_announced(path: Path) -> int:
+def announced_frames(path: Path) -> int:
     """How many frames a file says it has, without decoding it; 0 = it does not say."""
     try:
         with av.open(str(path)) as container:

@@ -75,7 +75,7 @@ POSE = (
 )
 PICTURE = (
     picture_metric("psnr", "PSNR", "dB", "higher", (0, picture.PERFECT_PSNR), picture.psnr, "in float, not 8 bits"),
-    picture_metric("ssim", "SSIM", "", "higher", (-1, 1), picture.ssim, "Wang et al. 2004; equal to scikit-image"),
+    picture_metric("ssim", "SSIM", "", "higher", (-1, 1), picture.ssim, "Wang et al. 2004; scikit-image"),
     picture_metric("l1", "L1", "", "lower", (0, 1), picture.l1, "in float, not 8 bits"),
     picture_metric("flicker", "flicker", "levels", "lower", (0, 255), picture.flicker, "ours"),
     Metric("delta_e", "colour of the regions", "ΔE00", "lower", (0, INF), formula(region_colours),

@@ -17,7 +17,7 @@ import numpy as np
 
 from dwpose.skeleton import Skeleton
 from inference import animate
-from media.files import write_whole
+from media.files import save_atomically, save_text
 from media.video_writer import write_video
 from motionbench.cells import Cell, driving_motion, Person, true_clip
 from motionbench.metrics import Metric
@@ -98,8 +98,8 @@ class ClipStages(RunFolder):
             with self.report.stage(name, path.name) as entry:
                 result = work()
             spent = {"seconds": entry.seconds, "peak_memory": entry.peak_gpu_memory or entry.peak_memory}
-            write_whole(cost, lambda partial_file: partial_file.write_text(json.dumps(spent)))
-            write_whole(path, lambda partial_file: artefact.save(result, partial_file))
+            save_text(cost, json.dumps(spent))
+            save_atomically(path, lambda partial: artefact.save(result, partial))
         self.costs.append(json.loads(cost.read_text()))
         self.results[name] = artefact.load(path)
         return self.results[name]
@@ -267,7 +267,7 @@ def read_entry(path: Path) -> dict:
 
 
 def write_entry(path: Path, entry: dict) -> None:
-    write_whole(path, lambda partial: partial.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8"))
+    save_text(path, json.dumps(entry, indent=1) + "\n")
 
 
 def one_line(error: Exception) -> str:

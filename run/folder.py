@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import torch
 
-from media.files import write_whole
+from media.files import save_atomically, save_text
 
 SAMPLING_SECONDS = 0.05
 GIB = 1 << 30
@@ -141,7 +141,7 @@ class RunFolder:
             if not entry.reused:
                 self.keys.pop(name, None)
                 result = work()
-                write_whole(path, lambda partial: artefact.save(result, partial))
+                save_atomically(path, lambda partial: artefact.save(result, partial))
             result = artefact.load(path)          # also when just saved: going on now equals going on later
         self.keys[name] = self.used[name] = key
         self.write_report()
@@ -150,7 +150,7 @@ class RunFolder:
     def write_report(self) -> None:
         """report.json: seconds, memory and warnings so far, and the keys that resume compares."""
         content = self.report.as_dict() | {"keys": self.keys}
-        write_whole(self.path / "report.json", lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
+        save_text(self.path / "report.json", json.dumps(content, indent=2) + "\n")
 
     def finish(self) -> None:
         """Forgets stages of earlier runs that this one did not have."""

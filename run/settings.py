@@ -3,15 +3,13 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
+from configs import setting
+
 MAX_FPS = 240.0                     # frames per second
 MAX_SIDE = 8192                     # pixels
 MAX_TRANSITION_SECONDS = 5.0
 SMALLEST = {"num_inference_steps": 1, "tile_size": 1, "decode_chunk_size": 1, "feature_cache": 1, "fps": 1,
             "noise_aug_strength": 0, "motion_bucket_id": 0}         # of the video models
-
-
-def setting(default, help: str, choices: tuple[str, ...] = ()):
-    return field(default=default, metadata={"help": help, "choices": choices})
 
 
 @dataclass

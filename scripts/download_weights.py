@@ -23,6 +23,7 @@ from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTP
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
+from media.files import save_text
 from runtime.published_weights import ALL, files_of, GROUPS, HandFile, HUB, HubFile, Terms
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,9 +87,7 @@ def record(file: HubFile, weights: Path, hashed: str, size: int, commit: str | N
     notes[name] = dict(repository=f"{HUB}/{file.repo}", revision=commit, hash=hashed, bytes=size,
                        licence=file.terms.licence, commercial_use=file.terms.commercial, page=file.terms.page,
                        checked=notes[name]["checked"] if same else datetime.date.today().isoformat())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.write_text(json.dumps(dict(sorted(notes.items())), indent=1) + "\n")
-    os.replace(temporary, path)
+    save_text(path, json.dumps(dict(sorted(notes.items())), indent=1) + "\n")
 
 
 def explained(error: Exception, file: HubFile) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from motionbench.cells import driving_motion, true_clip
 from motionbench.settings import chosen_variants
 from scripts.eval_motionbench import main, Parts
 from motionbench.making import Made
-from motionbench.sharing import only_run_in, Processes
 from run.settings import InferenceConfig
+from runtime.processes import only_run_in, Processes
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE, FPS, SECONDS = (96, 64), 5.0, 1.2
@@ -137,7 +138,7 @@ def test_a_run_leaves_results_a_table_and_a_report_that_needs_nothing_else(run):
     assert len(lines) == 12
     assert {line["motion_score_pose_label"] for line in lines if line["motion"] == "squat"} == {"wave_left"}
     page = (folder / "report.html").read_text()
-    assert not re.search(r"<script|src='(?!data:)|href=|@import|url\(", page)
+    assert not re.search(r"<script|src=.(?!data:)|href=|@import|url\(", page)
     assert page.count("data:image/jpeg;base64,") == 3
     assert "alexnet.pth is not here" in page and "squat → wave_left" in page
     assert len(list(folder.glob("clips/*/*.mp4"))) == 12 and not (folder / "stages").exists()
@@ -221,15 +222,19 @@ def test_the_real_edition_takes_a_folder_of_pictures_and_has_no_truth(run, tmp_p
 def test_two_processes_share_the_clips_and_the_main_one_gathers_them(run, monkeypatch):
     items = list(range(11))
     assert sorted(sum((Processes(rank, 3).share(items) for rank in range(3)), [])) == items
-    for name in ("init_process_group", "barrier", "destroy_process_group"):
-        monkeypatch.setattr(f"motionbench.sharing.distributed.{name}", lambda *args, **named: None)
+    monkeypatch.setattr("runtime.processes.dist.barrier", lambda: None)
     makers = [Maker(), Maker()]
+
+    def start_as(rank):
+        joined = nullcontext(Processes(rank, 2))
+        monkeypatch.setattr("scripts.eval_motionbench.joined_processes", lambda device, patience: joined)
+
     for rank, error in ((0, ValueError), (1, StopIteration)):   # nobody waits here: the main process finds scores missing
-        monkeypatch.setattr(Processes, "of_launch", classmethod(lambda cls, rank=rank: cls(rank, 2)))
+        start_as(rank)
         with pytest.raises(error):
             run(maker=makers[rank])
     assert [len(maker.made) for maker in makers] == [4, 2] and not set(makers[0].made) & set(makers[1].made)
-    monkeypatch.setattr(Processes, "of_launch", classmethod(lambda cls: cls(0, 2)))
+    start_as(0)
     maker, models, results, _ = run()
     assert maker.made == [] and models.looks == 0 and results["summary"] == "12 clips measured, none failed"
 

@@ -14,7 +14,7 @@ import pytest
 
 from configs import load_config, run_main
 from dwpose.skeleton import NOSE, Skeleton
-from media.video_reader import frames_announced
+from media.video_reader import announced_frames
 from media.video_reader import read_video
 from media.video_writer import write_video
 from rectangles import FPS, SETTINGS, WhiteRectangles, person, prepared, reasons
@@ -36,7 +36,7 @@ DEMO = ROOT / "weights" / "demo" / "dwpose"
 
 def exact(folder: Path) -> dict[str, bytes | int]:
     """Every file and its bytes; of a clip the number of its frames, for x264 does not always choose the same bits."""
-    return {str(path.relative_to(folder)): frames_announced(path) if path.suffix == ".mp4" else path.read_bytes()
+    return {str(path.relative_to(folder)): announced_frames(path) if path.suffix == ".mp4" else path.read_bytes()
             for path in folder.rglob("*") if path.is_file()}
 
 
