@@ -23,8 +23,8 @@ def render_page(template: Path, filters: dict[str, Callable], **values) -> str:
     return environment.get_template(template.name).render(values)
 
 
-def jpeg_link(picture: np.ndarray | Image.Image) -> str:
+def jpeg_link(picture: np.ndarray | Image.Image, quality: int = JPEG_QUALITY) -> str:
     """A picture, uint8 RGB, as the address of an <img>, which holds the whole JPEG."""
     file = io.BytesIO()
-    Image.fromarray(np.asarray(picture)).save(file, format="JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(np.asarray(picture)).save(file, format="JPEG", quality=quality)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dwpose.skeleton import BODY, HANDS
-from motionbench import picture, picture as long_video, pose
+from motionbench import picture, pose
 from motionbench.judges import Judge, motion_score
 from motionbench.metrics import ClipCase, formula, Metric, Score
 from motionbench.network_metrics import MetricWeights, network_metrics
@@ -59,7 +59,7 @@ def region_colours(case: ClipCase) -> Score:
 
 
 def seam(case: ClipCase) -> Score:
-    value = long_video.seam(case.video, case.tile_borders)
+    value = picture.seam(case.video, case.tile_borders)
     return Score(value, "" if np.isfinite(value) else "the clip fits into one tile, or its tiles are unknown")
 
 
@@ -82,9 +82,9 @@ PICTURE = (
            "Sharma, Wu and Dalal 2005", ("truth", "skeleton"), region_colours, black=True),
 )
 LONG_VIDEO = (
-    Metric("seam", "seams", "levels", "lower", (-255, 255), formula(long_video.seam), "ours", (), seam),
-    Metric("colour_drift", "colour drift", "ΔE00", "lower", (-INF, INF), formula(long_video.colour_drift), "ours",
-           ("reference",), lambda case: long_video.colour_drift(case.video, case.reference)),
+    Metric("seam", "seams", "levels", "lower", (-255, 255), formula(picture.seam), "ours", (), seam),
+    Metric("colour_drift", "colour drift", "ΔE00", "lower", (-INF, INF), formula(picture.colour_drift), "ours",
+           ("reference",), lambda case: picture.colour_drift(case.video, case.reference)),
 )
 COST = (
     Metric("cost_seconds", "time", "s per s of video", "lower", (0, INF), "wall seconds of making over seconds of video",

@@ -23,9 +23,8 @@ from media.images import fit_to_canvas, read_image
 from media.video_reader import read_video
 from motionbench.catalogue import catalogue
 from motionbench.cells import num_frames_of
-from motionbench.judge_models import ClipJudge, VlmJudge
 from motionbench.judge_pose import PoseJudge
-from motionbench.judges import Judge
+from motionbench.judges import ClipJudge, Judge, VlmJudge
 from motionbench.making import Bench, Clip, one_line, read_entry, write_entry
 from motionbench.metrics import ClipCase, Features, Metric, nobody, Score
 from motionbench.prompts import BenchMotion
@@ -38,7 +37,7 @@ from run.storyboard import PACKAGES
 SHORTEST_SECONDS = 1.0                  # of a video without a truth
 
 
-def measured(clip: Clip, made: dict) -> dict:
+def measure_clip(clip: Clip, made: dict) -> dict:
     """Every score of the clip, measuring what is not known yet. made: what `clip.made()` gave."""
     entry, key = read_entry(clip.file("scores", ".json")), measuring_key(clip, made)
     if entry.get("key") != key:

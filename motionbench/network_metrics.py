@@ -5,20 +5,20 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from einops import rearrange
+from PIL import Image
 from torch import nn, Tensor
 
+from configs import setting
 from dwpose import skeleton as coco
 from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
 from mimicmotion.latents import clip_pixels
-
 from motionbench.metrics import ClipCase, Features, formula, Metric, Score
 from runtime.onnx import OnnxModel
 
@@ -40,28 +40,22 @@ FACE_TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7
 IBUG = coco.FACE.start                          # the 68 face points begin here
 FACE_POINTS = (range(IBUG + 36, IBUG + 42), range(IBUG + 42, IBUG + 48), (IBUG + 30,), (IBUG + 48,), (IBUG + 54,))
 Network = Callable[[np.ndarray], np.ndarray]    # frames (F, H, W, 3) uint8 RGB -> rows (N, D)
-
-
 EVENLY = f"{FRAMES_PER_CLIP} evenly spaced frames of each clip"
 IN_SEGMENTS = (f"all consecutive segments of {SEGMENT_FRAMES} frames, the last filled up with its last frame, features "
                "averaged over a clip's segments: one row per clip")
-
-
-def _path(default: str, help: str):
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass
 class MetricWeights:
     """Where each metric's network lies; where it does not, its metric is absent, with the command that gets it."""
 
-    image_encoder: str = _path("weights/demo/svd/image_encoder", "FD-demo: folder of a CLIP image encoder")
-    inception: str = _path("weights/metrics/inception-2015-12-05.pt", "FID: Inception-V3 of 2015, TorchScript")
-    i3d: str = _path("weights/metrics/i3d_torchscript.pt", "FVD: I3D (Kinetics-400), TorchScript")
-    resnet3d: str = _path("weights/metrics/resnet3d_torchscript.pt", "FID-VID: 3D ResNet-50 (Kinetics), TorchScript")
-    alexnet: str = _path("weights/metrics/alexnet-owt-7be5be79.pth", "LPIPS: torchvision's AlexNet")
-    clip: str = _path("weights/metrics/clip-vit-base-patch32", "CLIP-I: folder of a CLIP model of transformers")
-    face: str = _path("weights/metrics/w600k_r50.onnx", "CSIM: ArcFace ResNet-50, ONNX")
+    image_encoder: str = setting("weights/demo/svd/image_encoder", "FD-demo: folder of a CLIP image encoder")
+    inception: str = setting("weights/metrics/inception-2015-12-05.pt", "FID: Inception-V3 of 2015, TorchScript")
+    i3d: str = setting("weights/metrics/i3d_torchscript.pt", "FVD: I3D (Kinetics-400), TorchScript")
+    resnet3d: str = setting("weights/metrics/resnet3d_torchscript.pt", "FID-VID: 3D ResNet-50 (Kinetics), TorchScript")
+    alexnet: str = setting("weights/metrics/alexnet-owt-7be5be79.pth", "LPIPS: torchvision's AlexNet")
+    clip: str = setting("weights/metrics/clip-vit-base-patch32", "CLIP-I: folder of a CLIP model of transformers")
+    face: str = setting("weights/metrics/w600k_r50.onnx", "CSIM: ArcFace ResNet-50, ONNX")
 
 
 def network_metrics(weights: MetricWeights, device: str) -> tuple[Metric, ...]:

@@ -179,7 +179,7 @@ def as_json(results: Results) -> dict:
     def interval(figure: Interval) -> dict:
         return {name: value if math.isfinite(value) else None for name, value in asdict(figure).items()}
 
-    described = ("title", "unit", "better", "formula", "failed_counts", "source", "protocol", "absent")
+    shown = ("title", "unit", "better", "formula", "failed_counts", "source", "protocol", "absent")
     rows = {}
     for row in results.rows:
         rows[row.variant.name] = {
@@ -192,7 +192,7 @@ def as_json(results: Results) -> dict:
                              for one, other, kappa, both in agreement(row, results.judges)]}
     return {"summary": results.failure_line(), "settings": results.settings, "versions": results.versions,
             "motions": results.motions, "identities": results.identities,
-            "metrics": {metric.name: {name: getattr(metric, name) for name in described}
+            "metrics": {metric.name: {name: getattr(metric, name) for name in shown}
                         | {"range": [end if math.isfinite(end) else None for end in metric.range]}
                         for metric in results.metrics},
             "rows": rows, "failures": [{"variant": variant, "clip": clip.name, "reason": clip.failure}
@@ -251,7 +251,7 @@ def difference_interval(ours: Sequence[float], theirs: Sequence[float], seed: in
         raise ValueError(f"clips to compare: expected as many on both sides (found {len(ours)} and {len(theirs)})")
     gained = np.subtract(ours, theirs)                                                      # (N,)
     if np.isfinite(gained).any() and np.isin(gained[np.isfinite(gained)], (-1, 0, 1)).all():
-        return _percentiles(gained[np.isfinite(gained)], np.mean, seed)
+        return percentile_interval(gained[np.isfinite(gained)], np.mean, seed)
     return mean_interval(gained, seed)
 
 
@@ -270,7 +270,7 @@ def set_interval(combined: Callable[[list], float], clips: Sequence, seed: int =
     return Interval(whole, max(0.0, lower + shift), upper + shift, len(clips))
 
 
-def _percentiles(values: np.ndarray, figure: Callable, seed: int) -> Interval:
+def percentile_interval(values: np.ndarray, figure: Callable, seed: int) -> Interval:
     """Percentile bootstrap: for values of three kinds, whose draws may be constant."""
     rng = np.random.default_rng(seed)
     draws = figure(values[rng.integers(len(values), size=(NUM_DRAWS, len(values)))], axis=1)

@@ -27,9 +27,8 @@ from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.pipeline import load_scheduler
 from run.checks import check_motion_weights, check_safetensors, SVD_FILES
-from runtime.published_weights import FILES
+from runtime.published_weights import digest, FILES, RECORD
 from runtime.weights import empty, fill, read_tensors
-from scripts.download_weights import digest, RECORD
 from t2m.weights import GPT_FILES, VQVAE_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,13 +134,13 @@ class Graph:
 
     def get_inputs(self) -> list[SimpleNamespace]:
         constants = {tensor.name for tensor in self.graph.initializer}
-        return [described(value) for value in self.graph.input if value.name not in constants]
+        return [tensor_spec(value) for value in self.graph.input if value.name not in constants]
 
     def get_outputs(self) -> list[SimpleNamespace]:
-        return [described(value) for value in self.graph.output]
+        return [tensor_spec(value) for value in self.graph.output]
 
 
-def described(value: onnx.ValueInfoProto) -> SimpleNamespace:
+def tensor_spec(value: onnx.ValueInfoProto) -> SimpleNamespace:
     sides = value.type.tensor_type.shape.dim
     shape = [side.dim_value if side.HasField("dim_value") else side.dim_param for side in sides]
     return SimpleNamespace(name=value.name, shape=shape)

@@ -34,7 +34,7 @@ from media.files import save_atomically, save_text
 from motionbench.cells import (balanced_cells, Cell, chosen_motions, num_frames_of, person, pictures_in, prompts_table,
                                true_clip)
 from motionbench.making import Bench, BenchModels, Clip, Made, make_clip
-from motionbench.measuring import measured, measures, write_outcome
+from motionbench.measuring import measure_clip, measures, write_outcome
 from motionbench.settings import chosen_variants, MotionBenchConfig, SYNTHETIC, Variant
 from run.checks import check_inputs
 from run.folder import content_hash
@@ -116,7 +116,7 @@ def do_clips(bench: Bench, cells: list[Cell], variants: tuple[Variant, ...], kee
         for cell in cells:
             for clip in clips_of(bench, cell, variants):
                 bar.set_postfix_str(f"{clip.variant.name} {cell.name}")
-                entry = measured(clip, clip.made())
+                entry = measure_clip(clip, clip.made())
                 if entry["failure"]:
                     log.warning("%s %s: failed: %s", clip.variant.name, cell.name, entry["failure"])
                 bar.update()

@@ -15,7 +15,7 @@ BUCKETS_PER_DOUBLING = 40
 TALL = 0.5                      # somebody of this share of the main person's height is a second person
 
 
-def measured(skeleton: Skeleton, boxes: list[np.ndarray]) -> dict[str, float]:
+def clip_statistics(skeleton: Skeleton, boxes: list[np.ndarray]) -> dict[str, float]:
     """Numbers about one clip, for the manifest. boxes: F times (n, 5), everybody in the frame."""
     seen = skeleton.confidence >= SEEN_CONFIDENCE                                           # (F, 133)
     with_face = seen[:, NOSE] & (seen[:, LEFT_EYE] | seen[:, RIGHT_EYE])                    # (F,)
@@ -48,7 +48,7 @@ def motion_bucket(speed: float) -> float:
     return float(np.clip(USUAL_BUCKET + BUCKETS_PER_DOUBLING * np.log2(max(speed, 1e-6) / USUAL_SPEED), 1, 255))
 
 
-def failing(numbers: dict[str, float], settings: PrepareSettings) -> tuple[str, str] | None:
+def failed_filter(numbers: dict[str, float], settings: PrepareSettings) -> tuple[str, str] | None:
     """The first filter a clip fails, as (reason, found and wanted), or None."""
     checks = (
         ("several people", numbers["crowd"] > settings.max_crowd,

@@ -80,7 +80,7 @@ def sources_of(argument: str, output: Path) -> Iterator[Source]:
 
 def searched(root: Path, output: Path) -> Iterator[Source]:
     """Every video and folder of pictures below `root`; a `root` without videos may be one, whatever its name."""
-    for folder, subfolders, files in os.walk(root, onerror=_refuse):
+    for folder, subfolders, files in os.walk(root, onerror=refuse):
         here = Path(folder)
         if here == output:
             subfolders.clear()
@@ -92,7 +92,8 @@ def searched(root: Path, output: Path) -> Iterator[Source]:
         yield from (Source(str(here / file), "file") for file in videos)
 
 
-def _refuse(error: OSError) -> None:
+def refuse(error: OSError) -> None:
+    """End with the folder that cannot be read."""
     raise ValueError(f"{error.filename}: expected a folder that can be read ({error.strerror}): check its permissions")
 
 
@@ -106,7 +107,10 @@ def is_picture(name: str) -> bool:
 
 def pictures_in(folder: Path) -> list[Path]:
     """A folder's pictures in the order of the numbers in their names."""
-    number = lambda path: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+    def number(path: Path) -> list:
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
     return sorted((path for path in folder.iterdir() if is_picture(path.name)), key=number)
 
 
