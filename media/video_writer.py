@@ -1,4 +1,4 @@
-"""Frames (F, H, W, 3) uint8 RGB to video files: H.264 to look at, FFV1 without loss, and a stream written while frames are made."""
+"""Frames (F, H, W, 3) uint8 RGB to video files: H.264 to look at, FFV1 without loss, and a stream written meanwhile."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +15,7 @@ from media.files import save_atomically
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 X264 = {"preset": "medium", "x264-params": "cpu-independent=1"}     # the same bytes in every run, on every processor ...
+COLOUR = 6, 1, 1, 13        # ITU-T H.273: BT.601's matrix as swscale uses it, limited range, sRGB's primaries and transfer
 X264_THREADS = 4                                         # ... and however many cores there are
 WINDOWS_AHEAD = 4                                      # that wait for the codec; then their maker waits
 GIVEN_UP = object()                                    # in place of the frames that do not come any more
@@ -48,6 +49,8 @@ def encode(path: Path, container_format: str, frames: Iterable[np.ndarray], fps:
                 stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001),
                                               options=X264 | {"crf": str(crf)})
                 stream.height, stream.width, stream.pix_fmt = *even.shape[:2], "yuv420p"
+                codec = stream.codec_context
+                codec.colorspace, codec.color_range, codec.color_primaries, codec.color_trc = COLOUR
                 stream.thread_type, stream.codec_context.thread_count = "FRAME", X264_THREADS
             if even.shape[:2] != (stream.height, stream.width):
                 raise ValueError(f"frames: expected one size {stream.height}x{stream.width} "

@@ -111,7 +111,7 @@ def draw_capsule(mask: np.ndarray, start: np.ndarray, end: np.ndarray, half_widt
 
 def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Difference of CIE L*a*b* colours (..., 3) as seen (Sharma, Wu and Dalal 2005); about 1 is just noticeable."""
-    return deltaE_ciede2000(np.float64(first), np.float64(second))
+    return deltaE_ciede2000(*np.broadcast_arrays(np.float64(first), np.float64(second)))
 
 
 def check_pair(video: np.ndarray, truth: np.ndarray) -> None:

@@ -202,7 +202,8 @@ def test_the_shell_command_keeps_arguments_whole_and_means_folders_from_where_th
     (tmp_path / "scripts").mkdir()
     for name in ("eval_motionbench.sh", "venv.sh"):
         (tmp_path / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
-    (tmp_path / "requirements.txt").write_text("nothing\n")
+    for name in ("requirements.txt", "pyproject.toml"):
+        (tmp_path / name).write_text("nothing\n")
     binaries = tmp_path / ".venv" / "bin"
     binaries.mkdir(parents=True)
     (binaries / "activate").write_text(f'PATH="{binaries}:$PATH"\n')
