@@ -19,12 +19,15 @@ log = logging.getLogger(__name__)
 
 PORTRAIT = 9 / 16                                        # width / height of the published canvases
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+HEIF_SUFFIXES = (".heic", ".heif")                       # of an iPhone
 EIGHT_BIT, SIXTEEN_BIT = 255, 65535
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """A picture, (H, W, 3) uint8 RGB, turned as its EXIF mark asks; transparency becomes white."""
     path = existing_file(path, "picture")
+    if path.suffix.lower() in HEIF_SUFFIXES:
+        know_heif(path)
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
@@ -40,6 +43,15 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ValueError(f"{path}: expected a picture of at most {limit:.4g} megapixels ({error}): make it smaller") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path}: expected a whole picture ({error}): convert it to PNG or JPEG") from None
+
+
+def know_heif(path: Path) -> None:
+    """Let Pillow read HEIF, where the optional package for it is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ValueError(f"{path}: expected PNG or JPEG (found HEIC): convert it, or pip install pillow-heif") from None
+    register_heif_opener()
 
 
 def eight_bits(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 """What a video or a picture says about itself is believed: turns, pixel shapes, colours, times, damage."""
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -186,3 +187,10 @@ def test_floating_and_long_greys_keep_their_steps(tmp_path, values):
     read = read_image(tmp_path / "a.tif")[0, :, 0].astype(int)
     full = 127 if values.dtype == np.int32 and values.max() > 65535 else 255             # signed: half of the range
     assert np.abs(read - np.linspace(0, full, 6)).max() <= 1
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "photo.HEIC").write_bytes(b"....ftypheic")
+    with pytest.raises(ValueError, match="photo.HEIC: expected PNG or JPEG .found HEIC.: .*pip install pillow-heif"):
+        read_image(tmp_path / "photo.HEIC")

@@ -82,13 +82,15 @@ def sources_of(argument: str, output: Path) -> Iterator[Source]:
 def searched(root: Path, output: Path) -> Iterator[Source]:
     """Every video and folder of pictures below `root`; a `root` without videos may be one, whatever its name.
 
-    Files of a kind nobody knows here are named in the log.
+    Linked folders are entered, each once. Files of a kind nobody knows here are named in the log.
     """
-    for folder, subfolders, files in os.walk(root, onerror=refuse):
+    entered = {output}
+    for folder, subfolders, files in os.walk(root, onerror=refuse, followlinks=True):
         here = Path(folder)
-        if here == output:
+        if here.resolve() in entered:
             subfolders.clear()
             continue
+        entered.add(here.resolve())
         videos = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES and not file.startswith(".")]
         named = here.name in PICTURE_FOLDERS or (here == root and not videos)           # beside videos: thumbnails
         if named and sum(is_picture(file) for file in files) > 1:
