@@ -12,6 +12,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+from PIL import Image, ImageSequence
 
 from media.files import existing_file
 from media.images import PICTURE_SUFFIXES, pictures_in, read_image, shrunk
@@ -48,27 +50,28 @@ def frame_stream(path: str | Path, *, fps: float | None = None, stride: int | No
                  max_short_side: int | None = None, strict: bool = False) -> Iterator[np.ndarray]:
     """The frames (H, W, 3) uint8 RGB of a video one after the other, upright, with square pixels, all of one size.
 
-    A folder of numbered pictures is a video of PICTURE_FPS frames a second.
+    A folder of numbered pictures is a video of PICTURE_FPS frames a second, and an animated WebP is a video, too.
     fps: resample to this rate; None keeps the file's mean rate. Uneven timestamps are evened out by repeating and
     leaving out frames. stride: every stride-th of these; without fps, every stride-th frame as it was stored.
     max_short_side: pixels; larger frames are shrunk as they come, so that the memory does not grow with the camera.
     strict: a damaged frame, or an end before the announced one, is a ValueError and no warning.
     """
-    if Path(path).is_dir():
+    if holds_pictures(path):
         yield from picture_stream(Path(path), fps, stride, max_short_side)
         return
-    for frame, aspect in shown_frames(path, fps, stride, strict):
-        yield upright(frame, aspect, max_short_side)
+    for frame, layout in shown_frames(path, fps, stride, strict):
+        yield upright(frame, layout, max_short_side)
 
 
 def shown_frames(path: str | Path, fps: float | None = None, stride: int | None = None,
-                 strict: bool = False) -> Iterator[tuple[av.VideoFrame, float]]:
-    """The frames of a video file as `frame_stream` chooses them, still as they are stored, each with its pixel aspect."""
+                 strict: bool = False) -> Iterator[tuple[av.VideoFrame, Layout]]:
+    """The frames of a video file as `frame_stream` chooses them, still as they are stored, and their common layout."""
     path, read, end, size = existing_file(path, "video"), 0, 0.0, None
     try:
         with av.open(str(path)) as container:
             stream = video_stream(container, path)
-            own_rate, frames = stream_rate(stream), readable(container, stream, path, strict)
+            layout, own_rate = Layout(stream), stream_rate(stream)
+            frames = readable(container, stream, path, strict)
             if fps or not stride:
                 frames = evenly_spaced(frames, float(fps or own_rate), own_rate)
             else:
@@ -78,7 +81,7 @@ def shown_frames(path: str | Path, fps: float | None = None, stride: int | None 
                     raise ValueError(f"{path}: expected one picture size (found {size[1]}x{size[0]}, then {frame.width}x"
                                      f"{frame.height} after {read} frames): convert it to MP4, or cut it there")
                 size, read = (frame.height, frame.width), read + 1
-                yield frame, pixel_aspect(stream)
+                yield frame, layout
             announced = length_of(container, stream)
     except av.FFmpegError as error:
         raise ValueError(f"{path}: expected a whole video ({error.strerror}): convert it to MP4") from None
@@ -91,16 +94,37 @@ def shown_frames(path: str | Path, fps: float | None = None, stride: int | None 
         log.warning("%s: %s: is the file whole?", path, found)
 
 
-def picture_stream(folder: Path, fps: float | None, stride: int | None,
+def holds_pictures(path: str | Path) -> bool:
+    """Is this a folder or a WebP, which FFmpeg does not read as a video?"""
+    return Path(path).is_dir() or Path(path).suffix.lower() == ".webp"
+
+
+def picture_stream(path: Path, fps: float | None, stride: int | None,
                    max_short_side: int | None) -> Iterator[np.ndarray]:
-    """The pictures of a folder as `frame_stream` gives frames."""
-    pictures = pictures_in(folder)
-    if not pictures:
-        raise ValueError(f"{folder}: expected numbered pictures {', '.join(PICTURE_SUFFIXES)} (found none): check the path")
-    step = PICTURE_FPS / fps if fps else 1.0
+    """The pictures of a folder or of a WebP as `frame_stream` gives frames."""
+    pictures, rate = pictures_of(path)
+    step = rate / fps if fps else 1.0
     numbers = [min(round(number * step), len(pictures) - 1) for number in range(max(round(len(pictures) / step), 1))]
     for number in numbers[::stride]:
-        yield shrunk(read_image(pictures[number]), max_short_side)
+        picture = pictures[number]
+        yield shrunk(read_image(picture) if path.is_dir() else picture, max_short_side)
+
+
+def pictures_of(path: Path) -> tuple[Sequence[Path] | np.ndarray, float]:
+    """The picture files of a folder, or the frames (F, H, W, 3) uint8 RGB of a WebP, and how many a second."""
+    if not path.is_dir():
+        try:
+            with Image.open(existing_file(path, "video")) as file:
+                shown = [(np.asarray(frame.convert("RGB")), frame.info.get("duration", 0))
+                         for frame in ImageSequence.Iterator(file)]
+            frames, milliseconds = zip(*shown)
+            return np.stack(frames), 1000 * len(frames) / sum(milliseconds) if sum(milliseconds) else PICTURE_FPS
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: expected a whole animated WebP ({error}): convert it to MP4") from None
+    pictures = pictures_in(path)
+    if not pictures:
+        raise ValueError(f"{path}: expected numbered pictures {', '.join(PICTURE_SUFFIXES)} (found none): check the path")
+    return pictures, PICTURE_FPS
 
 
 def readable(container, stream, path: Path, strict: bool) -> Iterator[av.VideoFrame]:
@@ -123,11 +147,10 @@ def readable(container, stream, path: Path, strict: bool) -> Iterator[av.VideoFr
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Size, rate and duration of a video file or a folder of pictures, without decoding it."""
-    if Path(path).is_dir():
-        pictures = pictures_in(Path(path))
-        size = next(picture_stream(Path(path), None, None, None)).shape[:2]
-        return VideoInfo(size, PICTURE_FPS, len(pictures) / PICTURE_FPS)
+    """Size, rate and duration of a video file or a folder of pictures, without decoding more than a WebP."""
+    if holds_pictures(path):
+        pictures, rate = pictures_of(Path(path))
+        return VideoInfo(next(frame_stream(path)).shape[:2], rate, len(pictures) / rate)
     path = existing_file(path, "video")
     try:
         with av.open(str(path)) as container:
@@ -165,11 +188,6 @@ def stream_rate(stream) -> float:
     return float(stream.average_rate or stream.guessed_rate or 25)
 
 
-def pixel_aspect(stream) -> float:
-    """Width over height of a stored pixel; 1 where the file does not say."""
-    return float(stream.sample_aspect_ratio or 1) or 1.0
-
-
 def evenly_spaced(frames: Iterable[av.VideoFrame], fps: float,
                   source_fps: float) -> Iterator[tuple[av.VideoFrame, float]]:
     """Frames at `fps`, each with the seconds up to which it is shown: number k is the one shown at time k / fps.
@@ -194,34 +212,48 @@ def evenly_spaced(frames: Iterable[av.VideoFrame], fps: float,
         yield from [(held, end)] * max(math.ceil(end * fps - 0.25) - slot, int(slot == 0))
 
 
-def upright(frame: av.VideoFrame, aspect: float = 1.0, max_short_side: int | None = None) -> np.ndarray:
+class Layout:
+    """What all frames of a stream share on their way to pictures: the shape of a pixel, and how the picture is turned.
+
+    The display matrix is read off the first frame only: asking a frame for it keeps the frame until Python's garbage
+    collection, and one converter serves all frames.
+    """
+
+    def __init__(self, stream):
+        self.aspect = float(stream.sample_aspect_ratio or 1) or 1.0            # width over height of a stored pixel
+        self.converter = VideoReformatter()
+        self._matrix: tuple[int, ...] | None = None
+
+    def matrix(self, frame: av.VideoFrame) -> tuple[int, ...]:
+        """(a, b, c, d) of the display matrix: (x, y) is shown at (a x + c y, b x + d y)."""
+        if self._matrix is None:
+            data = frame.side_data.get("DISPLAYMATRIX")
+            a, b, _, c, d = (1, 0, 0, 0, 1) if data is None else np.frombuffer(bytes(data), np.int32)[:5].tolist()
+            self._matrix = a, b, c, d
+        return self._matrix
+
+
+def upright(frame: av.VideoFrame, layout: Layout, max_short_side: int | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB with square pixels, turned and mirrored as the container's display matrix asks.
 
-    aspect: width over height of a stored pixel; the shorter side is stretched, so that nothing is lost.
+    Pixels that are not square are stretched along their shorter side, so that nothing is lost.
     """
-    height, width = frame.height * max(1, 1 / aspect), frame.width * max(1, aspect)
+    height, width = frame.height * max(1, 1 / layout.aspect), frame.width * max(1, layout.aspect)
     shrinking = min(1, (max_short_side or math.inf) / min(height, width))
-    matrix = "ITU709" if is_untagged_hd(frame) else None
-    pixels = frame.to_ndarray(format="rgb24", width=round(width * shrinking), height=round(height * shrinking),
-                              interpolation="AREA" if shrinking < 1 else None, src_colorspace=matrix, dst_colorspace=matrix)
-    return np.ascontiguousarray(oriented(pixels, frame))
+    colours = "ITU709" if is_untagged_hd(frame) else None
+    picture = layout.converter.reformat(
+        frame, round(width * shrinking), round(height * shrinking), "rgb24", src_colorspace=colours,
+        dst_colorspace=colours, interpolation="AREA" if shrinking < 1 else None).to_ndarray()
+    a, b, c, d = layout.matrix(frame)
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(picture[::-1 if d < 0 else 1, ::-1 if a < 0 else 1])
 
 
 def is_untagged_hd(frame: av.VideoFrame) -> bool:
     """Does a YUV frame not say its matrix, and is it of a size at which players take it for BT.709?"""
     is_large = min(frame.height, frame.width) > SD_LINES or max(frame.height, frame.width) >= HD_SIDE
     return frame.colorspace == UNSPECIFIED and not frame.format.is_rgb and is_large
-
-
-def oriented(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """The stored picture as it is to be seen: any of the eight turns and mirror images of the display matrix."""
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return pixels
-    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5]                # (x, y) goes to (a x + c y, b x + d y)
-    if abs(int(a)) + abs(int(d)) < abs(int(b)) + abs(int(c)):
-        pixels, a, d = pixels.swapaxes(0, 1), c, b
-    return pixels[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]
 
 
 class Stored(NamedTuple):
@@ -272,7 +304,7 @@ def decoded_after_seeking(path: str | Path, stamps: list[int]) -> list[np.ndarra
     try:
         with av.open(str(path)) as container:
             stream = video_stream(container, Path(path))
-            aspect = pixel_aspect(stream)
+            layout = Layout(stream)
             container.seek(min(needed), stream=stream)
             for frame in container.decode(stream):
                 if frame.pts in needed and not frame.is_corrupt:
@@ -283,7 +315,7 @@ def decoded_after_seeking(path: str | Path, stamps: list[int]) -> list[np.ndarra
         return None
     if len(found) < len(needed):
         return None
-    pictures = {pts: upright(frame, aspect) for pts, frame in found.items()}
+    pictures = {pts: upright(frame, layout) for pts, frame in found.items()}
     return [pictures[pts] for pts in stamps]
 
 

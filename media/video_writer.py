@@ -14,6 +14,7 @@ import numpy as np
 from media.files import save_atomically
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+ANIMATIONS = (".gif", ".webp")
 X264 = {"preset": "medium", "x264-params": "cpu-independent=1"}     # the same bytes in every run, on every processor ...
 COLOUR = 6, 1, 1, 13        # ITU-T H.273: BT.601's matrix as swscale uses it, limited range, sRGB's primaries and transfer
 X264_THREADS = 4                                         # ... and however many cores there are
@@ -24,17 +25,27 @@ GIVEN_UP = object()                                    # in place of the frames 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, crf: int = 18) -> Path:
     """H.264 (yuv420p, plays everywhere); the file appears whole or not at all, and equal frames give equal bytes.
 
+    A name in .gif or .webp gives a looping animation instead, for pages.
+
     frames: (H, W, 3) uint8 RGB each.
     crf: 0 (no loss) to 51; 18 looks lossless. The codec needs even sizes: an odd last row or column is doubled.
     """
     path = Path(path)
-    if path.suffix.lower() not in CONTAINERS:
-        raise ValueError(f"{path}: expected a name ending in {', '.join(CONTAINERS)} (found '{path.suffix}')")
+    suffix = path.suffix.lower()
+    if suffix not in (*CONTAINERS, *ANIMATIONS):
+        raise ValueError(f"{path}: expected a name ending in {', '.join((*CONTAINERS, *ANIMATIONS))} (found '{path.suffix}')")
     if not fps > 0:
         raise ValueError(f"fps: expected more than 0 (found {fps})")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_atomically(path, lambda temporary: encode(temporary, CONTAINERS[path.suffix.lower()], frames, fps, crf))
+    save_atomically(path, lambda temporary: encode(temporary, CONTAINERS[suffix], frames, fps, crf) if suffix in CONTAINERS
+                    else animate(temporary, suffix, frames, fps))
     return path
+
+
+def animate(path: Path, suffix: str, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write all frames to one looping GIF or WebP."""
+    from imageio import v3 as imageio
+
+    imageio.imwrite(path, np.stack(list(frames)), plugin="pillow", extension=suffix, duration=1000 / fps, loop=0)
 
 
 def encode(path: Path, container_format: str, frames: Iterable[np.ndarray], fps: float, crf: int) -> None:

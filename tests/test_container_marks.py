@@ -124,6 +124,14 @@ def test_animated_pictures_move(tmp_path, suffix):
     assert levels_of(read_video(tmp_path / f"a{suffix}")[0]) == list(LEVELS)
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_an_animation_for_a_page_comes_back_as_it_was_written(tmp_path, suffix):
+    path = write_video(tmp_path / f"a{suffix}", grey_frames(size=(64, 96)), 10)
+    frames, fps = read_video(path)
+    assert levels_of(frames) == list(LEVELS) and fps == 10 and frames.shape == (5, 64, 96, 3)
+    assert probe(path).seconds == pytest.approx(0.5) and Image.open(path).info["loop"] == 0
+
+
 def test_frames_by_stride_are_those_that_were_stored(tmp_path):
     path = written(tmp_path / "jitter.mkv", grey_frames(), milliseconds=[0, 149, 200, 390, 400])
     assert levels_of(list(frame_stream(path, stride=1))) == list(LEVELS)
