@@ -27,6 +27,7 @@ MET, MISSED = SEGMENT_COLOURS[2], SEGMENT_COLOURS[1]
 
 
 def cpu_attention_flops(query, key, value, *args, out_val=None, **kwargs) -> int:
+    """FLOP of attention on a CPU, counted as on a GPU."""
     return sdpa_flop_count(query.shape, key.shape, value.shape)
 
 
@@ -64,6 +65,7 @@ class Measurement:
     facts: dict[str, float | str] = field(default_factory=dict)
 
     def median(self, variant: str) -> float:
+        """Median seconds of a variant."""
         return statistics.median(self.seconds[variant])
 
     @property
@@ -73,6 +75,7 @@ class Measurement:
         return {name: self.median(self.baseline) / self.median(name) for name in others}
 
     def as_dict(self) -> dict:
+        """The stage's entry in benchmark.json."""
         return {"baseline": self.baseline, "median_seconds": {name: self.median(name) for name in self.seconds},
                 "seconds": self.seconds, "ratios": self.ratios, "tflop": self.tflop, "peak_gib": self.peak_gib,
                 "facts": self.facts}
@@ -109,12 +112,15 @@ def seconds_of(run: Callable[[], Any], device: str) -> float:
 
 
 def finish(device: str) -> None:
+    """Wait for the device's queue."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
 
 @dataclass
 class Peak:
+    """The most bytes in use, once the context is left."""
+
     bytes: int = 0
 
 

@@ -113,8 +113,9 @@ def picture_stream(path: Path, fps: float | None, stride: int | None,
 def pictures_of(path: Path) -> tuple[Sequence[Path] | np.ndarray, float]:
     """The picture files of a folder, or the frames (F, H, W, 3) uint8 RGB of a WebP, and how many a second."""
     if not path.is_dir():
+        path = existing_file(path, "video")
         try:
-            with Image.open(existing_file(path, "video")) as file:
+            with Image.open(path) as file:
                 shown = [(np.asarray(frame.convert("RGB")), frame.info.get("duration", 0))
                          for frame in ImageSequence.Iterator(file)]
             frames, milliseconds = zip(*shown)

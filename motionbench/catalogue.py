@@ -45,6 +45,7 @@ def picture_metric(name: str, title: str, unit: str, better: str, range: tuple[f
 
 
 def jitter(case: ClipCase) -> Score:
+    """pose.jitter, with the reason where there is none."""
     value = pose.jitter(case.seen)
     return Score(value, "" if np.isfinite(value) else "no point is seen in four frames in a row")
 
@@ -59,6 +60,7 @@ def region_colours(case: ClipCase) -> Score:
 
 
 def seam(case: ClipCase) -> Score:
+    """picture.seam, with the reason where there is none."""
     value = picture.seam(case.video, case.tile_borders)
     return Score(value, "" if np.isfinite(value) else "the clip fits into one tile, or its tiles are unknown")
 

@@ -42,6 +42,8 @@ class Verdict:
 
 
 class Judge(Protocol):
+    """Who says which motion a video shows."""
+
     name: str                   # "pose", "clip", "vlm"
     labels: tuple[str, ...]     # what it chooses from
     needs: tuple[str, ...]      # fields of ClipCase beside `video`

@@ -70,6 +70,7 @@ class BenchModels(Models):
 
     def video(self, stage: str, settings: VideoModelConfig, image: np.ndarray, poses: np.ndarray,
               reference_pose: np.ndarray, progress: bool = False) -> np.ndarray:
+        """As Models.video; with `keep`, by models that stay loaded."""
         if not self.keep:
             return super().video(stage, settings, image, poses, reference_pose, progress)
         keeper = self.kept.setdefault((settings.svd, settings.checkpoint), Models(self.config, ALONE))
@@ -180,10 +181,12 @@ class Clip:
     truth: SyntheticClip | None         # of the cell, shared by its variants; None in the real edition
 
     def file(self, kind: str, ending: str) -> Path:
+        """A file of this clip, by kind and ending."""
         return self.bench.folder / kind / self.variant.name / f"{self.cell.name}{ending}"
 
     @property
     def is_external(self) -> bool:
+        """Was the video made by another system?"""
         return self.variant.name == FROM_FILES
 
     @property
@@ -193,6 +196,7 @@ class Clip:
 
     @property
     def video_file(self) -> Path:
+        """Where the video is, or is to be."""
         if not self.is_external:
             return self.file("clips", ".mp4")
         named = [self.bench.videos / f"{self.cell.name}{ending}" for ending in ENDINGS]
@@ -251,6 +255,7 @@ class Clip:
 
     @property
     def other_truth(self) -> SyntheticClip:
+        """The true video of the random other motion."""
         if self.cell.other is self.cell.motion:
             return self.truth
         bench, config = self.bench, self.bench.inference
@@ -267,9 +272,11 @@ def read_entry(path: Path) -> dict:
 
 
 def write_entry(path: Path, entry: dict) -> None:
+    """Write a clip's JSON atomically."""
     save_text(path, json.dumps(entry, indent=1) + "\n")
 
 
 def one_line(error: Exception) -> str:
+    """An error as one line, with its kind where it is not the user's."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if isinstance(error, (ValueError, FileNotFoundError)) else f"{type(error).__name__}: {text}"

@@ -148,6 +148,7 @@ def features_of(clip_file: Path, metric: Metric) -> Features | None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name; none where there is no file."""
     if not path.is_file():
         return {}
     with np.load(path, allow_pickle=False) as file:
@@ -202,6 +203,7 @@ def gathered(config: MotionBenchConfig, bench: Bench, by_variant: Sequence[Seque
 
 
 def result_of(clip: Clip) -> ClipResult:
+    """A clip's scores as they lie on disk."""
     entry = read_entry(clip.file("scores", ".json"))
     if not entry:
         raise ValueError(f"{clip.file('scores', '.json')}: expected this clip's scores (found none): "

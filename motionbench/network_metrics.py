@@ -59,6 +59,7 @@ class MetricWeights:
 
 
 def network_metrics(weights: MetricWeights, device: str) -> tuple[Metric, ...]:
+    """All of them, in the report's order."""
     return (lpips(weights.alexnet, device), *frechet_metrics(weights, device), clip_i(weights.clip, device),
             csim(weights.face, device))
 
@@ -85,6 +86,7 @@ def frechet_metrics(weights: MetricWeights, device: str) -> tuple[Metric, ...]:
 
 def frechet(name: str, title: str, load: Callable[[str, str], Network], path: str, command: str, device: str,
             source: str, protocol: str) -> Metric:
+    """A Fréchet distance between features of videos and truths, on one network."""
     absent = absence(path, command)
     return Metric(name, title, "", "lower", (0, INF), formula(frechet_distance), source, ("truth",), absent=absent,
                   features=None if absent else features_of_both(load(path, device)), combined=frechet_of_clips,
@@ -92,6 +94,7 @@ def frechet(name: str, title: str, load: Callable[[str, str], Network], path: st
 
 
 def lpips(path: str, device: str) -> Metric:
+    """LPIPS between video and truth (Zhang et al. 2018)."""
     absent = absence(path, fetched(path, ALEXNET_URL)) or unusable("lpips")
     distance = None if absent else lpips_distance(path, device)
     return Metric("lpips", "LPIPS", "", "lower", (0, INF),
@@ -102,6 +105,7 @@ def lpips(path: str, device: str) -> Metric:
 
 
 def clip_i(folder: str, device: str) -> Metric:
+    """Likeness of CLIP's embeddings of video and reference picture."""
     absent = absence(folder, f"hf download {CLIP_MODEL} --local-dir {folder}")
     network = None if absent else encoder_embeddings(folder, device)
 
@@ -116,6 +120,7 @@ def clip_i(folder: str, device: str) -> Metric:
 
 
 def csim(path: str, device: str) -> Metric:
+    """Likeness of ArcFace's embeddings of video and reference picture."""
     absent = absence(path, f"take w600k_r50.onnx (not for commercial use) out of {FACE_URL}")
     embedding = None if absent else face_embedding(path, device)
 
@@ -153,10 +158,12 @@ def unusable(package: str) -> str:
 
 
 def fetched(path: str, url: str) -> str:
+    """The command that downloads a file."""
     return f"curl -L --create-dirs -o {path} {url}"
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, D) of length 1."""
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
 
 
@@ -226,6 +233,7 @@ def resized(frames: np.ndarray, side: int) -> np.ndarray:
 
 
 def torchscript(path: str | os.PathLike, device: str) -> torch.jit.ScriptModule:
+    """A TorchScript file on the device."""
     try:
         return torch.jit.load(os.fspath(path), map_location=device).eval()
     except RuntimeError as error:

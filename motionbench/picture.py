@@ -115,6 +115,7 @@ def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def check_pair(video: np.ndarray, truth: np.ndarray) -> None:
+    """Refuse videos that cannot be compared pixel by pixel."""
     if video.shape != truth.shape or video.ndim != 4 or video.shape[-1] != 3 or not len(video):
         raise ValueError(f"videos to compare: expected two of (F, H, W, 3) (found {video.shape} and {truth.shape})")
     if video.dtype != np.uint8 or truth.dtype != np.uint8:

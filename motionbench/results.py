@@ -35,13 +35,16 @@ class ClipResult:
     seconds: float = 0.0                    # of video
 
     def value(self, metric: str) -> float:
+        """A measure's number; NaN where it is unknown."""
         value = self.scores.get(metric, {}).get("value")
         return NAN if value is None else float(value)
 
     def note(self, metric: str) -> str:
+        """What the measure says about its number."""
         return self.scores.get(metric, {}).get("note", "")
 
     def label(self, metric: str) -> str:
+        """What a judge recognised."""
         return self.scores.get(metric, {}).get("label", "")
 
 
@@ -60,6 +63,7 @@ class RowResult:
         return [clip for clip in self.clips if clip.failure]
 
     def values(self, metric: str) -> list[float]:
+        """The clips' numbers, in their order."""
         return clip_values(self.clips, metric)
 
     def means_by(self, key: Callable[[ClipResult], str], names: Sequence[str], metric: str) -> list[float]:
@@ -82,6 +86,7 @@ class Results:
 
     @property
     def num_clips(self) -> int:
+        """Of all rows."""
         return sum(len(row.clips) for row in self.rows)
 
     @property
@@ -90,6 +95,7 @@ class Results:
 
     @cached_property
     def judges(self) -> tuple[Metric, ...]:
+        """The measures that are a judge's."""
         return tuple(metric for metric in self.metrics if metric.name.startswith(JUDGED))
 
     def shown_metrics(self) -> tuple[Metric, ...]:

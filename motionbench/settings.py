@@ -64,6 +64,7 @@ class MotionBenchConfig:
 
     @property
     def folder(self) -> Path:
+        """Where the run's files go."""
         return Path(self.outputs) / self.name
 
 
@@ -88,6 +89,7 @@ class Variant:
 
     @property
     def needs_truth(self) -> bool:
+        """Can it only be made where the true video is known?"""
         return bool(self.bound) or self.given == "skeleton"
 
 

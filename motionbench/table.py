@@ -22,6 +22,7 @@ class Target:
     at_most: bool = False       # smaller is better
 
     def reached(self, value: float, bound: float | None) -> bool:
+        """Is a bound met? False where there is none."""
         if bound is None or not math.isfinite(value):
             return False
         return value <= bound if self.at_most else value >= bound
@@ -68,6 +69,7 @@ class ResultsFile:
     path: Path
 
     def read(self) -> dict[str, dict]:
+        """All entries; none where there is no file."""
         if not self.path.exists():
             return {}
         try:

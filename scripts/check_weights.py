@@ -107,11 +107,13 @@ def video_model(path: Path) -> None:
 
 
 def motion(folder: Path) -> str:
+    """A text-to-motion folder; raises where a part is missing or does not fit."""
     check_motion_weights(folder)
     return "VQ-VAE, GPT, mean, std, text encoder and tokenizer"
 
 
 def complete(folder: Path) -> str:
+    """The parts of an SVD folder beside its networks; raises where one is missing."""
     missing = [name for name in SVD_FILES if not (folder / name).exists()]
     for part in ("vae", "image_encoder"):
         if not any((folder / part).glob("*.safetensors")):
@@ -141,12 +143,14 @@ class Graph:
 
 
 def tensor_spec(value: onnx.ValueInfoProto) -> SimpleNamespace:
+    """Name and shape of an ONNX input or output."""
     sides = value.type.tensor_type.shape.dim
     shape = [side.dim_value if side.HasField("dim_value") else side.dim_param for side in sides]
     return SimpleNamespace(name=value.name, shape=shape)
 
 
 def network(path: Path) -> str:
+    """An ONNX file held against the contract of the detector or the pose network."""
     graph = Graph(path)
     if not graph.get_inputs() or not graph.get_outputs():
         raise ValueError(f"{path}: expected a network with inputs and outputs (found none): fetch it again")
@@ -169,6 +173,7 @@ def hash_checks(folder: Path) -> Iterator[Check]:
 
 
 def same_hash(path: Path, wanted: str) -> str:
+    """Compare a file with the hash its source gives."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file that was fetched once (found none): fetch it again")
     if (found := digest(path, wanted)) != wanted:

@@ -38,6 +38,7 @@ def mirrored(joints: np.ndarray) -> np.ndarray:
 
 
 def swapped(name: str) -> str:
+    """The joint's name on the other side."""
     side, _, rest = name.partition("_")
     return {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
 

@@ -48,18 +48,23 @@ class DataFolder:
         self.manifest, self.downloads = self.path / "manifest.jsonl", self.path / "downloads"
 
     def clip(self, name: str) -> Path:
+        """A clip's video."""
         return self.path / "clips" / f"{name}.mp4"
 
     def skeleton(self, name: str) -> Path:
+        """A clip's poses."""
         return self.path / "skeletons" / f"{name}.npz"
 
     def pose_video(self, kind: str, name: str) -> Path:
+        """A clip's drawn poses."""
         return self.path / "poses" / kind / f"{name}.mp4"
 
     def piece(self, name: str) -> Path:
+        """A piece's record."""
         return self.path / "pieces" / f"{name}.json"
 
     def source(self, name: str) -> Path:
+        """A video's record."""
         return self.path / "sources" / f"{hashlib.sha256(name.encode(errors=ODD_BYTES)).hexdigest()[:16]}.json"
 
     def claim(self, settings: dict) -> None:
@@ -122,6 +127,7 @@ def require_equal(path: Path, settings: dict) -> None:
 
 
 def read_json(path: Path) -> dict:
+    """A record of the folder."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -130,10 +136,12 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, content: dict) -> None:
+    """Write a record atomically."""
     save_text(path, f"{json.dumps(content, ensure_ascii=False)}\n", ODD_BYTES)
 
 
 def total_seconds(clips: Iterable[dict]) -> float:
+    """How long the clips last together."""
     return sum(clip["num_frames"] / clip["fps"] for clip in clips)
 
 

@@ -66,12 +66,14 @@ class LatentCache:
         self.path = folder.path / "latents" / target
 
     def settings(self) -> LatentSettings:
+        """What the cache was made with."""
         if not (self.path / "settings.json").is_file():
             raise FileNotFoundError(f"{self.path}: expected cached latents (found none): "
                                     "make them with scripts/prepare_dataset.py --cache-latents")
         return LatentSettings(**read_json(self.path / "settings.json"))
 
     def claim(self, settings: LatentSettings) -> None:
+        """Make the folder, or check that it was made with the same settings."""
         self.path.mkdir(parents=True, exist_ok=True)
         require_equal(self.path / "settings.json", asdict(settings))
 

@@ -109,6 +109,7 @@ def refuse(error: OSError) -> None:
 
 
 def is_link(text: str) -> bool:
+    """Does the text begin like an address?"""
     return text.startswith(("http://", "https://"))
 
 
@@ -205,6 +206,7 @@ def caption_of(source: Source, table: dict[str, str]) -> str | None:
 
 
 def one_line(text: str) -> str:
+    """The text with single spaces."""
     return " ".join(text.split())
 
 
