@@ -20,9 +20,9 @@ Schema = TypeVar("Schema")
 CONFIG_FOLDER = Path(__file__).parent
 
 
-def setting(default, help: str, choices: tuple = ()):
-    """A dataclass field with what --help says of it, and the values it may have where these are few."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def setting(default, help: str, choices: tuple = (), *, free: bool = False):
+    """A dataclass field with its line of help, and its values where these are few; a `free` one may change on resume."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "free": free})
 
 
 def run_main(main: Callable[[], object]) -> None:
