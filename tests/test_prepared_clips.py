@@ -15,7 +15,7 @@ from media.video_writer import write_video
 from training_data.latents import cache_latents, LatentCache, LatentSettings, Placement
 from training_data.folder import DataFolder
 from training_data.filters import joint_speed, motion_bucket
-from benchmarks.training import loading_stall
+from benchmarks.train_step import loading_stall
 from training_data.prepared import PreparedClips
 
 SIZE = (64, 48)                 # the training canvas, pixels

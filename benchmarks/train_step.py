@@ -1,9 +1,9 @@
 """Measure what the training loop promises; each part prints one JSON line.
 
-    python benchmarks/training.py step               # published step (VAE and CLIP in it) against cached latents
-    python benchmarks/training.py stall --dataset data/set --cached     # share of a step waiting for 2 workers
-    python benchmarks/training.py loading --dataset data/set --seconds-per-step 1.0     # the same for a step of any length
-    python benchmarks/training.py full --parts temporal --optimizer adamw_8bit      # full-size SVD on a GPU
+    python benchmarks/train_step.py step               # published step (VAE and CLIP in it) against cached latents
+    python benchmarks/train_step.py stall --dataset data/set --cached     # share of a step waiting for 2 workers
+    python benchmarks/train_step.py loading --dataset data/set --seconds-per-step 1.0     # the same for a step of any length
+    python benchmarks/train_step.py full --parts temporal --optimizer adamw_8bit      # full-size SVD on a GPU
 
 `step` and `stall` train the demo's video model; `full` builds the network at SVD-xt's size with random weights, which
 cost the same. In `loading` the step is a pause, as on a GPU; more than 5 % waiting is worth another worker, or
