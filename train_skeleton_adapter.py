@@ -11,10 +11,9 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from configs import load_config, run_main, show_log
+from configs import load_config, run_main, setting, show_log
 from configs.published_flags import flags_help, translated
 from train_video_generation import PoseToVideoConfig, train_pose_to_video
-from training.task import setting
 
 
 @dataclass

@@ -10,12 +10,11 @@ from typing import ClassVar
 
 from torch.utils.data import Dataset
 
-from configs import load_config, run_main, show_log
+from configs import load_config, run_main, setting, show_log
 from configs.published_flags import flags_help, translated
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import VideoTask, VideoTrainConfig
 from training.loop import train
-from training.task import setting
 
 
 @dataclass

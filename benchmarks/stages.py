@@ -1,4 +1,4 @@
-"""The official size on a GPU: seconds, memory and share of the peak, exact and with keys that trade quality."""
+"""The stages of scripts/benchmark.py: one costly part each, ours beside the published way; the last is the full size on a GPU."""
 from __future__ import annotations
 
 import os
@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import published
 from benchmarks.models import random_frames, random_model, ROOT, Scale, SCALES, seeded, waving_person
-from benchmarks.timing import Bench, counted, matmul_peak, Measured, measured, num_threads
+from benchmarks.timing import Bench, counted, matmul_peak, Measurement, measure, num_threads, seconds_of
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
 from dwpose.networks import PersonDetector, PoseHead
@@ -24,13 +24,12 @@ from mimicmotion.footprint import Footprint
 from mimicmotion.latents import decode, image_embeddings, image_latents
 from mimicmotion.memory import Plan, Run
 from mimicmotion.pipeline import PoseToVideo
-from runtime.device import GIB
+from runtime.device import GIB, keep_freed_memory
+from runtime.processes import join_processes
 from t2m.transformer import GPT
 
 COMPARED_FRAMES = 8              # decoded, for the PSNR of the keys that trade quality
 NUM_PROCESSES = 2
-
-
 FAST_KEYS = {                    # settings that trade quality for speed; the rest as in "ours"
     "balanced": dict(tiles="balanced"),
     "guidance_interval": dict(guidance_interval=(0.3, 50.0)),
@@ -40,7 +39,170 @@ FAST_KEYS = {                    # settings that trade quality for speed; the re
 FAST_KEYS["all_keys"] = {name: value for keys in FAST_KEYS.values() for name, value in keys.items()}
 
 
-def full_size(bench: Bench) -> Measured:
+@dataclass(frozen=True)
+class Stage:
+    """One line of the benchmark."""
+    run: Callable[[Bench], Measurement]
+    needs: str                   # how long at the default sizes
+
+
+def drawing(bench: Bench) -> Measurement:
+    """A pose drawn as MimicMotion's PoseNet knows it."""
+    scale = SCALES[bench.scale]
+    person = waving_person(scale.drawn, scale.canvas)
+    variants = {"ours": lambda: draw(person, "mimicmotion"), "published": lambda: published.draw(person)}
+    result, frames = measure(bench.chosen(variants), bench, count_flops=False)
+    if bench.published:
+        result.facts["largest_difference"] = int(np.abs(frames["ours"].astype(int) - frames["published"]).max())
+    return per_frame(result, scale.drawn)
+
+
+def pose_layer(bench: Bench) -> Measurement:
+    """Boxes and keypoints from frames, outside the two networks, which answer at once from a recording."""
+    scale = SCALES[bench.scale]
+    frames, person = random_frames(scale.drawn, scale.canvas), waving_person(1, scale.canvas)
+    people, head = recorded_networks(person.keypoints[0], scale.canvas)
+    detector = PoseDetector(PersonDetector(people, Path("recorded.onnx")), PoseHead(head, Path("recorded.onnx")))
+    variants = {"ours": lambda: detector.find(frames), "published": lambda: published.detect(people, head, frames)}
+    result, found = measure(bench.chosen(variants), bench, count_flops=False)
+    if bench.published:
+        apart = np.abs(found["ours"].keypoints[:, :17] - found["published"][:, :17])
+        result.facts["largest_difference_pixels"] = float(apart[..., :2].max())
+    return per_frame(result, scale.drawn)
+
+
+def per_frame(result: Measurement, num_frames: int) -> Measurement:
+    """The same, in seconds per frame."""
+    return replace(result, seconds={name: [s / num_frames for s in found] for name, found in result.seconds.items()})
+
+
+def recorded_networks(keypoints: np.ndarray, size: tuple[int, int]) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """Sessions that answer every picture with one person, seen by eight neighbouring cells, and their keypoints' bins.
+
+    keypoints: (133, 3), pixels; size: (height, width) of the frames.
+    """
+    rng, ratio = np.random.default_rng(0), min(640 / side for side in size)
+    raw = rng.uniform(0, 0.01, (8400, 85)).astype(np.float32)
+    low, high = keypoints[:, :2].min(axis=0) * ratio, keypoints[:, :2].max(axis=0) * ratio
+    rows = np.arange(8) + 8000 + 10 * 20                                                  # of the coarsest grid
+    cells = np.stack([np.arange(8), np.full(8, 10)], axis=1)
+    raw[rows, :2], raw[rows, 2:4] = (low + high) / 2 / 32 - cells, np.log((high - low) / 32)
+    raw[rows, 4], raw[rows, 5] = np.linspace(0.95, 0.8, 8), 0.95
+    lines = [rng.uniform(0, 0.05, (133, bins)).astype(np.float32) for bins in (576, 768)]
+    for line in lines:
+        line[np.arange(133), rng.integers(100, 476, 133)] = keypoints[:, 2]
+    return (recorded("images", [640, 640], [raw]), recorded("input", [384, 288], lines))
+
+
+def recorded(name: str, size: list[int], outputs: list[np.ndarray]) -> SimpleNamespace:
+    """An onnxruntime session of a network that gives `outputs` for any picture, at once."""
+    shaped = [SimpleNamespace(name=f"out{i}", shape=["N", *output.shape]) for i, output in enumerate(outputs)]
+
+    def answer(_, feed: dict) -> list[np.ndarray]:
+        return [np.broadcast_to(output, (len(feed[name]), *output.shape)) for output in outputs]
+
+    return SimpleNamespace(get_inputs=lambda: [SimpleNamespace(name=name, shape=["N", 3, *size])],
+                           get_outputs=lambda: shaped, run=answer)
+
+
+def gpt(bench: Bench) -> Measurement:
+    """Motion tokens from a text feature, on one CPU thread: all the released size can hold, ten seconds of motion."""
+    network = GPT(**SCALES[bench.scale].gpt).eval()
+    feature = torch.randn(1, network.trans_base.cond_emb.in_features, generator=seeded())
+    count = network.max_tokens
+    variants = {"ours": lambda: network.sample(feature, min_tokens=count, max_tokens=count)[0].tolist(),
+                "published": lambda: published.gpt_tokens(network, feature, count)}
+    with num_threads(1):
+        result, tokens = measure(bench.chosen(variants), replace(bench, device="cpu"))
+    if bench.published:
+        result.facts["same_tokens"] = str(tokens["ours"] == tokens["published"])
+    return result
+
+
+def sampling(bench: Bench, num_frames: int, tile: int, **settings) -> Measurement:
+    """The sampler on random poses; published where that is wanted."""
+    scale = SCALES[bench.scale]
+    model, poses = random_model(scale, bench.device, bench.dtype), random_frames(num_frames, scale.size)
+    call = dict(num_inference_steps=bench.steps or scale.steps, tile_size=tile, tile_overlap=scale.overlap)
+    variants = {"ours": lambda: model.sample(poses[0], poses, seeded(), progress=False, **call, **settings),
+                "published": lambda: published.sample(model, poses[0], poses, seeded(), **call)}
+    result, latents = measure(bench.chosen(variants), bench)
+    if bench.published and not settings:
+        result.facts["largest_difference"] = (latents["ours"] - latents["published"]).abs().max().item()
+    return result
+
+
+def pipeline(bench: Bench) -> Measurement:
+    """Denoising with the published tiles: the same latents, worked out with less."""
+    scale = SCALES[bench.scale]
+    return sampling(bench, scale.frames, scale.tile)
+
+
+def balanced(bench: Bench) -> Measurement:
+    """Denoising a clip one frame longer than a tile, as 73 poses are, with balanced tiles."""
+    tile = SCALES[bench.scale].tile if bench.scale == "tiny" else 72
+    return sampling(replace(bench, steps=bench.steps or 1 + (bench.device != "cpu")), tile + 1, tile, tiles="balanced")
+
+
+def decoding(bench: Bench) -> Measurement:
+    """Latents to frames, in chunks of 8 without overlap as published."""
+    scale = SCALES[bench.scale]
+    model = random_model(scale, bench.device, bench.dtype)
+    latents = torch.randn(16, 4, *(side // 8 for side in scale.size), generator=seeded()).to(bench.device)
+    variants = {"ours": lambda: decode(model.vae, latents, 8).numpy(),
+                "published": lambda: published.decode(model.vae, latents)}
+    result, frames = measure(bench.chosen(variants), bench)
+    if bench.published:
+        result.facts["largest_difference"] = int(np.abs(frames["ours"].astype(int) - frames["published"]).max())
+    return result
+
+
+def processes(bench: Bench) -> Measurement:
+    """One video in one process and in two, with one thread or one GPU each: the same latents."""
+    result, latents = Measurement(baseline="one process"), {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(bench.repeats):
+            for name, count in ((result.baseline, 1), ("ours", NUM_PROCESSES)):
+                seconds, latents[name] = launched(bench, count, Path(folder) / f"{name}.pt")
+                result.seconds.setdefault(name, []).append(seconds)
+    result.facts["largest_difference"] = (latents["ours"] - latents[result.baseline]).abs().max().item()
+    return result
+
+
+def launched(bench: Bench, count: int, path: Path) -> tuple[float, torch.Tensor]:
+    """Seconds of the sampler in `count` processes, start-up and warm-up left out, and its latents."""
+    worker = ["--module", "benchmarks.stages", bench.scale, bench.device, bench.dtype, bench.steps, path]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+    done = subprocess.run([*command, *map(str, worker)], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        raise RuntimeError(f"benchmarks.stages ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    found = torch.load(path, weights_only=True)
+    return found["seconds"], found["latents"]
+
+
+def sample_in_a_process(scale_name: str, device: str, dtype: str, steps: str, path: str) -> None:
+    """What each process of the stage `processes` does; the main one writes seconds and latents to `path`."""
+    scale, device = SCALES[scale_name], torch.device(device)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    group = join_processes(device)
+    torch.set_num_threads(1)
+    keep_freed_memory(device)
+    model = random_model(scale, str(device), getattr(torch, dtype.removeprefix("torch.")))
+    poses, found = random_frames(scale.frames, scale.size), {}
+
+    def sample(num_steps: int) -> None:
+        found["latents"] = model.sample(poses[0], poses, seeded(), num_inference_steps=num_steps, tile_size=scale.tile,
+                                        tile_overlap=scale.overlap, progress=False, processes=group)
+
+    sample(1)                                                                             # warm-up
+    found["seconds"] = seconds_of(lambda: sample(int(steps) or scale.steps), str(device))
+    if group.is_main:
+        torch.save(found | {"latents": found["latents"].cpu()}, path)
+
+
+def full_size(bench: Bench) -> Measurement:
     """151 frames of 576x1024: seconds, memory, and the share of the device's matrix-product peak."""
     scale = SCALES[bench.scale]
     steps = bench.steps or scale.steps
@@ -51,15 +213,19 @@ def full_size(bench: Bench) -> Measured:
     image = fit_to_canvas(read_image(ROOT / "assets" / "person.png"), scale.size)
     poses = draw(waving_person(scale.frames, scale.size), "mimicmotion")
     call = dict(num_inference_steps=steps, tile_size=scale.tile, tile_overlap=scale.overlap)
-    sample = lambda **keys: model.sample(image, poses, seeded(), progress=False, **(call | keys))
-    in_steps = lambda keys: {name: max(value * steps // 25, 1) if name == "num_inference_steps" else value
-                             for name, value in keys.items()}
+
+    def sample(**keys) -> torch.Tensor:
+        return model.sample(image, poses, seeded(), progress=False, **(call | keys))
+
+    def in_steps(keys: dict) -> dict:
+        return {name: max(value * steps // 25, 1) if name == "num_inference_steps" else value for name, value in keys.items()}
+
     variants = {"ours": sample, "published": lambda: published.sample(model, image, poses, seeded(), **call)}
     variants |= {name: lambda keys=keys: sample(**in_steps(keys)) for name, keys in FAST_KEYS.items()}
     one_step = counted(lambda: sample(num_inference_steps=1))[1]
     fixed = counted(lambda: prepared(model, poses))[1]                            # what does not repeat
     peak = matmul_peak(bench.device, bench.dtype)
-    result, latents = measured(bench.chosen(variants), bench, count_flops=False)
+    result, latents = measure(bench.chosen(variants), bench, count_flops=False)
     result.tflop = {"ours": (one_step * steps - fixed * (steps - 1)) / 1e12}
     result.facts |= {"steps": steps, "matmul_peak_tflops": peak,
                      "share_of_peak": result.tflop["ours"] / result.median("ours") / peak}
@@ -89,148 +255,13 @@ def predicted_bytes(scale: Scale, dtype: torch.dtype) -> int:
     return sum(run.needs(Plan(scale.tile, None, 8, dtype))["denoising"])
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One line of the benchmark."""
-    run: Callable[[Bench], Measured]
-    needs: str                   # how long at the default sizes
-
-
-def drawing(bench: Bench) -> Measured:
-    """A pose drawn as MimicMotion's PoseNet knows it."""
-    scale = SCALES[bench.scale]
-    person = waving_person(scale.drawn, scale.canvas)
-    variants = {"ours": lambda: draw(person, "mimicmotion"), "published": lambda: published.draw(person)}
-    result, frames = measured(bench.chosen(variants), bench, count_flops=False)
-    if bench.published:
-        result.facts["largest_difference"] = int(np.abs(frames["ours"].astype(int) - frames["published"]).max())
-    return per_frame(result, scale.drawn)
-
-
-def pose_layer(bench: Bench) -> Measured:
-    """Boxes and keypoints from frames, outside the two networks, which answer at once from a recording."""
-    scale = SCALES[bench.scale]
-    frames, person = random_frames(scale.drawn, scale.canvas), waving_person(1, scale.canvas)
-    people, head = recorded_networks(person.keypoints[0], scale.canvas)
-    detector = PoseDetector(PersonDetector(people, Path("recorded.onnx")), PoseHead(head, Path("recorded.onnx")))
-    variants = {"ours": lambda: detector.find(frames), "published": lambda: published.detect(people, head, frames)}
-    result, found = measured(bench.chosen(variants), bench, count_flops=False)
-    if bench.published:
-        apart = np.abs(found["ours"].keypoints[:, :17] - found["published"][:, :17])
-        result.facts["largest_difference_pixels"] = float(apart[..., :2].max())
-    return per_frame(result, scale.drawn)
-
-
-def per_frame(result: Measured, num_frames: int) -> Measured:
-    """The same, in seconds per frame."""
-    return replace(result, seconds={name: [s / num_frames for s in found] for name, found in result.seconds.items()})
-
-
-def recorded_networks(keypoints: np.ndarray, size: tuple[int, int]) -> tuple[SimpleNamespace, SimpleNamespace]:
-    """Sessions that answer every picture with one person, seen by eight neighbouring cells, and their keypoints' bins.
-
-    keypoints: (133, 3), pixels; size: (height, width) of the frames.
-    """
-    rng, ratio = np.random.default_rng(0), min(640 / side for side in size)
-    raw = rng.uniform(0, 0.01, (8400, 85)).astype(np.float32)
-    low, high = keypoints[:, :2].min(axis=0) * ratio, keypoints[:, :2].max(axis=0) * ratio
-    rows = np.arange(8) + 8000 + 10 * 20                                                  # of the coarsest grid
-    cells = np.stack([np.arange(8), np.full(8, 10)], axis=1)
-    raw[rows, :2], raw[rows, 2:4] = (low + high) / 2 / 32 - cells, np.log((high - low) / 32)
-    raw[rows, 4], raw[rows, 5] = np.linspace(0.95, 0.8, 8), 0.95
-    lines = [rng.uniform(0, 0.05, (133, bins)).astype(np.float32) for bins in (576, 768)]
-    for line in lines:
-        line[np.arange(133), rng.integers(100, 476, 133)] = keypoints[:, 2]
-    return (recorded("images", [640, 640], [raw]), recorded("input", [384, 288], lines))
-
-
-def recorded(name: str, size: list[int], outputs: list[np.ndarray]) -> SimpleNamespace:
-    """An onnxruntime session of a network that gives `outputs` for any picture, at once."""
-    shaped = [SimpleNamespace(name=f"out{i}", shape=["N", *output.shape]) for i, output in enumerate(outputs)]
-    answer = lambda _, feed: [np.broadcast_to(output, (len(feed[name]), *output.shape)) for output in outputs]
-    return SimpleNamespace(get_inputs=lambda: [SimpleNamespace(name=name, shape=["N", 3, *size])],
-                           get_outputs=lambda: shaped, run=answer)
-
-
-def gpt(bench: Bench) -> Measured:
-    """Motion tokens from a text feature, on one CPU thread: all the released size can hold, ten seconds of motion."""
-    network = GPT(**SCALES[bench.scale].gpt).eval()
-    feature = torch.randn(1, network.trans_base.cond_emb.in_features, generator=seeded())
-    count = network.max_tokens
-    variants = {"ours": lambda: network.sample(feature, min_tokens=count, max_tokens=count)[0].tolist(),
-                "published": lambda: published.gpt_tokens(network, feature, count)}
-    with num_threads(1):
-        result, tokens = measured(bench.chosen(variants), replace(bench, device="cpu"))
-    if bench.published:
-        result.facts["same_tokens"] = str(tokens["ours"] == tokens["published"])
-    return result
-
-
-def sampling(bench: Bench, num_frames: int, tile: int, **settings) -> Measured:
-    """The sampler on random poses; published where that is wanted."""
-    scale = SCALES[bench.scale]
-    model, poses = random_model(scale, bench.device, bench.dtype), random_frames(num_frames, scale.size)
-    call = dict(num_inference_steps=bench.steps or scale.steps, tile_size=tile, tile_overlap=scale.overlap)
-    variants = {"ours": lambda: model.sample(poses[0], poses, seeded(), progress=False, **call, **settings),
-                "published": lambda: published.sample(model, poses[0], poses, seeded(), **call)}
-    result, latents = measured(bench.chosen(variants), bench)
-    if bench.published and not settings:
-        result.facts["largest_difference"] = (latents["ours"] - latents["published"]).abs().max().item()
-    return result
-
-
-def pipeline(bench: Bench) -> Measured:
-    """Denoising with the published tiles: the same latents, worked out with less."""
-    scale = SCALES[bench.scale]
-    return sampling(bench, scale.frames, scale.tile)
-
-
-def balanced(bench: Bench) -> Measured:
-    """Denoising a clip one frame longer than a tile, as 73 poses are, with balanced tiles."""
-    tile = SCALES[bench.scale].tile if bench.scale == "tiny" else 72
-    return sampling(replace(bench, steps=bench.steps or 1 + (bench.device != "cpu")), tile + 1, tile, tiles="balanced")
-
-
-def decoding(bench: Bench) -> Measured:
-    """Latents to frames, in chunks of 8 without overlap as published."""
-    scale = SCALES[bench.scale]
-    model = random_model(scale, bench.device, bench.dtype)
-    latents = torch.randn(16, 4, *(side // 8 for side in scale.size), generator=seeded()).to(bench.device)
-    variants = {"ours": lambda: decode(model.vae, latents, 8).numpy(),
-                "published": lambda: published.decode(model.vae, latents)}
-    result, frames = measured(bench.chosen(variants), bench)
-    if bench.published:
-        result.facts["largest_difference"] = int(np.abs(frames["ours"].astype(int) - frames["published"]).max())
-    return result
-
-
-def processes(bench: Bench) -> Measured:
-    """One video in one process and in two, with one thread or one GPU each: the same latents."""
-    result, latents = Measured(baseline="one process"), {}
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(bench.repeats):
-            for name, count in ((result.baseline, 1), ("ours", NUM_PROCESSES)):
-                seconds, latents[name] = launched(bench, count, Path(folder) / f"{name}.pt")
-                result.seconds.setdefault(name, []).append(seconds)
-    result.facts["largest_difference"] = (latents["ours"] - latents[result.baseline]).abs().max().item()
-    return result
-
-
-def launched(bench: Bench, count: int, path: Path) -> tuple[float, torch.Tensor]:
-    """Seconds of the sampler in `count` processes, start-up and warm-up left out, and its latents."""
-    worker = [ROOT / "scripts" / "benchmark_worker.py", bench.scale, bench.device, bench.dtype, bench.steps, path]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
-    done = subprocess.run([*command, *map(str, worker)], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
-    if done.returncode:
-        raise RuntimeError(f"benchmark_worker.py ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-    found = torch.load(path, weights_only=True)
-    return found["seconds"], found["latents"]
-
-
 STAGES = {
     "draw": Stage(drawing, "15 s"), "pose": Stage(pose_layer, "10 s"), "gpt": Stage(gpt, "1 min"),
     "decode": Stage(decoding, "1 min"), "pipeline": Stage(pipeline, "3 min"), "balanced": Stage(balanced, "5 min"),
     "processes": Stage(processes, "3 min"),
     "full_size": Stage(full_size, "a GPU; half an hour or more with --published; --steps 5 gives the ratios"),
 }
+
+
+if __name__ == "__main__":
+    sample_in_a_process(*sys.argv[1:])

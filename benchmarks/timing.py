@@ -27,6 +27,7 @@ MET, MISSED = SEGMENT_COLOURS[2], SEGMENT_COLOURS[1]
 
 
 def cpu_attention_flops(query, key, value, *args, out_val=None, **kwargs) -> int:
+    """FLOP of attention on a CPU, counted as on a GPU."""
     return sdpa_flop_count(query.shape, key.shape, value.shape)
 
 
@@ -38,7 +39,7 @@ class Bench:
     """How to measure."""
     device: str
     dtype: torch.dtype
-    scale: str                           # a key of benchmark_models.SCALES
+    scale: str                           # a key of benchmarks.models.SCALES
     repeats: int
     published: bool                      # measure the published way, too
     steps: int = 0                       # denoising steps; 0: the scale's
@@ -55,7 +56,7 @@ class Bench:
 
 
 @dataclass
-class Measured:
+class Measurement:
     """Per variant: seconds of every repeat, FLOP and peak memory of one run; facts about the results."""
     baseline: str = "published"          # the variant the others are compared with
     seconds: dict[str, list[float]] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class Measured:
     facts: dict[str, float | str] = field(default_factory=dict)
 
     def median(self, variant: str) -> float:
+        """Median seconds of a variant."""
         return statistics.median(self.seconds[variant])
 
     @property
@@ -73,14 +75,15 @@ class Measured:
         return {name: self.median(self.baseline) / self.median(name) for name in others}
 
     def as_dict(self) -> dict:
+        """The stage's entry in benchmark.json."""
         return {"baseline": self.baseline, "median_seconds": {name: self.median(name) for name in self.seconds},
                 "seconds": self.seconds, "ratios": self.ratios, "tflop": self.tflop, "peak_gib": self.peak_gib,
                 "facts": self.facts}
 
 
-def measured(variants: Variants, bench: Bench, count_flops: bool = True) -> tuple[Measured, dict[str, Any]]:
+def measure(variants: Variants, bench: Bench, count_flops: bool = True) -> tuple[Measurement, dict[str, Any]]:
     """Each variant once to warm up, with its arithmetic counted, then `repeats` times in turn; and what each gave."""
-    result, outputs = Measured(), {}
+    result, outputs = Measurement(), {}
     for name, run in variants.items():
         with MemoryWatch() as watch, gpu_peak(bench.device) as peak:
             outputs[name], flop = counted(run) if count_flops else (run(), 0)
@@ -109,12 +112,15 @@ def seconds_of(run: Callable[[], Any], device: str) -> float:
 
 
 def finish(device: str) -> None:
+    """Wait for the device's queue."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 
 
 @dataclass
 class Peak:
+    """The most bytes in use, once the context is left."""
+
     bytes: int = 0
 
 
@@ -145,7 +151,11 @@ def matmul_peak(device: str, dtype: torch.dtype) -> float:
     """TFLOP/s the device sustains on square matrix products: what a share of its peak refers to."""
     side, seconds = (8192, 2.0) if device != "cpu" else (512, 0.2)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    product = lambda: [a @ b for _ in range(8)]
+
+    def product() -> None:
+        for _ in range(8):
+            a @ b
+
     product()
     runs, start = [], time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -158,7 +168,10 @@ def ratio_plot(bars: list[tuple[str, float, float | None]], footnote: str) -> np
     ratios = [value for _, ratio, must in bars for value in (ratio, must or 1)]
     low, high = math.log(min([1, *ratios]) * 0.9), math.log(max([2, *ratios]) * 1.1)
     left, right = MARGIN + LABEL, WIDTH - MARGIN - VALUE
-    place = lambda ratio: left + (math.log(ratio) - low) / (high - low) * (right - left)
+
+    def place(ratio: float) -> float:
+        return left + (math.log(ratio) - low) / (high - low) * (right - left)
+
     top, bottom = MARGIN + 56, MARGIN + 56 + len(bars) * (BAR + GAP)
     sheet = Image.new("RGB", (WIDTH, bottom + 64), PAPER)
     pen = ImageDraw.Draw(sheet)

@@ -20,9 +20,12 @@ CONFIG_FOLDER = Path(__file__).parent
 HELP = ("-h", "--help", "--help-all")
 
 
-def setting(default, help: str, choices: tuple = (), *, first: bool = False):
-    """A field of a schema. choices: the values it may have; first: --help shows it, and not only --help-all."""
-    return field(default=default, metadata={"help": help, "choices": choices, "first": first})
+def setting(default, help: str, choices: tuple = (), *, first: bool = False, free: bool = False):
+    """A field of a schema with its line of help.
+
+    choices: the values it may have; first: --help shows it, and not only --help-all; free: it may change on resume.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "first": first, "free": free})
 
 
 def run_main(main: Callable[[], object]) -> None:

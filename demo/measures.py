@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -21,7 +22,6 @@ from dwpose.proportions import BONES
 from dwpose.skeleton import BODY, FACE, FEET, HANDS, necks, NUM_KEYPOINTS, Skeleton
 from finer_scale import rescale
 from llm_planner import Segment
-from motionbench.figures import contact_sheets, SheetRow
 from motionbench.picture import delta_e, flicker, psnr, REGIONS, ssim
 from motionbench.pose import pck
 from motionbench.prompts import Phrasing, PHRASINGS
@@ -56,6 +56,8 @@ LIMBS = tuple(                  # parent, child, metres
 PAIRS = (0, 0, 1, 1, 2, 2, 3, 3)                # both halves of a body are equally long: row of `lengths` of each limb
 IN_PLANE_SHARE = 0.6
 MIN_FORESHORTENING = 0.3
+GAP, TITLE_HEIGHT, ROWS_PER_SHEET = 4, 18, 6     # pixels; of contact sheets
+PAPER, INK = (250, 249, 246), (32, 34, 38)
 
 
 @dataclass(frozen=True)
@@ -332,3 +334,46 @@ def broken_skeleton(num_frames: int, rng: np.random.Generator) -> Skeleton:
         keypoints[:, coco.LEFT_HIP:coco.RIGHT_ANKLE + 1] = 0
     keypoints[0, rng.integers(coco.BODY.stop), 2] = 1
     return Skeleton(keypoints, CANVAS, fps=10)
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One clip. The frame shown is the one where the generated video is worst, so that the sheet does not flatter."""
+
+    title: str
+    reference: np.ndarray       # (H, W, 3) uint8 RGB
+    skeleton: np.ndarray        # (F, H, W, 3) the drawn poses that were given
+    truth: np.ndarray           # (F, H, W, 3)
+    generated: np.ndarray       # (F, H, W, 3)
+
+    @property
+    def worst(self) -> int:
+        errors = [np.abs(a.astype(np.int16) - b).mean() for a, b in zip(self.generated, self.truth)]
+        return int(np.argmax(errors))
+
+    def cells(self) -> list[tuple[str, np.ndarray]]:
+        """(caption, picture) from left to right: reference, then skeleton, truth, generated at two frames."""
+        cells = [("reference", self.reference)]
+        for name, frame in (("middle", len(self.truth) // 2), ("worst", self.worst)):
+            cells += [(f"skeleton ({name})", self.skeleton[frame]), ("truth", self.truth[frame]),
+                      ("generated", self.generated[frame])]
+        return cells
+
+
+def contact_sheets(rows: list[SheetRow]) -> list[np.ndarray]:
+    """Sheets (H, W, 3) uint8 RGB of up to six rows each."""
+    return [np.concatenate([row_picture(row) for row in rows[start:start + ROWS_PER_SHEET]])
+            for start in range(0, len(rows), ROWS_PER_SHEET)]
+
+
+def row_picture(row: SheetRow) -> np.ndarray:
+    """The row's cells side by side, each below its caption."""
+    columns = []
+    for index, (caption, picture) in enumerate(row.cells()):
+        height, width = picture.shape[:2]
+        cell = np.full((TITLE_HEIGHT + height + GAP, width + GAP, 3), PAPER, np.uint8)
+        cell[TITLE_HEIGHT:TITLE_HEIGHT + height, :width] = picture
+        text = f"{row.title} {caption}" if index == 0 else caption
+        cv2.putText(cell, text, (2, TITLE_HEIGHT - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.38, INK, 1, cv2.LINE_AA)
+        columns.append(cell)
+    return np.concatenate(columns, axis=1)

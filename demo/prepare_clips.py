@@ -16,8 +16,9 @@ import torch
 from accelerate import PartialState
 from diffusers import AutoencoderKLTemporalDecoder
 
+from media.images import as_tensor
 from mimicmotion.latents import image_latents
-from synthetic.clips import as_tensor, encode_cache, render_cache
+from synthetic.clips import encode_cache, render_cache
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ Runs that are there already are reused stage by stage.
 """
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def strip(image: np.ndarray, prompt: str, poses: np.ndarray, video: np.ndarray) 
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for number, prompt in enumerate(PROMPTS, start=1):
         name = f"readme_{number}"
         arguments = ["--config", str(ROOT / "configs" / "demo.yaml"), f"prompt={prompt}", f"name={name}", "resume=true"]

@@ -25,6 +25,7 @@ from configs import run_main
 from demo.pose_samples import PoseSamples
 from dwpose.networks import BINS_PER_PIXEL, CROP_HEIGHT, CROP_WIDTH, INPUT_SIZE, STRIDES
 from dwpose.skeleton import NUM_KEYPOINTS
+from media.files import save_atomically
 from synthetic.clips import render_cache
 from training.loop import train
 from training.task import Batch, Task, TrainConfig
@@ -237,8 +238,12 @@ def export(network: nn.Module, path: str | os.PathLike, example: Tensor, input_n
            output_names: list[str]) -> Path:
     """Write an ONNX file with a dynamic batch axis whose weights are stored as float16 and cast when it is opened."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    save_atomically(path, lambda temporary: write_onnx(network, temporary, example, input_name, output_names))
+    return path
+
+
+def write_onnx(network: nn.Module, temporary: Path, example: Tensor, input_name: str, output_names: list[str]) -> None:
+    """Export the network, state the sides of its outputs, and halve its weights."""
     axes = {name: {0: "batch"} for name in (input_name, *output_names)}
     torch.onnx.export(network.eval(), (example,), temporary, input_names=[input_name], output_names=output_names,
                       dynamic_axes=axes, opset_version=OPSET, dynamo=False)
@@ -251,8 +256,6 @@ def export(network: nn.Module, path: str | os.PathLike, example: Tensor, input_n
     halve_weights(model.graph)
     onnx.checker.check_model(model)
     onnx.save(model, temporary)
-    os.replace(temporary, path)
-    return path
 
 
 def halve_weights(graph: onnx.GraphProto) -> None:

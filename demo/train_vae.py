@@ -30,8 +30,9 @@ from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, 
                              NOSE, RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER,
                              RIGHT_WRIST, Skeleton)
 from media.files import save_atomically
+from media.images import as_tensor
 from mimicmotion.savings import is_temporal, spatial_only
-from synthetic.clips import as_tensor, LATENT_SHRINK, open_array
+from synthetic.clips import LATENT_SHRINK, open_array
 from training.loop import train
 from training.task import Batch, Task, TrainConfig
 

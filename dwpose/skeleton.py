@@ -11,6 +11,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from media.files import save_arrays
+
 NUM_KEYPOINTS = 133
 (NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW,
  LEFT_WRIST, RIGHT_WRIST, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE,
@@ -102,13 +104,7 @@ class Skeleton:
     def save(self, path: str | os.PathLike) -> Path:
         """Write an .npz that appears under its name only when complete."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-        try:
-            np.savez(temporary, keypoints=self.keypoints, size=np.array(self.size, np.int64), fps=np.float64(self.fps))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        save_arrays(path, keypoints=self.keypoints, size=np.array(self.size, np.int64), fps=np.float64(self.fps))
         return path
 
     @classmethod

@@ -1,12 +1,50 @@
 """Files that appear whole or not at all, and files that must be there."""
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
+PARTIAL = ".partial"                # ends the name of a file that is still being written
+
+
+def save_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then give it its name: readers see the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write UTF-8 text atomically. errors: as in str.encode."""
+    save_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors=errors))
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an .npy file atomically."""
+    save_atomically(path, lambda temporary: write_numpy(np.save, temporary, array))
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write an .npz file of named arrays atomically."""
+    save_atomically(path, lambda temporary: write_numpy(np.savez, temporary, **arrays))
+
+
+def write_numpy(save: Callable, path: Path, *arrays: np.ndarray, **named: np.ndarray) -> None:
+    """Call np.save or np.savez on an open file, whose name NumPy then leaves as it is."""
+    with path.open("wb") as file:
+        save(file, *arrays, **named)
+
 
 def read_json(path: Path) -> dict:
-    """A config file."""
+    """The names and values of a JSON config file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a config file (found none): is this a complete model folder?")
     try:
@@ -18,29 +56,8 @@ def read_json(path: Path) -> dict:
     return config
 
 
-def save_atomically(path: Path, write) -> None:
-    """Let `write` fill a temporary file beside `path`, then give it its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def existing_file(path: str | Path, kind: str) -> Path:
-    """The path, if a file is there."""
+    """The path, if a file is there. kind: what the error calls it."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{str(path) or 'no name'}: expected a {kind} (found no file): check the path")
     return Path(path)
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a temporary file beside `path`, then gives it its name: readers see the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial.{os.getpid()}.{path.name}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

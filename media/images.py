@@ -1,37 +1,104 @@
 """Pictures: files to (H, W, 3) uint8 RGB, fitted to a canvas, and to tensors in [-1, 1] and back."""
 from __future__ import annotations
 
+import io
+import logging
 import math
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from media.files import existing_file
 
+log = logging.getLogger(__name__)
+
 PORTRAIT = 9 / 16                                        # width / height of the published canvases
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+HEIF_SUFFIXES = (".heic", ".heif")                       # of an iPhone
+EIGHT_BIT, SIXTEEN_BIT = 255, 65535
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """A picture, (H, W, 3) uint8 RGB, turned as its EXIF mark asks; transparency becomes white."""
     path = existing_file(path, "picture")
+    if path.suffix.lower() in HEIF_SUFFIXES:
+        know_heif(path)
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I;16"):                                            # convert() would cut at 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            profile = image.info.get("icc_profile")
+            if image.mode[0] in "IF":                                                    # convert() would cut at 255
+                image = Image.fromarray(eight_bits(np.asarray(image)))
             if image.has_transparency_data:
                 image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return np.asarray(image.convert("RGB")).copy()
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+            return np.asarray(in_srgb(image, profile, path).convert("RGB")).copy()
     except Image.DecompressionBombError as error:
         limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
         raise ValueError(f"{path}: expected a picture of at most {limit:.4g} megapixels ({error}): make it smaller") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path}: expected a whole picture ({error}): convert it to PNG or JPEG") from None
+
+
+def know_heif(path: Path) -> None:
+    """Let Pillow read HEIF, where the optional package for it is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ValueError(f"{path}: expected PNG or JPEG (found HEIC): convert it, or pip install pillow-heif") from None
+    register_heif_opener()
+
+
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """Greys of 16 or 32 bits or of floating numbers as uint8; floating ones up to 1 are shares of white."""
+    largest = float(np.nanmax(values, initial=0))
+    if np.issubdtype(values.dtype, np.floating):
+        white = 1.0 if largest <= 1 else EIGHT_BIT if largest <= EIGHT_BIT else SIXTEEN_BIT if largest <= SIXTEEN_BIT else largest
+        return (np.nan_to_num(values).clip(0, white) * (EIGHT_BIT / white)).round().astype(np.uint8)
+    shift = 8 if values.dtype.itemsize == 2 or largest > EIGHT_BIT else 0
+    shift = 24 if largest > SIXTEEN_BIT else shift
+    return (values.astype(np.int64).clip(0) >> shift).clip(0, EIGHT_BIT).astype(np.uint8)
+
+
+def in_srgb(image: Image.Image, profile: bytes | None, path: Path) -> Image.Image:
+    """The picture in sRGB, where it carries another colour profile; one that cannot be used is warned of."""
+    if not profile:
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return image
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        log.warning("%s: its colour profile does not fit the picture (%s): colours are taken as they are", path, error)
+        return image
+
+
+def is_picture(name: str) -> bool:
+    """Does the file name end like a picture's, and is the file not hidden?"""
+    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """A folder's pictures in the order of the numbers in their names."""
+    def number(path: Path) -> list:
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+    return sorted((path for path in folder.iterdir() if is_picture(path.name)), key=number)
+
+
+def shrunk(picture: np.ndarray, short_side: int | None) -> np.ndarray:
+    """The picture with its shorter side at most `short_side` pixels; None keeps it."""
+    factor = (short_side or math.inf) / min(picture.shape[:2])
+    if factor >= 1:
+        return picture
+    height, width = (round(side * factor) for side in picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def canvas_size(image_size: tuple[int, int], short_side: int = 576) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Frames (F, H, W, 3) uint8 RGB to video files: H.264 to look at, FFV1 without loss, and a stream written while frames are made."""
+"""Frames (F, H, W, 3) uint8 RGB to video files: H.264 to look at, FFV1 without loss, and a stream written meanwhile."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,9 @@ import numpy as np
 from media.files import save_atomically
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+ANIMATIONS = (".gif", ".webp")
 X264 = {"preset": "medium", "x264-params": "cpu-independent=1"}     # the same bytes in every run, on every processor ...
+COLOUR = 6, 1, 1, 13        # ITU-T H.273: BT.601's matrix as swscale uses it, limited range, sRGB's primaries and transfer
 X264_THREADS = 4                                         # ... and however many cores there are
 WINDOWS_AHEAD = 4                                      # that wait for the codec; then their maker waits
 ABANDONED = object()                                   # in place of the frames that do not come any more
@@ -22,17 +24,27 @@ ABANDONED = object()                                   # in place of the frames 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, crf: int = 18) -> Path:
     """H.264 (yuv420p, plays everywhere); the file appears whole or not at all, and equal frames give equal bytes.
 
+    A name in .gif or .webp gives a looping animation instead, for pages.
+
     frames: (H, W, 3) uint8 RGB each.
     crf: 0 (no loss) to 51; 18 looks lossless. The codec needs even sizes: an odd last row or column is doubled.
     """
     path = Path(path)
-    if path.suffix.lower() not in CONTAINERS:
-        raise ValueError(f"{path}: expected a name ending in {', '.join(CONTAINERS)} (found '{path.suffix}')")
+    suffix = path.suffix.lower()
+    if suffix not in (*CONTAINERS, *ANIMATIONS):
+        raise ValueError(f"{path}: expected a name ending in {', '.join((*CONTAINERS, *ANIMATIONS))} (found '{path.suffix}')")
     if not fps > 0:
         raise ValueError(f"fps: expected more than 0 (found {fps})")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_atomically(path, lambda temporary: encode(temporary, CONTAINERS[path.suffix.lower()], frames, fps, crf))
+    save_atomically(path, lambda temporary: encode(temporary, CONTAINERS[suffix], frames, fps, crf) if suffix in CONTAINERS
+                    else animate(temporary, suffix, frames, fps))
     return path
+
+
+def animate(path: Path, suffix: str, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write all frames to one looping GIF or WebP."""
+    from imageio import v3 as imageio
+
+    imageio.imwrite(path, np.stack(list(frames)), plugin="pillow", extension=suffix, duration=1000 / fps, loop=0)
 
 
 def encode(path: Path, container_format: str, frames: Iterable[np.ndarray], fps: float, crf: int) -> None:
@@ -47,6 +59,8 @@ def encode(path: Path, container_format: str, frames: Iterable[np.ndarray], fps:
                 stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001),
                                               options=X264 | {"crf": str(crf)})
                 stream.height, stream.width, stream.pix_fmt = *even.shape[:2], "yuv420p"
+                codec = stream.codec_context
+                codec.colorspace, codec.color_range, codec.color_primaries, codec.color_trc = COLOUR
                 stream.thread_type, stream.codec_context.thread_count = "FRAME", X264_THREADS
             if even.shape[:2] != (stream.height, stream.width):
                 raise ValueError(f"frames: expected one size {stream.height}x{stream.width} "

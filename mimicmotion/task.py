@@ -14,6 +14,7 @@ import torch
 from torch import nn, Tensor
 from torch.distributed.tensor import DTensor
 
+from configs import setting
 from media.files import save_atomically
 from media.images import as_frames
 from mimicmotion.checkpoint import save_checkpoint
@@ -24,7 +25,7 @@ from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import is_temporal, spatial_only
 from runtime.device import seed_for
 from runtime.weights import save_tensors
-from training.task import setting, Task, TrainConfig, VALIDATION_POSITION, VideoBatch
+from training.task import Task, TrainConfig, VALIDATION_POSITION, VideoBatch
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dwpose.skeleton import BODY, HANDS
-from motionbench import picture, picture as long_video, pose
+from motionbench import picture, pose
 from motionbench.judges import Judge, motion_score
 from motionbench.metrics import ClipCase, formula, Metric, Score
 from motionbench.network_metrics import MetricWeights, network_metrics
@@ -45,6 +45,7 @@ def picture_metric(name: str, title: str, unit: str, better: str, range: tuple[f
 
 
 def jitter(case: ClipCase) -> Score:
+    """pose.jitter, with the reason where there is none."""
     value = pose.jitter(case.seen)
     return Score(value, "" if np.isfinite(value) else "no point is seen in four frames in a row")
 
@@ -59,7 +60,8 @@ def region_colours(case: ClipCase) -> Score:
 
 
 def seam(case: ClipCase) -> Score:
-    value = long_video.seam(case.video, case.tile_borders)
+    """picture.seam, with the reason where there is none."""
+    value = picture.seam(case.video, case.tile_borders)
     return Score(value, "" if np.isfinite(value) else "the clip fits into one tile, or its tiles are unknown")
 
 
@@ -75,16 +77,16 @@ POSE = (
 )
 PICTURE = (
     picture_metric("psnr", "PSNR", "dB", "higher", (0, picture.PERFECT_PSNR), picture.psnr, "in float, not 8 bits"),
-    picture_metric("ssim", "SSIM", "", "higher", (-1, 1), picture.ssim, "Wang et al. 2004; equal to scikit-image"),
+    picture_metric("ssim", "SSIM", "", "higher", (-1, 1), picture.ssim, "Wang et al. 2004; scikit-image"),
     picture_metric("l1", "L1", "", "lower", (0, 1), picture.l1, "in float, not 8 bits"),
     picture_metric("flicker", "flicker", "levels", "lower", (0, 255), picture.flicker, "ours"),
     Metric("delta_e", "colour of the regions", "ΔE00", "lower", (0, INF), formula(region_colours),
            "Sharma, Wu and Dalal 2005", ("truth", "skeleton"), region_colours, black=True),
 )
 LONG_VIDEO = (
-    Metric("seam", "seams", "levels", "lower", (-255, 255), formula(long_video.seam), "ours", (), seam),
-    Metric("colour_drift", "colour drift", "ΔE00", "lower", (-INF, INF), formula(long_video.colour_drift), "ours",
-           ("reference",), lambda case: long_video.colour_drift(case.video, case.reference)),
+    Metric("seam", "seams", "levels", "lower", (-255, 255), formula(picture.seam), "ours", (), seam),
+    Metric("colour_drift", "colour drift", "ΔE00", "lower", (-INF, INF), formula(picture.colour_drift), "ours",
+           ("reference",), lambda case: picture.colour_drift(case.video, case.reference)),
 )
 COST = (
     Metric("cost_seconds", "time", "s per s of video", "lower", (0, INF), "wall seconds of making over seconds of video",

@@ -117,12 +117,15 @@ class PoseJudge:
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The motions it knows, each once."""
         return tuple(dict.fromkeys(self.owners))
 
     def target(self, motion: str) -> str:
+        """The label that means this motion is recognised."""
         return motion
 
     def verdict(self, case: ClipCase) -> Verdict:
+        """The motion of the nearest performance."""
         costs = self.costs(case.seen)
         if not costs:
             return Verdict("", "too little of the body is seen to tell the motion")

@@ -1,17 +1,35 @@
-"""MotionScore: the share of clips whose prompted motion a judge recognises among the benchmark's motions.
+"""The judges of a motion and MotionScore: the share of clips whose prompted motion a judge recognises.
 
-This is our definition; that of the Fleximo paper is unpublished, and its 0.699 cannot be compared.
+This is our definition; that of the Fleximo paper is unpublished, and its 0.699 cannot be compared. The judge by pose is
+in judge_pose.py; the two here need a model: a video-text model, or a vision-language model behind a server.
 """
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
+from media.pages import jpeg_link
 from motionbench.metrics import ClipCase, Metric, Score
-from motionbench.prompts import MOTIONS_BY_NAME
+from motionbench.network_metrics import is_there, quiet_transformers, spread_frames
+from motionbench.prompts import BenchMotion, MOTIONS_BY_NAME
+
+CLIP_MODEL = "microsoft/xclip-base-patch32"
+PAPER_GREY = 124                                # round the picture, where it is not square
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)        # RGB, of X-CLIP's training pictures in [0, 1]
+NUM_FRAMES = 8                  # shown to the vision-language model
+LONGEST_SIDE = 512              # pixels of each frame that is sent
+MOST_FAILURES = 3               # answers in a row that fail before the server counts as down
+QUESTION = """These are {number} frames of one video, in order. One person is doing one of these motions:
+{choices}
+Which one? Answer with JSON only: {{"motion": "<one of the names above>"}}"""
 
 
 @dataclass(frozen=True)
@@ -24,6 +42,8 @@ class Verdict:
 
 
 class Judge(Protocol):
+    """Who says which motion a video shows."""
+
     name: str                   # "pose", "clip", "vlm"
     labels: tuple[str, ...]     # what it chooses from
     needs: tuple[str, ...]      # fields of ClipCase beside `video`
@@ -46,6 +66,160 @@ def motion_score(judge: Judge) -> Metric:
 
     return Metric(f"motion_score_{judge.name}", f"MotionScore ({judge.name})", "", "higher", (0, 1), judge.formula,
                   judge.source, judge.needs, clip=score, failed=0.0)
+
+
+@dataclass(frozen=True)
+class ClipJudge:
+    """X-CLIP and the embedded prompts of the benchmark's motions."""
+
+    model: torch.nn.Module
+    tokens: dict[str, Tensor]           # of the prompts, (L, tokens)
+    labels: tuple[str, ...]
+    device: str = "cpu"
+    name: str = "clip"
+    needs: tuple[str, ...] = ()
+    formula: str = "share of clips whose evenly spaced frames fit the prompted motion's prompt best of all prompts"
+    source: str = f"X-CLIP (Ni et al. 2022), transformers, {CLIP_MODEL}"
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike, motions: Sequence[BenchMotion], device: str = "cpu") -> ClipJudge:
+        """From a folder of transformers; nothing is downloaded."""
+        from transformers import AutoTokenizer, XCLIPModel
+
+        if not is_there(folder):
+            raise ValueError(f"judge clip: expected X-CLIP in {folder} (found none): "
+                             f"run: hf download {CLIP_MODEL} --local-dir {folder}")
+        try:
+            with quiet_transformers():
+                model = XCLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            model = model.to(device).eval()
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"judge clip: expected X-CLIP and its tokenizer in {folder} "
+                             f"({str(error).splitlines()[0]}): run: hf download {CLIP_MODEL} --local-dir {folder}") from error
+        tokens = tokenizer([motion.prompt for motion in motions], padding=True, return_tensors="pt").to(device)
+        kept = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+        return cls(model, kept, tuple(motion.name for motion in motions), device)
+
+    def target(self, motion: str) -> str:
+        return motion
+
+    @torch.no_grad()
+    def verdict(self, case: ClipCase) -> Verdict:
+        vision = self.model.config.vision_config
+        pixels = frame_pixels(case.video, vision.num_frames, vision.image_size).to(self.device)
+        logits = self.model(pixel_values=pixels[None], **self.tokens).logits_per_video[0]   # (L,)
+        share = logits.softmax(dim=0)
+        best = int(share.argmax())
+        return Verdict(self.labels[best], f"{self.labels[best]} with {share[best]:.0%}")
+
+
+def frame_pixels(video: np.ndarray, number: int, side: int) -> Tensor:
+    """`number` evenly spaced frames, each whole on a grey square, normalised. (F, H, W, 3) -> (number, 3, side, side)
+
+    X-CLIP's own preparation crops the middle, which cuts head and feet off a standing person.
+    """
+    frames = spread_frames(video, number)
+    frames = np.concatenate([frames, np.repeat(frames[-1:], number - len(frames), axis=0)])
+    height, width = frames.shape[1:3]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    canvas = np.full((number, side, side, 3), PAPER_GREY, np.uint8)
+    left, top = (side - size[0]) // 2, (side - size[1]) // 2
+    for square, frame in zip(canvas, frames):
+        picture = Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)
+        square[top:top + size[1], left:left + size[0]] = picture
+    pixels = (torch.from_numpy(canvas).float() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    return pixels.movedim(-1, 1)                                                            # (number, 3, side, side)
+
+
+@dataclass
+class VlmJudge:
+    """A server and the names it chooses from. Once it cannot be reached it is not asked again in this run."""
+
+    base_url: str
+    model: str
+    motions: Sequence[BenchMotion]
+    api_key_env: str = ""               # environment variable that holds the key; empty: the server wants none
+    timeout_seconds: float = 60.0
+    name: str = "vlm"
+    needs: tuple[str, ...] = ()
+    formula: str = "share of clips in which the model names the prompted kind of motion, sides aside"
+    down: str = field(default="", init=False)           # why the server is not asked any more
+    failures: int = field(default=0, init=False)        # answers in a row that failed
+
+    def __post_init__(self):
+        if not self.model:
+            raise ValueError("judge vlm: expected the served model's name (found none): set judge.model")
+        self.key = os.environ.get(self.api_key_env, "") if self.api_key_env else "unused"
+        if not self.key:
+            raise ValueError(f"judge vlm: the environment variable {self.api_key_env} holds no key: set it, "
+                             "or judge.api_key_env= (empty) for a server that asks for none")
+        self.labels = tuple(dict.fromkeys(coarse(motion.name) for motion in self.motions))
+        self.source = f"{self.model}, an OpenAI-compatible server, {NUM_FRAMES} frames, coarse labels"
+
+    def target(self, motion: str) -> str:
+        return coarse(motion)
+
+    def verdict(self, case: ClipCase) -> Verdict:
+        import openai
+
+        if self.down:
+            return Verdict("", self.down, asked=False)
+        client = openai.OpenAI(base_url=self.base_url, api_key=self.key, timeout=self.timeout_seconds, max_retries=0)
+        try:
+            answer = client.chat.completions.create(
+                model=self.model, messages=self.messages(case.video),
+                response_format={"type": "json_schema", "json_schema": self.schema()})
+        except (openai.OpenAIError, json.JSONDecodeError) as error:
+            self.failures += 1
+            note = f"the judge's server at {self.base_url} did not answer ({first_line(error)})"
+            timed_out = isinstance(error, openai.APITimeoutError)               # a kind of connection error
+            hopeless = (openai.APIConnectionError, openai.AuthenticationError, openai.NotFoundError)
+            if self.failures >= MOST_FAILURES or (isinstance(error, hopeless) and not timed_out):
+                self.down = f"{note} and is not asked any more: start it, or correct judge.base_url and judge.model"
+            return Verdict("", self.down or note, asked=False)
+        self.failures = 0
+        choices = getattr(answer, "choices", None)
+        return self.read((choices[0].message.content or "") if choices and choices[0].message else "")
+
+    def read(self, content: str) -> Verdict:
+        """The model's answer, which must be JSON with one of the labels; anything else recognises nothing."""
+        try:
+            answer = json.loads(content.strip().strip("`").removeprefix("json"))
+        except ValueError:
+            return Verdict("", f"the judge's answer is no JSON: {content[:60]!r}")
+        label = answer.get("motion") if isinstance(answer, dict) else None
+        label = label.strip().lower().replace(" ", "_") if isinstance(label, str) else None
+        if label not in self.labels:
+            return Verdict("", f"the judge's answer names no known motion: {content[:60]!r}")
+        return Verdict(label, label)
+
+    def messages(self, video: np.ndarray) -> list[dict]:
+        """The question with the frames, as an OpenAI-compatible server takes it."""
+        frames = spread_frames(video, NUM_FRAMES)
+        text = QUESTION.format(number=len(frames), choices="\n".join(f"- {label}" for label in self.labels))
+        pictures = [{"type": "image_url", "image_url": {"url": as_link(frame)}} for frame in frames]
+        return [{"role": "user", "content": [{"type": "text", "text": text}, *pictures]}]
+
+    def schema(self) -> dict:
+        """The only form an answer may have."""
+        return {"name": "verdict", "strict": True, "schema": {
+            "type": "object", "properties": {"motion": {"type": "string", "enum": list(self.labels)}},
+            "required": ["motion"], "additionalProperties": False}}
+
+
+def as_link(frame: np.ndarray) -> str:
+    """A frame (H, W, 3) uint8 RGB as the address of a JPEG of at most LONGEST_SIDE pixels."""
+    picture = Image.fromarray(frame)
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    return jpeg_link(picture, quality=90)
+
+
+def first_line(error: Exception) -> str:
+    """How the message of a server's error begins."""
+    text = str(getattr(error, "message", "") or error).strip()
+    return text.splitlines()[0][:120] if text else type(error).__name__
 
 
 def cohens_kappa(first: Sequence[str], second: Sequence[str]) -> float:

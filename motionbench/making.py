@@ -17,7 +17,7 @@ import numpy as np
 
 from dwpose.skeleton import Skeleton
 from inference import animate
-from media.files import write_whole
+from media.files import save_atomically, save_text
 from media.video_writer import write_video
 from motionbench.cells import Cell, driving_motion, Person, true_clip
 from motionbench.metrics import Metric
@@ -88,8 +88,8 @@ class ClipStages(RunFolder):
             with self.report.stage(name, path.name) as entry:
                 result = work()
             spent = {"seconds": entry.seconds, "peak_memory": entry.peak_gpu_memory or entry.peak_memory}
-            write_whole(cost, lambda partial_file: partial_file.write_text(json.dumps(spent)))
-            write_whole(path, lambda partial_file: artefact.save(result, partial_file))
+            save_text(cost, json.dumps(spent))
+            save_atomically(path, lambda partial: artefact.save(result, partial))
         self.costs.append(json.loads(cost.read_text()))
         self.results[name] = artefact.load(path)
         return self.results[name]
@@ -170,10 +170,12 @@ class Clip:
     truth: SyntheticClip | None         # of the cell, shared by its variants; None in the real edition
 
     def file(self, kind: str, ending: str) -> Path:
+        """A file of this clip, by kind and ending."""
         return self.bench.folder / kind / self.variant.name / f"{self.cell.name}{ending}"
 
     @property
     def is_external(self) -> bool:
+        """Was the video made by another system?"""
         return self.variant.name == FROM_FILES
 
     @property
@@ -183,6 +185,7 @@ class Clip:
 
     @property
     def video_file(self) -> Path:
+        """Where the video is, or is to be."""
         if not self.is_external:
             return self.file("clips", ".mp4")
         named = [self.bench.videos / f"{self.cell.name}{ending}" for ending in ENDINGS]
@@ -241,6 +244,7 @@ class Clip:
 
     @property
     def other_truth(self) -> SyntheticClip:
+        """The true video of the random other motion."""
         if self.cell.other is self.cell.motion:
             return self.truth
         bench, config = self.bench, self.bench.inference
@@ -257,9 +261,11 @@ def read_entry(path: Path) -> dict:
 
 
 def write_entry(path: Path, entry: dict) -> None:
-    write_whole(path, lambda partial: partial.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8"))
+    """Write a clip's JSON atomically."""
+    save_text(path, json.dumps(entry, indent=1) + "\n")
 
 
 def one_line(error: Exception) -> str:
+    """An error as one line, with its kind where it is not the user's."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if isinstance(error, (ValueError, FileNotFoundError)) else f"{type(error).__name__}: {text}"

@@ -18,18 +18,17 @@ import numpy as np
 import torch
 
 from dwpose.skeleton import Skeleton
-from media.files import write_whole
+from media.files import save_arrays, save_text
 from media.images import fit_to_canvas, read_image
 from media.video_reader import read_video
 from motionbench.catalogue import catalogue
 from motionbench.cells import num_frames_of
-from motionbench.judge_models import ClipJudge, VlmJudge
 from motionbench.judge_pose import PoseJudge
-from motionbench.judges import Judge
+from motionbench.judges import ClipJudge, Judge, VlmJudge
 from motionbench.making import Bench, Clip, one_line, read_entry, write_entry
 from motionbench.metrics import ClipCase, Features, Metric, nobody, Score
 from motionbench.prompts import BenchMotion
-from motionbench.report import ranked, report_page, sheet, WorstClip
+from motionbench.report import moments, ranked, report_page, WorstClip
 from motionbench.results import as_csv, as_json, ClipResult, Results, row_result, with_gains
 from motionbench.settings import JudgeConfig, MotionBenchConfig
 from run.folder import content_hash
@@ -38,7 +37,7 @@ from run.storyboard import PACKAGES
 SHORTEST_SECONDS = 1.0                  # of a video without a truth
 
 
-def measured(clip: Clip, made: dict) -> dict:
+def measure_clip(clip: Clip, made: dict) -> dict:
     """Every score of the clip, measuring what is not known yet. made: what `clip.made()` gave."""
     entry, key = read_entry(clip.file("scores", ".json")), measuring_key(clip, made)
     if entry.get("key") != key:
@@ -87,7 +86,7 @@ def scores_of(clip: Clip, case: ClipCase, metrics: Sequence[Metric]) -> dict[str
         found[metric.name] = {"value": score.value if score.known else None, "note": score.note, "label": score.label,
                               "key": "" if score.again else metric_key(metric, clip.bench.networks_key)}
     if features:
-        write_whole(clip.file("scores", ".features.npz"), lambda partial: save_arrays(partial, features))
+        save_arrays(clip.file("scores", ".features.npz"), **features)
     return found
 
 
@@ -149,15 +148,11 @@ def features_of(clip_file: Path, metric: Metric) -> Features | None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name; none where there is no file."""
     if not path.is_file():
         return {}
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
-
-
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
 
 
 def measures(config: MotionBenchConfig, motions: Sequence[BenchMotion], device: str) -> tuple[Metric, ...]:
@@ -186,7 +181,7 @@ def write_outcome(config: MotionBenchConfig, bench: Bench, clips: list[list[Clip
              "results.csv": as_csv(results),
              "report.html": report_page(results, worst_clips(results, by_variant[0], config.num_worst))}
     for name, text in texts.items():
-        write_whole(bench.folder / name, lambda file, content=text: file.write_text(content, encoding="utf-8"))
+        save_text(bench.folder / name, text)
     return results
 
 
@@ -208,6 +203,7 @@ def gathered(config: MotionBenchConfig, bench: Bench, by_variant: Sequence[Seque
 
 
 def result_of(clip: Clip) -> ClipResult:
+    """A clip's scores as they lie on disk."""
     entry = read_entry(clip.file("scores", ".json"))
     if not entry:
         raise ValueError(f"{clip.file('scores', '.json')}: expected this clip's scores (found none): "
@@ -227,10 +223,10 @@ def worst_clips(results: Results, clips: Sequence[Clip], count: int) -> list[Wor
     """The first row's worst clips, each with its sheet where its video can be read."""
     by_name, found = {clip.cell.name: clip for clip in clips}, []
     for result in ranked(results.rows[0], results.metrics)[:count]:
-        clip, jpeg = by_name[result.name], b""
+        clip, picture = by_name[result.name], None
         if not result.failure:
             video, _ = read_video(clip.video_file, fps=clip.bench.inference.fps)
             reference = fit_to_canvas(read_image(clip.bench.pictures[result.identity]), video.shape[1:3])
-            jpeg = sheet(reference, video, clip.truth.frames if clip.truth is not None else None)
-        found.append(WorstClip(result, jpeg))
+            picture = moments(reference, video, clip.truth.frames if clip.truth is not None else None)
+        found.append(WorstClip(result, picture))
     return found

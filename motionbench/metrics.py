@@ -63,6 +63,7 @@ class Score:
 
     @property
     def known(self) -> bool:
+        """Is there a number?"""
         return math.isfinite(self.value)
 
 
@@ -101,6 +102,7 @@ class Metric:
 
     @property
     def of_a_set(self) -> bool:
+        """Is it measured on all clips together?"""
         return self.features is not None
 
     @property
@@ -171,6 +173,7 @@ def formula(function: Callable) -> str:
 
 
 def shape_text(frames: np.ndarray) -> str:
+    """Frames and size of a video (F, H, W, 3), in words."""
     return f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}"
 
 

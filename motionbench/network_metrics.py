@@ -5,20 +5,20 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from einops import rearrange
+from PIL import Image
 from torch import nn, Tensor
 
+from configs import setting
 from dwpose import skeleton as coco
 from dwpose.skeleton import is_seen, Skeleton
 from mimicmotion.latents import clip_pixels
-
 from motionbench.metrics import ClipCase, Features, formula, Metric, Score
 from runtime.onnx import OnnxModel
 from t2m.evaluation import frechet_distance
@@ -40,31 +40,26 @@ FACE_TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7
 IBUG = coco.FACE.start                          # the 68 face points begin here
 FACE_POINTS = (range(IBUG + 36, IBUG + 42), range(IBUG + 42, IBUG + 48), (IBUG + 30,), (IBUG + 48,), (IBUG + 54,))
 Network = Callable[[np.ndarray], np.ndarray]    # frames (F, H, W, 3) uint8 RGB -> rows (N, D)
-
-
 EVENLY = f"{FRAMES_PER_CLIP} evenly spaced frames of each clip"
 IN_SEGMENTS = (f"all consecutive segments of {SEGMENT_FRAMES} frames, the last filled up with its last frame, features "
                "averaged over a clip's segments: one row per clip")
-
-
-def _path(default: str, help: str):
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass
 class MetricWeights:
     """Where each metric's network lies; where it does not, its metric is absent, with the command that gets it."""
 
-    image_encoder: str = _path("weights/demo/svd/image_encoder", "FD-demo: folder of a CLIP image encoder")
-    inception: str = _path("weights/metrics/inception-2015-12-05.pt", "FID: Inception-V3 of 2015, TorchScript")
-    i3d: str = _path("weights/metrics/i3d_torchscript.pt", "FVD: I3D (Kinetics-400), TorchScript")
-    resnet3d: str = _path("weights/metrics/resnet3d_torchscript.pt", "FID-VID: 3D ResNet-50 (Kinetics), TorchScript")
-    alexnet: str = _path("weights/metrics/alexnet-owt-7be5be79.pth", "LPIPS: torchvision's AlexNet")
-    clip: str = _path("weights/metrics/clip-vit-base-patch32", "CLIP-I: folder of a CLIP model of transformers")
-    face: str = _path("weights/metrics/w600k_r50.onnx", "CSIM: ArcFace ResNet-50, ONNX")
+    image_encoder: str = setting("weights/demo/svd/image_encoder", "FD-demo: folder of a CLIP image encoder")
+    inception: str = setting("weights/metrics/inception-2015-12-05.pt", "FID: Inception-V3 of 2015, TorchScript")
+    i3d: str = setting("weights/metrics/i3d_torchscript.pt", "FVD: I3D (Kinetics-400), TorchScript")
+    resnet3d: str = setting("weights/metrics/resnet3d_torchscript.pt", "FID-VID: 3D ResNet-50 (Kinetics), TorchScript")
+    alexnet: str = setting("weights/metrics/alexnet-owt-7be5be79.pth", "LPIPS: torchvision's AlexNet")
+    clip: str = setting("weights/metrics/clip-vit-base-patch32", "CLIP-I: folder of a CLIP model of transformers")
+    face: str = setting("weights/metrics/w600k_r50.onnx", "CSIM: ArcFace ResNet-50, ONNX")
 
 
 def network_metrics(weights: MetricWeights, device: str) -> tuple[Metric, ...]:
+    """All of them, in the report's order."""
     return (lpips(weights.alexnet, device), *frechet_metrics(weights, device), clip_i(weights.clip, device),
             csim(weights.face, device))
 
@@ -91,6 +86,7 @@ def frechet_metrics(weights: MetricWeights, device: str) -> tuple[Metric, ...]:
 
 def frechet(name: str, title: str, load: Callable[[str, str], Network], path: str, command: str, device: str,
             source: str, protocol: str) -> Metric:
+    """A Fréchet distance between features of videos and truths, on one network."""
     absent = absence(path, command)
     return Metric(name, title, "", "lower", (0, INF), formula(frechet_distance), source, ("truth",), absent=absent,
                   features=None if absent else features_of_both(load(path, device)), combined=frechet_of_clips,
@@ -98,6 +94,7 @@ def frechet(name: str, title: str, load: Callable[[str, str], Network], path: st
 
 
 def lpips(path: str, device: str) -> Metric:
+    """LPIPS between video and truth (Zhang et al. 2018)."""
     absent = absence(path, fetched(path, ALEXNET_URL)) or unusable("lpips")
     distance = None if absent else lpips_distance(path, device)
     return Metric("lpips", "LPIPS", "", "lower", (0, INF),
@@ -108,6 +105,7 @@ def lpips(path: str, device: str) -> Metric:
 
 
 def clip_i(folder: str, device: str) -> Metric:
+    """Likeness of CLIP's embeddings of video and reference picture."""
     absent = absence(folder, f"hf download {CLIP_MODEL} --local-dir {folder}")
     network = None if absent else encoder_embeddings(folder, device)
 
@@ -122,6 +120,7 @@ def clip_i(folder: str, device: str) -> Metric:
 
 
 def csim(path: str, device: str) -> Metric:
+    """Likeness of ArcFace's embeddings of video and reference picture."""
     absent = absence(path, f"take w600k_r50.onnx (not for commercial use) out of {FACE_URL}")
     embedding = None if absent else face_embedding(path, device)
 
@@ -159,10 +158,12 @@ def unusable(package: str) -> str:
 
 
 def fetched(path: str, url: str) -> str:
+    """The command that downloads a file."""
     return f"curl -L --create-dirs -o {path} {url}"
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, D) of length 1."""
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
 
 
@@ -209,6 +210,7 @@ def resized(frames: np.ndarray, side: int) -> np.ndarray:
 
 
 def torchscript(path: str | os.PathLike, device: str) -> torch.jit.ScriptModule:
+    """A TorchScript file on the device."""
     try:
         return torch.jit.load(os.fspath(path), map_location=device).eval()
     except RuntimeError as error:

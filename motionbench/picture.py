@@ -8,14 +8,15 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+from skimage.color import deltaE_ciede2000
+from skimage.metrics import structural_similarity
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import necks, Skeleton
 from mimicmotion.sampling import tile_ranges
 from motionbench.pose import seen
 
-WINDOW, WINDOW_SIGMA = 11, 1.5                  # pixels: SSIM's Gaussian (Wang et al. 2004, section III.B)
-STABILITY = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
+WINDOW_SIGMA = 1.5                              # pixels: SSIM's Gaussian, 11 wide (Wang et al. 2004, section III.B)
 PERFECT_PSNR = 100.0                            # dB given to equal videos, so that means stay finite
 MIN_REGION_PIXELS = 12                          # a region smaller than this in a frame has no colour there
 # Body regions as capsules between keypoints; the half-width is a share of the shoulder-to-hip length.
@@ -44,21 +45,9 @@ def l1(video: np.ndarray, truth: np.ndarray) -> float:
 def ssim(video: np.ndarray, truth: np.ndarray) -> float:
     """Structural similarity, mean over frames, channels and all places where the window fits (Wang et al. 2004)."""
     check_pair(video, truth)
-    return float(np.mean([_ssim_frame(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(video, truth)]))
-
-
-def _ssim_frame(a: np.ndarray, b: np.ndarray) -> float:
-    def blurred(picture):
-        return cv2.GaussianBlur(picture, (WINDOW, WINDOW), WINDOW_SIGMA)
-
-    mean_a, mean_b = blurred(a), blurred(b)
-    var_a, var_b = blurred(a * a) - mean_a**2, blurred(b * b) - mean_b**2
-    covariance = blurred(a * b) - mean_a * mean_b
-    first, second = STABILITY
-    similarity = ((2 * mean_a * mean_b + first) * (2 * covariance + second)
-                  / ((mean_a**2 + mean_b**2 + first) * (var_a + var_b + second)))           # (H, W, 3)
-    inside = slice(WINDOW // 2, -(WINDOW // 2))
-    return similarity[inside, inside].mean()
+    return float(np.mean([structural_similarity(a, b, channel_axis=-1, data_range=255, gaussian_weights=True,
+                                                sigma=WINDOW_SIGMA, use_sample_covariance=False)
+                          for a, b in zip(video, truth)]))
 
 
 def flicker(video: np.ndarray, truth: np.ndarray) -> float:
@@ -99,49 +88,35 @@ def region_masks(skeleton: Skeleton, frame: int) -> dict[str, np.ndarray]:
         cv2.fillConvexPoly(masks["upper body"], np.int32(np.round(centre + 0.75 * (xy[torso] - centre))), 1)
     for start, end in LEGS:
         if visible[[start, end]].all():
-            _capsule(masks["legs"], xy[start] + 0.15 * (xy[end] - xy[start]), xy[end], LEG_WIDTH * unit)
+            draw_capsule(masks["legs"], xy[start] + 0.15 * (xy[end] - xy[start]), xy[end], LEG_WIDTH * unit)
     for hand in (coco.LEFT_HAND, coco.RIGHT_HAND):
         palm = xy[hand][[0, 5, 9, 13, 17]]                                                  # wrist and knuckles
         if visible[hand].all():
-            _capsule(masks["skin"], palm[0], palm[1:].mean(axis=0), HAND_WIDTH * unit)
+            draw_capsule(masks["skin"], palm[0], palm[1:].mean(axis=0), HAND_WIDTH * unit)
     if visible[coco.FACE].all():
         face = np.concatenate([xy[JAW], xy[BROWS][::-1]])
         cv2.fillPoly(masks["skin"], [np.int32(np.round(face.mean(axis=0) + 0.85 * (face - face.mean(axis=0))))], 1)
         brow, chin = xy[BROWS].mean(axis=0), xy[JAW][8]
         width = float(np.linalg.norm(xy[JAW][0] - xy[JAW][-1]))
         crown = brow + 0.38 * (brow - chin)
-        _capsule(masks["hair"], crown, crown, 0.2 * width)
+        draw_capsule(masks["hair"], crown, crown, 0.2 * width)
     masks["upper body"][masks["skin"] == 1] = 0                                             # a hand before the chest
     return {name: mask.astype(bool) for name, mask in masks.items()}
 
 
-def _capsule(mask: np.ndarray, start: np.ndarray, end: np.ndarray, half_width: float) -> None:
+def draw_capsule(mask: np.ndarray, start: np.ndarray, end: np.ndarray, half_width: float) -> None:
+    """Fill a thick line between two points (x, y)."""
     ends = [tuple(int(v) for v in np.round(point)) for point in (start, end)]
     cv2.line(mask, *ends, 1, max(1, round(2 * half_width)))
 
 
-def ciede2000(first: np.ndarray, second: np.ndarray) -> float:
-    """Difference of two CIE L*a*b* colours (3,) as seen (Sharma, Wu and Dalal 2005); about 1 is just noticeable."""
-    (l1, a1, b1), (l2, a2, b2) = np.float64(first), np.float64(second)
-    chroma7 = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2) ** 7
-    stretch = 1.5 - 0.5 * np.sqrt(chroma7 / (chroma7 + 25.0**7))                            # of a*, near grey
-    c1, c2 = np.hypot(stretch * a1, b1), np.hypot(stretch * a2, b2)
-    h1, h2 = (np.degrees(np.arctan2(b, stretch * a)) % 360 for a, b in ((a1, b1), (a2, b2)))
-    turn = 0.0 if c1 * c2 == 0 else (h2 - h1 + 180) % 360 - 180                             # degrees, shorter way
-    hue_change = 2 * np.sqrt(c1 * c2) * np.sin(np.radians(turn / 2))
-    light, chroma = (l1 + l2) / 2, (c1 + c2) / 2
-    hue = h1 + h2 if c1 * c2 == 0 else (h1 + turn / 2) % 360
-    tone = 1 + sum(weight * np.cos(np.radians(n * hue - shift))
-                   for weight, n, shift in ((-0.17, 1, 30), (0.24, 2, 0), (0.32, 3, -6), (-0.20, 4, 63)))
-    scale_l = 1 + 0.015 * (light - 50) ** 2 / np.sqrt(20 + (light - 50) ** 2)
-    scale_c, scale_h = 1 + 0.045 * chroma, 1 + 0.015 * chroma * tone
-    rotation = -2 * np.sqrt(chroma**7 / (chroma**7 + 25.0**7)) * np.sin(
-        np.radians(60 * np.exp(-(((hue - 275) / 25) ** 2))))
-    dl, dc, dh = (l2 - l1) / scale_l, (c2 - c1) / scale_c, hue_change / scale_h
-    return float(np.sqrt(max(0.0, dl**2 + dc**2 + dh**2 + rotation * dc * dh)))
+def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Difference of CIE L*a*b* colours (..., 3) as seen (Sharma, Wu and Dalal 2005); about 1 is just noticeable."""
+    return deltaE_ciede2000(*np.broadcast_arrays(np.float64(first), np.float64(second)))
 
 
 def check_pair(video: np.ndarray, truth: np.ndarray) -> None:
+    """Refuse videos that cannot be compared pixel by pixel."""
     if video.shape != truth.shape or video.ndim != 4 or video.shape[-1] != 3 or not len(video):
         raise ValueError(f"videos to compare: expected two of (F, H, W, 3) (found {video.shape} and {truth.shape})")
     if video.dtype != np.uint8 or truth.dtype != np.uint8:
@@ -179,8 +154,7 @@ def seam(video: np.ndarray, borders: tuple[int, ...]) -> float:
 
 def colour_distance(video: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """CIEDE2000 between each frame's mean colour and the reference picture's. (F, H, W, 3), (H, W, 3) -> (F,)"""
-    wanted = mean_colour(reference)
-    return np.array([ciede2000(mean_colour(frame), wanted) for frame in video])
+    return ciede2000([mean_colour(frame) for frame in video], mean_colour(reference))
 
 
 def colour_drift(video: np.ndarray, reference: np.ndarray) -> float:

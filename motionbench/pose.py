@@ -141,6 +141,7 @@ def hand_presence(found: Skeleton, truth: Skeleton) -> float:
 
 
 def check_pair(found: Skeleton, truth: Skeleton) -> None:
+    """Refuse skeletons of different frames or canvases."""
     if found.keypoints.shape != truth.keypoints.shape or found.size != truth.size:
         raise ValueError(f"skeletons to compare: expected the same frames and canvas (found {found.keypoints.shape} "
                          f"on {found.size} and {truth.keypoints.shape} on {truth.size})")

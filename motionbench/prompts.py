@@ -40,6 +40,8 @@ MOTIONS_BY_NAME = {motion.name: motion for motion in MOTIONS}
 
 @dataclass(frozen=True)
 class Phrasing:
+    """A motion in words of a user's own, and what it may be understood as."""
+
     text: str                   # what a user types
     kinds: tuple[str, ...]      # names of synthetic.KINDS that count as understood: several where words cannot tell
     side: str | None = None     # "left" or "right": the person's own, None where the motion has no side

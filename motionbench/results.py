@@ -35,13 +35,16 @@ class ClipResult:
     seconds: float = 0.0                    # of video
 
     def value(self, metric: str) -> float:
+        """A measure's number; NaN where it is unknown."""
         value = self.scores.get(metric, {}).get("value")
         return NAN if value is None else float(value)
 
     def note(self, metric: str) -> str:
+        """What the measure says about its number."""
         return self.scores.get(metric, {}).get("note", "")
 
     def label(self, metric: str) -> str:
+        """What a judge recognised."""
         return self.scores.get(metric, {}).get("label", "")
 
 
@@ -60,6 +63,7 @@ class RowResult:
         return [clip for clip in self.clips if clip.failure]
 
     def values(self, metric: str) -> list[float]:
+        """The clips' numbers, in their order."""
         return clip_values(self.clips, metric)
 
     def means_by(self, key: Callable[[ClipResult], str], names: Sequence[str], metric: str) -> list[float]:
@@ -82,6 +86,7 @@ class Results:
 
     @property
     def num_clips(self) -> int:
+        """Of all rows."""
         return sum(len(row.clips) for row in self.rows)
 
     @property
@@ -90,6 +95,7 @@ class Results:
 
     @cached_property
     def judges(self) -> tuple[Metric, ...]:
+        """The measures that are a judge's."""
         return tuple(metric for metric in self.metrics if metric.name.startswith(JUDGED))
 
     def shown_metrics(self) -> tuple[Metric, ...]:
@@ -179,7 +185,7 @@ def as_json(results: Results) -> dict:
     def interval(figure: Interval) -> dict:
         return {name: value if math.isfinite(value) else None for name, value in asdict(figure).items()}
 
-    described = ("title", "unit", "better", "formula", "failed_counts", "source", "protocol", "absent")
+    shown = ("title", "unit", "better", "formula", "failed_counts", "source", "protocol", "absent")
     rows = {}
     for row in results.rows:
         rows[row.variant.name] = {
@@ -192,7 +198,7 @@ def as_json(results: Results) -> dict:
                              for one, other, kappa, both in agreement(row, results.judges)]}
     return {"summary": results.failure_line(), "settings": results.settings, "versions": results.versions,
             "motions": results.motions, "identities": results.identities,
-            "metrics": {metric.name: {name: getattr(metric, name) for name in described}
+            "metrics": {metric.name: {name: getattr(metric, name) for name in shown}
                         | {"range": [end if math.isfinite(end) else None for end in metric.range]}
                         for metric in results.metrics},
             "rows": rows, "failures": [{"variant": variant, "clip": clip.name, "reason": clip.failure}
@@ -251,7 +257,7 @@ def difference_interval(ours: Sequence[float], theirs: Sequence[float], seed: in
         raise ValueError(f"clips to compare: expected as many on both sides (found {len(ours)} and {len(theirs)})")
     gained = np.subtract(ours, theirs)                                                      # (N,)
     if np.isfinite(gained).any() and np.isin(gained[np.isfinite(gained)], (-1, 0, 1)).all():
-        return _percentiles(gained[np.isfinite(gained)], np.mean, seed)
+        return percentile_interval(gained[np.isfinite(gained)], np.mean, seed)
     return mean_interval(gained, seed)
 
 
@@ -270,7 +276,7 @@ def set_interval(combined: Callable[[list], float], clips: Sequence, seed: int =
     return Interval(whole, max(0.0, lower + shift), upper + shift, len(clips))
 
 
-def _percentiles(values: np.ndarray, figure: Callable, seed: int) -> Interval:
+def percentile_interval(values: np.ndarray, figure: Callable, seed: int) -> Interval:
     """Percentile bootstrap: for values of three kinds, whose draws may be constant."""
     rng = np.random.default_rng(seed)
     draws = figure(values[rng.integers(len(values), size=(NUM_DRAWS, len(values)))], axis=1)

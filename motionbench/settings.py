@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from configs import setting
 from motionbench.network_metrics import MetricWeights
 
 SHORTEST_SECONDS = 1.0
@@ -11,44 +12,40 @@ SYNTHETIC, REAL = "synthetic", "real"
 FULL, FROM_FILES = "full", "videos"
 
 
-def _setting(default, help: str, choices: tuple[str, ...] = ()):
-    return field(default=default, metadata={"help": help, "choices": choices})
-
-
 @dataclass
 class JudgeConfig:
     """who says which motion a video shows"""
-    names: str = _setting("pose", "judges separated by commas, the first is the headline: pose, clip, vlm")
-    clip: str = _setting("weights/metrics/xclip-base-patch32",
-                         "clip: folder of a video-text model of transformers (X-CLIP)")
-    base_url: str = _setting("http://localhost:8000/v1", "vlm: address of an OpenAI-compatible server")
-    model: str = _setting("", "vlm: the served model's name")
-    api_key_env: str = _setting("", "vlm: environment variable that holds the key; empty: no key")
-    timeout_seconds: float = _setting(60.0, "vlm: longest wait for an answer, seconds")
+    names: str = setting("pose", "judges separated by commas, the first is the headline: pose, clip, vlm")
+    clip: str = setting("weights/metrics/xclip-base-patch32",
+                        "clip: folder of a video-text model of transformers (X-CLIP)")
+    base_url: str = setting("http://localhost:8000/v1", "vlm: address of an OpenAI-compatible server")
+    model: str = setting("", "vlm: the served model's name")
+    api_key_env: str = setting("", "vlm: environment variable that holds the key; empty: no key")
+    timeout_seconds: float = setting(60.0, "vlm: longest wait for an answer, seconds")
 
 
 @dataclass
 class MotionBenchConfig:
     """A run of MotionBench."""
-    edition: str = _setting(SYNTHETIC, "synthetic: procedural people with true videos; real: your pictures",
-                            (SYNTHETIC, REAL))
-    inference: str = _setting("configs/demo.yaml", "config of inference.py the videos are made and detected with")
-    inference_keys: str = _setting("", "further keys for it, as on its command line: 'refinements=2 device=cpu'")
-    identities: str = _setting("", "real: folder of pictures, each of one person from head to feet")
-    videos: str = _setting("", "measure this folder's <identity>__<motion>.mp4 instead of making videos; "
-                               "see prompts.csv")
-    num_identities: int = _setting(20, "synthetic: people")
-    motions: str = _setting("all", "all, or names separated by commas; see motionbench/prompts.py")
-    num_clips: int = _setting(0, "clips for each variant, identities and motions alike often; 0: every pair")
-    seconds: float = _setting(2.4, "synthetic: of every video")
-    variants: str = _setting("full", "rows of the table, separated by commas; see motionbench/settings.py")
-    seed: int = _setting(0, "0 is the benchmark; others move to other people and other noise")
-    set_draws: int = _setting(100, "draws behind the interval of a measure of a whole set (FID, FVD); 0: no interval")
-    num_worst: int = _setting(10, "worst clips shown in the report")
-    keep_models: bool = _setting(False, "keep adapter and generator in memory side by side: faster where there is room")
-    keep_stages: bool = _setting(False, "keep every stage's files of every clip")
-    name: str = _setting("run", "the run's folder is <outputs>/<name>; the same name goes on where it stopped")
-    outputs: str = _setting("outputs/motionbench", "folder of all runs")
+    edition: str = setting(SYNTHETIC, "synthetic: procedural people with true videos; real: your pictures",
+                           (SYNTHETIC, REAL))
+    inference: str = setting("configs/demo.yaml", "config of inference.py the videos are made and detected with")
+    inference_keys: str = setting("", "further keys for it, as on its command line: 'refinements=2 device=cpu'")
+    identities: str = setting("", "real: folder of pictures, each of one person from head to feet")
+    videos: str = setting("", "measure this folder's <identity>__<motion>.mp4 instead of making videos; "
+                              "see prompts.csv")
+    num_identities: int = setting(20, "synthetic: people")
+    motions: str = setting("all", "all, or names separated by commas; see motionbench/prompts.py")
+    num_clips: int = setting(0, "clips for each variant, identities and motions alike often; 0: every pair")
+    seconds: float = setting(2.4, "synthetic: of every video")
+    variants: str = setting("full", "rows of the table, separated by commas; see motionbench/settings.py")
+    seed: int = setting(0, "0 is the benchmark; others move to other people and other noise")
+    set_draws: int = setting(100, "draws behind the interval of a measure of a whole set (FID, FVD); 0: no interval")
+    num_worst: int = setting(10, "worst clips shown in the report")
+    keep_models: bool = setting(False, "keep adapter and generator in memory side by side: faster where there is room")
+    keep_stages: bool = setting(False, "keep every stage's files of every clip")
+    name: str = setting("run", "the run's folder is <outputs>/<name>; the same name goes on where it stopped")
+    outputs: str = setting("outputs/motionbench", "folder of all runs")
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     weights: MetricWeights = field(default_factory=MetricWeights,
                                    metadata={"help": "networks of the measures; without its file a measure is absent"})
@@ -67,6 +64,7 @@ class MotionBenchConfig:
 
     @property
     def folder(self) -> Path:
+        """Where the run's files go."""
         return Path(self.outputs) / self.name
 
 
@@ -91,6 +89,7 @@ class Variant:
 
     @property
     def needs_truth(self) -> bool:
+        """Can it only be made where the true video is known?"""
         return bool(self.bound) or self.given == "skeleton"
 
 

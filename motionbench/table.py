@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from media.files import save_text
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Target:
     at_most: bool = False       # smaller is better
 
     def reached(self, value: float, bound: float | None) -> bool:
+        """Is a bound met? False where there is none."""
         if bound is None or not math.isfinite(value):
             return False
         return value <= bound if self.at_most else value >= bound
@@ -67,6 +69,7 @@ class ResultsFile:
     path: Path
 
     def read(self) -> dict[str, dict]:
+        """All entries; none where there is no file."""
         if not self.path.exists():
             return {}
         try:
@@ -86,7 +89,4 @@ class ResultsFile:
     def write(self, measure: str, entry: dict) -> None:
         """Add or replace one measure's entry; the file appears complete or not at all."""
         results = self.read() | {measure: entry}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, self.path)
+        save_text(self.path, json.dumps(results, indent=1) + "\n")

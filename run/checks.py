@@ -94,7 +94,7 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
     fit_to_canvas(read_image(config.image), config.size)
     num_frames = round(config.fps)                                # of a second: the plan, not made yet, says how many
     if config.driving_video:
-        if not Path(config.driving_video).is_file():
+        if not Path(config.driving_video).exists():
             raise ValueError(f"driving_video={config.driving_video}: no such file: check the path")
         if config.camera != "auto":
             log.warning("camera=%s: left out: it is for a prompt's 3D motion, and a driving video has its own view",

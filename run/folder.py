@@ -17,7 +17,7 @@ import psutil
 import torch
 from filelock import FileLock, Timeout                    # torch itself needs it
 
-from media.files import write_whole
+from media.files import save_atomically, save_text
 from runtime.device import GIB
 
 SAMPLING_SECONDS = 0.05
@@ -143,7 +143,7 @@ class RunFolder:
             if not entry.reused:
                 self.keys.pop(name, None)
                 result = work()
-                write_whole(path, lambda partial: artefact.save(result, partial))
+                save_atomically(path, lambda partial: artefact.save(result, partial))
             result = artefact.load(path)          # also when just saved: going on now equals going on later
         self.keys[name] = self.used[name] = key
         self.write_report()
@@ -152,7 +152,7 @@ class RunFolder:
     def write_report(self) -> None:
         """report.json: seconds, memory and warnings so far, and the keys that resume compares."""
         content = self.report.as_dict() | {"keys": self.keys}
-        write_whole(self.path / "report.json", lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
+        save_text(self.path / "report.json", json.dumps(content, indent=2) + "\n")
 
     def remove_if_new(self) -> None:
         """Takes back the folder of a run that was refused; one that was there before stays as it is."""

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw, ImageFont
 
-from media.files import write_whole
+from media.files import save_atomically, save_text
 from media.images import fit_to_canvas, read_image
 from media.video_writer import StreamingVideoWriter, write_video
 from run.settings import InferenceConfig
@@ -130,7 +130,7 @@ def write_settings(config: InferenceConfig, folder: Path) -> None:
     """run.yaml: a config file with every resolved setting, usable with --config; versions as comments."""
     versions = ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
     settings = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
-    write_whole(folder / "run.yaml", lambda partial: partial.write_text(f"# {versions}\n{settings}", encoding="utf-8"))
+    save_text(folder / "run.yaml", f"# {versions}\n{settings}")
 
 
 def video_writers(config: InferenceConfig, folder: Path) -> dict[str, StreamingVideoWriter]:
@@ -154,4 +154,4 @@ def write_outputs(config: InferenceConfig, folder: Path, rows: list[Row], segmen
     footnote = f"{config.width}x{config.height}, {config.fps:g} fps, {len(rows[-1].frames)} frames, seed {config.seed}"
     plan = [(segment.text, segment.seconds) for segment in segments]
     sheet = storyboard(image, text, plan, rows, config.fps, footnote)
-    write_whole(folder / "storyboard.png", lambda partial: Image.fromarray(sheet).save(partial))
+    save_atomically(folder / "storyboard.png", lambda partial: Image.fromarray(sheet).save(partial, "PNG"))

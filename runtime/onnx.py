@@ -37,11 +37,11 @@ class OnnxModel:
         options.intra_op_num_threads = num_threads
         options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(os.fspath(path), options, providers=_providers(str(device)))
+            session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers(str(device)))
         except Exception as error:      # onnxruntime's own exceptions share no public base class
             raise ValueError(f"{path}: expected an ONNX network ({error}): download it again") from error
         if str(device).startswith("cuda") and "CUDAExecutionProvider" not in session.get_providers():
-            _warn_once("onnxruntime: CUDA was asked for, poses are detected on the CPU: install onnxruntime-gpu "
+            warn_once("onnxruntime: CUDA was asked for, poses are detected on the CPU: install onnxruntime-gpu "
                        "(requirements-gpu.txt) in place of onnxruntime, and the CUDA and cuDNN libraries it names")
         return cls(session, path, channel_order)
 
@@ -58,12 +58,12 @@ class OnnxModel:
 
 
 @cache
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
     """One line in the life of the program, however many networks it holds for."""
     log.warning(message)
 
 
-def _providers(device: str) -> list:
+def providers(device: str) -> list:
     """ONNX Runtime providers for a torch-like device name. Published code asks for CUDA on every device; we do not."""
     kind, _, index = device.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):

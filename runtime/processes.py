@@ -1,13 +1,17 @@
 """Several processes: one piece of work shared exactly, items dealt out over a folder, and stopping together."""
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +50,15 @@ class Processes:
             result = self.agreed(lambda: work(turn[self.rank]) if self.rank < len(turn) else None)
             for owner in range(len(turn)):
                 yield self.sent(result if owner == self.rank else None, owner)
+
+    def share(self, items: Sequence) -> list:
+        """This process's part of the items: every count-th one, so that the parts are alike."""
+        return list(items[self.rank::self.count])
+
+    def meet(self) -> None:
+        """Wait until every process is here."""
+        if self.count > 1:
+            dist.barrier()
 
     def agreed(self, work: Callable[[], Any]) -> Any:
         """work()'s result, if it succeeded in all processes; otherwise the same error in all."""
@@ -93,15 +106,47 @@ class Processes:
 ALONE = Processes()
 
 
-def join_processes(device: torch.device) -> Processes:
+def join_processes(device: torch.device, patience: timedelta = PATIENCE) -> Processes:
     """This process's place among those the launcher started, once they have all met."""
     if launched_count() == 1:
         return ALONE
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=patience)
     return Processes(dist.get_rank(), dist.get_world_size(), device)
+
+
+@contextmanager
+def joined_processes(device: torch.device, patience: timedelta) -> Iterator[Processes]:
+    """The launched processes, joined within the context. patience: how long one that is ready waits for the others."""
+    processes = join_processes(device, patience)
+    try:
+        yield processes
+    finally:
+        if processes.count > 1:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def only_run_in(folder: Path, processes: Processes = ALONE) -> Iterator[None]:
+    """The main process holds the folder's lock; the system releases it when the process ends, however it ends."""
+    if not processes.is_main:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise ValueError(f"{folder}: another run is writing here (process {owner}): wait for it, or choose another "
+                             "name=") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
 
 
 class StopRequest:

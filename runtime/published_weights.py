@@ -5,9 +5,13 @@ hub when the file is fetched, and so is the exact size: sizes here are for plann
 """
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 HUB = "https://huggingface.co"
+RECORD = "SOURCES.json"                          # beside the files: where each came from, and on which terms
+SHA256_LENGTH = 64                               # hex digits; the hub names small files by git's 40-digit sha1
 T2M_RELEASE = "https://drive.google.com/file/d/1LaOvwypF-jM2Axnq5dc-Iuvv3w_G-WDE/view"         # VQTrans_pretrained.zip
 T2M_EVALUATOR = "https://drive.google.com/file/d/1o7RTDQcToJjTm9_mNWTyzvZvjTWpZfug/view"       # t2m.zip
 EVALUATOR = "VQVAEV3_CB1024_CMT_H1024_NRES3"
@@ -16,6 +20,8 @@ SAME_STATISTICS = "https://github.com/GuyTevet/motion-diffusion-model/tree/main/
 
 @dataclass(frozen=True)
 class Terms:
+    """On which terms a file may be used."""
+
     licence: str
     commercial: str          # yes, no, or the condition
     page: str                # where the licence is to be read
@@ -129,3 +135,11 @@ def files_of(group: str) -> list[HubFile | HandFile]:
     """The files of a group, or of all that the pipeline needs."""
     wanted = ALL if group == "all" else (group,)
     return [file for name in wanted for file in FILES if file.group == name]
+
+
+def digest(path: Path, like: str) -> str:
+    """The file's sha256, or git's sha1 of it, as long as `like`."""
+    if len(like) == SHA256_LENGTH:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha1(b"blob %d\0" % path.stat().st_size + path.read_bytes()).hexdigest()

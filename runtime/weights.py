@@ -16,8 +16,8 @@ MAPPED_BYTES = 32 << 20                                       # converted before
 KINDS = (                                                     # how a file's tensors are named, and what it then is
     ("model.diffusion_model.", "Stable Video Diffusion in one file, which has no PoseNet"),
     ("conv_in.", "a plain SVD UNet, which has no PoseNet"),
-    ("vqvae.", "T2M-GPT's VQ-VAE"),
-    ("trans_base.", "T2M-GPT's GPT"),
+    ("vqvae.", "T2M-GPT's VQ-VAE, net_last.pth"),
+    ("trans_base.", "T2M-GPT's GPT, net_best_fid.pth"),
     ("text_model.", "CLIP's text encoder"),
     ("vision_model.", "CLIP's image encoder"),
     ("encoder.", "an autoencoder (VAE)"),
@@ -25,23 +25,28 @@ KINDS = (                                                     # how a file's ten
 IGNORED = ("vision_model.embeddings.position_ids",)           # a counter that older transformers stored
 
 
-def read_tensors(path: Path, dtype: torch.dtype | None, device: str = "cpu") -> dict[str, Tensor]:
-    """All tensors of a file, floating ones in `dtype` (None: as stored). device="meta" reads names and shapes only."""
+def read_tensors(path: Path, dtype: torch.dtype | None, device: str = "cpu", keys: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """All tensors of a file, floating ones in `dtype` (None: as stored). device="meta" reads names and shapes only.
+
+    keys: a torch file may hold its tensors under one of these top-level keys.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a weights file (found none): check the path")
     if path.suffix == ".safetensors":
         return {name: converted(tensor, dtype, device) for name, tensor in mapped(path)}
-    tensors = flat(read_pickled(path, mapped=True), path)
+    tensors = flat(read_pickled(path, mapped=True), path, keys)
     if device == "cpu" and any(target(tensor, dtype) != tensor.dtype for tensor in tensors.values()):
-        tensors = flat(read_pickled(path, mapped=False), path)
+        tensors = flat(read_pickled(path, mapped=False), path, keys)
     return {name: converted(tensors.pop(name), dtype, device) for name in list(tensors)}
 
 
 def target(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """The type a tensor is read in: floating ones in `dtype`, others as they are."""
     return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
 
 
 def converted(tensor: Tensor, dtype: torch.dtype | None, device: str) -> Tensor:
+    """The tensor on the device, in `dtype` where it is a floating one."""
     return tensor.to(device, target(tensor, dtype))
 
 
@@ -91,8 +96,10 @@ def first_words(path: Path) -> str:
     return line.decode() if line.isascii() and line.decode().isprintable() else ""
 
 
-def flat(content: object, path: Path) -> dict[str, Tensor]:
-    """`content` as one dict of tensors, or a ValueError that says what else it is."""
+def flat(content: object, path: Path, keys: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """The dict of tensors that `content` is or has under one of `keys`, or a ValueError that says what else it is."""
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in keys if isinstance(content.get(key), Mapping)), content)
     if isinstance(content, Mapping) and all(isinstance(tensor, Tensor) for tensor in content.values()):
         return dict(content)
     keys = f" with the keys {', '.join(map(repr, list(content)[:3]))}" if isinstance(content, Mapping) else ""
@@ -182,7 +189,7 @@ def empty(build, config: dict, path: Path) -> nn.Module:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A .safetensors file that those may read who may read its neighbours: the library makes it its owner's alone."""
+    """Write a .safetensors file with the usual permissions; the library alone would make it readable by its owner only."""
     path.touch()
     mode = path.stat().st_mode
     save_file(tensors, path, metadata=metadata)

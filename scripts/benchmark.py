@@ -27,7 +27,7 @@ from benchmarks.models import SCALES
 from benchmarks.stages import STAGES
 from benchmarks.timing import Bench, num_threads, ratio_plot
 from configs import run_main
-from media.files import write_whole
+from media.files import save_atomically, save_text
 from motionbench.table import format_table, Target
 from runtime.device import chosen_device
 
@@ -79,9 +79,7 @@ def table(results: dict[str, dict], targets: tuple[Target, ...]) -> str:
 
 def save(results: dict[str, dict], machine: dict, targets: tuple[Target, ...], folder: Path) -> None:
     """benchmark.json, and benchmark.png where there are ratios."""
-    folder.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({"machine": machine, "stages": results}, indent=2)
-    write_whole(folder / "benchmark.json", lambda path: path.write_text(content + "\n", encoding="utf-8"))
+    save_text(folder / "benchmark.json", json.dumps({"machine": machine, "stages": results}, indent=2) + "\n")
     known, bars = {(target.measure, target.name): target for target in targets}, []
     for stage, found in results.items():
         for variant, ratio in found["ratios"].items():
@@ -91,7 +89,7 @@ def save(results: dict[str, dict], machine: dict, targets: tuple[Target, ...], f
     if bars:
         footnote = "{device}, CPU threads: {threads}, {dtype}, {scale} networks".format(**machine)
         sheet = Image.fromarray(ratio_plot(bars, footnote))
-        write_whole(folder / "benchmark.png", lambda path: sheet.save(path, "PNG"))
+        save_atomically(folder / "benchmark.png", lambda path: sheet.save(path, "PNG"))
 
 
 def machine_facts(bench: Bench) -> dict:
@@ -104,6 +102,7 @@ def machine_facts(bench: Bench) -> dict:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", action="store_true", help="measure the published way, too, and give ratios")
     parser.add_argument("--only", nargs="+", choices=STAGES, metavar="STAGE", help=f"of {', '.join(STAGES)}")

@@ -27,9 +27,8 @@ from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_une
                                     split_parts, SVD_FILES)
 from mimicmotion.networks import PoseNet, PoseUNet
 from run.checks import check_motion_weights
-from runtime.published_weights import FILES
+from runtime.published_weights import digest, FILES, RECORD
 from runtime.weights import check_safetensors, empty, fill, read_tensors
-from scripts.download_weights import digest, RECORD
 from t2m.weights import GPT_FILES, VQVAE_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,11 +107,13 @@ def video_model(path: Path) -> None:
 
 
 def motion(folder: Path) -> str:
+    """A text-to-motion folder; raises where a part is missing or does not fit."""
     check_motion_weights(folder)
     return "VQ-VAE, GPT, mean, std, text encoder and tokenizer"
 
 
 def complete(folder: Path) -> str:
+    """The parts of an SVD folder beside its networks; raises where one is missing."""
     missing = [name for name in SVD_FILES if not (folder / name).exists()]
     for part in ("vae", "image_encoder"):
         if not any((folder / part).glob("*.safetensors")):
@@ -135,19 +136,21 @@ class Graph:
 
     def get_inputs(self) -> list[SimpleNamespace]:
         constants = {tensor.name for tensor in self.graph.initializer}
-        return [described(value) for value in self.graph.input if value.name not in constants]
+        return [tensor_spec(value) for value in self.graph.input if value.name not in constants]
 
     def get_outputs(self) -> list[SimpleNamespace]:
-        return [described(value) for value in self.graph.output]
+        return [tensor_spec(value) for value in self.graph.output]
 
 
-def described(value: onnx.ValueInfoProto) -> SimpleNamespace:
+def tensor_spec(value: onnx.ValueInfoProto) -> SimpleNamespace:
+    """Name and shape of an ONNX input or output."""
     sides = value.type.tensor_type.shape.dim
     shape = [side.dim_value if side.HasField("dim_value") else side.dim_param for side in sides]
     return SimpleNamespace(name=value.name, shape=shape)
 
 
 def network(path: Path) -> str:
+    """An ONNX file held against the contract of the detector or the pose network."""
     graph = Graph(path)
     if not graph.get_inputs() or not graph.get_outputs():
         raise ValueError(f"{path}: expected a network with inputs and outputs (found none): fetch it again")
@@ -170,6 +173,7 @@ def hash_checks(folder: Path) -> Iterator[Check]:
 
 
 def same_hash(path: Path, wanted: str) -> str:
+    """Compare a file with the hash its source gives."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a file that was fetched once (found none): fetch it again")
     if (found := digest(path, wanted)) != wanted:

@@ -24,12 +24,11 @@ from torch import nn
 from configs import run_main
 from mimicmotion.checkpoint import load_video_model, save_checkpoint
 from run.checks import check_motion_weights
-from runtime.weights import save_tensors
+from runtime.weights import read_tensors, save_tensors
 from t2m.generate import text_folders
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
-from t2m.weights import (found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, read_tensors,
-                         VQVAE_FILES)
+from t2m.weights import found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, VQVAE_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -98,7 +97,7 @@ def save(model: nn.Module, path: Path, dtype: torch.dtype, source: str) -> None:
     """Write a model's tensors in `dtype`, and read them back."""
     tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
     save_tensors(tensors, path, {"format": "pt", "source": source})
-    check_equal(model, read_tensors(path), path, dtype)
+    check_equal(model, read_tensors(path, None), path, dtype)
 
 
 def check_equal(model: nn.Module, stored: dict[str, torch.Tensor], path: Path, dtype: torch.dtype) -> None:

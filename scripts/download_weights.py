@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -23,12 +22,11 @@ from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTP
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
-from runtime.published_weights import ALL, files_of, GROUPS, HandFile, HUB, HubFile, Terms
+from media.files import save_text
+from runtime.published_weights import ALL, digest, files_of, GROUPS, HandFile, HUB, HubFile, RECORD, SHA256_LENGTH, Terms
 
 ROOT = Path(__file__).resolve().parents[1]
 HTTPError = HfHubHTTPError.__bases__[0]          # the HTTP library's own, whose name differs between hub versions
-RECORD = "SOURCES.json"                          # beside the files: where each came from, and on which terms
-SHA256_LENGTH = 64                               # hex digits; the hub names small files by git's 40-digit sha1
 
 
 def fetch(file: HubFile, weights: Path, endpoint: str | None = None) -> str:
@@ -69,14 +67,6 @@ def download(url: str, target: Path, size: int, wanted: str) -> None:
     os.replace(partial, target)
 
 
-def digest(path: Path, like: str) -> str:
-    """The file's sha256, or git's sha1 of it, as long as `like`."""
-    if len(like) == SHA256_LENGTH:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    return hashlib.sha1(b"blob %d\0" % path.stat().st_size + path.read_bytes()).hexdigest()
-
-
 def record(file: HubFile, weights: Path, hashed: str, size: int, commit: str | None) -> None:
     """Note source and terms in the folder's SOURCES.json."""
     path = weights / file.folder.split("/")[0] / RECORD
@@ -86,9 +76,7 @@ def record(file: HubFile, weights: Path, hashed: str, size: int, commit: str | N
     notes[name] = dict(repository=f"{HUB}/{file.repo}", revision=commit, hash=hashed, bytes=size,
                        licence=file.terms.licence, commercial_use=file.terms.commercial, page=file.terms.page,
                        checked=notes[name]["checked"] if same else datetime.date.today().isoformat())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.write_text(json.dumps(dict(sorted(notes.items())), indent=1) + "\n")
-    os.replace(temporary, path)
+    save_text(path, json.dumps(dict(sorted(notes.items())), indent=1) + "\n")
 
 
 def explained(error: Exception, file: HubFile) -> str:
@@ -118,7 +106,7 @@ def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
     for file in files_of(group):
         if file.terms not in announced:
             announced.add(file.terms)
-            print(described(file.terms), flush=True)
+            print(terms_line(file.terms), flush=True)
         if isinstance(file, HandFile):
             there = [path for path in file.paths if (weights / path).is_file()]
             if there:
@@ -137,12 +125,13 @@ def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
     return problems
 
 
-def described(terms: Terms) -> str:
+def terms_line(terms: Terms) -> str:
+    """Licence and terms of a file in one line."""
     gate = "; its terms must be accepted on that page" if terms.gated else ""
     return f"licence: {terms.licence}; commercial use: {terms.commercial}; {terms.page}{gate}"
 
 
-def listed() -> str:
+def overview() -> str:
     """What can be fetched, as a table."""
     lines = []
     for group, purpose in GROUPS.items():
@@ -152,7 +141,7 @@ def listed() -> str:
             source = "by hand" if isinstance(file, HandFile) else f"{HUB}/{file.repo}"
             lines.append(f"  {file.size / 1e6:9.1f} MB  weights/{file.path:<58}{source}")
         for terms in dict.fromkeys(file.terms for file in files):
-            lines.append(f"  {described(terms)}")
+            lines.append(f"  {terms_line(terms)}")
         lines += [f"  {file.path}: {file.steps}" for file in files if isinstance(file, HandFile)]
     return "\n".join(lines).lstrip()
 
@@ -167,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"'{unknown[0]}': expected {', '.join(GROUPS)} or all")
     if arguments.list or not arguments.groups:
-        print(listed())
+        print(overview())
         return 0 if arguments.list else 2
     problems = [problem for group in dict.fromkeys(arguments.groups) for problem in bring(group, arguments.folder)]
     for problem in problems:

@@ -19,6 +19,8 @@ import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,19 +30,21 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from configs import load_config, run_main
-from media.files import write_whole
+from media.files import save_atomically, save_text
 from motionbench.cells import (balanced_cells, Cell, chosen_motions, num_frames_of, person, pictures_in, prompts_table,
                                true_clip)
 from motionbench.making import Bench, BenchModels, Clip, Made, make_clip
-from motionbench.measuring import measured, measures, write_outcome
+from motionbench.measuring import measure_clip, measures, write_outcome
 from motionbench.settings import chosen_variants, MotionBenchConfig, SYNTHETIC, Variant
-from motionbench.sharing import only_run_in, Processes
 from run.checks import check_inputs
 from run.folder import content_hash
 from run.models import Models
 from run.settings import InferenceConfig
+from runtime.processes import joined_processes, only_run_in
 
 log = logging.getLogger(__name__)
+
+LONGEST_WAIT = timedelta(days=14)       # of a process that has finished its share for the slowest one
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,13 @@ def write_givens(config: MotionBenchConfig, bench: Bench, cells: list[Cell]) -> 
     inference = bench.inference
     for name, who in bench.people.items():
         picture = true_clip(who, cells[0].motion, bench.seconds, inference.fps, inference.size).reference
-        write_whole(bench.pictures[name], lambda file, pixels=picture: Image.fromarray(pixels).save(file, format="PNG"))
+        save_atomically(bench.pictures[name], partial(Image.fromarray(picture).save, format="PNG"))
     num_frames = num_frames_of(bench.seconds, inference.fps) if bench.people else None
     pictures = {name: str(path) for name, path in bench.pictures.items()}
     table = prompts_table(cells, pictures, num_frames, inference.fps, inference.size)
     settings = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
     for name, text in (("prompts.csv", table), ("run.yaml", settings)):
-        write_whole(bench.folder / name, lambda file, content=text: file.write_text(content, encoding="utf-8"))
+        save_text(bench.folder / name, text)
 
 
 def check_generation(bench: Bench, cells: list[Cell], variants: tuple[Variant, ...]) -> None:
@@ -112,7 +116,7 @@ def do_clips(bench: Bench, cells: list[Cell], variants: tuple[Variant, ...], kee
         for cell in cells:
             for clip in clips_of(bench, cell, variants):
                 bar.set_postfix_str(f"{clip.variant.name} {cell.name}")
-                entry = measured(clip, clip.made())
+                entry = measure_clip(clip, clip.made())
                 if entry["failure"]:
                     log.warning("%s %s: failed: %s", clip.variant.name, cell.name, entry["failure"])
                 bar.update()
@@ -131,12 +135,11 @@ def clips_of(bench: Bench, cell: Cell, variants: tuple[Variant, ...]) -> list[Cl
 
 def main(argv: list[str] | None = None, parts: Parts = Parts()) -> int:
     config = load_config(MotionBenchConfig, argv, __doc__)
-    processes = Processes.of_launch()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     bench, cells, variants = set_up(config, parts)
     if bench.inference.num_threads:
         torch.set_num_threads(bench.inference.num_threads)
-    with processes.together(), only_run_in(config.folder, processes):
+    with joined_processes(torch.device("cpu"), LONGEST_WAIT) as processes, only_run_in(config.folder, processes):
         if processes.is_main:
             write_givens(config, bench, cells)
         processes.meet()

@@ -112,6 +112,7 @@ MEASURES = {
 
 
 def video_seconds(path: Path) -> float:
+    """How long a video lasts."""
     frames, fps = read_video(path)
     return len(frames) / fps
 

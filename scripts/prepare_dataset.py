@@ -37,6 +37,7 @@ SVD_PARTS = {"vae": "diffusion_pytorch_model", "image_encoder": "model"}       #
 
 
 def parsed_arguments() -> argparse.Namespace:
+    """The command line; every field of PrepareSettings is an option."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="*", metavar="VIDEOS", help="folders, videos, lists of links")

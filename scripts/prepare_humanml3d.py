@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs import run_main
-from media.files import save_atomically
+from media.files import save_array
 from t2m.body import retargeted
 from t2m.features import canonical, CONTACTS, FEATURE_BLOCKS, features, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY
 from t2m.motion import JOINT_NAMES, Motion, NUM_JOINTS, PARENTS
@@ -38,6 +38,7 @@ def mirrored(joints: np.ndarray) -> np.ndarray:
 
 
 def swapped(name: str) -> str:
+    """The joint's name on the other side."""
     side, _, rest = name.partition("_")
     return {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
 
@@ -89,8 +90,8 @@ def prepare(source: Path, target: Path, offsets: np.ndarray | None, mirror: bool
                 except ValueError as error:
                     skipped.append(f"{name}: {error}")
                     continue
-                for file, values in ((target / "new_joints" / f"{name}.npy", joints), (written, rows)):
-                    save_atomically(file, lambda temporary, values=values: save_array(temporary, values))
+                save_array(target / "new_joints" / f"{name}.npy", joints)
+                save_array(written, rows)
             names.append(name)
     (target / "skipped.txt").write_text("".join(f"{line}\n" for line in skipped))
     if skipped:
@@ -98,11 +99,6 @@ def prepare(source: Path, target: Path, offsets: np.ndarray | None, mirror: bool
     if not names:
         raise ValueError(f"{source}: expected motions that can be used (found none, first: {skipped[0]})")
     return names
-
-
-def save_array(path: Path, values: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, values)
 
 
 def statistics(target: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +169,7 @@ def main() -> None:
     mean, std = statistics(arguments.target, names)
     std = with_emphasis(std) if arguments.emphasis else std
     for name, values in (("Mean", mean), ("Std", std)):
-        save_atomically(arguments.target / f"{name}.npy", lambda path, values=values: save_array(path, values))
+        save_array(arguments.target / f"{name}.npy", values)
     split_names(arguments.target, names, arguments.seed)
     log.info("%d motions in %s", len(names), arguments.target)
     if arguments.check:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, FACE, hand_boxes, HANDS, head_boxes, is_present, LEFT_HAND, RIGHT_HAND, Skeleton
+from media.images import as_tensor
 from synthetic.character import Character
 from synthetic.gaits import GAITS
 from synthetic.motions import KINDS, MotionSample, sample_motion
@@ -192,13 +193,8 @@ def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, po
         pictures = frames[index]
         if poses:
             pictures = draw(Skeleton(keypoints[index], (height, width), fps=1), style)
-        latents[index] = encode(np.ascontiguousarray(pictures))
+        latents[index] = encode(np.array(pictures))
         done[index] = True
-
-
-def as_tensor(pictures: np.ndarray) -> Tensor:
-    """(..., H, W, 3) uint8 RGB to (..., 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.array(pictures)).movedim(-1, -3).float() / 127.5 - 1
 
 
 class CachedClips(Dataset):
@@ -239,7 +235,7 @@ class CachedClips(Dataset):
         picture = self._draw(self.keypoints[clip, reference][None])[0] if self.adapter else self.frames[clip, reference]
         return {"latents": torch.from_numpy(self.latents[clip, chosen].astype(np.float32)),
                 "reference_latents": torch.from_numpy(self.latents[clip, reference].astype(np.float32)),
-                "reference": as_tensor(picture), "pose": as_tensor(self._draw(keypoints)),
+                "reference": as_tensor(np.array(picture)), "pose": as_tensor(self._draw(keypoints)),
                 "hands": torch.from_numpy(hands), "head": torch.from_numpy(head_boxes(true)),       # (F, 1, 5)
                 "position": torch.tensor(position)}
 

@@ -1,11 +1,12 @@
 """The 3D motion that passes from text to camera: 22 SMPL joints over time, in metres."""
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from media.files import save_arrays
 
 MOTION_FPS = 20.0  # frames per second of HumanML3D, and so of every T2M-GPT checkpoint
 JOINT_NAMES = (
@@ -53,15 +54,8 @@ class Motion:
         return len(self.joints) / self.fps
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz whole or not at all: a temporary file, then a rename."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-        try:
-            np.savez(temporary, joints=self.joints, fps=np.float64(self.fps))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        """Write an .npz that appears under its name only when complete."""
+        save_arrays(Path(path), joints=self.joints, fps=np.float64(self.fps))
 
     @classmethod
     def load(cls, path: str | Path) -> Motion:

@@ -15,6 +15,7 @@ from accelerate.utils import gather
 from torch import nn, Tensor
 from torch.nn import functional
 
+from configs import setting
 from media.files import save_atomically
 from runtime.weights import save_tensors
 from t2m.features import joints_from_features, POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, VELOCITIES, YAW_VELOCITY
@@ -24,7 +25,7 @@ from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_ELBOW, LEFT_TOE, LEFT_WRIST, NUM_
 from t2m.motion_set import MotionSet
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
-from training.task import Batch, EDGES, setting, Task
+from training.task import Batch, EDGES, Task
 
 JOINT_WEIGHTS = {
     HEAD: 40.0, LEFT_WRIST: 4.0, RIGHT_WRIST: 4.0, LEFT_ELBOW: 2.0, RIGHT_ELBOW: 2.0,

@@ -1,20 +1,17 @@
 """Reading T2M-GPT's files: the released ones and ours, strictly, with errors that name the file and the tensor."""
 from __future__ import annotations
 
-import json
-import pickle
-import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import init_empty_weights
-from safetensors import safe_open, SafetensorError
-from torch import nn, Tensor
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
+from media.files import read_json
+from runtime.weights import fill, read_tensors
 from t2m.features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
 
 VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
@@ -42,47 +39,11 @@ def read_config(folder: Path) -> dict:
     path = folder / "config.json"
     if not path.exists():
         return {}
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON (found {error}): fetch it again") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: expected names and values (found a {type(config).__name__}): fetch it again")
+    config = read_json(path)
     unknown = set(config) - set(CONFIG_KEYS)
     if unknown:
         raise ValueError(f"{path}: expected only {', '.join(CONFIG_KEYS)} (found {sorted(unknown)[0]!r})")
     return config
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors, CLIP's .bin, or a released .pth under its one top-level key; read when first used."""
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}
-        with path.open("rb") as file:
-            start = file.read(4)
-        is_zip = start == b"PK\x03\x04"                          # torch.save's format since 2020, which can be mapped
-        with warnings.catch_warnings(action="ignore"):            # a second line, about the pickle's version
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
-        if start in (b"<!DO", b"<!do", b"<htm", b"vers"):
-            raise ValueError(f"{path}: expected a torch file (found a web page, or what Git LFS leaves in a file's "
-                             "place): fetch the file itself") from None
-        found = re.search(r"(?:GLOBAL|function|class) `?([\w.]+)`?", str(error))
-        raise ValueError(f"{path}: expected tensors only (found {found[1] if found else 'something else'}, not run): "
-                         "do not trust this file") from None
-    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).split(". ")[0] or "it ends early"
-        raise ValueError(f"{path}: expected a whole checkpoint ({reason}): download it again") from None
-    if isinstance(content, dict) and path.suffix == ".bin":
-        return content
-    for key in RELEASED_KEYS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            return content[key]
-    raise ValueError(f"{path}: expected a checkpoint with the key {' or '.join(map(repr, RELEASED_KEYS))} "
-                     f"(found {sorted(content)[:3] if isinstance(content, dict) else type(content).__name__}): "
-                     "is this another model's file?")
 
 
 def without_memory(build: Callable[..., nn.Module], config: dict, part: str, folder: Path) -> nn.Module:
@@ -96,35 +57,12 @@ def without_memory(build: Callable[..., nn.Module], config: dict, part: str, fol
 
 
 def load_strictly(model: nn.Module, path: Path, device: str = "cpu") -> nn.Module:
-    """Fill `model` from `path` in float32; a missing, left-over or misshapen tensor is named.
+    """Fill `model` from `path` in float32; a missing, unexpected or misshapen tensor is named.
 
     The model may be built without memory: it takes the file's tensors as they are. device="meta" compares and reads
     nothing.
     """
-    tensors, expected = read_tensors(path), model.state_dict()
-    missing, left_over = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
-    if len(missing) == len(expected):
-        raise ValueError(f"{path}: expected the tensors of T2M-GPT's {type(model).__name__} (found "
-                         f"{min(tensors, default='none')!r}): {describe(tensors)}")
-    for problem, names in (("missing", missing), ("left over", left_over)):
-        if names:
-            raise ValueError(f"{path}: {len(names)} tensors {problem}, first {min(names)!r}: is this the right file?")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise ValueError(f"{path}: {name}: expected {tuple(expected[name].shape)} (found {tuple(tensor.shape)}): "
-                             "do the sizes in config.json belong to this file?")
-        if not tensor.is_floating_point():
-            raise ValueError(f"{path}: {name}: expected floating numbers (found {tensor.dtype}): is it quantised?")
-    model.load_state_dict({name: tensor.to(device, torch.float32) for name, tensor in tensors.items()}, assign=True)
-    return model
-
-
-def describe(tensors: dict[str, Tensor]) -> str:
-    """What a file that is not the expected one seems to be."""
-    for prefix, kind in (("vqvae.", "the VQ-VAE, net_last.pth"), ("trans_base.", "the GPT, net_best_fid.pth")):
-        if any(name.startswith(prefix) for name in tensors):
-            return f"this is {kind}: are the two files exchanged?"
-    return "is this another model's file?"
+    return fill(model, read_tensors(path, torch.float32, device, RELEASED_KEYS), path)
 
 
 def load_text_tower(folder: Path, dtype: torch.dtype = torch.float32,
@@ -140,17 +78,8 @@ def load_text_tower(folder: Path, dtype: torch.dtype = torch.float32,
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'}: expected the config of CLIP's text encoder ({error}): "
                          "fetch it again") from None
-    tensors, expected = read_tensors(path), model.state_dict()
-    missing = [name for name in expected if name not in tensors]
-    if missing:
-        raise ValueError(f"{path}: {len(missing)} tensors missing, first {missing[0]!r}: "
-                         "is this a CLIP with its text projection?")
-    for name, wanted in expected.items():
-        if tensors[name].shape != wanted.shape:
-            raise ValueError(f"{path}: {name}: expected {tuple(wanted.shape)} (found {tuple(tensors[name].shape)}): "
-                             "does config.json belong to this file?")
-    model.load_state_dict({name: tensors[name].to(device, dtype) for name in expected}, assign=True)
-    return model.eval()
+    tensors, expected = read_tensors(path, dtype, device), model.state_dict()
+    return fill(model, {name: tensor for name, tensor in tensors.items() if name in expected}, path)
 
 
 def read_statistics(folder: Path, released: bool) -> tuple[np.ndarray, np.ndarray]:

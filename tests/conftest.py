@@ -1,6 +1,8 @@
-"""Tiny models for all tests: an SVD folder with random weights and a video checkpoint that belongs to it."""
+"""What several test files share: tiny models, a small cache of rendered clips, a run of MotionBench with stand-ins."""
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -21,3 +23,30 @@ def tiny_checkpoint(tiny_svd_folder, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "mimicmotion_tiny.safetensors"
     save_file({f"unet.{name}": tensor.half() for name, tensor in unet.items()} | pose_net, path)
     return path
+
+
+def mean_colour(pictures: np.ndarray) -> np.ndarray:
+    """A stand-in encoder whose four channels tell which picture they came from: (n, 4, 8, 8)."""
+    means = pictures.reshape(len(pictures), -1, 3).mean(axis=1) / 255                    # (n, 3)
+    return np.concatenate([means, means[:, :1]], axis=1)[:, :, None, None] * np.ones((1, 1, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def clip_cache(tmp_path_factory) -> Path:
+    """Three clips of four frames of 64x64, rendered, and their pictures and poses encoded by `mean_colour`."""
+    from synthetic.clips import encode_cache, render_cache
+
+    folder = tmp_path_factory.mktemp("cache")
+    render_cache(folder, first_seed=40, num_clips=3, num_frames=4, fps=5, size=(64, 64), workers=1)
+    for poses in (False, True):
+        encode_cache(folder, mean_colour, poses=poses)
+    return folder
+
+
+@pytest.fixture
+def run_motionbench(tmp_path, monkeypatch):
+    """bench_run.run_in for this test's folder, without the checks of weights nobody needs here."""
+    from bench_run import run_in
+
+    monkeypatch.setattr("scripts.eval_motionbench.check_inputs", lambda config, models: None)
+    return partial(run_in, tmp_path)

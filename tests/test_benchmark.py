@@ -13,7 +13,7 @@ from benchmarks import published
 from scripts import benchmark
 from benchmarks.models import random_frames, random_model, SCALES, waving_person
 from benchmarks.stages import recorded_networks, STAGES
-from benchmarks.timing import Bench, counted, measured
+from benchmarks.timing import Bench, counted, measure
 from t2m.transformer import GPT
 
 TINY = SCALES["tiny"]
@@ -71,7 +71,7 @@ def test_recorded_networks_answer_with_the_person_asked_for():
 def test_variants_take_turns_and_arithmetic_is_counted():
     order, weight = [], torch.ones(8, 8)
     variants = {name: lambda name=name: (order.append(name), weight @ weight)[1] for name in ("ours", "published")}
-    result, outputs = measured(variants, Bench("cpu", torch.float32, "tiny", 2, True, 0))
+    result, outputs = measure(variants, Bench("cpu", torch.float32, "tiny", 2, True, 0))
     assert order == ["ours", "published"] * 3 and result.tflop == dict.fromkeys(variants, 2 * 8**3 / 1e12)
     assert set(result.ratios) == {"ours"} and torch.equal(outputs["ours"], weight @ weight)
     query = torch.ones(1, 2, 4, 8)

@@ -4,59 +4,43 @@ import pytest
 import torch
 
 from dwpose.skeleton import HANDS
-from synthetic.clips import CachedClips, encode_cache, open_array, reach, render_cache
-from synthetic.clips import sample_clip
+from synthetic.clips import CachedClips, open_array, reach, render_cache, sample_clip
 
 SIZE = (64, 64)
 
 
-def mean_colour(pictures: np.ndarray) -> np.ndarray:
-    """A stand-in encoder whose four channels tell which picture they came from: (n, 4, 8, 8)."""
-    means = pictures.reshape(len(pictures), -1, 3).mean(axis=1) / 255                    # (n, 3)
-    return np.concatenate([means, means[:, :1]], axis=1)[:, :, None, None] * np.ones((1, 1, 8, 8))
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    render_cache(folder, first_seed=40, num_clips=3, num_frames=4, fps=5, size=SIZE, workers=1)
-    for poses in (False, True):
-        encode_cache(folder, mean_colour, poses=poses)
-    return folder
-
-
-def test_the_cache_holds_what_the_seeds_give(cache):
+def test_the_cache_holds_what_the_seeds_give(clip_cache):
     clip = sample_clip(41, num_frames=4, fps=5, size=SIZE)
-    assert np.array_equal(open_array(cache, "frames")[1, 1:], clip.frames)
-    assert np.array_equal(open_array(cache, "frames")[1, 0], clip.reference)
-    assert np.array_equal(open_array(cache, "keypoints")[1, 1:], clip.skeleton.keypoints)
+    assert np.array_equal(open_array(clip_cache, "frames")[1, 1:], clip.frames)
+    assert np.array_equal(open_array(clip_cache, "frames")[1, 0], clip.reference)
+    assert np.array_equal(open_array(clip_cache, "keypoints")[1, 1:], clip.skeleton.keypoints)
 
 
-def test_an_interrupted_preparation_does_only_what_is_missing(cache):
-    frames, rendered = open_array(cache, "frames", writable=True), open_array(cache, "rendered", writable=True)
+def test_an_interrupted_preparation_does_only_what_is_missing(clip_cache):
+    frames, rendered = open_array(clip_cache, "frames", writable=True), open_array(clip_cache, "rendered", writable=True)
     kept = frames[0].copy()
     frames[0], frames[2] = 7, 9
     rendered[2] = False
-    render_cache(cache, first_seed=40, num_clips=3, num_frames=4, fps=5, size=SIZE, workers=1)
+    render_cache(clip_cache, first_seed=40, num_clips=3, num_frames=4, fps=5, size=SIZE, workers=1)
     assert (frames[0] == 7).all() and not (frames[2] == 9).all()
     frames[0] = kept
 
 
-def test_another_shape_is_refused(cache):
+def test_another_shape_is_refused(clip_cache):
     with pytest.raises(ValueError, match="use another folder"):
-        render_cache(cache, first_seed=40, num_clips=3, num_frames=5, fps=5, size=SIZE, workers=1)
+        render_cache(clip_cache, first_seed=40, num_clips=3, num_frames=5, fps=5, size=SIZE, workers=1)
 
 
-def test_a_picture_never_is_its_own_reference(cache):
-    clips, rng = CachedClips(cache, 1), np.random.default_rng(0)
+def test_a_picture_never_is_its_own_reference(clip_cache):
+    clips, rng = CachedClips(clip_cache, 1), np.random.default_rng(0)
     chosen = [clips._choose(clips.reach[0], rng) for _ in range(300)]
     assert all(target != reference for (target,), reference in chosen)
     assert {target for (target,), _ in chosen} == set(range(5))
     assert 0.4 < np.mean([reference == 0 for _, reference in chosen]) < 0.8
 
 
-def test_pictures_far_from_the_reference_come_more_often(cache):
-    clips = CachedClips(cache, 1)
+def test_pictures_far_from_the_reference_come_more_often(clip_cache):
+    clips = CachedClips(clip_cache, 1)
     clips.reach = np.array([[0, 0.01, 0.01, 0.01, 0.01], [0, 0.01, 0.01, 0.01, 0.3], [0, 0.02, 0.02, 0.02, 0.02]])
     rng = np.random.default_rng(0)
     targets = [clips._choose(clips.reach[1], rng)[0][0] for _ in range(300)]
@@ -74,16 +58,16 @@ def test_reach_is_in_heights_of_the_person():
     assert np.allclose(reach(keypoints), [0, 0.5, 0])
 
 
-def test_consecutive_frames_keep_their_order(cache):
-    item, latents = CachedClips(cache, 3)[(2, 11)], open_array(cache, "latents")[2].astype(np.float32)
+def test_consecutive_frames_keep_their_order(clip_cache):
+    item, latents = CachedClips(clip_cache, 3)[(2, 11)], open_array(clip_cache, "latents")[2].astype(np.float32)
     starts = [first for first in (1, 2) if np.array_equal(latents[first:first + 3], item["latents"].numpy())]
     assert len(starts) == 1 and np.array_equal(item["reference_latents"].numpy(), latents[0])
 
 
-def test_the_adapter_sees_no_hands_and_is_asked_for_them(cache):
-    video, adapter = CachedClips(cache, 1), CachedClips(cache, 1, adapter=True)
+def test_the_adapter_sees_no_hands_and_is_asked_for_them(clip_cache):
+    video, adapter = CachedClips(clip_cache, 1), CachedClips(clip_cache, 1, adapter=True)
     item = adapter[(0, 4)]
-    keypoints = open_array(cache, "keypoints")[0].copy()
+    keypoints = open_array(clip_cache, "keypoints")[0].copy()
     keypoints[:, HANDS] = 0
     drawn = [adapter._draw(keypoints[frame:frame + 1])[0] for frame in range(5)]
     seen = ((item["pose"][0].movedim(0, -1) + 1) * 127.5).round().numpy()

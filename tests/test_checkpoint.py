@@ -1,5 +1,6 @@
 """Weights files: what is read, what is refused, and with which words."""
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load_video_model, save_checkpoint
 from mimicmotion.pipeline import PoseToVideo
 from runtime.weights import read_tensors
-from t2m.weights import read_tensors as read_motion_tensors
+from t2m.vqvae import VQVAE
+from t2m.weights import load_strictly
 
 ADAPTER = Path(__file__).parents[1] / "weights" / "demo" / "adapter"
 
@@ -122,7 +124,7 @@ def test_a_pickled_payload_is_refused_and_not_run(tiny_svd_folder, tmp_path, for
     with pytest.raises(ValueError, match="evil.pth: expected tensors only .*not run"):
         load(tiny_svd_folder, file)
     with pytest.raises(ValueError, match="evil.pth: expected tensors only .*not run"):
-        read_motion_tensors(file)
+        load_strictly(VQVAE(), file)
     assert not proof.exists()
     torch.load(file, weights_only=False) if form == "zip" else pickle.loads(file.read_bytes())
     assert proof.exists()                                                                        # the payload was live
@@ -132,12 +134,12 @@ def test_a_pickled_payload_is_refused_and_not_run(tiny_svd_folder, tmp_path, for
                                   "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"])
 def test_text_under_a_weights_files_name_is_said_to_be_text(tiny_svd_folder, tmp_path, text):
     (tmp_path / "page.pth").write_text(text)
-    for read in (lambda path: load(tiny_svd_folder, path), read_motion_tensors):
+    for read in (lambda path: load(tiny_svd_folder, path), partial(load_strictly, VQVAE())):
         with pytest.raises(ValueError, match="page.pth: expected a torch file .found .*Git LFS.*fetch the file itself"):
             read(tmp_path / "page.pth")
 
 
-@pytest.mark.parametrize("read", [lambda svd, path: load(svd, path), lambda svd, path: read_motion_tensors(path)])
+@pytest.mark.parametrize("read", [lambda svd, path: load(svd, path), lambda svd, path: load_strictly(VQVAE(), path)])
 def test_a_pickle_of_another_version_is_refused_without_a_second_line(tiny_svd_folder, tmp_path, read, recwarn):
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Payload(tmp_path / "executed"), protocol=4))
     with pytest.raises(ValueError, match="evil.pth: expected tensors only .*not run"):

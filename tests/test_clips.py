@@ -8,7 +8,7 @@ import torch
 
 from media import video_reader as seeking
 from training_data.paired import PairedClips
-from media.video_reader import frames_shown, stored_frames
+from media.video_reader import frames_at, stored_frames
 from media.video_reader import read_video
 from media.video_writer import write_video
 
@@ -118,9 +118,9 @@ def test_some_frames_are_those_of_reading_all_and_no_others_are_made(tmp_path, m
     whole, stored = read_video(tmp_path / name)[0], stored_frames(tmp_path / name)
     assert len(stored) == len(whole) >= 30
     made = []
-    monkeypatch.setattr(seeking, "upright", lambda frame, real=seeking.upright: made.append(0) or real(frame))
+    monkeypatch.setattr(seeking, "upright", lambda *given, real=seeking.upright: made.append(0) or real(*given))
     for wanted in ([0], [len(whole) - 1], [17, 18, 19], [5, 20, 5]):
-        assert np.array_equal(frames_shown(tmp_path / name, stored, wanted), whole[wanted])
+        assert np.array_equal(frames_at(tmp_path / name, wanted, stored), whole[wanted])
     assert 0 < len(made) <= 7                                               # a repeated frame is made once
 
 
@@ -129,4 +129,4 @@ def test_a_file_damaged_in_the_middle_is_named(tmp_path):
     whole, stored = (tmp_path / "a.mkv").read_bytes(), stored_frames(tmp_path / "a.mkv")
     (tmp_path / "a.mkv").write_bytes(whole[:len(whole) * 4 // 5])
     with pytest.raises(ValueError, match="a.mkv: expected 30 frames .found fewer"):
-        frames_shown(tmp_path / "a.mkv", stored, [28])
+        frames_at(tmp_path / "a.mkv", [28], stored)

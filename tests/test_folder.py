@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from media.files import write_whole
+from media.files import save_atomically
 from media.video_writer import load_frames, save_frames
 from run.folder import Artefact, content_hash, EDGE_BYTES, RunFolder
 from run.folder import Report
@@ -92,11 +92,11 @@ def test_writing_that_fails_halfway_leaves_nothing(tmp_path):
         path.write_text("half")
         raise OSError("disk full")
     with pytest.raises(OSError):
-        write_whole(tmp_path / "file.txt", write)
+        save_atomically(tmp_path / "file.txt", write)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file.txt").write_text("old")
     with pytest.raises(OSError):
-        write_whole(tmp_path / "file.txt", write)
+        save_atomically(tmp_path / "file.txt", write)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 

@@ -5,11 +5,10 @@ import pytest
 from dwpose.skeleton import HANDS, RIGHT_HAND, Skeleton
 from benchmarks.hand_weight import compared, hand_psnr
 from synthetic.clips import CachedClips
-from test_cache import cache                                            # noqa: F401 (a fixture)
 
 
-def test_a_cache_says_where_the_drawn_hands_are(cache):                 # noqa: F811
-    clips = CachedClips(cache, 1, seed=2)
+def test_a_cache_says_where_the_drawn_hands_are(clip_cache):                 # noqa: F811
+    clips = CachedClips(clip_cache, 1, seed=2)
     for position in range(12):
         item = clips[(0, position)]
         clip, frame = np.argwhere([[np.array_equal(latents.astype(np.float32), item["latents"][0].numpy())

@@ -207,7 +207,7 @@ def test_ctrl_c_keeps_finished_stages_and_resuming_equals_never_stopping(models,
     assert inference.main(arguments) == 130
     assert "resume=true" in capsys.readouterr().err
     folder = tmp_path / "out" / "run"
-    assert (folder / "skeleton.npz").is_file() and not list(folder.rglob(".partial*")) and not (folder / f"frames/{stage}.mkv").exists()
+    assert (folder / "skeleton.npz").is_file() and not list(folder.rglob(".*.partial*")) and not (folder / f"frames/{stage}.mkv").exists()
     monkeypatch.setattr(StandIns, "interrupt_in", None)
     models.calls.clear()
     assert inference.main(arguments + ["resume=true"]) == 0
@@ -315,7 +315,7 @@ def test_a_mistake_is_one_line_that_names_it(models, arguments, tmp_path, change
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         inference.main([*arguments, change(tmp_path)])
     assert says in str(caught.value) and "\n" not in str(caught.value)
-    assert not list(tmp_path.rglob(".partial*")) and not list(tmp_path.rglob("video.mp4"))
+    assert not list(tmp_path.rglob(".*.partial*")) and not list(tmp_path.rglob("video.mp4"))
 
 
 def test_a_truncated_checkpoint_names_the_first_tensor_that_is_cut(models, arguments, tmp_path, tiny_checkpoint):

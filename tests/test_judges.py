@@ -14,14 +14,11 @@ from chat_server import ChatServer
 from dwpose import skeleton as coco
 from dwpose.detector import PoseDetector
 from dwpose.skeleton import Skeleton
-from motionbench.cells import person
-from motionbench.judge_models import ClipJudge, frame_pixels
+from motionbench.cells import performance, person, true_clip
+from motionbench.judges import ClipJudge, frame_pixels, motion_score, Verdict, VlmJudge
 from motionbench.judge_pose import PoseJudge, track, warped_distances
-from motionbench.judge_models import VlmJudge
-from motionbench.judges import motion_score, Verdict
 from motionbench.metrics import ClipCase, nobody
 from motionbench.prompts import MOTIONS, MOTIONS_BY_NAME
-from motionbench.cells import performance, true_clip
 from synthetic.clips import following
 from t2m.motion import Motion
 from t2m.project import project, resampled

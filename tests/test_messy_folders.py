@@ -10,12 +10,10 @@ from PIL import Image
 
 from media.video_writer import write_video
 from rectangles import FPS, person, prepared
-from training_data.sources import read_table
-from training_data.folder import DataFolder
-from training_data.latents import LatentSettings
 from training_data.filters import PrepareSettings
-from training_data.sources import discover
-from training_data.folder import write_summary
+from training_data.folder import DataFolder, write_summary
+from training_data.latents import LatentSettings
+from training_data.sources import discover, read_table
 
 ODD_NAMES = ("new\nline.mp4", "<b>&it's \"quoted\".mp4", "déjà vu ♥.mp4", os.fsdecode(b"caf\xe9.mp4"),
              "100%25 a?b#c.mp4")
@@ -42,6 +40,25 @@ def test_thumbnails_beside_videos_are_no_video(tmp_path):
     assert [source.kind for source in discover([str(tmp_path)], tmp_path / "data")] == ["file"]
     (tmp_path / "a.mp4").unlink()
     assert [source.kind for source in discover([str(tmp_path)], tmp_path / "data")] == ["pictures"]
+
+
+def test_every_kind_of_video_is_taken_and_what_is_none_is_named(tmp_path, caplog):
+    for name in ("a.mp4", "b.m4v", "c.ts", "d.odd", ".hidden.odd"):
+        write_video(tmp_path / "a.mp4", person(), FPS)
+        (tmp_path / name).write_bytes((tmp_path / "a.mp4").read_bytes())
+    (tmp_path / "a.txt").write_text("she waves")
+    found = discover([str(tmp_path)], tmp_path / "data")
+    assert [Path(source.name).name for source in found] == ["a.mp4", "b.m4v", "c.ts"]
+    assert "1 files are left out" in caplog.text and "the first is d.odd" in caplog.text
+
+
+def test_a_linked_folder_is_entered_once_and_a_loop_ends(tmp_path):
+    write_video(tmp_path / "far" / "a.mp4", person(), FPS)
+    (tmp_path / "videos").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "videos" / name).symlink_to(tmp_path / "far", target_is_directory=True)
+    (tmp_path / "far" / "back").symlink_to(tmp_path / "videos", target_is_directory=True)
+    assert len(discover([str(tmp_path / "videos")], tmp_path / "data")) == 1
 
 
 def test_a_copy_without_a_caption_does_not_hide_the_one_that_has_it(tmp_path):

@@ -8,8 +8,7 @@ from finer_scale import rescale
 from motionbench.prompts import PHRASINGS
 from motionbench.picture import ciede2000, delta_e, flicker, psnr, region_masks, REGIONS, ssim
 from motionbench.pose import pck, person_height
-from demo.measures import broken_skeleton, CANVAS, frame_lengths, limb_lengths, puppet
-from motionbench.figures import contact_sheets, SheetRow
+from demo.measures import broken_skeleton, CANVAS, contact_sheets, frame_lengths, limb_lengths, puppet, SheetRow
 from synthetic.captions import caption
 from synthetic.clips import sample_clip
 from synthetic.motions import KINDS, sides_of

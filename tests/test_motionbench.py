@@ -1,103 +1,28 @@
 """MotionBench's run: which clips it makes, what it keeps, how it counts what went wrong, and the report it leaves."""
 
 import csv
-import json
 import os
 import re
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bench_run import CELLS, FPS, INFERENCE_KEYS, Maker, NUM_FRAMES, SECONDS, SIZE
 from configs import load_config
 from dwpose.skeleton import Skeleton
 from media.video_writer import write_video
-from motionbench.cells import balanced_cells, chosen_motions
-from motionbench.cells import person
-from motionbench.metrics import Metric, Score
-from motionbench.picture import psnr
+from motionbench.cells import balanced_cells, chosen_motions, driving_motion, person, true_clip
 from motionbench.prompts import MOTIONS
-from motionbench.settings import MotionBenchConfig
-from motionbench.cells import driving_motion, true_clip
-from motionbench.settings import chosen_variants
-from scripts.eval_motionbench import main, Parts
+from motionbench.settings import chosen_variants, MotionBenchConfig
 from motionbench.making import Made
-from motionbench.sharing import only_run_in, Processes
 from run.settings import InferenceConfig
+from runtime.processes import only_run_in, Processes
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZE, FPS, SECONDS = (96, 64), 5.0, 1.2
-NUM_FRAMES = 6
-INFERENCE_KEYS = f"inference_keys=height={SIZE[0]} width={SIZE[1]} fps={FPS} device=cpu pose.cache="
-KEYS = ["num_identities=3", "motions=squat,wave_left,kick_right", "num_clips=3", f"seconds={SECONDS}",
-        "variants=full,no_adapter,truth,repeat", INFERENCE_KEYS]
-CELLS = [cell.name for cell in balanced_cells(("person00", "person01", "person02"),
-                                              chosen_motions("squat,wave_left,kick_right"), 3, seed=0)]
-
-
-class Looker:
-    """Stands in for the models: sees the same person everywhere, but nobody in a black video."""
-    device = "cpu"
-
-    def __init__(self, config, keep):
-        self.config, self.looks = config, 0
-
-    def detect(self, frames, fps, source):
-        self.looks += 1
-        if not frames.any():
-            raise ValueError("nobody")
-        keypoints = np.ones((len(frames), 133, 3), np.float32) * 20
-        keypoints[..., 2] = 1
-        return Skeleton(keypoints, frames.shape[1:3], fps)
-
-
-class Maker:
-    """Makes the truth with noise, and remembers what it was asked for; may fail or be killed at a clip."""
-
-    def __init__(self, fails=(), killed_at=None):
-        self.made, self.fails, self.killed_at = [], fails, killed_at
-
-    def __call__(self, config, variant, models, given, stages):
-        name = f"{variant.name} {stages.name}"
-        if name == self.killed_at:
-            raise KeyboardInterrupt
-        self.made.append(name)
-        if stages.name in self.fails:
-            raise ValueError(f"{config.image}: nobody in the picture")
-        noise = np.random.default_rng(config.seed).integers(0, 120, (NUM_FRAMES, *SIZE, 3), dtype=np.uint8)
-        return Made(noise if variant.adapter else noise // 2, given.skeleton, 1.0, 1 << 20, (2,))
-
-
-def takes_squats_for_waves(case):
-    label = "wave_left" if case.motion == "squat" else case.motion
-    return Score(float(label == case.motion), "looked", label)
-
-
-def few_measures(config, motions, device):
-    return (Metric("motion_score_pose", "MotionScore (pose)", "", "higher", (0, 1), "share", "ours", ("seen",),
-                   takes_squats_for_waves, failed=0.0),
-            Metric("psnr", "PSNR", "dB", "higher", (0, 100), "mean", "ours", ("truth",),
-                   lambda case: psnr(case.video, case.truth), failed=0.0),
-            Metric("spread", "Spread", "", "lower", (0, 1), "distance", "ours",
-                   features=lambda case: {"video": case.video.mean(axis=(1, 2))},
-                   combined=lambda clips: float(np.concatenate([clip["video"] for clip in clips]).std())),
-            Metric("lpips", "LPIPS", "", "lower", (0, 1), "", "", absent="weights/metrics/alexnet.pth is not here"))
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Runs MotionBench in tmp_path with stand-ins; gives the maker, the models and results.json."""
-    monkeypatch.setattr("run.checks.check_inputs", lambda config, models: None)
-
-    def start(*keys, maker=None, config="motionbench_demo.yaml"):
-        maker, models = maker or Maker(), []
-        parts = Parts(lambda *args: models.append(Looker(*args)) or models[0], maker, few_measures)
-        main(["--config", f"configs/{config}", f"outputs={tmp_path}", *KEYS, *keys], parts)
-        folder = next(path for path in tmp_path.iterdir() if (path / "results.json").is_file())
-        return maker, models[0], json.loads((folder / "results.json").read_text()), folder
-    return start
 
 
 def test_every_beginning_of_the_benchmark_is_balanced_and_all_of_it_is_every_pair_once():
@@ -122,8 +47,8 @@ def test_the_truth_is_the_driving_motion_done_by_the_persons_own_body():
     assert np.corrcoef(*turning)[0, 1] > 0.97                                   # the same moments
 
 
-def test_a_run_leaves_results_a_table_and_a_report_that_needs_nothing_else(run):
-    maker, _, results, folder = run()
+def test_a_run_leaves_results_a_table_and_a_report_that_needs_nothing_else(run_motionbench):
+    maker, _, results, folder = run_motionbench()
     assert len(maker.made) == 6 and results["summary"] == "12 clips measured, none failed"
     rows = results["rows"]
     assert list(rows) == ["full", "no_adapter", "truth", "repeat"]
@@ -137,49 +62,49 @@ def test_a_run_leaves_results_a_table_and_a_report_that_needs_nothing_else(run):
     assert len(lines) == 12
     assert {line["motion_score_pose_label"] for line in lines if line["motion"] == "squat"} == {"wave_left"}
     page = (folder / "report.html").read_text()
-    assert not re.search(r"<script|src='(?!data:)|href=|@import|url\(", page)
+    assert not re.search(r"<script|src=.(?!data:)|href=|@import|url\(", page)
     assert page.count("data:image/jpeg;base64,") == 3
     assert "alexnet.pth is not here" in page and "squat → wave_left" in page
     assert len(list(folder.glob("clips/*/*.mp4"))) == 12 and not (folder / "stages").exists()
     assert len((folder / "prompts.csv").read_text().splitlines()) == 4
 
 
-def test_killed_in_the_middle_a_run_goes_on_and_repeats_nothing(run, tmp_path):
+def test_killed_in_the_middle_a_run_goes_on_and_repeats_nothing(run_motionbench, tmp_path):
     killed = Maker(killed_at=f"full {CELLS[1]}")
     with pytest.raises(KeyboardInterrupt):
-        run(maker=killed)
+        run_motionbench(maker=killed)
     assert killed.made == [f"full {CELLS[0]}", f"no_adapter {CELLS[0]}"]
     assert not (tmp_path / "demo" / "report.html").exists()
-    second, models, _, folder = run()
+    second, models, _, folder = run_motionbench()
     assert second.made == [f"{variant} {cell}" for cell in CELLS[1:] for variant in ("full", "no_adapter")]
-    third, models, results, _ = run()
+    third, models, results, _ = run_motionbench()
     assert third.made == [] and models.looks == 0 and results["summary"].endswith("none failed")
     next(folder.glob("clips/full/*.mp4")).unlink()
-    fourth, models, *_ = run()
+    fourth, models, *_ = run_motionbench()
     assert len(fourth.made) == 1
 
 
-def test_a_changed_setting_remakes_only_what_depends_on_it(run):
-    run()
+def test_a_changed_setting_remakes_only_what_depends_on_it(run_motionbench):
+    run_motionbench()
     fewer_steps = f"{INFERENCE_KEYS} generator.num_inference_steps=2"
-    again, models, *_ = run(fewer_steps)
+    again, models, *_ = run_motionbench(fewer_steps)
     assert len(again.made) == 6                                                  # bounds need no models
-    wider, models, *_ = run("variants=full,affine,truth", fewer_steps)
+    wider, models, *_ = run_motionbench("variants=full,affine,truth", fewer_steps)
     assert {name.split()[0] for name in wider.made} == {"affine"} and models.looks == 3
 
 
-def test_a_failed_clip_counts_as_failed_and_is_tried_again(run):
-    _, _, results, folder = run(maker=Maker(fails=CELLS[1:2]))
+def test_a_failed_clip_counts_as_failed_and_is_tried_again(run_motionbench):
+    _, _, results, folder = run_motionbench(maker=Maker(fails=CELLS[1:2]))
     assert results["summary"].startswith("2 of 12 clips failed: 2 x ") and "nobody in the picture" in results["summary"]
     row = results["rows"]["full"]
     assert row["failed"] == 1 and row["figures"]["psnr"]["count"] == 3
     assert row["figures"]["motion_score_pose"]["mean"] == pytest.approx(1 / 3)
     assert "nobody in the picture" in (folder / "report.html").read_text()
-    mended, _, results, _ = run()
+    mended, _, results, _ = run_motionbench()
     assert len(mended.made) == 2 and results["summary"].endswith("none failed")
 
 
-def test_videos_of_another_system_are_measured_under_their_names_and_each_fault_is_named(run, tmp_path):
+def test_videos_of_another_system_are_measured_under_their_names_and_each_fault_is_named(run_motionbench, tmp_path):
     theirs = tmp_path / "theirs"
     who = [person(number, 0) for number in range(4)]
     cells = balanced_cells([p.name for p in who], chosen_motions("squat"), 0, 0)
@@ -190,7 +115,7 @@ def test_videos_of_another_system_are_measured_under_their_names_and_each_fault_
     write_video(theirs / f"{cells[3].name}.mp4", clips[3], FPS)
     whole = (theirs / f"{cells[3].name}.mp4").read_bytes()
     (theirs / f"{cells[3].name}.mp4").write_bytes(whole[:len(whole) // 2])
-    maker, _, results, _ = run("num_identities=5", "motions=squat", "num_clips=0", "variants=truth", f"videos={theirs}")
+    maker, _, results, _ = run_motionbench("num_identities=5", "motions=squat", "num_clips=0", "variants=truth", f"videos={theirs}")
     assert maker.made == [] and list(results["rows"]) == ["videos", "truth"]
     reasons = {failure["clip"]: failure["reason"] for failure in results["failures"]}
     assert "expected 6 frames of 64x96 (found 4 frames of 64x96" in reasons[cells[1].name]
@@ -199,7 +124,7 @@ def test_videos_of_another_system_are_measured_under_their_names_and_each_fault_
     assert "found no file" in reasons["person04__squat"] and len(reasons) == 4
 
 
-def test_the_real_edition_takes_a_folder_of_pictures_and_has_no_truth(run, tmp_path):
+def test_the_real_edition_takes_a_folder_of_pictures_and_has_no_truth(run_motionbench, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for name in ("anna", "ben"):
@@ -211,26 +136,30 @@ def test_the_real_edition_takes_a_folder_of_pictures_and_has_no_truth(run, tmp_p
             skeleton = Skeleton(np.ones((NUM_FRAMES, 133, 3), np.float32), SIZE, FPS)
             return super().__call__(config, variant, models, Made(None, skeleton, 0, 0, ()), stages)
 
-    _, _, results, folder = run("edition=real", f"identities={pictures}", "num_clips=0", "variants=full", maker=Real(),
+    _, _, results, folder = run_motionbench("edition=real", f"identities={pictures}", "num_clips=0", "variants=full", maker=Real(),
                                 config="motionbench.yaml")
     assert results["summary"] == "6 clips measured, none failed" and results["identities"] == ["anna", "ben"]
     assert results["rows"]["full"]["figures"]["psnr"] == {"mean": None, "low": None, "high": None, "count": 0}
     assert "no true video" in results["rows"]["full"]["unknown_because"]["psnr"]
 
 
-def test_two_processes_share_the_clips_and_the_main_one_gathers_them(run, monkeypatch):
+def test_two_processes_share_the_clips_and_the_main_one_gathers_them(run_motionbench, monkeypatch):
     items = list(range(11))
     assert sorted(sum((Processes(rank, 3).share(items) for rank in range(3)), [])) == items
-    for name in ("init_process_group", "barrier", "destroy_process_group"):
-        monkeypatch.setattr(f"motionbench.sharing.distributed.{name}", lambda *args, **named: None)
+    monkeypatch.setattr("runtime.processes.dist.barrier", lambda: None)
     makers = [Maker(), Maker()]
+
+    def start_as(rank):
+        joined = nullcontext(Processes(rank, 2))
+        monkeypatch.setattr("scripts.eval_motionbench.joined_processes", lambda device, patience: joined)
+
     for rank, error in ((0, ValueError), (1, StopIteration)):   # nobody waits here: the main process finds scores missing
-        monkeypatch.setattr(Processes, "of_launch", classmethod(lambda cls, rank=rank: cls(rank, 2)))
+        start_as(rank)
         with pytest.raises(error):
-            run(maker=makers[rank])
+            run_motionbench(maker=makers[rank])
     assert [len(maker.made) for maker in makers] == [4, 2] and not set(makers[0].made) & set(makers[1].made)
-    monkeypatch.setattr(Processes, "of_launch", classmethod(lambda cls: cls(0, 2)))
-    maker, models, results, _ = run()
+    start_as(0)
+    maker, models, results, _ = run_motionbench()
     assert maker.made == [] and models.looks == 0 and results["summary"] == "12 clips measured, none failed"
 
 
@@ -255,9 +184,9 @@ def test_two_runs_cannot_write_into_one_folder(tmp_path):
     (["inference_keys=seeed=7"], "unknown key 'seeed'.*did you mean seed"),
     (["inference=configs/none.yaml"], "none.yaml: no such config file"),
 ])
-def test_a_wrong_setting_is_one_line_and_leaves_nothing_behind(run, tmp_path, keys, message):
+def test_a_wrong_setting_is_one_line_and_leaves_nothing_behind(run_motionbench, tmp_path, keys, message):
     with pytest.raises(ValueError, match=message):
-        run(*keys)
+        run_motionbench(*keys)
     assert not list(tmp_path.iterdir())
 
 
@@ -273,7 +202,8 @@ def test_the_shell_command_keeps_arguments_whole_and_means_folders_from_where_th
     (tmp_path / "scripts").mkdir()
     for name in ("eval_motionbench.sh", "venv.sh"):
         (tmp_path / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
-    (tmp_path / "requirements.txt").write_text("nothing\n")
+    for name in ("requirements.txt", "pyproject.toml"):
+        (tmp_path / name).write_text("nothing\n")
     binaries = tmp_path / ".venv" / "bin"
     binaries.mkdir(parents=True)
     (binaries / "activate").write_text(f'PATH="{binaries}:$PATH"\n')

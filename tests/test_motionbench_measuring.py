@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from test_motionbench import CELLS, Looker, Maker, run                          # noqa: F401 (a fixture)
+
+from bench_run import CELLS, Maker
 
 from motionbench.catalogue import catalogue
 from motionbench.network_metrics import MetricWeights
@@ -21,7 +22,7 @@ class Faces:
 
 
 @pytest.fixture
-def measured_with(run, tmp_path, monkeypatch):
+def measured_with(run_motionbench, tmp_path, monkeypatch):
     """Runs with all measures that need no weights of others, and with CSIM by a stand-in where `face` is there."""
     monkeypatch.setattr("motionbench.network_metrics.face_embedding", Faces)
     names = {"psnr", "csim", "fd_demo", "pck", "seam"}
@@ -30,9 +31,12 @@ def measured_with(run, tmp_path, monkeypatch):
         network = tmp_path / "face.onnx"
         network.write_bytes(b"face") if face else None
         weights = MetricWeights(face=str(network))
-        monkeypatch.setattr("test_motionbench.few_measures", lambda config, motions, device: tuple(
-            metric for metric in catalogue((), weights, device) if metric.name in names))
-        _, models, results, folder = run("variants=full,truth,repeat", "set_draws=0", maker=maker)
+
+        def measures(config, motions, device):
+            return tuple(metric for metric in catalogue((), weights, device) if metric.name in names)
+
+        _, models, results, folder = run_motionbench("variants=full,truth,repeat", "set_draws=0", maker=maker,
+                                                     measures=measures)
         return results["rows"], models, folder
 
     return start

@@ -13,9 +13,8 @@ from torch import nn
 
 import degrade
 from dwpose.skeleton import Skeleton
-from motionbench.network_metrics import resized
+from motionbench.network_metrics import MetricWeights, network_metrics, resized, unusable
 from motionbench.metrics import ClipCase, Score
-from motionbench.network_metrics import MetricWeights, network_metrics, unusable
 from motionbench.network_metrics import (face_crop, FACE_POINTS, FACE_TEMPLATE, i3d_features, inception_features, load_trunk,
                                          resnet3d_features, RESNET_MEAN)
 

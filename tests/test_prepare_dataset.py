@@ -14,20 +14,16 @@ import pytest
 
 from configs import load_config, run_main
 from dwpose.skeleton import NOSE, Skeleton
-from media.video_reader import frames_announced
-from media.video_reader import read_video
+from media.video_reader import announced_frames, read_video
 from media.video_writer import write_video
 from rectangles import FPS, SETTINGS, WhiteRectangles, person, prepared, reasons
 from scripts.prepare_dataset import main
 from synthetic.clips import sample_clip
 from training_data import preparing
-from training_data.sources import read_table
-from training_data.folder import DataFolder
-from training_data.preparing import POSE_KINDS, Preparation, write_pose_videos
+from training_data.sources import discover, read_table
+from training_data.folder import DataFolder, write_summary
+from training_data.preparing import pieces, POSE_KINDS, Preparation, write_pose_videos
 from training_data.filters import PrepareSettings
-from training_data.preparing import pieces
-from training_data.sources import discover
-from training_data.folder import write_summary
 from train_video_generation import training_clips, VideoGenerationConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +32,7 @@ DEMO = ROOT / "weights" / "demo" / "dwpose"
 
 def exact(folder: Path) -> dict[str, bytes | int]:
     """Every file and its bytes; of a clip the number of its frames, for x264 does not always choose the same bits."""
-    return {str(path.relative_to(folder)): frames_announced(path) if path.suffix == ".mp4" else path.read_bytes()
+    return {str(path.relative_to(folder)): announced_frames(path) if path.suffix == ".mp4" else path.read_bytes()
             for path in folder.rglob("*") if path.is_file()}
 
 

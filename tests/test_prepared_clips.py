@@ -9,15 +9,13 @@ from torch.utils.data import default_collate
 
 from dwpose.skeleton import BODY, Skeleton
 from mimicmotion.checkpoint import load_image_encoder, load_vae
-from media.video_reader import frames_at
+from media.video_reader import frames_at, read_video
 from mimicmotion.latents import image_embeddings, image_latents
-from media.video_reader import read_video
 from media.video_writer import write_video
-from training_data.latents import Placement
+from training_data.latents import cache_latents, LatentCache, LatentSettings, Placement
 from training_data.folder import DataFolder
 from training_data.filters import joint_speed, motion_bucket
-from training_data.latents import cache_latents, LatentCache, LatentSettings
-from benchmarks.training import measured_stall
+from benchmarks.train_step import loading_stall
 from training_data.prepared import PreparedClips
 
 SIZE = (64, 48)                 # the training canvas, pixels
@@ -156,5 +154,5 @@ class Slow(torch.utils.data.Dataset):
 
 
 def test_the_stall_is_what_the_workers_cannot_keep_up_with():
-    assert measured_stall(Slow(), seconds_per_step=0.0, num_steps=10, num_workers=0)["stall"] > 0.95
-    assert measured_stall(Slow(), seconds_per_step=0.09, num_steps=10, num_workers=1)["stall"] < 0.2
+    assert loading_stall(Slow(), seconds_per_step=0.0, num_steps=10, num_workers=0)["stall"] > 0.95
+    assert loading_stall(Slow(), seconds_per_step=0.09, num_steps=10, num_workers=1)["stall"] < 0.2

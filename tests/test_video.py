@@ -13,26 +13,9 @@ from PIL import Image
 from media.images import canvas_size, cover_geometry, fit_to_canvas, read_image
 from media.video_reader import frame_stream, probe, read_video
 from media.video_writer import write_video
+from pictures import grey_frames, levels_of, quadrants
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
-LEVELS = (0, 60, 120, 180, 240)                                                # one grey level per frame
-
-
-def grey_frames(levels=LEVELS, size=(32, 48)) -> np.ndarray:
-    return np.stack([np.full((*size, 3), level, np.uint8) for level in levels])
-
-
-def levels_of(frames: np.ndarray) -> list[int]:
-    """The grey levels of frames, rounded to the nearest one used here."""
-    return [min(LEVELS, key=lambda level: abs(level - frame.mean())) for frame in frames]
-
-
-def quadrants() -> np.ndarray:
-    """Red, green / blue, white: every rotation and mirror image looks different."""
-    picture = np.zeros((32, 48, 3), np.uint8)
-    picture[:16, :24], picture[:16, 24:] = (255, 0, 0), (0, 255, 0)
-    picture[16:, :24], picture[16:, 24:] = (0, 0, 255), (255, 255, 255)
-    return picture
 
 
 def test_a_video_comes_back_as_it_was_written(tmp_path):

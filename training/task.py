@@ -6,12 +6,14 @@ optimizer, averaged weights, checkpoints, exact resume, validation, log.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Required, TypedDict
 
 import numpy as np
 from torch import nn, Tensor
+
+from configs import setting
 
 VALIDATION_POSITION = 1 << 40               # positions from here on are held-out clips: no training sample reaches them
 MAX_SEED = 2**40                            # seeds are multiplied by a million, and generators take 63 bits
@@ -73,11 +75,6 @@ class Task(Protocol):
     def training_mode(self) -> AbstractContextManager:
         """A context around all steps, for networks that run in a special way while they are trained."""
         return nullcontext()
-
-
-def setting(default, help: str, choices: tuple[str, ...] = (), *, free: bool = False):
-    """A field of a settings dataclass, with its line of help; a `free` one may change when a run goes on."""
-    return field(default=default, metadata={"help": help, "free": free} | ({"choices": choices} if choices else {}))
 
 
 @dataclass

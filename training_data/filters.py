@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from configs import setting
 from dwpose.skeleton import BODY, LEFT_EYE, LEFT_HAND, NOSE, RIGHT_EYE, RIGHT_HAND, Skeleton
 
 USUAL_SPEED = 0.3               # person heights per second that count as SVD's middle motion bucket
@@ -14,7 +15,7 @@ BUCKETS_PER_DOUBLING = 40
 TALL = 0.5                      # somebody of this share of the main person's height is a second person
 
 
-def measured(skeleton: Skeleton, boxes: list[np.ndarray]) -> dict[str, float]:
+def clip_statistics(skeleton: Skeleton, boxes: list[np.ndarray]) -> dict[str, float]:
     """Numbers about one clip, for the manifest. boxes: F times (n, 5), everybody in the frame."""
     seen = skeleton.seen                                                                    # (F, 133)
     with_face = seen[:, NOSE] & (seen[:, LEFT_EYE] | seen[:, RIGHT_EYE])                    # (F,)
@@ -46,7 +47,7 @@ def motion_bucket(speed: float) -> float:
     return float(np.clip(USUAL_BUCKET + BUCKETS_PER_DOUBLING * np.log2(max(speed, 1e-6) / USUAL_SPEED), 1, 255))
 
 
-def failing(numbers: dict[str, float], settings: PrepareSettings) -> tuple[str, str] | None:
+def failed_filter(numbers: dict[str, float], settings: PrepareSettings) -> tuple[str, str] | None:
     """The first filter a clip fails, as (reason, found and wanted), or None."""
     checks = (
         ("several people", numbers["crowd"] > settings.max_crowd,
@@ -63,25 +64,21 @@ def failing(numbers: dict[str, float], settings: PrepareSettings) -> tuple[str, 
     return next(((reason, detail) for reason, fails, detail in checks if fails), None)
 
 
-def _setting(default, help: str):
-    return field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True)
 class PrepareSettings:
     """Sizes, lengths and filters. Shares are of a clip's frames unless something else is named."""
 
-    short_side: int = _setting(576, "pixels; larger videos are shrunk, smaller ones kept")
-    fps: float = _setting(0.0, "resample to this rate; 0 = keep every video's own")
-    picture_fps: float = _setting(30.0, "frames per second of a folder of pictures; TikTok's is 30")
-    min_seconds: float = _setting(1.0, "shorter clips are left out")
-    max_seconds: float = _setting(10.0, "longer shots become several clips")
-    min_side: int = _setting(256, "pixels; videos with a smaller shorter side are left out")
-    min_person: float = _setting(0.25, "median height of the person, of the frame's")
-    max_crowd: float = _setting(0.1, "with a second person at least half as tall")
-    min_seen: float = _setting(0.9, "in which the person is found")
-    min_face: float = _setting(0.5, "in which the nose and an eye are seen")
-    min_motion: float = _setting(0.02, "mean speed of the joints, person heights per second")
+    short_side: int = setting(576, "pixels; larger videos are shrunk, smaller ones kept")
+    fps: float = setting(0.0, "resample to this rate; 0 = keep every video's own")
+    picture_fps: float = setting(30.0, "frames per second of a folder of pictures; TikTok's is 30")
+    min_seconds: float = setting(1.0, "shorter clips are left out")
+    max_seconds: float = setting(10.0, "longer shots become several clips")
+    min_side: int = setting(256, "pixels; videos with a smaller shorter side are left out")
+    min_person: float = setting(0.25, "median height of the person, of the frame's")
+    max_crowd: float = setting(0.1, "with a second person at least half as tall")
+    min_seen: float = setting(0.9, "in which the person is found")
+    min_face: float = setting(0.5, "in which the nose and an eye are seen")
+    min_motion: float = setting(0.02, "mean speed of the joints, person heights per second")
 
     def __post_init__(self):
         for item in fields(self):

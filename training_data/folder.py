@@ -13,13 +13,10 @@ running it again, and processes on any number of nodes that share the folder nee
 """
 from __future__ import annotations
 
-import base64
 import hashlib
-import html
 import json
 from collections import Counter
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -28,11 +25,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
-from media.files import save_atomically
+from media.files import save_atomically, save_text
+from media.pages import jpeg_link, render_page
 from media.video_reader import frames_at
 
+TEMPLATE = Path(__file__).with_name("summary.html.j2")
 ODD_BYTES = "backslashreplace"      # bytes of a file name that are no UTF-8 become \udc.., which JSON reads back
-PARTIAL_FILES = (".*.partial", ".*.npz", "*/.*.partial", "*/.*.npz", "*/*/.*.partial")      # what a killed run leaves
+PARTIAL_FILES = (".*.partial", "*/.*.partial", "*/*/.*.partial")      # what a killed run leaves
 SAMPLES, COLUMNS = 24, 6
 CELL = 240                      # pixels, the height of a sample frame
 GAP, CAPTION_HEIGHT = 6, 34     # pixels
@@ -49,18 +48,23 @@ class DataFolder:
         self.manifest, self.downloads = self.path / "manifest.jsonl", self.path / "downloads"
 
     def clip(self, name: str) -> Path:
+        """A clip's video."""
         return self.path / "clips" / f"{name}.mp4"
 
     def skeleton(self, name: str) -> Path:
+        """A clip's poses."""
         return self.path / "skeletons" / f"{name}.npz"
 
     def pose_video(self, kind: str, name: str) -> Path:
+        """A clip's drawn poses."""
         return self.path / "poses" / kind / f"{name}.mp4"
 
     def piece(self, name: str) -> Path:
+        """A piece's record."""
         return self.path / "pieces" / f"{name}.json"
 
     def source(self, name: str) -> Path:
+        """A video's record."""
         return self.path / "sources" / f"{hashlib.sha256(name.encode(errors=ODD_BYTES)).hexdigest()[:16]}.json"
 
     def claim(self, settings: dict) -> None:
@@ -94,7 +98,7 @@ class DataFolder:
                     owner[name] = record["source"]
                     lines.append(about | read_json(self.piece(name)))
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-        write_text(self.manifest, text)
+        save_text(self.manifest, text, ODD_BYTES)
         return lines
 
     def read_manifest(self) -> list[dict]:
@@ -123,6 +127,7 @@ def require_equal(path: Path, settings: dict) -> None:
 
 
 def read_json(path: Path) -> dict:
+    """A record of the folder."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -131,14 +136,12 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, content: dict) -> None:
-    write_text(path, f"{json.dumps(content, ensure_ascii=False)}\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    save_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8", errors=ODD_BYTES))
+    """Write a record atomically."""
+    save_text(path, f"{json.dumps(content, ensure_ascii=False)}\n", ODD_BYTES)
 
 
 def total_seconds(clips: Iterable[dict]) -> float:
+    """How long the clips last together."""
     return sum(clip["num_frames"] / clip["fps"] for clip in clips)
 
 
@@ -159,9 +162,14 @@ def write_summary(folder: DataFolder, lines: list[dict]) -> Path:
     headline = f"{len(clips)} clips, {total_seconds(clips) / 60:.1f} minutes; {sum(n for _, n in reasons)} left out"
     sheet = contact_sheet(headline, reasons, samples)
     save_atomically(folder.path / "contact_sheet.png", lambda path: sheet.save(path, format="PNG"))
-    page = summary_page(folder, headline, clips, reasons, samples, [line for line in lines if "skip" in line])
+    numbers = [(name, *(f"{value:.3g}" for value in np.percentile([of(clip) for clip in clips], (0, 50, 100))))
+               for name, of in RANGES] if clips else []
+    skips = [(line["source"], line.get("start_seconds", ""), line["skip"], line["detail"]) for line in lines
+             if "skip" in line]
+    page = render_page(TEMPLATE, {"jpeg_link": jpeg_link}, name=folder.path.name, headline=headline, reasons=reasons,
+                       numbers=numbers, samples=samples, skips=skips, shown_skips=SHOWN_SKIPS)
     path = folder.path / "summary.html"
-    write_text(path, page)
+    save_text(path, page, ODD_BYTES)
     return path
 
 
@@ -193,35 +201,3 @@ def contact_sheet(headline: str, reasons: list[tuple[str, int]],
         note = f"{clip['num_frames'] / clip['fps']:.1f} s, bucket {clip['motion_bucket']:.0f}"
         pen.text((left, upper + CELL + 15), note, FAINT, font(10))
     return sheet
-
-
-def summary_page(folder: DataFolder, headline: str, clips: list[dict], reasons: list[tuple[str, int]],
-                 samples: list[tuple[dict, Image.Image]], skips: list[dict]) -> str:
-    """The page, with its pictures inside: it can be sent as one file."""
-    table = lambda head, rows: "<table><tr>" + "".join(f"<th>{text}</th>" for text in head) + "</tr>" + "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(text))}</td>" for text in row) + "</tr>" for row in rows) + "</table>"
-    figures = "".join(f"<figure><img src='{as_data_link(picture)}' alt=''><figcaption>{clip['clip']}<br>"
-                      f"{html.escape(clip['caption'] or '')}</figcaption></figure>" for clip, picture in samples)
-    numbers = [(name, *(f"{value:.3g}" for value in np.percentile([of(clip) for clip in clips], (0, 50, 100))))
-               for name, of in RANGES] if clips else []
-    listed = table(("video", "from, s", "reason", "detail"), [row(skip) for skip in skips[:SHOWN_SKIPS]])
-    rest = f"<p>… and {len(skips) - SHOWN_SKIPS} more in manifest.jsonl</p>" if len(skips) > SHOWN_SKIPS else ""
-    return (f"<!doctype html><meta charset='utf-8'><title>{html.escape(folder.path.name)}</title><style>"
-            "body{font:15px system-ui;margin:2em;background:#faf9f6;color:#202226}"
-            "td,th{text-align:left;padding:2px 14px 2px 0}"
-            "figure{display:inline-block;margin:4px}figcaption{font-size:11px;color:#7a7e86;max-width:260px}</style>"
-            f"<h1>{html.escape(folder.path.name)}</h1><p>{headline}</p>"
-            f"<h2>Left out</h2>{table(('reason', 'number'), reasons)}"
-            f"<h2>Clips</h2>{table(('', 'least', 'median', 'most'), numbers)}{figures}"
-            f"<h2>What was left out</h2>{listed}{rest}\n")
-
-
-def row(skip: dict) -> tuple:
-    return skip["source"], skip.get("start_seconds", ""), skip["skip"], skip["detail"]
-
-
-def as_data_link(picture: Image.Image) -> str:
-    """A picture as text inside a page."""
-    data = BytesIO()
-    picture.save(data, format="JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

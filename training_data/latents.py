@@ -66,12 +66,14 @@ class LatentCache:
         self.path = folder.path / "latents" / target
 
     def settings(self) -> LatentSettings:
+        """What the cache was made with."""
         if not (self.path / "settings.json").is_file():
             raise FileNotFoundError(f"{self.path}: expected cached latents (found none): "
                                     "make them with scripts/prepare_dataset.py --cache-latents")
         return LatentSettings(**read_json(self.path / "settings.json"))
 
     def claim(self, settings: LatentSettings) -> None:
+        """Make the folder, or check that it was made with the same settings."""
         self.path.mkdir(parents=True, exist_ok=True)
         require_equal(self.path / "settings.json", asdict(settings))
 
@@ -95,11 +97,11 @@ class LatentCache:
 def read_window(shard: Path, clip: str, window: slice, reference: int) -> dict[str, Tensor]:
     """Consecutive latents of a clip and one of its references. window: no step; only what is asked for is read."""
     with safe_open(shard, "pt") as file:
-        part = lambda name, rows: file.get_slice(f"{clip}.{name}")[rows]
         one = slice(reference, reference + 1)
-        return {"latents": part("latents", window).float(), "reference": part("references", one)[0],
-                "reference_latents": part("reference_latents", one)[0].float(),
-                "embedding": part("embeddings", one)[0].float()}
+        rows = {"latents": window, "references": one, "reference_latents": one, "embeddings": one}
+        part = {name: file.get_slice(f"{clip}.{name}")[chosen] for name, chosen in rows.items()}
+    return {"latents": part["latents"].float(), "reference": part["references"][0],
+            "reference_latents": part["reference_latents"][0].float(), "embedding": part["embeddings"][0].float()}
 
 
 def reference_frames(num_frames: int, references: int) -> np.ndarray:
@@ -134,11 +136,14 @@ def encoded(folder: DataFolder, settings: LatentSettings, clip: str, vae, image_
     references = as_tensor(pictures[chosen])                                                        # (K, 3, H, W)
     generator = torch.Generator().manual_seed(int(hashlib.sha256(clip.encode()).hexdigest()[:12], 16))
     noise = torch.randn(references.shape, generator=generator)
-    encode = lambda images: image_latents(vae, images.to(vae.device)).cpu()
-    embed = lambda images: image_embeddings(image_encoder, images.to(image_encoder.device)).cpu()
-    stored = {"latents": in_parts(encode, as_tensor, pictures),
-              "reference_latents": in_parts(encode, None, references + settings.noise_aug_strength * noise),
-              "embeddings": in_parts(embed, None, references)}
+
+    def encode(images: Tensor) -> Tensor:
+        return image_latents(vae, images.to(vae.device)).cpu()
+
+    stored = {"latents": in_parts(lambda part: encode(as_tensor(part)), pictures),
+              "reference_latents": in_parts(encode, references + settings.noise_aug_strength * noise),
+              "embeddings": in_parts(lambda part: image_embeddings(image_encoder, part.to(image_encoder.device)).cpu(),
+                                     references)}
     stored = {name: tensor.half().contiguous() for name, tensor in stored.items()}
     for name, tensor in stored.items():
         if not tensor.isfinite().all():
@@ -146,10 +151,10 @@ def encoded(folder: DataFolder, settings: LatentSettings, clip: str, vae, image_
     return stored | {"references": torch.from_numpy(np.ascontiguousarray(pictures[chosen]))}
 
 
-def in_parts(encode: Callable[[Tensor], Tensor], convert: Callable | None, pictures) -> Tensor:
-    """`encode` a few pictures at a time."""
-    parts = [pictures[start:start + PICTURES_PER_RUN] for start in range(0, len(pictures), PICTURES_PER_RUN)]
-    return torch.cat([encode(convert(part) if convert else part) for part in parts])
+def in_parts(encode: Callable, pictures: np.ndarray | Tensor) -> Tensor:
+    """What `encode` makes of the pictures, a few at a time."""
+    return torch.cat([encode(pictures[start:start + PICTURES_PER_RUN])
+                      for start in range(0, len(pictures), PICTURES_PER_RUN)])
 
 
 @dataclass(frozen=True)

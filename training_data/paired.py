@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from media.images import as_tensor, fit_to_canvas
-from media.video_reader import frames_announced, frames_shown, stored_frames, videos_in
+from media.video_reader import announced_frames, frames_at, stored_frames, videos_in
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class PairedClips(Dataset):
         """Find what cannot be trained on before training begins; equal announced lengths are believed."""
         long_enough, short = [], []
         for pair in self.pairs:
-            lengths = list(map(frames_announced, pair))
+            lengths = list(map(announced_frames, pair))
             if lengths[0] != lengths[1] or lengths[0] < self.span:                  # uneven timestamps change it
                 lengths = [len(stored_frames(path)) for path in pair]
                 require_equal_lengths(pair[0], *lengths)
@@ -82,7 +82,7 @@ class PairedClips(Dataset):
         chosen = range(first, first + self.span, self.frame_stride)
         reference = [int(rng.integers(len(target)))]
         read = lambda path, stored, wanted: as_tensor(
-            np.stack([fit_to_canvas(frame, self.size) for frame in frames_shown(path, stored, wanted)]))
+            np.stack([fit_to_canvas(frame, self.size) for frame in frames_at(path, wanted, stored)]))
         return {"target": read(target_path, target, chosen), "pose": read(pose_path, pose, chosen),
                 "reference": read(target_path, target, reference)[0], "position": torch.tensor(position),
                 "name": target_path.name}

@@ -15,7 +15,7 @@ from dwpose.detector import PoseDetector
 from dwpose.draw import draw
 from dwpose.skeleton import FACE, LEFT_EAR, RIGHT_EAR, Skeleton
 from media.video_writer import write_video
-from training_data.filters import failing, measured, PrepareSettings
+from training_data.filters import clip_statistics, failed_filter, PrepareSettings
 from training_data.folder import DataFolder, read_json, write_json
 from training_data.sources import caption_of, content_key, DeadLink, fetched, frames_of, Source, stamp
 
@@ -84,7 +84,10 @@ class Preparation:
         height, width = (side // 2 * 2 for side in frames.shape[1:3])            # H.264 needs even sides
         frames = frames[:, :height, :width]
         about = {"start_seconds": round(first / fps, 3), "num_frames": len(frames), "fps": fps, "size": [height, width]}
-        skipped = lambda reason, detail: {"skip": reason, "detail": detail} | about
+
+        def skipped(reason: str, detail: str) -> dict:
+            return {"skip": reason, "detail": detail} | about
+
         if min(height, width) < self.settings.min_side:
             return skipped("small picture", f"{height}x{width} pixels, {self.settings.min_side} wanted")
         if len(frames) < round(self.settings.min_seconds * fps):
@@ -95,8 +98,8 @@ class Preparation:
             skeleton = detector.find(frames, fps, source=f"{source} at {first / fps:.1f} s")
         except ValueError as error:
             return skipped("nobody", str(error))
-        numbers = measured(skeleton, boxes)
-        if failure := failing(numbers, self.settings):
+        numbers = clip_statistics(skeleton, boxes)
+        if failure := failed_filter(numbers, self.settings):
             return skipped(*failure) | numbers
         skeleton.save(self.folder.skeleton(name))
         write_video(self.folder.clip(name), frames, fps, crf=CLIP_CRF)

@@ -5,8 +5,8 @@ import csv
 import hashlib
 import http.client
 import json
+import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,13 +16,14 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
-import cv2
 import numpy as np
 
-from media.images import read_image
+from media.images import is_picture, PICTURE_SUFFIXES, pictures_in, read_image, shrunk
 from media.video_reader import frame_stream, probe, VIDEO_SUFFIXES
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+log = logging.getLogger(__name__)
+
+NO_VIDEOS = (*PICTURE_SUFFIXES, ".txt", ".csv", ".json", ".jsonl")       # what lies beside videos in good order
 PICTURE_FOLDERS = ("images", "frames")      # TikTok: 00001/images/0001.png beside 00001/masks and 00001/densepose
 HASHED_BYTES = 1 << 20                      # bytes read at a time
 NAME_COLUMNS = ("file", "video", "path", "url", "source", "name", "file_name", "videoid")
@@ -79,35 +80,37 @@ def sources_of(argument: str, output: Path) -> Iterator[Source]:
 
 
 def searched(root: Path, output: Path) -> Iterator[Source]:
-    """Every video and folder of pictures below `root`; a `root` without videos may be one, whatever its name."""
-    for folder, subfolders, files in os.walk(root, onerror=_refuse):
+    """Every video and folder of pictures below `root`; a `root` without videos may be one, whatever its name.
+
+    Linked folders are entered, each once. Files of a kind nobody knows here are named in the log.
+    """
+    entered = {output}
+    for folder, subfolders, files in os.walk(root, onerror=refuse, followlinks=True):
         here = Path(folder)
-        if here == output:
+        if here.resolve() in entered:
             subfolders.clear()
             continue
+        entered.add(here.resolve())
         videos = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES and not file.startswith(".")]
         named = here.name in PICTURE_FOLDERS or (here == root and not videos)           # beside videos: thumbnails
         if named and sum(is_picture(file) for file in files) > 1:
             yield Source(str(here), "pictures")
         yield from (Source(str(here / file), "file") for file in videos)
+        others = [file for file in files if Path(file).suffix.lower() not in (*VIDEO_SUFFIXES, *NO_VIDEOS)
+                  and not file.startswith(".")]
+        if others:
+            log.warning("%s: %d files are left out, neither videos (%s) nor pictures, the first is %s", here, len(others),
+                        ", ".join(VIDEO_SUFFIXES), sorted(others)[0])
 
 
-def _refuse(error: OSError) -> None:
+def refuse(error: OSError) -> None:
+    """End with the folder that cannot be read."""
     raise ValueError(f"{error.filename}: expected a folder that can be read ({error.strerror}): check its permissions")
 
 
 def is_link(text: str) -> bool:
+    """Does the text begin like an address?"""
     return text.startswith(("http://", "https://"))
-
-
-def is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """A folder's pictures in the order of the numbers in their names."""
-    number = lambda path: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
-    return sorted((path for path in folder.iterdir() if is_picture(path.name)), key=number)
 
 
 def stamp(path: Path) -> list[int]:
@@ -133,16 +136,7 @@ def frames_of(path: Path, short_side: int, fps: float | None, picture_fps: float
     """
     if path.is_dir():
         return picture_fps, (shrunk(read_image(picture), short_side) for picture in pictures_in(path))
-    return float(fps or probe(path).fps), frame_stream(path, fps=fps, max_short_side=short_side)
-
-
-def shrunk(frame: np.ndarray, short_side: int) -> np.ndarray:
-    """The frame with its shorter side at most `short_side` pixels."""
-    factor = short_side / min(frame.shape[:2])
-    if factor >= 1:
-        return frame
-    height, width = (round(side * factor) for side in frame.shape[:2])
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    return float(fps or probe(path).fps), frame_stream(path, fps=fps, max_short_side=short_side, strict=True)
 
 
 def read_table(path: Path) -> dict[str, str]:
@@ -212,6 +206,7 @@ def caption_of(source: Source, table: dict[str, str]) -> str | None:
 
 
 def one_line(text: str) -> str:
+    """The text with single spaces."""
     return " ".join(text.split())
 
 

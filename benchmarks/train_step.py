@@ -1,11 +1,13 @@
 """Measure what the training loop promises; each part prints one JSON line.
 
-    python benchmarks/training.py step               # published step (VAE and CLIP in it) against cached latents
-    python benchmarks/training.py stall --dataset data/set --cached     # share of a step waiting for 2 workers
-    python benchmarks/training.py full --parts temporal --optimizer adamw_8bit      # full-size SVD on a GPU
+    python benchmarks/train_step.py step               # published step (VAE and CLIP in it) against cached latents
+    python benchmarks/train_step.py stall --dataset data/set --cached     # share of a step waiting for 2 workers
+    python benchmarks/train_step.py loading --dataset data/set --seconds-per-step 1.0     # the same for a step of any length
+    python benchmarks/train_step.py full --parts temporal --optimizer adamw_8bit      # full-size SVD on a GPU
 
 `step` and `stall` train the demo's video model; `full` builds the network at SVD-xt's size with random weights, which
-cost the same. What hands gain from their weight: benchmarks/hand_weight.py.
+cost the same. In `loading` the step is a pause, as on a GPU; more than 5 % waiting is worth another worker, or
+scripts/prepare_dataset.py --cache-latents. What hands gain from their weight: benchmarks/hand_weight.py.
 """
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 from torch.utils.data import DataLoader, Dataset
 
 from configs import run_main
+from dwpose.draw import STYLES
 from mimicmotion.latents import image_embeddings
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.pipeline import PoseToVideo
@@ -129,7 +132,7 @@ def full(arguments: argparse.Namespace) -> dict:
             "device": torch.cuda.get_device_name()}
 
 
-def measured_stall(clips: Dataset, *, seconds_per_step: float, num_steps: int = 30, batch_size: int = 1,
+def loading_stall(clips: Dataset, *, seconds_per_step: float, num_steps: int = 30, batch_size: int = 1,
                    num_workers: int = 2, seed: int = 0) -> dict[str, float]:
     """Let a step of `seconds_per_step` (on a GPU: the CPU sleeps) ask for batches as training does.
 
@@ -150,16 +153,31 @@ def measured_stall(clips: Dataset, *, seconds_per_step: float, num_steps: int = 
     return {"waited_seconds": per_step, "stall": per_step / (per_step + seconds_per_step), "sample_seconds": alone}
 
 
-PARTS = {"step": step, "stall": stall, "full": full}
+def loading(arguments: argparse.Namespace) -> dict:
+    """Share of a step of --seconds-per-step that waits for the data."""
+    if not arguments.dataset or not arguments.seconds_per_step > 0:
+        raise ValueError("loading: expected --dataset and --seconds-per-step (found none): say what to read and for how long")
+    clips = PreparedClips(arguments.dataset, arguments.num_frames, tuple(arguments.size), style=arguments.style,
+                          cached=arguments.cached)
+    return loading_stall(clips, seconds_per_step=arguments.seconds_per_step, num_steps=arguments.steps,
+                         batch_size=arguments.batch_size, num_workers=arguments.workers)
+
+
+PARTS = {"step": step, "stall": stall, "loading": loading, "full": full}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS, help="what is measured")
     parser.add_argument("--steps", type=int, default=5, help="timed steps")
-    parser.add_argument("--dataset", type=Path, help="folder by scripts/prepare_dataset.py, for `stall`")
-    parser.add_argument("--cached", action="store_true", help="`stall` reads its cached latents")
-    parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("HEIGHT", "WIDTH"), help="of `stall`")
+    parser.add_argument("--dataset", type=Path, help="folder by scripts/prepare_dataset.py, for `stall` and `loading`")
+    parser.add_argument("--cached", action="store_true", help="`stall` and `loading` read its cached latents")
+    parser.add_argument("--seconds-per-step", type=float, default=0.0, help="what a step of `loading` takes without its data")
+    parser.add_argument("--workers", type=int, default=2, help="processes of `loading`")
+    parser.add_argument("--batch-size", type=int, default=1, help="clips per step of `loading`")
+    parser.add_argument("--num-frames", type=int, default=16, help="frames per clip of `loading`")
+    parser.add_argument("--style", choices=sorted(STYLES), default="mimicmotion", help="the brush of the poses of `loading`")
+    parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("HEIGHT", "WIDTH"), help="of the clips, pixels")
     parser.add_argument("--parts", default="all", choices=("all", "temporal"), help="what `full` trains")
     parser.add_argument("--optimizer", default="adamw", choices=("adamw", "adamw_8bit"), help="of `full`")
     arguments = parser.parse_args()
