@@ -82,7 +82,7 @@ class FollowedPerson:
         pose = self.networks.pose(picture, self.region)
         if pose is None:
             self.region, self.hands, self.face = None, {}, None
-            for smooth in (self._points, self._metres, self._ahead):
+            for smooth in (self._points, self._ahead):
                 smooth.value = None
             return None
         size = aligned(*pose.ahead, UP).side
@@ -96,12 +96,6 @@ class FollowedPerson:
         reading = with_hands_and_face(self.networks, picture, pose, points, metres, self.hands, self.face)
         self.hands, self.face = reading.hands, reading.face
         return reading
-
-
-def read_once(networks: Networks, picture: np.ndarray, region: Region) -> Reading | None:
-    """The person of a single picture; None where the pose network sees none in the region."""
-    pose = networks.pose(picture, region)
-    return None if pose is None else with_hands_and_face(networks, picture, pose, pose.points, pose.metres, {}, None)
 
 
 def region_of_detection(points: np.ndarray) -> Region:
