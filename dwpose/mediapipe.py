@@ -16,8 +16,8 @@ import numpy as np
 
 from dwpose.gaps import with_short_gaps_filled
 from dwpose.mediapipe_geometry import Region, whole
-from dwpose.mediapipe_keypoints import as_keypoints, body_depth, faceless, has_sure_face, person_box, person_mask
-from dwpose.mediapipe_networks import DEFAULT_FOLDER, Networks
+from dwpose.mediapipe_keypoints import as_keypoints, body_depth, has_sure_face, person_box, person_mask, unsure
+from dwpose.mediapipe_networks import DEFAULT_FOLDER, Networks, Pose
 from dwpose.mediapipe_person import FollowedPerson, Reading
 from dwpose.mediapipe_search import TILE_SIDES, belongs_to, found, last_resorts, near, same_head, tiles
 from dwpose.plausibility import implausible
@@ -29,6 +29,7 @@ CROWD = 10                      # of more people than this in a picture, the sma
 FOLLOWED = 4                    # and in a video of more than this
 TILES_PER_FRAME = 2             # of a video, in turn, while somebody is followed
 TILES_OF_SEARCH = 6             # and while nobody is
+SMALLEST_TILE = 1 / 3           # of the largest person's region: smaller people beside that one do not count
 READ_AGAIN = 2                  # times at most that somebody new is read again
 AROUND_LOST = 2.0               # where somebody was lost, so many sides of the last region are looked at
 
@@ -132,7 +133,9 @@ class _Sight:
     def search_everywhere(self) -> None:
         """From the whole picture to its parts; where nobody is found upright, elsewhere and turned."""
         for share in TILE_SIDES:
-            self.search(tiles(self.size, (share,)))
+            largest_side = max((seen.reading.pose.region.side for _, seen in self.people), default=0)
+            if share * max(self.size) >= SMALLEST_TILE * largest_side:
+                self.search(tiles(self.size, (share,)))
         for looked_at in last_resorts(self.size):
             if self.people:
                 return
@@ -141,9 +144,7 @@ class _Sight:
     def search(self, looked_at: list[Region]) -> None:
         """Read who is detected in these regions and not yet read."""
         for region in found(self.networks, self.picture, looked_at):
-            known = [seen.reading.pose for _, seen in self.people]
-            known += [seen.reading.pose for seen in self.doubtful if has_sure_face(seen.reading)]
-            if len(self.people) < CROWD and not any(belongs_to(region, pose) for pose in known):
+            if len(self.people) < CROWD and not any(belongs_to(region, pose) for pose in self._known()):
                 self.read_new(region, looked_at[0].angle)
 
     def read_new(self, region: Region, turned_by: float) -> None:
@@ -162,12 +163,17 @@ class _Sight:
         """Somebody of the frame before."""
         self._add(person, person.read(self.picture, self.seconds), None)
 
+    def _known(self) -> list[Pose]:
+        """The poses read so far, and those that are a face without enough of a body: what lies in them is no one else."""
+        faces = [seen.reading.pose for seen in self.doubtful if has_sure_face(seen.reading)]
+        return [seen.reading.pose for _, seen in self.people] + faces
+
     def _add(self, person: FollowedPerson, reading: Reading | None, turned_by: float | None) -> None:
-        if reading is None or any(same_head(reading.pose, seen.reading.pose) for _, seen in self.people):
+        if reading is None or any(same_head(reading.pose, pose) for pose in self._known()):
             return
         keypoints = as_keypoints(reading, self.size)
         keypoints[:, :2] *= np.divide(self.frame.shape[:2], self.size)[::-1]
-        doubt = implausible(keypoints) or (None if turned_by is None else faceless(reading, turned_by))
+        doubt = implausible(keypoints) or (None if turned_by is None else unsure(reading, self.size, turned_by))
         seen = Seen(reading, keypoints, doubt)
         if doubt:
             self.doubtful.append(seen)

@@ -31,7 +31,9 @@ IBUG_OF_MESH = np.array((           # 68 pairs of mesh points, to be averaged
 PROFILE = 0.15                  # of the trunk's length: shoulders wider apart are seen from the front or from behind
 SURE_FACE = 0.9                 # score of a face that makes a person by itself
 SURE_POSE, SURE_MASK = 0.95, 0.85           # what a person without a face needs: the pose's score, points on the mask
-MAX_LEAN = np.pi / 3            # and how far such a person may lean, radians
+MAX_LEAN = np.pi / 3            # how far such a person may lean, radians,
+MIN_FACELESS = 0.45             # and the least side of the region, of the picture's longer side
+MIN_MASK = 0.6                  # what a person with a face needs: points on the mask
 HAND_KEYPOINTS = {"left": LEFT_HAND, "right": RIGHT_HAND}
 
 
@@ -81,18 +83,21 @@ def has_sure_face(reading: Reading) -> bool:
     return reading.face is not None and reading.face_score >= SURE_FACE
 
 
-def faceless(reading: Reading, turned_by: float) -> str | None:
-    """What speaks against somebody new, found in a tile turned by so many radians: no face, and not all else is sure.
+def unsure(reading: Reading, size: tuple[int, int], turned_by: float) -> str | None:
+    """What speaks against somebody new in a picture of `size`, found in a tile turned by so many radians; or None.
 
-    People seen from behind or from the side may show none.
+    A face makes a person. People seen from behind or from the side may show none: then all else must be sure.
     """
+    pose, on_mask = reading.pose, share_on_mask(reading.pose)
     if has_sure_face(reading):
-        return None
-    if turned_by or abs(reading.pose.region.angle) > MAX_LEAN:
+        return None if on_mask >= MIN_MASK else "its points do not lie on one figure"
+    if turned_by or abs(pose.region.angle) > MAX_LEAN:
         return "it does not stand upright, and no face is seen"
-    if facing_of(reading.pose) > PROFILE:
+    if facing_of(pose) > PROFILE:
         return "it faces the camera, and no face is seen"
-    if reading.pose.score < SURE_POSE or share_on_mask(reading.pose) < SURE_MASK:
+    if pose.region.side < MIN_FACELESS * max(size):
+        return "it is small, and no face is seen"
+    if pose.score < SURE_POSE or on_mask < SURE_MASK:
         return "no face is seen, and the body is not sure"
     return None
 
