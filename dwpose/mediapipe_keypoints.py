@@ -33,7 +33,7 @@ SURE_FACE = 0.9                 # score of a face that makes a person by itself
 SURE_POSE, SURE_MASK = 0.95, 0.85           # what a person without a face needs: the pose's score, points on the mask
 MAX_LEAN = np.pi / 3            # how far such a person may lean, radians,
 MIN_FACELESS = 0.45             # and the least side of the region, of the picture's longer side
-MIN_MASK = 0.6                  # what a person with a face needs: points on the mask
+MIN_POSE, MIN_MASK = 0.9, 0.6   # what a person with a face needs: the pose's score, points on the mask
 HAND_KEYPOINTS = {"left": LEFT_HAND, "right": RIGHT_HAND}
 
 
@@ -90,7 +90,7 @@ def unsure(reading: Reading, size: tuple[int, int], turned_by: float) -> str | N
     """
     pose, on_mask = reading.pose, share_on_mask(reading.pose)
     if has_sure_face(reading):
-        return None if on_mask >= MIN_MASK else "its points do not lie on one figure"
+        return None if pose.score >= MIN_POSE and on_mask >= MIN_MASK else "a face is seen, but no body that belongs to it"
     if turned_by or abs(pose.region.angle) > MAX_LEAN:
         return "it does not stand upright, and no face is seen"
     if facing_of(pose) > PROFILE:

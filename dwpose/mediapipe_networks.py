@@ -18,6 +18,7 @@ from dwpose.mediapipe_geometry import Detection, Region, crop, detections, sigmo
 DEFAULT_FOLDER = Path("weights") / "mediapipe"
 DOWNLOAD = "python scripts/download_weights.py photograph"
 RUNTIME = "ai_edge_litert.interpreter"
+INSTALL = "pip install ai-edge-litert"
 PRESENT = 0.5                       # a network's own score that its object is in the crop
 NUM_POSE_POINTS = 33                # of 39 rows; the next two tell where to look in the next frame
 HEATMAP_REACH = 4                   # cells about a point that refine it: the wheel's Python package uses kernel 9
@@ -47,9 +48,7 @@ FACE_STRIDES = (8, 16, 16, 16)
 class Network:
     """One .tflite file, for one crop at a time on the CPU."""
 
-    def __init__(self, path: Path, model: Model, num_threads: int):
-        interpreter = runtime().Interpreter(model_path=os.fspath(path), num_threads=num_threads)
-        interpreter.allocate_tensors()
+    def __init__(self, interpreter, path: Path, model: Model):
         given, wanted = interpreter.get_input_details(), interpreter.get_output_details()
         shape, sizes = [list(map(int, one["shape"])) for one in given], tuple(int(np.prod(one["shape"])) for one in wanted)
         if shape != [[1, model.side, model.side, 3]] or sizes != model.outputs:
@@ -71,8 +70,7 @@ def runtime():
     try:
         return import_module(RUNTIME)
     except ImportError as error:
-        raise ImportError("photographs: the package that runs their detector is missing: "
-                          "pip install ai-edge-litert") from error
+        raise ImportError(f"photographs: the package that runs their detector is missing: {INSTALL}") from error
 
 
 def load_network(folder: str | os.PathLike, name: str, num_threads: int = 1) -> Network:
@@ -80,10 +78,13 @@ def load_network(folder: str | os.PathLike, name: str, num_threads: int = 1) -> 
     path = Path(folder) / f"{name}.tflite"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file: {DOWNLOAD}")
+    interpreter_of = runtime().Interpreter
     try:
-        return Network(path, MODELS[name], num_threads)
-    except RuntimeError as error:       # what the runtime raises for a damaged file
+        interpreter = interpreter_of(model_path=os.fspath(path), num_threads=num_threads)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:         # what the runtime raises for a damaged file
         raise ValueError(f"{path}: expected a .tflite network ({error}): {DOWNLOAD}") from error
+    return Network(interpreter, path, MODELS[name])
 
 
 @dataclass(frozen=True)

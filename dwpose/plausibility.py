@@ -2,7 +2,7 @@
 
 A bone in a picture can look as short as one likes, because it may point at the camera, but hardly longer than the other
 bones allow. So the checks are one-sided: they refuse what no person could look like, not what is unusual. One thing
-that is impossible, or two that are odd, make a pose implausible. Limits: scripts/evaluate_plausibility.py.
+that is impossible, or two that are odd, make a pose implausible.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIN_BODY_KEYPOINTS = 8          # seen body points that make a person, as in dwp
 MIN_PIXELS = 32                 # extent of the seen body points, longer side
 TYPICAL = 0.6                   # quantile of the bones' lengths, each against an adult's, that tells the body's scale
 SHORT, MAX_SHORT = 0.15, 0.6    # bones below this share of their length point at the camera; so many of them may
-LONG = 0.6                      # bones above this share of their length tell a direction
+LONG = 0.85                     # bones above this share of their length tell a direction
 MIN_NECK_BEND = np.cos(np.radians(50))      # the head may hang, not lie on the trunk: cosine of neck-nose to neck-pelvis
 FACE_NOSE = FACE.start + 30     # tip of the nose among the face points
 NAMES = {LEFT_SHOULDER: "left shoulder", RIGHT_SHOULDER: "right shoulder", LEFT_ELBOW: "left upper arm",
