@@ -14,13 +14,12 @@ from dwpose.mediapipe_geometry import (DOWN, FACE_AGREEMENT, HAND_AGREEMENT, RIG
                                        around_palm, steadied, turned)
 from dwpose.mediapipe_networks import PRESENT, Networks, Pose
 
-(POSE_LEFT_EYE, POSE_RIGHT_EYE, POSE_LEFT_WRIST, POSE_RIGHT_WRIST) = (2, 5, 15, 16)
+POSE_LEFT_EYE, POSE_RIGHT_EYE = 2, 5
 POSE_FACE = slice(0, 11)
 HAND_OF_POSE = {"left": (15, 17, 19), "right": (16, 18, 20)}     # wrist, little and index knuckle in the pose
 MESH_EYE_CORNERS = (33, 263)        # outer corners, right and left, in the face mesh
 MIN_WRIST_VISIBILITY = 0.1
-VISIBILITY, PRESENCE = 3, 4         # columns of pose points
-FRAME_RATE_AT_FIRST = 30.0          # of a filter's first value, which has no frame before it
+VISIBILITY = 3                      # column of pose points
 
 
 @dataclass

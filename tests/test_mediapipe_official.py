@@ -13,7 +13,6 @@ from dwpose.mediapipe_person import FollowedPerson, region_of_detection
 LANDMARK_PIXELS, MEDIAN_PIXELS = 0.1, 0.005     # of one stage
 STILL_PIXELS = 0.25                             # of a whole run on a picture, x and y
 CLIP_PIXELS, CLIP_SHARE = 0.5, 0.95             # of a clip: so many of the points lie so near
-RECT = 5e-4                                     # of the picture, or radians
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 
 from dwpose.detector import PoseDetector
 from dwpose.plausibility import check_plausible, implausible
-from dwpose.skeleton import (BODY, FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER,
-                             LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_EYE, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER,
+from dwpose.skeleton import (BODY, FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_KNEE, LEFT_SHOULDER,
+                             LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_HAND, RIGHT_KNEE, RIGHT_SHOULDER,
                              Skeleton)
 from mimicmotion.video import read_image
 from synthetic.clips import HELD_OUT_SEED, sample_clip
