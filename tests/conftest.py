@@ -7,6 +7,30 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 FIXTURES = Path(__file__).parent / "fixtures"
+PHOTOGRAPH_WEIGHTS = Path(__file__).parent.parent / "weights" / "mediapipe"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--goldens", type=Path, help="a folder with official results too large for this repository")
+
+
+@pytest.fixture(scope="session")
+def goldens(request) -> Path:
+    """The folder given by --goldens; without it the test is left out."""
+    folder = request.config.getoption("--goldens")
+    if folder is None:
+        pytest.skip("compares with recorded official results: --goldens=FOLDER")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photograph_detector():
+    """MediaPipeDetector with the downloaded networks; without them the test is left out."""
+    from dwpose.mediapipe import MediaPipeDetector
+    try:
+        return MediaPipeDetector.load(PHOTOGRAPH_WEIGHTS)
+    except (FileNotFoundError, ImportError) as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,47 @@
+"""Which detector reads people: the published one where its weights are, else the one for photographs, else the demo's."""
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+import logging
+from pathlib import Path
+
+from dwpose.detector import PoseDetector
+from dwpose.mediapipe import MediaPipeDetector
+from dwpose.mediapipe_networks import DOWNLOAD, INSTALL, MODELS, RUNTIME
+
+log = logging.getLogger(__name__)
+
+FILES = {                           # below the weights' folder, in the order they are preferred
+    "dwpose": ("dwpose/yolox_l.onnx", "dwpose/dw-ll_ucoco_384.onnx"),
+    "mediapipe": tuple(f"mediapipe/{name}.tflite" for name in MODELS),
+    "demo": ("demo/dwpose/detector.onnx", "demo/dwpose/pose.onnx"),
+}
+
+
+def chosen_detector(weights: str | os.PathLike = "weights", name: str = "auto") -> str:
+    """dwpose, mediapipe or demo: `name`, or for "auto" the best whose files are below `weights`; loads nothing."""
+    if name not in ("auto", *FILES):
+        raise ValueError(f"pose detector: expected auto, {', '.join(FILES)} (found {name!r})")
+    missing = {kind: [file for file in files if not (Path(weights) / file).is_file()] for kind, files in FILES.items()}
+    if name != "auto":
+        if missing[name]:
+            remedy = {"dwpose": "python scripts/download_weights.py dwpose", "mediapipe": DOWNLOAD}.get(name, "git checkout")
+            raise FileNotFoundError(f"{Path(weights) / missing[name][0]}: no such file: {remedy}")
+        return name
+    for kind, files in missing.items():
+        if not files and kind == "mediapipe" and find_spec(RUNTIME.split(".")[0]) is None:
+            log.warning("pose detector: the one for photographs is left out, its runtime is missing: %s", INSTALL)
+        elif not files:
+            return kind
+    raise FileNotFoundError(f"{weights}: expected a detector's files (found none, not even {missing['demo'][0]}): {DOWNLOAD}")
+
+
+def load_detector(weights: str | os.PathLike = "weights", name: str = "auto", device: str = "cpu",
+                  num_threads: int = 0) -> PoseDetector | MediaPipeDetector:
+    """The chosen detector, ready to read. num_threads: CPU threads per network, 0 = as many as suit it."""
+    kind = chosen_detector(weights, name)
+    files = [Path(weights) / file for file in FILES[kind]]
+    if kind == "mediapipe":
+        return MediaPipeDetector.load(files[0].parent, num_threads=num_threads or 1)
+    return PoseDetector.load(*files, device, num_threads=num_threads)

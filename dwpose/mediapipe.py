@@ -1,0 +1,252 @@
+"""People in photographs -> `Skeleton`, on a CPU, with MediaPipe's small networks: the same face as dwpose/detector.py.
+
+The published graph looks for one person in the whole picture. Here the picture is also searched in overlapping and in
+turned tiles, so that several, small and lying people are found; each is then read, and in a video followed, as the
+graph does. Confidences mean what DWPose's do: below `SEEN_CONFIDENCE` a point is not part of the person.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+
+import cv2
+import numpy as np
+
+from dwpose.tracking import with_short_gaps_filled
+from dwpose.mediapipe_geometry import Region, whole
+from dwpose.mediapipe_keypoints import as_keypoints, body_depth, has_sure_face, person_box, person_mask, unsure
+from dwpose.mediapipe_networks import DEFAULT_FOLDER, Networks, Pose
+from dwpose.mediapipe_person import FollowedPerson, Reading
+from dwpose.mediapipe_search import TILE_SIDES, belongs_to, found, last_resorts, near, same_head, tiles
+from dwpose.plausibility import implausible
+from dwpose.skeleton import NUM_KEYPOINTS, Skeleton
+from dwpose.tracking import areas, chosen_track
+
+LONGEST_SIDE = 2048             # pixels: larger pictures are read at this size, where crops are still far below it
+CROWD = 10                      # of more people than this in a picture, the smallest are left out
+FOLLOWED = 4                    # and in a video of more than this
+TILES_PER_FRAME = 2             # of a video, in turn, while somebody is followed
+TILES_OF_SEARCH = 6             # and while nobody is
+SMALLEST_TILE = 1 / 3           # of the largest person's region: smaller people beside that one do not count
+READ_AGAIN = 2                  # times at most that somebody new is read again
+AROUND_LOST = 2.0               # where somebody was lost, so many sides of the last region are looked at
+
+
+@dataclass(frozen=True)
+class PersonInPicture:
+    """All that is read of one person of one picture."""
+
+    skeleton: Skeleton          # F = 1
+    mask: np.ndarray            # (H, W) float32 in [0, 1]: the person's pixels
+    depth: np.ndarray           # (17,) metres that the body points lie behind the hips; rough
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One person of one frame: what was read, and as keypoints."""
+
+    reading: Reading            # in pixels of the picture that was read, which may be smaller than the frame
+    keypoints: np.ndarray       # (133, 3) frame pixels
+    doubt: str | None           # what speaks against its being a person
+
+    @property
+    def box(self) -> np.ndarray:
+        return person_box(self.keypoints)
+
+
+@dataclass(frozen=True)
+class MediaPipeDetector:
+    """Finds and reads people in pictures and videos."""
+
+    networks: Networks
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike = DEFAULT_FOLDER, *, num_threads: int = 1) -> MediaPipeDetector:
+        """folder: what `scripts/download_weights.py photograph` fills. num_threads: CPU threads per network."""
+        return cls(Networks.load(folder, num_threads))
+
+    def detect(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
+               source: str = "frames", max_gap_seconds: float = 0.0) -> Skeleton:
+        """One person through all frames, as `find`; gaps up to max_gap_seconds are filled, and longer ones named."""
+        return with_short_gaps_filled(self.find(frames, fps, person=person, source=source), source, max_gap_seconds)
+
+    def find(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
+             source: str = "frames") -> Skeleton:
+        """One person through all frames. Frames without the person have confidence 0.
+
+        frames: (F, H, W, 3) uint8 RGB, or one frame after the other. person: "largest", "center", or an index counted
+        from the left. source: what to call the frames in messages. A single frame is read as a picture by itself.
+        """
+        remaining = checked(frames, source)
+        first = list(islice(remaining, 2))
+        size = first[0].shape[:2]
+        following = _Following(self.networks)
+        people = ([self._everybody(first[0])] if len(first) == 1 else
+                  [following(frame, 1 / fps) for frame in chain(first, remaining)])
+        frames_of_person, seen = chosen_person(people, size, person, source)
+        keypoints = np.zeros((len(people), NUM_KEYPOINTS, 3), np.float32)
+        keypoints[frames_of_person] = [one.keypoints for one in seen]
+        return Skeleton(keypoints, size, fps)
+
+    def detect_everybody(self, frames: np.ndarray) -> list[np.ndarray]:
+        """Per frame all people (n, 133, 3), each frame by itself, the surest person first; n may be 0."""
+        people = [[seen for seen in self._everybody(frame) if not seen.doubt] for frame in checked(frames, "frames")]
+        return [np.array([seen.keypoints for seen in sorted(found, key=lambda seen: -seen.box[4])],
+                         np.float32).reshape(-1, NUM_KEYPOINTS, 3) for found in people]
+
+    def read(self, image: np.ndarray, *, person: str | int = "largest", source: str = "image") -> PersonInPicture:
+        """The chosen person of one picture (H, W, 3) uint8 RGB with mask and depth; chosen as in `find`."""
+        image, = checked([image], source)
+        size = image.shape[:2]
+        _, (seen,) = chosen_person([self._everybody(image)], size, person, source)
+        mask = person_mask(seen.reading.pose, shrunk(image).shape[:2])
+        return PersonInPicture(Skeleton(seen.keypoints[None], size, 1.0),
+                               cv2.resize(mask, size[::-1], interpolation=cv2.INTER_LINEAR), body_depth(seen.reading))
+
+    def person_mask(self, image: np.ndarray, *, person: str | int = "largest", source: str = "image") -> np.ndarray:
+        """(H, W) float32 in [0, 1]: how surely each pixel of a picture (H, W, 3) is the chosen person's."""
+        return self.read(image, person=person, source=source).mask
+
+    def _everybody(self, frame: np.ndarray) -> list[Seen]:
+        """The people of a picture by itself; where nobody is, those with a doubt."""
+        sight = _Sight(self.networks, frame)
+        sight.search_everywhere()
+        return largest([seen for _, seen in sight.people], CROWD) or sight.doubtful
+
+
+@dataclass
+class _Sight:
+    """One frame in which people are found and read, each once."""
+
+    networks: Networks
+    frame: np.ndarray
+    seconds: float = 1.0                # since the frame before
+    people: list[tuple[FollowedPerson, Seen]] = field(default_factory=list)
+    doubtful: list[Seen] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.picture = shrunk(self.frame)
+        self.size = self.picture.shape[:2]
+
+    def search_everywhere(self) -> None:
+        """From the whole picture to its parts; where nobody is found upright, elsewhere and turned."""
+        for share in TILE_SIDES:
+            largest_side = max((seen.reading.pose.region.side for _, seen in self.people), default=0)
+            if share * max(self.size) >= SMALLEST_TILE * largest_side:
+                self.search(tiles(self.size, (share,)))
+        for looked_at in last_resorts(self.size):
+            if self.people:
+                return
+            self.search(looked_at)
+
+    def search(self, looked_at: list[Region]) -> None:
+        """Read who is detected in these regions and not yet read."""
+        for region in found(self.networks, self.picture, looked_at):
+            if len(self.people) < CROWD and not any(belongs_to(region, pose) for pose in self._known()):
+                self.read_new(region, looked_at[0].angle)
+
+    def read_new(self, region: Region, turned_by: float) -> None:
+        """Somebody detected, read again where the pose asks for another region. turned_by: the tile, radians."""
+        person = FollowedPerson(self.networks, region)
+        reading = person.read(self.picture, self.seconds)
+        for _ in range(READ_AGAIN):
+            if reading is None or near(person.region, region):
+                break
+            region = person.region
+            person = FollowedPerson(self.networks, region)
+            reading = person.read(self.picture, self.seconds)
+        self._add(person, reading, turned_by)
+
+    def read_known(self, person: FollowedPerson) -> None:
+        """Somebody of the frame before."""
+        self._add(person, person.read(self.picture, self.seconds), None)
+
+    def _known(self) -> list[Pose]:
+        """The poses read so far, and those that are a face without enough of a body: what lies in them is no one else."""
+        faces = [seen.reading.pose for seen in self.doubtful if has_sure_face(seen.reading)]
+        return [seen.reading.pose for _, seen in self.people] + faces
+
+    def _add(self, person: FollowedPerson, reading: Reading | None, turned_by: float | None) -> None:
+        if reading is None or any(same_head(reading.pose, pose) for pose in self._known()):
+            return
+        keypoints = as_keypoints(reading, self.size)
+        keypoints[:, :2] *= np.divide(self.frame.shape[:2], self.size)[::-1]
+        doubt = implausible(keypoints) or (None if turned_by is None else unsure(reading, self.size, turned_by))
+        seen = Seen(reading, keypoints, doubt)
+        if doubt:
+            self.doubtful.append(seen)
+        else:
+            self.people.append((person, seen))
+
+
+@dataclass
+class _Following:
+    """Everybody of a video, frame after frame: those of the frame before, and whom a few tiles at a time show."""
+
+    networks: Networks
+    people: list[FollowedPerson] | None = None      # None before the first frame
+    num_tiles: int = 0                              # looked at so far
+
+    def __call__(self, frame: np.ndarray, seconds: float) -> list[Seen]:
+        """The people of the next frame, `seconds` after the one before; where nobody is, those with a doubt."""
+        sight = _Sight(self.networks, frame, seconds)
+        if self.people is None:
+            sight.search_everywhere()
+        else:
+            before = [person.region for person in self.people]
+            for person in self.people:
+                sight.read_known(person)
+            sight.search(self._looked_at(sight, before))
+        kept = largest([seen for _, seen in sight.people], FOLLOWED)
+        self.people = [person for person, seen in sight.people if any(seen is one for one in kept)]
+        return kept or sight.doubtful
+
+    def _looked_at(self, sight: _Sight, before: list[Region]) -> list[Region]:
+        """Where to look for others: a few tiles in turn; after a loss, or while nobody is there, also everywhere."""
+        lost = len(sight.people) < len(before)
+        everywhere = tiles(sight.size, TILE_SIDES)
+        count = TILES_PER_FRAME if sight.people else TILES_OF_SEARCH
+        turn = [everywhere[number % len(everywhere)] for number in range(self.num_tiles, self.num_tiles + count)]
+        self.num_tiles += count
+        nearby = [Region(region.x, region.y, region.side * AROUND_LOST, 0.0) for region in before if lost]
+        return nearby + [whole(sight.size)] * (lost or not sight.people) + turn
+
+
+def checked(frames: np.ndarray | Iterable[np.ndarray], source: str) -> Iterator[np.ndarray]:
+    """The frames, of which there is at least one, each (H, W, 3) uint8 of the first one's size."""
+    size = None
+    for frame in frames:
+        size = size or frame.shape[:2]
+        if frame.ndim != 3 or frame.shape != (*size, 3) or frame.dtype != np.uint8 or 0 in size:
+            raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB (found {frame.shape} {frame.dtype})")
+        yield frame
+    if size is None:
+        raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB (found none)")
+
+
+def shrunk(frame: np.ndarray) -> np.ndarray:
+    """The frame (H, W, 3), made smaller by area where its longer side exceeds LONGEST_SIDE."""
+    factor = min(LONGEST_SIDE / max(frame.shape[:2]), 1)
+    size = [max(round(side * factor), 1) for side in frame.shape[1::-1]]
+    return np.ascontiguousarray(frame) if factor == 1 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+
+def largest(people: list[Seen], count: int) -> list[Seen]:
+    """The `count` largest by box, in order of size."""
+    return sorted(people, key=lambda seen: -areas(seen.box[None]).item())[:count]
+
+
+def chosen_person(people: list[list[Seen]], size: tuple[int, int], person: str | int,
+                  source: str) -> tuple[np.ndarray, list[Seen]]:
+    """The frames (K,) in which the chosen person is, and what is seen of that person there."""
+    sure = [[seen for seen in frame if not seen.doubt] for frame in people]
+    if not any(sure):
+        doubts = [seen for frame in people for seen in frame]
+        why = f"; the likeliest place: {max(doubts, key=lambda seen: seen.reading.pose.score).doubt}" if doubts else ""
+        raise ValueError(f"{source}: no person found (frames: {len(people)}{why}): use a "
+                         f"{'picture' if len(people) == 1 else 'clip'} that shows a person at least from head to waist")
+    boxes = [np.array([seen.box for seen in frame]).reshape(-1, 5) for frame in sure]
+    frames, places = chosen_track(boxes, size, person, source)
+    return frames, [sure[frame][place] for frame, place in zip(frames, places)]
