@@ -1,0 +1,342 @@
+"""From a picture and its keypoints to soft layers of a cut-out person, and the background behind them.
+
+A layer covers what belongs to its part and, hidden below its neighbours, what a moving neighbour uncovers: the trunk under
+an arm, the thigh under the trunk. What is hidden is filled with the part's own colours.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dwpose import skeleton as coco
+from dwpose.skeleton import SEEN_CONFIDENCE
+from renderers.background import filled, spread
+from renderers.cutout import capsule, matte, parts, person_mask
+from renderers.limbs import HEAD, KNEES, LIMBS, NECK, PELVIS, Limb, unit
+
+HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
+WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
+OVERLAP = 0.8                       # of a limb's half width: how far two bones of it overlap
+HOLE_REACH = 0.012                  # of the canvas height: what is filled beside the person
+OWN = 0.6                           # share of a pixel from which its colour is the part's
+ORDER = {"upper leg": -0.25, "lower leg": -0.22, "trunk": 0.0, "upper arm": 0.1, "head": 0.13, "lower arm": 0.25}
+                                    # metres by which a layer counts as nearer: how a body that stands still overlaps
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Where a layer bends into another piece."""
+
+    piece: str
+    at: tuple[int, ...]             # points whose middle it is
+    before: bool                    # the other piece lies on the side of the trunk
+    radius: float                   # pixels of the picture over which it bends
+    near: bool = True               # only beside the joint, not beyond it
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Some pixels of the person and the piece they move with."""
+
+    kind: str                       # of ORDER
+    piece: str                      # the map it follows
+    limb: Limb | None
+    rest: np.ndarray                # (2,) its bone in the picture
+    joints: tuple[Joint, ...]
+    pixels: np.ndarray              # (h, w, 4) uint8, colour times coverage and coverage
+    corner: tuple[int, int]         # x, y of its first pixel in the picture
+    samples: np.ndarray             # (n, 2) points of its outline
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A picture taken apart."""
+
+    background: np.ndarray          # (H, W, 3) uint8
+    layers: list[Layer]             # from the back to the front
+    widths: dict[str, float]        # pixels: half width of each limb
+    skirt: bool
+
+
+@dataclass
+class Sheet:
+    """A layer in the making, on the whole canvas."""
+
+    kind: str
+    piece: str
+    limb: Limb | None
+    rest: np.ndarray
+    joints: tuple[Joint, ...]
+    share: np.ndarray               # (H, W) of each pixel that is this layer's
+    extension: np.ndarray           # (H, W) covered although another's
+
+
+def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mask: np.ndarray | None,
+               rng: np.random.Generator) -> Cut:
+    """keypoints: (133, 3) and points: (25, 3) of the picture's person; mask: (H, W) in [0, 1] or None to find it by colour."""
+    size = image.shape[:2]
+    limbs = [limb for limb in LIMBS if drawable(limb, points, size)]
+    trunk = max(np.linalg.norm(points[PELVIS, :2] - points[NECK, :2]), 4.0)
+    widths = {limb.name: limb.width * trunk for limb in limbs}
+    if mask is None:
+        mask = person_mask(image, bones(points, limbs, widths, trunk), head_disc(points))
+    if not (mask > 0.5).any():
+        raise ValueError("puppet: expected a person in the picture's mask (found an empty mask): choose a picture in which "
+                         "the person stands out from the background")
+    alpha = matte(image, mask)
+    widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
+    hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
+    background = filled(image, hole, rng)
+    skirt = wears_skirt(image, alpha, points, limbs, widths)
+    shares = shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt)
+    sheets = sheets_of(points, limbs, widths, shares, trunk, skirt)
+    return Cut(background, painted(image, alpha, background, sheets), widths, skirt)
+
+
+def drawable(limb: Limb, points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether the picture shows enough of a limb to move it: its root and its middle."""
+    root, middle = points[limb.points[0]], points[limb.points[1]]
+    return bool(root[2] and middle[2] and inside(root, size) and inside(middle, size))
+
+
+def inside(point: np.ndarray, size: tuple[int, int]) -> bool:
+    return bool(0 <= point[0] < size[1] and 0 <= point[1] < size[0])
+
+
+def last_joint(limb: Limb, points: np.ndarray) -> int:
+    """How many bones of a limb the picture shows: 1 or 2."""
+    return 2 if points[limb.points[2], 2] else 1
+
+
+def bones(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk: float) -> list:
+    """Lines and half widths in pixels that cover the person's body without the head."""
+    xy, lines = points[:, :2], []
+    for limb in limbs:
+        shown = limb.points[:3] if last_joint(limb, points) == 2 else limb.points[:2]
+        lines += [((xy[a], xy[b]), widths[limb.name]) for a, b in zip(shown, shown[1:])]
+        if len(shown) == 3:
+            lines.append(((xy[limb.points[2]], xy[limb.points[3]]), 0.7 * widths[limb.name]))
+    corners = [(coco.LEFT_SHOULDER, coco.LEFT_HIP), (coco.RIGHT_SHOULDER, coco.RIGHT_HIP), (NECK, PELVIS)]
+    lines += [((xy[a], xy[b]), 0.18 * trunk) for a, b in corners]
+    lines.append(((xy[NECK], xy[HEAD]), 0.1 * trunk))
+    return lines
+
+
+def head_disc(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre (2,) and radius in pixels of the head."""
+    neck, head = points[NECK, :2], points[HEAD, :2]
+    return head + 0.25 * (head - neck), HEAD_RADIUS * 1.15 * float(np.linalg.norm(head - neck))
+
+
+def limb_width(alpha: np.ndarray, limb: Limb, points: np.ndarray, expected: float) -> float:
+    """Half width in pixels: from the bone to the nearer side of the outline, where one side is free."""
+    found = []
+    shown = limb.points[:1 + last_joint(limb, points)]
+    for a, b in zip(shown, shown[1:]):
+        start, end = points[a, :2], points[b, :2]
+        normal = np.array([start[1] - end[1], end[0] - start[0]]) / max(np.linalg.norm(end - start), 1e-6)
+        for t in np.linspace(0.35, 0.95, 7):
+            foot = start + t * (end - start)
+            reach = np.arange(1, 2.5 * expected)
+            sides = []
+            for sign in (-1, 1):
+                x, y = (foot[:, None] + sign * normal[:, None] * reach).round().astype(int)
+                outside = alpha[y.clip(0, alpha.shape[0] - 1), x.clip(0, alpha.shape[1] - 1)] < 0.5
+                sides.append(reach[outside.argmax()] if outside.any() else np.inf)
+            found.append(min(sides))
+    found = [width for width in found if np.isfinite(width)]
+    return float(np.clip(np.median(found) if found else expected, WIDTH_RANGE[0] * expected, WIDTH_RANGE[1] * expected))
+
+
+def wears_skirt(image: np.ndarray, alpha: np.ndarray, points: np.ndarray, limbs: list[Limb], widths: dict[str, float]) -> bool:
+    """Whether cloth fills the room between the thighs and ends above the ankles."""
+    legs = [limb for limb in limbs if limb.trunk == "pelvis"]
+    if len(legs) < 2 or any(last_joint(leg, points) < 2 for leg in legs):
+        return False
+    lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 2), cv2.COLOR_RGB2LAB).astype(np.float32)
+    at = lambda place: (int(place[1].clip(0, alpha.shape[0] - 1)), int(place[0].clip(0, alpha.shape[1] - 1)))
+    thighs = [points[leg.points[0], :2] * 0.4 + points[leg.points[1], :2] * 0.6 for leg in legs]
+    shins = [points[leg.points[1], :2] * 0.35 + points[leg.points[2], :2] * 0.65 for leg in legs]
+    apart = np.linalg.norm(thighs[0] - thighs[1]) - widths[legs[0].name] - widths[legs[1].name]
+    between = [thighs[0] + t * (thighs[1] - thighs[0]) for t in (0.4, 0.5, 0.6)]
+    full = all(alpha[at(place)] > 0.5 for place in between)
+    other = min(np.linalg.norm(lab[at(thigh)] - lab[at(shin)]) for thigh, shin in zip(thighs, shins)) > 25
+    return bool(full and other and apart > -0.6 * widths[legs[0].name])
+
+
+def distance_to(line, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32 pixels from a line between two points."""
+    start, end = (np.asarray(point, np.float32) for point in line)
+    x, y = np.arange(size[1], dtype=np.float32)[None] - start[0], np.arange(size[0], dtype=np.float32)[:, None] - start[1]
+    dx, dy = end - start
+    along = ((x * dx + y * dy) / max(float(dx * dx + dy * dy), 1e-6)).clip(0, 1)
+    return np.hypot(x - along * dx, y - along * dy)
+
+
+def shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt) -> dict[str, np.ndarray]:
+    """By part (trunk, head, each limb's name), the share (H, W) of every pixel that belongs to it."""
+    size, xy = alpha.shape, points[:, :2]
+    canvas = lambda: np.zeros(size, np.uint8)
+    arms = canvas()
+    names, seeds, distances, models = ["trunk", "head"], [], [], [0, 1]
+    for limb in limbs:
+        root, middle, end, tip = limb.points
+        width, seed = widths[limb.name], canvas()
+        lines = [(0.7 * xy[root] + 0.3 * xy[middle], xy[middle])]
+        far = distance_to((xy[root], xy[middle]), size)
+        if last_joint(limb, points) == 2:
+            lines.append((xy[middle], xy[end]))
+            far = np.minimum(far, distance_to((xy[middle], xy[end]), size))
+            far = np.minimum(far, distance_to((xy[end], xy[tip]), size))
+            if limb.trunk == "pelvis" or points[tip, 2]:
+                lines.append((xy[end], 0.2 * xy[end] + 0.8 * xy[tip]))
+        for line in lines:
+            capsule(seed, line, 0.45 * width, 1)
+            if limb.trunk == "chest":
+                capsule(arms, line, 0.8 * width, 1)
+        names.append(limb.name)
+        seeds.append(seed > 0)
+        distances.append((far / width).astype(np.float32))
+        models.append(2 if limb.trunk == "chest" else 3)
+    corners = [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.RIGHT_HIP, coco.LEFT_HIP]
+    body = canvas()
+    cv2.fillConvexPoly(body, cv2.convexHull(xy[corners].round().astype(np.int32)), 1)
+    chest = canvas()
+    middle = xy[corners].mean(axis=0)
+    cv2.fillConvexPoly(chest, cv2.convexHull((middle + 0.85 * (xy[corners] - middle)).round().astype(np.int32)), 1)
+    trunk_seed = (chest > 0) & (arms == 0)
+    away = cv2.distanceTransform(1 - body, cv2.DIST_L2, 5) / (0.2 * trunk)
+    if skirt:
+        cloth = skirt_region(image, alpha, points, widths, limbs)
+        trunk_seed |= cloth
+        for index, limb in enumerate(limbs):
+            if limb.trunk == "pelvis":
+                seeds[index] &= ~cloth
+        away = np.minimum(away, cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5) / (0.1 * trunk))
+    head = canvas()
+    centre, radius = head_disc(points)
+    capsule(head, (centre, centre), 0.8 * radius, 1)
+    shares = parts(image, alpha, [trunk_seed, head > 0, *seeds],
+                   [away, (distance_to((centre, centre), size) / (1.5 * radius)).astype(np.float32), *distances], models)
+    return dict(zip(names, shares))
+
+
+def skirt_region(image, alpha, points, widths, limbs) -> np.ndarray:
+    """(H, W) bool: what between hips and shins is as coloured as the cloth between the thighs."""
+    legs = [limb for limb in limbs if limb.trunk == "pelvis"]
+    lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 1), cv2.COLOR_RGB2LAB).astype(np.float32)
+    hips, knees = (np.array([points[leg.points[i], :2] for leg in legs]) for i in (0, 1))
+    zone = np.zeros(alpha.shape, np.uint8)
+    cv2.fillConvexPoly(zone, cv2.convexHull(np.concatenate([hips, 0.45 * hips + 0.55 * knees]).round().astype(np.int32)), 1)
+    sample = lab[(zone > 0) & (alpha > 0.9)]
+    if len(sample) < 20:
+        return np.zeros(alpha.shape, bool)
+    shins = np.concatenate([lab[tuple(np.array([0.35 * points[leg.points[1], 1::-1] + 0.65 * points[leg.points[2], 1::-1]])
+                                      .round().astype(int).T)] for leg in legs])
+    near = np.min([np.linalg.norm(lab - colour, axis=2) for colour in shins], axis=0)
+    centre, spread_of = sample.mean(axis=0), np.maximum(sample.std(axis=0), 6)
+    alike = (np.abs(lab - centre) / spread_of).max(axis=2) < 3.5
+    rows = np.arange(alpha.shape[0])[:, None]
+    below = (rows > points[PELVIS, 1] - 0.2 * abs(knees[:, 1].mean() - hips[:, 1].mean())) & (rows < points[list(legs[0].points[1:2]), 1].max() * 0.3 + 0.7 * points[legs[0].points[2], 1])
+    cloth = (alike & (near > 18) & below & (alpha > 0.5)).astype(np.uint8) | (zone & (alpha > 0.5).astype(np.uint8))
+    cloth = cv2.morphologyEx(cloth, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    return cv2.morphologyEx(cloth, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
+
+
+def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = ((values - low) / (high - low)).clip(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def sheets_of(points, limbs, widths, shares, trunk, skirt) -> list[Sheet]:
+    """All layers with what they cover, from the back to the front."""
+    xy, size = points[:, :2], shares["trunk"].shape
+    x, y = np.arange(size[1], dtype=np.float32)[None], np.arange(size[0], dtype=np.float32)[:, None]
+    none = np.zeros(size, np.float32)
+    sheets = []
+    for limb in limbs:
+        root, middle, end, _ = limb.points
+        width, kind = widths[limb.name], "arm" if limb.trunk == "chest" else "leg"
+        bone = xy[middle] - xy[root]
+        joints = [Joint(limb.trunk, (root,), True, width)]
+        cover = np.zeros(size, np.uint8)
+        capsule(cover, (xy[root], xy[middle]), 0.95 * width, 1)
+        if last_joint(limb, points) == 1:
+            sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, tuple(joints), shares[limb.name], softened(cover)))
+            continue
+        way = unit(unit(xy[middle] - xy[root]) + unit(xy[end] - xy[middle]))
+        beyond = ((x - xy[middle][0]) * way[0] + (y - xy[middle][1]) * way[1]) / (OVERLAP * width)
+        upper, lower = 1 - smoothstep(0.4, 1, beyond), smoothstep(-1, -0.4, beyond)
+        bend = lambda piece, before: Joint(f"{limb.name} {piece}", (middle,), before, width)
+        sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, (*joints, bend("lower", False)),
+                            shares[limb.name] * upper, softened(cover) * upper))
+        below = np.zeros(size, np.uint8)
+        capsule(below, (xy[middle], xy[end]), 0.8 * width, 1)
+        sheets.append(Sheet(f"lower {kind}", f"{limb.name} lower", limb, xy[end] - xy[middle],
+                            (bend("upper", True), Joint(f"{limb.name} tip", (end,), False, 0.5 * width, near=False)),
+                            shares[limb.name] * lower, softened(below) * lower if kind == "leg" else none))
+    under = sum((shares[limb.name] for limb in limbs if limb.trunk == "chest"), none) + shares["head"]
+    hull = hull_of((shares["trunk"] > 0.5) & (y > min(xy[NECK][1], xy[PELVIS][1]) - 0.15 * trunk), xy[[coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER]])
+    centre, radius = head_disc(points)
+    neck = np.zeros(size, np.uint8)
+    capsule(neck, (xy[NECK], 0.4 * xy[NECK] + 0.6 * xy[HEAD]), 0.45 * radius, 1)
+    joints = [Joint("pelvis", (NECK, PELVIS), False, 0.35 * trunk, near=False)]
+    if skirt:
+        joints.append(Joint("skirt", (PELVIS,), False, 0.2 * trunk, near=False))
+    sheets.append(Sheet("trunk", "chest", None, xy[PELVIS] - xy[NECK], tuple(joints), shares["trunk"], softened(np.maximum(hull, neck)) * (under > 0.05)))
+    hull = hull_of(shares["head"] > 0.5, np.zeros((0, 2)))
+    sheets.append(Sheet("head", "head", None, xy[HEAD] - xy[NECK], (Joint("chest", (NECK, NECK, HEAD), True, 0.3 * np.linalg.norm(xy[HEAD] - xy[NECK]), near=False),),
+                        shares["head"], softened(hull) * (under > 0.05)))
+    return sorted(sheets, key=lambda sheet: ORDER[sheet.kind])
+
+
+def softened(cover: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 1.5)
+
+
+def hull_of(region: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: convex hull of a region and further points."""
+    hull = np.zeros(region.shape, np.uint8)
+    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    corners = [contour[:, 0] for contour in contours if cv2.contourArea(contour) > 0.02 * region.sum()]
+    corners = np.concatenate([*corners, np.asarray(points).round().astype(np.int32).reshape(-1, 2)])
+    if len(corners) > 2:
+        cv2.fillConvexPoly(hull, cv2.convexHull(corners.astype(np.int32)), 1)
+    return hull
+
+
+def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets: list[Sheet]) -> list[Layer]:
+    """Give the sheets their pixels, so that all of them over the background show the picture where nothing has moved."""
+    picture, under = image.astype(np.float32), background.astype(np.float32)
+    covers = [alpha * np.maximum(sheet.share, sheet.extension) for sheet in sheets]
+    layers, behind = [], np.zeros_like(alpha)
+    for index, (sheet, cover) in enumerate(zip(sheets, covers)):
+        open_to_view = np.prod([1 - above for above in covers[index + 1:]], axis=0) if index + 1 < len(covers) else np.ones_like(alpha)
+        behind = behind + sheet.share
+        rows, columns = np.flatnonzero((cover > 0.004).any(axis=1)), np.flatnonzero((cover > 0.004).any(axis=0))
+        if not len(rows):
+            continue
+        box = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2))
+        own = ((sheet.share[box] > OWN) & (alpha[box] > 0.95)).astype(np.float32)
+        own = cv2.erode(own, np.ones((3, 3), np.uint8)) if own.sum() > 200 else own
+        hidden = spread(picture[box], own) if own.any() else picture[box]
+        known = ((behind[box] if "arm" in sheet.kind else sheet.share[box]) * smoothstep(0.5, 1, alpha[box]))[..., None].clip(0, 1)
+        colour = cover[box][..., None] * (known * picture[box] + (1 - known) * hidden)
+        exact = picture[box] - (1 - cover[box][..., None]) * under[box]
+        exact = exact.clip(0, 255 * cover[box][..., None])
+        trust = ((open_to_view[box] > 0.5) * (cover[box] / 0.5).clip(0, 1))[..., None]
+        colour = trust * exact + (1 - trust) * colour
+        under[box] = colour + (1 - cover[box][..., None]) * under[box]
+        pixels = np.concatenate([colour, 255 * cover[box][..., None]], axis=2).clip(0, 255).round().astype(np.uint8)
+        corner = (box[1].start, box[0].start)
+        layers.append(Layer(sheet.kind, sheet.piece, sheet.limb, sheet.rest, sheet.joints, pixels, corner, outline(pixels[..., 3], corner)))
+    return layers
+
+
+def outline(cover: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
+    """(n, 2) points of the picture that lie on the hull of a layer."""
+    contours, _ = cv2.findContours((cover > 2).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return np.concatenate([contour[:, 0] for contour in contours]).astype(np.float64) + corner

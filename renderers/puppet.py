@@ -1,0 +1,191 @@
+"""The photograph itself moves: the person is cut out limb by limb and each limb follows its bone over a filled background.
+
+Pieces are soft layers with colours freed of the old background. Beside a joint a layer bends smoothly into its neighbour:
+each pixel of the frame asks both bones where it came from and takes the blend. Standing as in the picture, the layers
+add up to the picture.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from tqdm import tqdm
+
+from dwpose import skeleton as coco
+from dwpose.skeleton import Skeleton
+from renderers import Scene
+from renderers.layers import ORDER, Cut, Joint, Layer, cut_layers, smoothstep
+from renderers.limbs import HEAD, KNEES, LIMBS, NECK, PELVIS, Pose, body_points, eye_roll, followed, posed, unit, whole_reference
+
+log = logging.getLogger(__name__)
+
+GRID = 4                            # pixels between the points of a frame that are asked where they come from
+BYTES_PER_PIXEL = 250               # while the picture is cut
+DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
+
+Mask = Callable[[np.ndarray], np.ndarray]           # picture (H, W, 3) uint8 -> person (H, W) float in [0, 1]
+
+
+@dataclass
+class PuppetConfig:
+    """The puppet: the photograph's own limbs, moved"""
+    shadow: bool = field(default=True, metadata={"help": "the shadow at the feet goes with them"})
+
+
+class Puppet:
+    """Renders a scene with the pixels of its picture. Needs no weights; a person mask from a network helps it cut."""
+
+    def __init__(self, settings: PuppetConfig, mask: Mask | None = None):
+        self.settings, self.mask = settings, mask
+
+    @classmethod
+    def multiple(cls, settings: PuppetConfig) -> int:
+        return 1
+
+    @classmethod
+    def check(cls, settings: PuppetConfig, size: tuple[int, int], num_frames: int, memory: int) -> None:
+        """Refuse what cannot be held in `memory` bytes. size: (height, width) pixels."""
+        needed = size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
+        if memory and needed > memory:
+            raise ValueError(f"puppet: {num_frames} frames of {size[1]}x{size[0]} need {needed / 2**30:.1f} GiB of memory (found "
+                             f"{memory / 2**30:.1f}): make fewer or smaller frames")
+
+    @classmethod
+    def load(cls, settings: PuppetConfig, device: str | torch.device = "cpu", mask: Mask | None = None) -> Puppet:
+        """mask: finds the person in a picture; without one the person is found by colour, from the keypoints."""
+        return cls(settings, mask)
+
+    def __call__(self, scene: Scene, generator: torch.Generator, *, show=None, progress: bool = True) -> np.ndarray:
+        """(F, H, W, 3) uint8 RGB. show: called with each finished frame."""
+        checked(scene)
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        reference = whole_reference(body_points(scene.reference.keypoints)[0])
+        mask = None if self.mask is None else self.mask(scene.image)
+        cut = cut_layers(scene.image, scene.reference.keypoints[0], reference, mask, np.random.default_rng(seed))
+        points = followed(scene.skeleton, reference)
+        pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth)
+        report_turns(pose, scene.skeleton.fps)
+        ranks = nearness_of(cut.layers, scene.depth, scene.skeleton.fps, len(points))
+        frames = np.empty((len(points), *scene.image.shape), np.uint8)
+        for index in tqdm(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
+            frames[index] = drawn(cut, pose, ranks[index], index)
+            if show is not None:
+                show(frames[index])
+        return frames
+
+
+def checked(scene: Scene) -> None:
+    """Refuse, in one line, what the puppet cannot draw."""
+    size = scene.image.shape[:2]
+    for name, skeleton in (("reference", scene.reference), ("skeleton", scene.skeleton)):
+        if skeleton.size != size:
+            raise ValueError(f"{name}: expected the picture's canvas, {size[1]}x{size[0]} (found {skeleton.size[1]}x{skeleton.size[0]}): "
+                             "detect and rescale on the picture itself")
+    if len(scene.reference) != 1 or not len(scene.skeleton):
+        raise ValueError(f"puppet: expected one reference pose and at least one frame (found {len(scene.reference)} and "
+                         f"{len(scene.skeleton)})")
+    if scene.depth is not None and scene.depth.shape != (len(scene.skeleton), coco.BODY.stop):
+        raise ValueError(f"depth: expected ({len(scene.skeleton)}, {coco.BODY.stop}) metres (found {scene.depth.shape})")
+
+
+def report_turns(pose: Pose, fps: float) -> None:
+    """Say for how long the person is seen from behind, of which the picture shows nothing."""
+    if pose.mirrored.any():
+        log.warning("puppet: the person is turned round for %.1f s, first after %.1f s: the picture has no back, its front is mirrored",
+                    pose.mirrored.sum() / fps, pose.mirrored.argmax() / fps)
+
+
+def nearness_of(layers: Sequence[Layer], depth: np.ndarray | None, fps: float, num_frames: int) -> np.ndarray:
+    """(F, L) metres by which each layer is nearer than the trunk, with the head start of ORDER; drawn from least to most."""
+    start = np.array([ORDER[layer.kind] for layer in layers])
+    if depth is None:
+        return np.tile(start, (num_frames, 1))
+    smooth = gaussian_filter1d(depth.astype(np.float64), DEPTH_SMOOTHING * fps, axis=0, mode="nearest")
+    trunk = smooth[:, [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.LEFT_HIP, coco.RIGHT_HIP]].mean(axis=1)
+    nearer = np.zeros((num_frames, len(layers)))
+    for index, layer in enumerate(layers):
+        if layer.limb is not None:
+            root, middle, end, _ = layer.limb.points
+            joint = middle if layer.kind.startswith("upper") else end
+            nearer[:, index] = trunk - (0.3 * smooth[:, middle if joint == end else root] + 0.7 * smooth[:, joint])
+    return nearer + start
+
+
+def drawn(cut: Cut, pose: Pose, ranks: np.ndarray, index: int) -> np.ndarray:
+    """One frame (H, W, 3) uint8: the layers over the background, the nearest, by ranks (L,), last."""
+    canvas = cut.background.astype(np.float32)
+    for number in np.argsort(ranks, kind="stable"):
+        layer = cut.layers[number]
+        box = box_of(layer, pose, index, canvas.shape)
+        if box is None:
+            continue
+        sources = sources_of(layer, pose, index, box)
+        pixels = cv2.remap(layer.pixels, *sources, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 0))
+        x, y, width, height = box
+        window = canvas[y:y + height, x:x + width]
+        pixels = pixels.astype(np.float32)
+        window *= 1 - pixels[..., 3:] * np.float32(1 / 255)
+        window += pixels[..., :3]
+    return (canvas + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def box_of(layer: Layer, pose: Pose, index: int, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """x, y, width, height of the part of the frame a layer may cover; None outside."""
+    reached = []
+    for piece in (layer.piece, *(joint.piece for joint in layer.joints)):
+        matrix = pose.maps[piece][index]
+        reached.append(layer.samples @ matrix[:, :2].T + matrix[:, 2])
+    reached = np.concatenate(reached)
+    low = np.maximum(np.floor(reached.min(axis=0)).astype(int) - 2, 0)
+    high = np.minimum(np.ceil(reached.max(axis=0)).astype(int) + 3, (shape[1], shape[0]))
+    return None if (high <= low).any() else (*low.tolist(), *(high - low).tolist())
+
+
+def sources_of(layer: Layer, pose: Pose, index: int, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of the box comes from in the layer: x and y (h, w) float32 pixels of the layer."""
+    x0, y0, width, height = box
+    columns, rows = -(-width // GRID) + 2, -(-height // GRID) + 2
+    x = (x0 + GRID * (np.arange(columns) - 0.5) - 0.5)[None]
+    y = (y0 + GRID * (np.arange(rows) - 0.5) - 0.5)[:, None]
+    source = asked(pose.maps[layer.piece][index], x, y)
+    for joint in layer.joints:
+        place, way = bend_of(layer, joint, pose, index)
+        away_x, away_y = x - place[0], y - place[1]
+        radius = joint.radius * pose.size[index]
+        beyond = (away_x * way[0] + away_y * way[1]) / radius
+        weight = smoothstep(-1, 1, -beyond if joint.before else beyond)
+        if joint.near:
+            weight = weight * (1 - smoothstep(1.3, 2.6, np.hypot(away_x, away_y) / radius))
+        other = asked(pose.maps[joint.piece][index], x, y)
+        source = [own + weight * (far - own) for own, far in zip(source, other)]
+    grids = (cv2.resize((values - start).astype(np.float32), (columns * GRID, rows * GRID), interpolation=cv2.INTER_LINEAR)
+             for values, start in zip(source, layer.corner))
+    return tuple(np.ascontiguousarray(grid[GRID:GRID + height, GRID:GRID + width]) for grid in grids)
+
+
+def asked(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """Points of the picture that a map (2, 3) takes to columns x (1, w) and rows y (h, 1)."""
+    inverse = np.linalg.inv(matrix[:, :2])
+    x, y = x - matrix[0, 2], y - matrix[1, 2]
+    return [inverse[0, 0] * x + inverse[0, 1] * y, inverse[1, 0] * x + inverse[1, 1] * y]
+
+
+def bend_of(layer: Layer, joint: Joint, pose: Pose, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where a layer bends in a frame (2,), and the way (2,) across the fold, from the trunk outwards."""
+    points = pose.points[index]
+    place = points[list(joint.at)].mean(axis=0)
+    if layer.limb is None:
+        start, end = {"pelvis": (NECK, PELVIS), "skirt": (PELVIS, KNEES), "chest": (NECK, HEAD)}[joint.piece]
+        return place, unit(points[end] - points[start])
+    root, middle, end, _ = layer.limb.points
+    if joint.piece.endswith("tip"):
+        return place, unit(points[end] - points[middle])
+    if joint.at == (middle,):
+        return place, unit(unit(points[middle] - points[root]) + unit(points[end] - points[middle]))
+    rest = unit(pose.maps[joint.piece][index][:, :2] @ layer.rest)
+    return place, unit(rest + unit(points[middle] - points[root]))
