@@ -8,9 +8,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-ROW_HEIGHT = 2                      # pixels that one row of the fill covers
-FLATTENED = 12                      # times that sideways counts as nearer than up and down
-RIM = 4                             # pixels beside the hole that the fill meets
+RIM = 3                             # pixels beside the hole that the fill meets
+NEAR = 0.35                         # of the hole's half width: where a pixel beside it counts a third
+RIM_REACH = 0.03                    # of the canvas height, over which it goes over into the row's colour
 GRAIN = 2.0                         # pixels, standard deviation of the blur that separates grain from shapes
 
 
@@ -21,21 +21,38 @@ def filled(image: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.
     picture, known = image.astype(np.float32), (~hole).astype(np.float32)
     if hole.all():
         return np.full_like(image, picture.mean(axis=(0, 1)).round())
-    fill = spread_sideways(picture, known)
+    fill = np.repeat(row_colours(picture, hole)[:, None], image.shape[1], axis=1)           # (H, W, 3)
     rim = (cv2.dilate(hole.astype(np.uint8), np.ones((2 * RIM + 1,) * 2, np.uint8)) * known).astype(np.float32)
-    fill = fill + spread(picture - fill, rim)
+    away = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5) / (RIM_REACH * image.shape[0])
+    fill += np.exp(-away**2)[..., None] * spread(picture - fill, rim)
     fill += grain(picture, known) * cv2.GaussianBlur(rng.standard_normal(image.shape[:2], np.float32), (0, 0), 0.7)[..., None]
     return np.where(hole[..., None], fill.clip(0, 255).round(), picture).astype(np.uint8)
 
 
-def spread_sideways(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3) float32, where `known` (H, W) is 0 taken from the nearest pixels, sideways counting as near."""
-    height, width = known.shape
-    size = (max(width // (ROW_HEIGHT * FLATTENED), 2), max(height // ROW_HEIGHT, 2))
-    weight = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
-    colours = cv2.resize(picture * known[..., None], size, interpolation=cv2.INTER_AREA)
-    whole = spread(colours / np.maximum(weight, 1e-3)[..., None], (weight > 0.5).astype(np.float32))
-    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_CUBIC)
+def row_colours(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The commonest colour beside the hole in each row, (H, 3) float32: the median, nearer pixels counting more."""
+    height, width = hole.shape
+    centre, half = hole_of_rows(hole)
+    away = np.maximum(np.abs(np.arange(width)[None] - centre[:, None]) - half[:, None], 0)  # (H, W) pixels from the hole
+    weight = np.where(hole, 0, np.exp(-away / (NEAR * half[:, None] + 0.01 * width)))
+    enough = weight.sum(axis=1) > 0.01 * width
+    colours = np.zeros((height, 3), np.float32)
+    for channel in range(3):
+        order = picture[..., channel].argsort(axis=1)
+        total = np.take_along_axis(weight, order, axis=1).cumsum(axis=1)
+        middle = (total >= total[:, -1:] / 2).argmax(axis=1)
+        colours[:, channel] = np.take_along_axis(picture[..., channel], np.take_along_axis(order, middle[:, None], 1), 1)[:, 0]
+    colours = spread(colours[:, None], enough.astype(np.float32)[:, None])[:, 0] if enough.any() else colours
+    smoothed = cv2.medianBlur(colours.round().astype(np.uint8)[:, None], 2 * (height // 80) + 1)[:, 0].astype(np.float32)
+    return cv2.GaussianBlur(smoothed, (1, 0), sigmaX=1e-3, sigmaY=max(height / 400, 0.5))
+
+
+def hole_of_rows(hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and half width (H,) of the hole in each row, of the nearest row that has one."""
+    rows = np.flatnonzero(hole.any(axis=1))
+    nearest = rows[np.abs(np.arange(len(hole))[:, None] - rows[None]).argmin(axis=1)]
+    first, last = hole[nearest].argmax(axis=1), hole.shape[1] - 1 - hole[nearest][:, ::-1].argmax(axis=1)
+    return (first + last) / 2, (last - first) / 2
 
 
 def grain(picture: np.ndarray, known: np.ndarray) -> np.ndarray:

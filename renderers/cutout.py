@@ -13,8 +13,9 @@ from scipy.sparse.csgraph import dijkstra
 Line = tuple[np.ndarray, np.ndarray]                # two points (2,), x and y in pixels
 
 SEGMENTED_SIDE = 512                # pixels of the longer side on which parts are told apart
-GRABCUT_SIDE = 400                  # and on which the person is found without a mask
-GRABCUT_ROUNDS = 5
+GRABCUT_SIDE = 512                  # and on which the person's outline is found
+GRABCUT_ROUNDS = 4
+BAND_REACH = 0.014                  # of the canvas height: how far off a network's mask may be
 MATTE_REACH = 0.006                 # of the canvas height: half the width of the band in which the outline is soft
 COLOUR_BINS = 12                    # per channel of a part's histogram
 EDGE_COST, COLOUR_COST, WIDTH_COST = 1.2, 6.0, 3.0      # of a step, beside 1 for its length
@@ -22,26 +23,43 @@ LEAST_SHARE = 0.35                  # of the likelihood of its colour, for a see
 
 
 def person_mask(image: np.ndarray, bones: list[tuple[Line, float]], head: tuple[np.ndarray, float]) -> np.ndarray:
-    """The person (H, W) float32 in [0, 1] from colours alone: GrabCut (Rother et al. 2004) begun at the bones.
+    """The person (H, W) float32 in [0, 1] from colours alone: GrabCut begun at the bones.
 
     bones: lines and half widths in pixels; head: centre and radius.
     """
-    scale = min(1.0, GRABCUT_SIDE / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    labels = np.full(small.shape[:2], cv2.GC_BGD, np.uint8)
-    for grown, value in ((3.2, cv2.GC_PR_BGD), (1.3, cv2.GC_PR_FGD), (0.45, cv2.GC_FGD)):
-        for line, radius in bones:
-            capsule(labels, line, grown * radius, value, scale)
-        centre, radius = head
-        capsule(labels, (centre, centre), (2.2, 1.05, 0.6)[(cv2.GC_PR_BGD, cv2.GC_PR_FGD, cv2.GC_FGD).index(value)] * radius,
-                value, scale)
-    if not (labels == cv2.GC_BGD).any() or not (labels == cv2.GC_FGD).any():
-        return ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32).repeat(1)
-    cv2.setRNGSeed(0)
-    cv2.grabCut(np.ascontiguousarray(small[..., ::-1]), labels, None, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS,
-                cv2.GC_INIT_WITH_MASK)
-    inside = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.uint8)
-    return cv2.resize(largest_piece(inside).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    labels = np.full(image.shape[:2], cv2.GC_BGD, np.uint8)
+    centre, radius = head
+    for value, grown, head_grown in ((cv2.GC_PR_BGD, 3.2, 2.2), (cv2.GC_PR_FGD, 0.8, 0.95), (cv2.GC_FGD, 0.4, 0.6)):
+        for line, width in bones:
+            capsule(labels, line, grown * width, value)
+        capsule(labels, (centre, centre), head_grown * radius, value)
+    return grabbed(image, labels)
+
+
+def refined_mask(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """A network's coarse mask (H, W) moved to the picture's edges: GrabCut in a band about its outline."""
+    reach = max(round(BAND_REACH * image.shape[0]), 2)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+    inside = (probability > 0.5).astype(np.uint8)
+    labels = np.where(inside > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[cv2.erode(inside, kernel) > 0] = cv2.GC_FGD
+    labels[cv2.dilate(inside, kernel) == 0] = cv2.GC_BGD
+    return grabbed(image, labels)
+
+
+def grabbed(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The person (H, W) float32 in [0, 1] by GrabCut (Rother et al. 2004) from its labels (H, W) uint8."""
+    scale = GRABCUT_SIDE / max(image.shape[:2])
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    sure = [(labels == value).any() for value in (cv2.GC_BGD, cv2.GC_FGD)]
+    if all(sure):
+        cv2.setRNGSeed(0)
+        cv2.grabCut(np.ascontiguousarray(small[..., ::-1]), labels, None, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS,
+                    cv2.GC_INIT_WITH_MASK)
+    inside = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32)
+    return cv2.resize(inside, image.shape[1::-1], interpolation=cv2.INTER_LINEAR if scale < 1 else cv2.INTER_AREA)
 
 
 def capsule(canvas: np.ndarray, line: Line, radius: float, value: int, scale: float = 1.0) -> None:
@@ -69,7 +87,7 @@ def matte(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
     core, around = cv2.erode(inside, kernel), cv2.dilate(inside, kernel)
     soft = guided(image, [inside.astype(np.float32)], 2 * reach, 1e-4)[0]
-    soft = ((soft - 0.12) / 0.76).clip(0, 1)
+    soft = ((soft - 0.06) / 0.82).clip(0, 1)
     return np.where(core > 0, 1, np.where(around > 0, soft, 0)).astype(np.float32)
 
 
@@ -79,9 +97,7 @@ def guided(image: np.ndarray, maps: list[np.ndarray], radius: int, smoothness: f
     mean = lambda values: cv2.blur(values, window)
     guide = image.astype(np.float32) / 255
     centre = mean(guide)                                                            # (H, W, 3)
-    products = mean(np.stack([guide[..., i] * guide[..., j] for i in range(3) for j in range(i, 3)][:4], -1))
-    rest = mean(np.stack([guide[..., 1] * guide[..., 2], guide[..., 2] * guide[..., 2]], -1))
-    rr, rg, rb, gg, gb, bb = (*np.moveaxis(products, -1, 0), *np.moveaxis(rest, -1, 0))
+    rr, rg, rb, gg, gb, bb = (mean(guide[..., i] * guide[..., j]) for i in range(3) for j in range(i, 3))
     r, g, b = np.moveaxis(centre, -1, 0)
     rr, gg, bb = rr - r * r + smoothness, gg - g * g + smoothness, bb - b * b + smoothness
     rg, rb, gb = rg - r * g, rb - r * b, gb - g * b

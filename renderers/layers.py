@@ -13,7 +13,7 @@ import numpy as np
 from dwpose import skeleton as coco
 from dwpose.skeleton import SEEN_CONFIDENCE
 from renderers.background import filled, spread
-from renderers.cutout import capsule, matte, parts, person_mask
+from renderers.cutout import capsule, matte, parts, person_mask, refined_mask
 from renderers.limbs import HEAD, KNEES, LIMBS, NECK, PELVIS, Limb, unit
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
@@ -71,6 +71,7 @@ class Sheet:
     joints: tuple[Joint, ...]
     share: np.ndarray               # (H, W) of each pixel that is this layer's
     extension: np.ndarray           # (H, W) covered although another's
+    borrowed: np.ndarray | float = 0.0      # (H, W) of the extension, where the picture's own colours are right
 
 
 def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mask: np.ndarray | None,
@@ -82,13 +83,15 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     widths = {limb.name: limb.width * trunk for limb in limbs}
     if mask is None:
         mask = person_mask(image, bones(points, limbs, widths, trunk), head_disc(points))
+    else:
+        mask = refined_mask(image, mask)
     if not (mask > 0.5).any():
         raise ValueError("puppet: expected a person in the picture's mask (found an empty mask): choose a picture in which "
                          "the person stands out from the background")
     alpha = matte(image, mask)
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
-    background = filled(image, hole, rng)
+    background = np.where((alpha > 0.004)[..., None], filled(image, hole, rng), image)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     shares = shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt)
     sheets = sheets_of(points, limbs, widths, shares, trunk, skirt)
@@ -118,8 +121,8 @@ def bones(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk
         lines += [((xy[a], xy[b]), widths[limb.name]) for a, b in zip(shown, shown[1:])]
         if len(shown) == 3:
             lines.append(((xy[limb.points[2]], xy[limb.points[3]]), 0.7 * widths[limb.name]))
-    corners = [(coco.LEFT_SHOULDER, coco.LEFT_HIP), (coco.RIGHT_SHOULDER, coco.RIGHT_HIP), (NECK, PELVIS)]
-    lines += [((xy[a], xy[b]), 0.18 * trunk) for a, b in corners]
+    for shoulder, hip in ((coco.LEFT_SHOULDER, coco.LEFT_HIP), (coco.RIGHT_SHOULDER, coco.RIGHT_HIP)):
+        lines.append(((0.55 * xy[shoulder] + 0.45 * xy[NECK], 0.55 * xy[hip] + 0.45 * xy[PELVIS]), 0.16 * trunk))
     lines.append(((xy[NECK], xy[HEAD]), 0.1 * trunk))
     return lines
 
@@ -209,40 +212,27 @@ def shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt) -> d
     trunk_seed = (chest > 0) & (arms == 0)
     away = cv2.distanceTransform(1 - body, cv2.DIST_L2, 5) / (0.2 * trunk)
     if skirt:
-        cloth = skirt_region(image, alpha, points, widths, limbs)
+        cloth = skirt_region(points, limbs, widths, size)
         trunk_seed |= cloth
         for index, limb in enumerate(limbs):
             if limb.trunk == "pelvis":
-                seeds[index] &= ~cloth
-        away = np.minimum(away, cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5) / (0.1 * trunk))
+                seeds[index] &= distance_to((xy[limb.points[0]], 0.4 * xy[limb.points[0]] + 0.6 * xy[limb.points[1]]), size) > widths[limb.name]
+        away = np.minimum(away, cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5) / (0.35 * trunk))
     head = canvas()
     centre, radius = head_disc(points)
     capsule(head, (centre, centre), 0.8 * radius, 1)
     shares = parts(image, alpha, [trunk_seed, head > 0, *seeds],
-                   [away, (distance_to((centre, centre), size) / (1.5 * radius)).astype(np.float32), *distances], models)
+                   [away, (distance_to((centre, centre), size) / (3.0 * radius)).astype(np.float32), *distances], models)
     return dict(zip(names, shares))
 
 
-def skirt_region(image, alpha, points, widths, limbs) -> np.ndarray:
-    """(H, W) bool: what between hips and shins is as coloured as the cloth between the thighs."""
+def skirt_region(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: from the hips down to where the cloth between the thighs is sure."""
     legs = [limb for limb in limbs if limb.trunk == "pelvis"]
-    lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 1), cv2.COLOR_RGB2LAB).astype(np.float32)
     hips, knees = (np.array([points[leg.points[i], :2] for leg in legs]) for i in (0, 1))
-    zone = np.zeros(alpha.shape, np.uint8)
-    cv2.fillConvexPoly(zone, cv2.convexHull(np.concatenate([hips, 0.45 * hips + 0.55 * knees]).round().astype(np.int32)), 1)
-    sample = lab[(zone > 0) & (alpha > 0.9)]
-    if len(sample) < 20:
-        return np.zeros(alpha.shape, bool)
-    shins = np.concatenate([lab[tuple(np.array([0.35 * points[leg.points[1], 1::-1] + 0.65 * points[leg.points[2], 1::-1]])
-                                      .round().astype(int).T)] for leg in legs])
-    near = np.min([np.linalg.norm(lab - colour, axis=2) for colour in shins], axis=0)
-    centre, spread_of = sample.mean(axis=0), np.maximum(sample.std(axis=0), 6)
-    alike = (np.abs(lab - centre) / spread_of).max(axis=2) < 3.5
-    rows = np.arange(alpha.shape[0])[:, None]
-    below = (rows > points[PELVIS, 1] - 0.2 * abs(knees[:, 1].mean() - hips[:, 1].mean())) & (rows < points[list(legs[0].points[1:2]), 1].max() * 0.3 + 0.7 * points[legs[0].points[2], 1])
-    cloth = (alike & (near > 18) & below & (alpha > 0.5)).astype(np.uint8) | (zone & (alpha > 0.5).astype(np.uint8))
-    cloth = cv2.morphologyEx(cloth, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    return cv2.morphologyEx(cloth, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
+    zone = np.zeros(size, np.uint8)
+    cv2.fillConvexPoly(zone, cv2.convexHull(np.concatenate([hips, 0.5 * hips + 0.5 * knees]).round().astype(np.int32)), 1)
+    return zone > 0
 
 
 def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
@@ -279,18 +269,31 @@ def sheets_of(points, limbs, widths, shares, trunk, skirt) -> list[Sheet]:
                             (bend("upper", True), Joint(f"{limb.name} tip", (end,), False, 0.5 * width, near=False)),
                             shares[limb.name] * lower, softened(below) * lower if kind == "leg" else none))
     under = sum((shares[limb.name] for limb in limbs if limb.trunk == "chest"), none) + shares["head"]
-    hull = hull_of((shares["trunk"] > 0.5) & (y > min(xy[NECK][1], xy[PELVIS][1]) - 0.15 * trunk), xy[[coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER]])
-    centre, radius = head_disc(points)
+    body = trunk_outline(points, limbs, widths, size)
     neck = np.zeros(size, np.uint8)
-    capsule(neck, (xy[NECK], 0.4 * xy[NECK] + 0.6 * xy[HEAD]), 0.45 * radius, 1)
+    capsule(neck, (xy[NECK], 0.5 * xy[NECK] + 0.5 * xy[HEAD]), 0.35 * head_disc(points)[1], 1)
     joints = [Joint("pelvis", (NECK, PELVIS), False, 0.35 * trunk, near=False)]
     if skirt:
         joints.append(Joint("skirt", (PELVIS,), False, 0.2 * trunk, near=False))
-    sheets.append(Sheet("trunk", "chest", None, xy[PELVIS] - xy[NECK], tuple(joints), shares["trunk"], softened(np.maximum(hull, neck)) * (under > 0.05)))
+    sheets.append(Sheet("trunk", "chest", None, xy[PELVIS] - xy[NECK], tuple(joints), shares["trunk"], softened(np.maximum(body, neck)) * (under > 0.05),
+                        softened(neck) * shares["head"]))
     hull = hull_of(shares["head"] > 0.5, np.zeros((0, 2)))
     sheets.append(Sheet("head", "head", None, xy[HEAD] - xy[NECK], (Joint("chest", (NECK, NECK, HEAD), True, 0.3 * np.linalg.norm(xy[HEAD] - xy[NECK]), near=False),),
                         shares["head"], softened(hull) * (under > 0.05)))
     return sorted(sheets, key=lambda sheet: ORDER[sheet.kind])
+
+
+def trunk_outline(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8: the trunk as it must be below hanging arms: from shoulder to shoulder and hip to hip."""
+    corners = [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.RIGHT_HIP, coco.LEFT_HIP]
+    xy, out = points[corners, :2].copy(), np.zeros((4, 2))
+    for row, (side, other) in enumerate(((0, 1), (1, 0), (2, 3), (3, 2))):
+        name = next((limb.name for limb in limbs if limb.points[0] == corners[side]), None)
+        share = 0.1 if row < 2 else 0.75
+        out[row] = xy[side] + share * widths.get(name, 0.0) * unit(xy[side] - xy[other])
+    body = np.zeros(size, np.uint8)
+    cv2.fillConvexPoly(body, cv2.convexHull(out.round().astype(np.int32)), 1)
+    return body
 
 
 def softened(cover: np.ndarray) -> np.ndarray:
@@ -323,17 +326,23 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
         own = ((sheet.share[box] > OWN) & (alpha[box] > 0.95)).astype(np.float32)
         own = cv2.erode(own, np.ones((3, 3), np.uint8)) if own.sum() > 200 else own
         hidden = spread(picture[box], own) if own.any() else picture[box]
-        known = ((behind[box] if "arm" in sheet.kind else sheet.share[box]) * smoothstep(0.5, 1, alpha[box]))[..., None].clip(0, 1)
+        lent = sheet.borrowed[box] if isinstance(sheet.borrowed, np.ndarray) else 0.0
+        known = ((behind[box] if "arm" in sheet.kind else sheet.share[box] + lent) * smoothstep(0.5, 1, alpha[box]))[..., None].clip(0, 1)
         colour = cover[box][..., None] * (known * picture[box] + (1 - known) * hidden)
-        exact = picture[box] - (1 - cover[box][..., None]) * under[box]
-        exact = exact.clip(0, 255 * cover[box][..., None])
-        trust = ((open_to_view[box] > 0.5) * (cover[box] / 0.5).clip(0, 1))[..., None]
-        colour = trust * exact + (1 - trust) * colour
-        under[box] = colour + (1 - cover[box][..., None]) * under[box]
-        pixels = np.concatenate([colour, 255 * cover[box][..., None]], axis=2).clip(0, 255).round().astype(np.uint8)
+        seen = (open_to_view[box] > 0.5) & (cover[box] > 0.004)
+        whole = np.where(seen, np.maximum(cover[box], least_cover(picture[box], under[box])), cover[box])[..., None]
+        colour = np.where(seen[..., None], picture[box] - (1 - whole) * under[box], colour)
+        under[box] = colour + (1 - whole) * under[box]
+        pixels = np.concatenate([colour, 255 * whole], axis=2).clip(0, 255).round().astype(np.uint8)
         corner = (box[1].start, box[0].start)
         layers.append(Layer(sheet.kind, sheet.piece, sheet.limb, sheet.rest, sheet.joints, pixels, corner, outline(pixels[..., 3], corner)))
     return layers
+
+
+def least_cover(picture: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """(h, w) in [0, 1]: how much a layer must cover of what is under it to show the picture, whatever its colour."""
+    brighter, darker = (picture - under) / np.maximum(255 - under, 1), (under - picture) / np.maximum(under, 1)
+    return np.maximum(brighter, darker).max(axis=2).clip(0, 1)
 
 
 def outline(cover: np.ndarray, corner: tuple[int, int]) -> np.ndarray:

@@ -154,9 +154,9 @@ def sources_of(layer: Layer, pose: Pose, index: int, box: tuple[int, int, int, i
     y = (y0 + GRID * (np.arange(rows) - 0.5) - 0.5)[:, None]
     source = asked(pose.maps[layer.piece][index], x, y)
     for joint in layer.joints:
-        place, way = bend_of(layer, joint, pose, index)
+        place, way, room = bend_of(layer, joint, pose, index)
         away_x, away_y = x - place[0], y - place[1]
-        radius = joint.radius * pose.size[index]
+        radius = max(min(joint.radius * pose.size[index], room), 2.0)
         beyond = (away_x * way[0] + away_y * way[1]) / radius
         weight = smoothstep(-1, 1, -beyond if joint.before else beyond)
         if joint.near:
@@ -175,17 +175,18 @@ def asked(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
     return [inverse[0, 0] * x + inverse[0, 1] * y, inverse[1, 0] * x + inverse[1, 1] * y]
 
 
-def bend_of(layer: Layer, joint: Joint, pose: Pose, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a layer bends in a frame (2,), and the way (2,) across the fold, from the trunk outwards."""
+def bend_of(layer: Layer, joint: Joint, pose: Pose, index: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Where a layer bends in a frame (2,), the way (2,) across the fold, from the trunk outwards, and the pixels there is room."""
     points = pose.points[index]
     place = points[list(joint.at)].mean(axis=0)
     if layer.limb is None:
         start, end = {"pelvis": (NECK, PELVIS), "skirt": (PELVIS, KNEES), "chest": (NECK, HEAD)}[joint.piece]
-        return place, unit(points[end] - points[start])
+        return place, unit(points[end] - points[start]), np.inf
     root, middle, end, _ = layer.limb.points
+    upper, lower = points[middle] - points[root], points[end] - points[middle]
     if joint.piece.endswith("tip"):
-        return place, unit(points[end] - points[middle])
+        return place, unit(lower), np.linalg.norm(lower) / 2
     if joint.at == (middle,):
-        return place, unit(unit(points[middle] - points[root]) + unit(points[end] - points[middle]))
+        return place, unit(unit(upper) + unit(lower)), min(np.linalg.norm(upper), np.linalg.norm(lower)) / 2
     rest = unit(pose.maps[joint.piece][index][:, :2] @ layer.rest)
-    return place, unit(rest + unit(points[middle] - points[root]))
+    return place, unit(rest + unit(upper)), np.linalg.norm(upper) / 2
