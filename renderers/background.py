@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 
 RIM = 3                             # pixels beside the hole that the fill meets
-NEAR = 0.35                         # of the hole's half width: where a pixel beside it counts a third
+BAND = 0.12                         # of the canvas width: how much beside the hole counts
+UNUSABLE = 200.0                    # grey levels of noise where a side shows nothing
+ALIKE = 25.0                        # grey levels between sides that are blended
+CHANGE = 2.0                        # of a change of colour from row to row, against a noisy side
 RIM_REACH = 0.03                    # of the canvas height, over which it goes over into the row's colour
 GRAIN = 2.0                         # pixels, standard deviation of the blur that separates grain from shapes
 
@@ -21,7 +24,7 @@ def filled(image: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.
     picture, known = image.astype(np.float32), (~hole).astype(np.float32)
     if hole.all():
         return np.full_like(image, picture.mean(axis=(0, 1)).round())
-    fill = np.repeat(row_colours(picture, hole)[:, None], image.shape[1], axis=1)           # (H, W, 3)
+    fill = row_colours(picture, hole)                                                       # (H, W, 3)
     rim = (cv2.dilate(hole.astype(np.uint8), np.ones((2 * RIM + 1,) * 2, np.uint8)) * known).astype(np.float32)
     away = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5) / (RIM_REACH * image.shape[0])
     fill += np.exp(-away**2)[..., None] * spread(picture - fill, rim)
@@ -30,29 +33,54 @@ def filled(image: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def row_colours(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The commonest colour beside the hole in each row, (H, 3) float32: the median, nearer pixels counting more."""
+    """What each row shows behind the hole, (H, W, 3) float32: from left to right where both sides are alike, else the side
+    that is plainer and changes less from row to row."""
     height, width = hole.shape
-    centre, half = hole_of_rows(hole)
-    away = np.maximum(np.abs(np.arange(width)[None] - centre[:, None]) - half[:, None], 0)  # (H, W) pixels from the hole
-    weight = np.where(hole, 0, np.exp(-away / (NEAR * half[:, None] + 0.01 * width)))
-    enough = weight.sum(axis=1) > 0.01 * width
-    colours = np.zeros((height, 3), np.float32)
-    for channel in range(3):
-        order = picture[..., channel].argsort(axis=1)
-        total = np.take_along_axis(weight, order, axis=1).cumsum(axis=1)
-        middle = (total >= total[:, -1:] / 2).argmax(axis=1)
-        colours[:, channel] = np.take_along_axis(picture[..., channel], np.take_along_axis(order, middle[:, None], 1), 1)[:, 0]
-    colours = spread(colours[:, None], enough.astype(np.float32)[:, None])[:, 0] if enough.any() else colours
-    smoothed = cv2.medianBlur(colours.round().astype(np.uint8)[:, None], 2 * (height // 80) + 1)[:, 0].astype(np.float32)
-    return cv2.GaussianBlur(smoothed, (1, 0), sigmaX=1e-3, sigmaY=max(height / 400, 0.5))
+    first, last = hole_of_rows(hole)                                                        # (H,) each
+    reach = max(round(BAND * width), 2)
+    columns = np.arange(width)[None]
+    colours, noise = [], []
+    for band in ((columns < first[:, None]) & (columns >= first[:, None] - reach),
+                 (columns > last[:, None]) & (columns <= last[:, None] + reach)):
+        weight = (band & ~hole).astype(np.float32)[..., None]
+        count = weight.sum(axis=1)                                                          # (H, 1)
+        mean = (picture * weight).sum(axis=1) / np.maximum(count, 1)                        # (H, 3)
+        deviation = np.sqrt((((picture - mean[:, None]) ** 2) * weight).sum(axis=(1, 2)) / np.maximum(count[:, 0], 1))
+        usable = count[:, 0] >= min(reach, 6)
+        mean = spread(mean[:, None], usable.astype(np.float32)[:, None])[:, 0] if usable.any() else mean
+        smooth = cv2.medianBlur(mean.round().clip(0, 255).astype(np.uint8)[:, None], 2 * (height // 160) + 1)[:, 0]
+        colours.append(smooth.astype(np.float32))
+        noise.append(np.where(usable, deviation, UNUSABLE))
+    chosen = cheapest_path(np.stack(colours), np.stack(noise))                              # (H,) 0 or 1
+    left, right = colours
+    alike = np.exp(-((np.linalg.norm(left - right, axis=1) / ALIKE) ** 2)) * (np.max(noise, axis=0) < UNUSABLE)
+    share = ((columns - first[:, None]) / np.maximum(last - first, 1)[:, None]).clip(0, 1)  # (H, W) of the right
+    share = cv2.blur((alike[:, None] * share + (1 - alike[:, None]) * chosen[:, None]).astype(np.float32), (1, 5))
+    return (1 - share[..., None]) * left[:, None] + share[..., None] * right[:, None]
+
+
+def cheapest_path(colours: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Which of two sides each row takes, (H,) 0 or 1, by dynamic programming; colours: (2, H, 3), noise: (2, H)."""
+    height = noise.shape[1]
+    total, came = noise[:, 0].copy(), np.zeros((height, 2), int)
+    for row in range(1, height):
+        step = np.linalg.norm(colours[:, None, row - 1] - colours[None, :, row], axis=-1)   # (from, to)
+        options = total[:, None] + CHANGE * step
+        came[row] = options.argmin(axis=0)
+        total = options.min(axis=0) + noise[:, row]
+    path = np.empty(height, int)
+    path[-1] = total.argmin()
+    for row in range(height - 1, 0, -1):
+        path[row - 1] = came[row, path[row]]
+    return path
 
 
 def hole_of_rows(hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and half width (H,) of the hole in each row, of the nearest row that has one."""
+    """First and last column (H,) of the hole in each row, of the nearest row that has one."""
     rows = np.flatnonzero(hole.any(axis=1))
     nearest = rows[np.abs(np.arange(len(hole))[:, None] - rows[None]).argmin(axis=1)]
     first, last = hole[nearest].argmax(axis=1), hole.shape[1] - 1 - hole[nearest][:, ::-1].argmax(axis=1)
-    return (first + last) / 2, (last - first) / 2
+    return first, last
 
 
 def grain(picture: np.ndarray, known: np.ndarray) -> np.ndarray:

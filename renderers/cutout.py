@@ -17,6 +17,8 @@ GRABCUT_SIDE = 512                  # and on which the person's outline is found
 GRABCUT_ROUNDS = 4
 BAND_REACH = 0.014                  # of the canvas height: how far off a network's mask may be
 MATTE_REACH = 0.006                 # of the canvas height: half the width of the band in which the outline is soft
+FRINGE_REACH = 0.012                # of the canvas height: how far strands may stick out
+PLAIN = 8.0                         # grey levels, standard deviation of a background that counts as plain
 COLOUR_BINS = 12                    # per channel of a part's histogram
 EDGE_COST, COLOUR_COST, WIDTH_COST = 1.2, 6.0, 3.0      # of a step, beside 1 for its length
 LEAST_SHARE = 0.35                  # of the likelihood of its colour, for a seed of a part
@@ -89,6 +91,29 @@ def matte(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
     soft = guided(image, [inside.astype(np.float32)], 2 * reach, 1e-4)[0]
     soft = ((soft - 0.06) / 0.82).clip(0, 1)
     return np.where(core > 0, 1, np.where(around > 0, soft, 0)).astype(np.float32)
+
+
+def least_cover(picture: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """(h, w) in [0, 1]: how much a layer must cover of what is under it to show the picture, whatever its colour."""
+    brighter, darker = (picture - under) / np.maximum(255 - under, 1), (under - picture) / np.maximum(under, 1)
+    return np.maximum(brighter, darker).max(axis=2).clip(0, 1)
+
+
+def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The coverage with strands of hair and seams that stick out of it: what differs from a plain background near by.
+
+    fill: (H, W, 3) uint8, the background behind the `hole` (H, W) bool that is a little larger than the person.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    known = (~hole).astype(np.float32)
+    reach = (2 * max(round(0.03 * image.shape[0]), 2) + 1,) * 2
+    count = np.maximum(cv2.blur(known, reach), 1e-3)
+    level = cv2.blur(grey * known, reach) / count
+    uneven = np.sqrt(np.maximum(cv2.blur(grey**2 * known, reach) / count - level**2, 0))
+    near = 1 - cv2.distanceTransform((alpha < 0.02).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
+    cover = least_cover(image.astype(np.float32), fill.astype(np.float32))
+    cover = cover * ((cover - 0.04) / 0.08).clip(0, 1) * (2 * near).clip(0, 1) * np.exp(-((uneven / PLAIN) ** 2)) * hole
+    return np.maximum(alpha, cover)
 
 
 def guided(image: np.ndarray, maps: list[np.ndarray], radius: int, smoothness: float) -> list[np.ndarray]:

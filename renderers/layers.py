@@ -13,12 +13,12 @@ import numpy as np
 from dwpose import skeleton as coco
 from dwpose.skeleton import SEEN_CONFIDENCE
 from renderers.background import filled, spread
-from renderers.cutout import capsule, matte, parts, person_mask, refined_mask
+from renderers.cutout import capsule, least_cover, matte, parts, person_mask, refined_mask, with_fringe
 from renderers.limbs import HEAD, KNEES, LIMBS, NECK, PELVIS, Limb, unit
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
-OVERLAP = 0.8                       # of a limb's half width: how far two bones of it overlap
+CROTCH = 0.3                        # of the thigh's length below the hips
 HOLE_REACH = 0.012                  # of the canvas height: what is filled beside the person
 OWN = 0.6                           # share of a pixel from which its colour is the part's
 ORDER = {"upper leg": -0.25, "lower leg": -0.22, "trunk": 0.0, "upper arm": 0.1, "head": 0.13, "lower arm": 0.25}
@@ -89,9 +89,11 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
         raise ValueError("puppet: expected a person in the picture's mask (found an empty mask): choose a picture in which "
                          "the person stands out from the background")
     alpha = matte(image, mask)
-    widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
-    background = np.where((alpha > 0.004)[..., None], filled(image, hole, rng), image)
+    fill = filled(image, hole, rng)
+    alpha = with_fringe(image, alpha, fill, hole)
+    widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
+    background = np.where((alpha > 0.004)[..., None], fill, image)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     shares = shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt)
     sheets = sheets_of(points, limbs, widths, shares, trunk, skirt)
@@ -223,7 +225,26 @@ def shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt) -> d
     capsule(head, (centre, centre), 0.8 * radius, 1)
     shares = parts(image, alpha, [trunk_seed, head > 0, *seeds],
                    [away, (distance_to((centre, centre), size) / (3.0 * radius)).astype(np.float32), *distances], models)
-    return dict(zip(names, shares))
+    return with_pelvis(dict(zip(names, shares)), points, limbs, widths)
+
+
+def with_pelvis(shares: dict[str, np.ndarray], points: np.ndarray, limbs: list[Limb], widths: dict[str, float]) -> dict[str, np.ndarray]:
+    """The shares with hips and crotch given to the trunk, so that legs that move apart leave no gap there."""
+    legs = [limb for limb in limbs if limb.trunk == "pelvis"]
+    if len(legs) < 2:
+        return shares
+    hips, knees = (np.array([points[leg.points[i], :2] for leg in legs]) for i in (0, 1))
+    down = knees.mean(axis=0) - hips.mean(axis=0)
+    across = unit(hips[0] - hips[1])
+    outer = [hips[0] + 1.3 * widths[legs[0].name] * across, hips[1] - 1.3 * widths[legs[1].name] * across]
+    corners = np.array([*(outer - 1.5 * down), *outer, hips.mean(axis=0) + CROTCH * down])
+    zone = np.zeros(shares["trunk"].shape, np.uint8)
+    cv2.fillConvexPoly(zone, cv2.convexHull(corners.round().astype(np.int32)), 1)
+    zone = softened(zone)
+    for leg in legs:
+        shares["trunk"] = shares["trunk"] + zone * shares[leg.name]
+        shares[leg.name] = (1 - zone) * shares[leg.name]
+    return shares
 
 
 def skirt_region(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], size: tuple[int, int]) -> np.ndarray:
@@ -258,8 +279,9 @@ def sheets_of(points, limbs, widths, shares, trunk, skirt) -> list[Sheet]:
             sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, tuple(joints), shares[limb.name], softened(cover)))
             continue
         way = unit(unit(xy[middle] - xy[root]) + unit(xy[end] - xy[middle]))
-        beyond = ((x - xy[middle][0]) * way[0] + (y - xy[middle][1]) * way[1]) / (OVERLAP * width)
-        upper, lower = 1 - smoothstep(0.4, 1, beyond), smoothstep(-1, -0.4, beyond)
+        beyond = ((x - xy[middle][0]) * way[0] + (y - xy[middle][1]) * way[1]) / width
+        cap = 1 - smoothstep(0.9, 1.1, np.hypot(x - xy[middle][0], y - xy[middle][1]) / width)
+        upper, lower = np.maximum(1 - smoothstep(-0.1, 0.1, beyond), cap), np.maximum(smoothstep(-0.1, 0.1, beyond), cap)
         bend = lambda piece, before: Joint(f"{limb.name} {piece}", (middle,), before, width)
         sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, (*joints, bend("lower", False)),
                             shares[limb.name] * upper, softened(cover) * upper))
@@ -337,12 +359,6 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
         corner = (box[1].start, box[0].start)
         layers.append(Layer(sheet.kind, sheet.piece, sheet.limb, sheet.rest, sheet.joints, pixels, corner, outline(pixels[..., 3], corner)))
     return layers
-
-
-def least_cover(picture: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """(h, w) in [0, 1]: how much a layer must cover of what is under it to show the picture, whatever its colour."""
-    brighter, darker = (picture - under) / np.maximum(255 - under, 1), (under - picture) / np.maximum(under, 1)
-    return np.maximum(brighter, darker).max(axis=2).clip(0, 1)
 
 
 def outline(cover: np.ndarray, corner: tuple[int, int]) -> np.ndarray:

@@ -17,7 +17,7 @@ NECK, PELVIS, HEAD, KNEES, LEFT_TIP, RIGHT_TIP, LEFT_TOE, RIGHT_TOE = range(17, 
 NUM_POINTS = 25
 HEAD_POINTS = {coco.NOSE: 1.0, coco.LEFT_EYE: 1.0, coco.RIGHT_EYE: 1.0, coco.LEFT_EAR: 2.0, coco.RIGHT_EAR: 2.0}
 HANGS_ON = (                        # point, the point it is carried along by while it is unseen
-    (PELVIS, NECK), (NECK, PELVIS), (HEAD, NECK),
+    (PELVIS, NECK), (NECK, PELVIS),
     (coco.LEFT_SHOULDER, NECK), (coco.RIGHT_SHOULDER, NECK), (coco.LEFT_HIP, PELVIS), (coco.RIGHT_HIP, PELVIS),
     (coco.LEFT_ELBOW, coco.LEFT_SHOULDER), (coco.RIGHT_ELBOW, coco.RIGHT_SHOULDER),
     (coco.LEFT_WRIST, coco.LEFT_ELBOW), (coco.RIGHT_WRIST, coco.RIGHT_ELBOW),
@@ -36,6 +36,8 @@ TURNED = 0.25                       # of the shoulders' width: nearer to the sid
 SQUARENESS = 0.6                    # how much shoulders and hips are held square to the spine
 HEAD_TILT = np.radians(40)          # against the chest, at most
 NECK_STRETCH = 1.15
+NECK_UP = (1.1, 0.15)               # of the neck's length: how far the head may sink towards the chest, and rise
+NECK_ASIDE = 0.25                   # and go to either side
 STEADY = 0.1                        # of a bone's length: when it points at the viewer, it turns with its parent
 LIFTED = 0.35                       # of the shin's length: a foot so far above the floor hangs from its shin
 NEARNESS = (0.85, 1.25)             # of a limb's width, by perspective
@@ -109,17 +111,9 @@ def whole_reference(points: np.ndarray) -> np.ndarray:
 def followed(skeleton: Skeleton, reference: np.ndarray) -> np.ndarray:
     """The frames' points (F, 25, 2), complete: what is unseen keeps its place on what it hangs on.
 
-    reference: (25, 3) from `body_points`. The head is moved by the mean way of those of its points that both show.
+    reference: (25, 3) from `body_points`.
     """
     points = body_points(skeleton.keypoints)
-    heads = list(HEAD_POINTS)
-    source = skeleton.keypoints[:, heads]                                                   # (F, 5, 3)
-    own = reference[heads]                                                                  # (5, 3)
-    weights = (source[..., 2] >= SEEN_CONFIDENCE) * own[:, 2] * list(HEAD_POINTS.values())  # (F, 5)
-    way = ((source[..., :2] - own[:, :2]) * weights[..., None]).sum(1) / np.maximum(weights.sum(1), 1)[:, None]
-    points[:, HEAD, :2] = reference[HEAD, :2] + way
-    points[:, HEAD, 2] = weights.sum(1) > 0
-
     known = points[..., 2] > 0                                                              # (F, 25)
     frames = np.arange(len(points))
     if not known[:, [NECK, PELVIS]].any():
@@ -138,8 +132,27 @@ def followed(skeleton: Skeleton, reference: np.ndarray) -> np.ndarray:
             offset = np.broadcast_to(reference[point, :2] - reference[parent, :2], offset.shape)
         points[:, point, :2] = np.where(known[:, point, None], points[:, point, :2], points[:, parent, :2] + offset)
         known[:, point] = True
+    points[:, HEAD, :2] = head_places(skeleton.keypoints, points[..., :2], reference, skeleton.fps)
     points[:, KNEES, :2] = points[:, [coco.LEFT_KNEE, coco.RIGHT_KNEE], :2].mean(axis=1)
     return points[..., :2]
+
+
+def head_places(keypoints: np.ndarray, points: np.ndarray, reference: np.ndarray, fps: float) -> np.ndarray:
+    """(F, 2) the middle of the head: moved from the reference's as those of its points that both show, and where a neck
+    can reach, as a face turned aside moves its points and not the head. Turned away, it stays in line with the spine."""
+    heads = list(HEAD_POINTS)
+    weights = (keypoints[:, heads, 2] >= SEEN_CONFIDENCE) * reference[heads, 2] * list(HEAD_POINTS.values())    # (F, 5)
+    way = ((keypoints[:, heads, :2] - reference[heads, :2]) * weights[..., None]).sum(1) / np.maximum(weights.sum(1), 1)[:, None]
+    own, own_spine = reference[HEAD, :2] - reference[NECK, :2], unit(reference[NECK, :2] - reference[PELVIS, :2])
+    length = max(np.linalg.norm(own), 1e-6)
+    spine = unit(points[:, NECK] - points[:, PELVIS])                                       # (F, 2) upwards
+    offset = reference[HEAD, :2] + way - points[:, NECK]
+    rest_up, rest_right = own @ own_spine, own @ right_of(own_spine)
+    up = (offset * spine).sum(-1).clip(rest_up - NECK_UP[0] * length, rest_up + NECK_UP[1] * length)
+    right = (offset * right_of(spine)).sum(-1).clip(rest_right - NECK_ASIDE * length, rest_right + NECK_ASIDE * length)
+    seen = gaussian_filter1d((weights.sum(1) > 0).astype(float), 0.1 * fps, mode="nearest") * (weights.sum(1) > 0)
+    up, right = rest_up + seen * (up - rest_up), rest_right + seen * (right - rest_right)
+    return points[:, NECK] + up[:, None] * spine + right[:, None] * right_of(spine)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 GRID = 4                            # pixels between the points of a frame that are asked where they come from
 BYTES_PER_PIXEL = 250               # while the picture is cut
+FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, below which a joint is a hinge
+STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from its place no longer bends the neck
 DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
 
 Mask = Callable[[np.ndarray], np.ndarray]           # picture (H, W, 3) uint8 -> person (H, W) float in [0, 1]
@@ -154,11 +156,13 @@ def sources_of(layer: Layer, pose: Pose, index: int, box: tuple[int, int, int, i
     y = (y0 + GRID * (np.arange(rows) - 0.5) - 0.5)[:, None]
     source = asked(pose.maps[layer.piece][index], x, y)
     for joint in layer.joints:
-        place, way, room = bend_of(layer, joint, pose, index)
-        away_x, away_y = x - place[0], y - place[1]
-        radius = max(min(joint.radius * pose.size[index], room), 2.0)
-        beyond = (away_x * way[0] + away_y * way[1]) / radius
-        weight = smoothstep(-1, 1, -beyond if joint.before else beyond)
+        bend = bend_of(layer, joint, pose, index)
+        if bend.weight <= 0:
+            continue
+        away_x, away_y = x - bend.place[0], y - bend.place[1]
+        radius = joint.radius * pose.size[index]
+        beyond = (away_x * bend.way[0] + away_y * bend.way[1]) / max(min(radius, bend.room), 2.0)
+        weight = bend.weight * smoothstep(-1, 1, -beyond if joint.before else beyond)
         if joint.near:
             weight = weight * (1 - smoothstep(1.3, 2.6, np.hypot(away_x, away_y) / radius))
         other = asked(pose.maps[joint.piece][index], x, y)
@@ -175,18 +179,34 @@ def asked(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
     return [inverse[0, 0] * x + inverse[0, 1] * y, inverse[1, 0] * x + inverse[1, 1] * y]
 
 
-def bend_of(layer: Layer, joint: Joint, pose: Pose, index: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Where a layer bends in a frame (2,), the way (2,) across the fold, from the trunk outwards, and the pixels there is room."""
+@dataclass(frozen=True)
+class Bend:
+    """How a layer bends at a joint in one frame."""
+
+    place: np.ndarray               # (2,) pixels
+    way: np.ndarray                 # (2,) across the fold, from the trunk outwards
+    room: float                     # pixels on either side
+    weight: float                   # 1 bends, 0 is a hinge: where the fold is too sharp for cloth
+
+
+def bend_of(layer: Layer, joint: Joint, pose: Pose, index: int) -> Bend:
+    """Between two bones the fold halves their angle; sharper than FOLDED the pieces slide over each other."""
     points = pose.points[index]
     place = points[list(joint.at)].mean(axis=0)
-    if layer.limb is None:
-        start, end = {"pelvis": (NECK, PELVIS), "skirt": (PELVIS, KNEES), "chest": (NECK, HEAD)}[joint.piece]
-        return place, unit(points[end] - points[start]), np.inf
+    along = lambda piece: unit(pose.maps[piece][index][:, :2] @ layer.rest)
+    if layer.kind == "trunk":
+        start, end = (NECK, PELVIS) if joint.piece == "pelvis" else (PELVIS, KNEES)
+        return Bend(place, unit(points[end] - points[start]), np.inf, 1.0)
+    if layer.kind == "head":
+        rest = pose.maps["chest"][index][:, :2] @ layer.rest
+        strayed = np.linalg.norm(points[HEAD] - place - rest) / max(np.linalg.norm(rest), 1)
+        return Bend(place, unit(rest), np.inf, 1 - float(smoothstep(*STRAYED, strayed)))
     root, middle, end, _ = layer.limb.points
     upper, lower = points[middle] - points[root], points[end] - points[middle]
     if joint.piece.endswith("tip"):
-        return place, unit(lower), np.linalg.norm(lower) / 2
+        return Bend(place, along(layer.piece), np.linalg.norm(lower) / 2, 1.0)
     if joint.at == (middle,):
-        return place, unit(unit(upper) + unit(lower)), min(np.linalg.norm(upper), np.linalg.norm(lower)) / 2
-    rest = unit(pose.maps[joint.piece][index][:, :2] @ layer.rest)
-    return place, unit(rest + unit(upper)), np.linalg.norm(upper) / 2
+        first, second, room = unit(upper), unit(lower), min(np.linalg.norm(upper), np.linalg.norm(lower)) / 2
+    else:
+        first, second, room = along(joint.piece), along(layer.piece), np.linalg.norm(upper) / 2
+    return Bend(place, unit(first + second), room, float(smoothstep(*FOLDED, first @ second)))
