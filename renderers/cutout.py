@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
@@ -160,6 +161,8 @@ def parts(image: np.ndarray, alpha: np.ndarray, seeds: list[np.ndarray], distanc
         kept = seed & (share > LEAST_SHARE)
         nearness.append(network.distances(kept if kept.any() else seed, 1 + COLOUR_COST * (1 - share) + WIDTH_COST * wide))
     nearest = np.argmin(nearness, axis=0)
+    reached = np.isfinite(np.min(nearness, axis=0))
+    nearest = nearest[tuple(distance_transform_edt(~reached, return_distances=False, return_indices=True))]
     maps = [cv2.resize((nearest == part).astype(np.float32), alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
             for part in range(len(seeds))]
     soft = np.maximum(guided(image, maps, 3, 1e-3), 0) ** 2

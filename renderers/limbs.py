@@ -173,8 +173,9 @@ def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: floa
     own_across, own_spine = own[coco.LEFT_SHOULDER] - own[coco.RIGHT_SHOULDER], own[PELVIS] - own[NECK]
     side = facing(across, spine, own_across, own_spine)                                     # (F,) 1 or -1
     hips, own_hips = points[:, coco.LEFT_HIP] - points[:, coco.RIGHT_HIP], own[coco.LEFT_HIP] - own[coco.RIGHT_HIP]
-    maps = {"chest": trunk_map(own[NECK], points[:, NECK], own_spine, spine, own_across, across, size, side),
-            "pelvis": trunk_map(own[PELVIS], points[:, PELVIS], own_spine, spine, own_hips, hips, size, side)}
+    along = (np.linalg.norm(spine, axis=-1) / max(np.linalg.norm(own_spine), 1)).clip(*(np.outer(TRUNK_LENGTHS, size)))
+    maps = {"chest": trunk_map(own[NECK], points[:, NECK], own_spine, spine, own_across, across, along, size, side),
+            "pelvis": trunk_map(own[PELVIS], points[:, PELVIS], own_spine, spine, own_hips, hips, size, size, side)}
     maps["head"] = head_map(points, own, eyes, size, maps["chest"], side)
     maps["skirt"] = bone_map(own[PELVIS], own[KNEES], points[:, PELVIS], points[:, KNEES], size, side, maps["pelvis"],
                              (0.55, 1.1))
@@ -216,13 +217,12 @@ def facing(across: np.ndarray, spine: np.ndarray, own_across: np.ndarray, own_sp
     return side
 
 
-def trunk_map(origin, target, own_spine, spine, own_across, across, size, side) -> np.ndarray:
-    """(F, 2, 3): the spine's way and the shoulders' (or hips') way, held apart by SQUARENESS and in bounds."""
+def trunk_map(origin, target, own_spine, spine, own_across, across, along, size, side) -> np.ndarray:
+    """(F, 2, 3): `along` (F,) times as long, the spine's way and the shoulders' (or hips') way, held apart by SQUARENESS and in bounds."""
     square = SQUARENESS * np.linalg.norm(own_across)
     hand = np.sign(cross(own_spine, own_across)) or 1.0
     own_way = unit(own_across + hand * square * right_of(unit(own_spine)))
     way = unit(across + (hand * side * square * size)[:, None] * right_of(unit(spine)))     # (F, 2)
-    along = (np.linalg.norm(spine, axis=-1) / max(np.linalg.norm(own_spine), 1)).clip(*(np.outer(TRUNK_LENGTHS, size)))
     wide = (np.linalg.norm(across, axis=-1) / max(np.linalg.norm(own_across), 1)).clip(*(np.outer(TRUNK_WIDTHS, size)))
     basis = np.stack([unit(own_spine), own_way], axis=-1)                                   # (2, 2)
     columns = np.stack([unit(spine) * along[:, None], way * wide[:, None]], axis=-1)        # (F, 2, 2)

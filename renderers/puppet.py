@@ -7,7 +7,7 @@ add up to the picture.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 GRID = 4                            # pixels between the points of a frame that are asked where they come from
 BYTES_PER_PIXEL = 250               # while the picture is cut
+NEAR = (1.8, 3.2)                   # half widths of a limb from a joint, between which its bend ends
 FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, below which a joint is a hinge
 STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from its place no longer bends the neck
 DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
@@ -72,7 +73,7 @@ class Puppet:
         points = followed(scene.skeleton, reference)
         pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth)
         report_turns(pose, scene.skeleton.fps)
-        ranks = nearness_of(cut.layers, scene.depth, scene.skeleton.fps, len(points))
+        ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, len(points))
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
         for index in tqdm(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
             frames[index] = drawn(cut, pose, ranks[index], index)
@@ -102,16 +103,16 @@ def report_turns(pose: Pose, fps: float) -> None:
                     pose.mirrored.sum() / fps, pose.mirrored.argmax() / fps)
 
 
-def nearness_of(layers: Sequence[Layer], depth: np.ndarray | None, fps: float, num_frames: int) -> np.ndarray:
-    """(F, L) metres by which each layer is nearer than the trunk, with the head start of ORDER; drawn from least to most."""
-    start = np.array([ORDER[layer.kind] for layer in layers])
+def nearness_of(cut: Cut, depth: np.ndarray | None, fps: float, num_frames: int) -> np.ndarray:
+    """(F, L) metres by which each layer is nearer than the trunk, with the head start of ORDER; drawn from least to most. Thighs stay under a skirt."""
+    start = np.array([ORDER[layer.kind] for layer in cut.layers])
     if depth is None:
         return np.tile(start, (num_frames, 1))
     smooth = gaussian_filter1d(depth.astype(np.float64), DEPTH_SMOOTHING * fps, axis=0, mode="nearest")
     trunk = smooth[:, [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.LEFT_HIP, coco.RIGHT_HIP]].mean(axis=1)
-    nearer = np.zeros((num_frames, len(layers)))
-    for index, layer in enumerate(layers):
-        if layer.limb is not None:
+    nearer = np.zeros((num_frames, len(cut.layers)))
+    for index, layer in enumerate(cut.layers):
+        if layer.limb is not None and not (cut.skirt and layer.kind == "upper leg"):
             root, middle, end, _ = layer.limb.points
             joint = middle if layer.kind.startswith("upper") else end
             nearer[:, index] = trunk - (0.3 * smooth[:, middle if joint == end else root] + 0.7 * smooth[:, joint])
@@ -164,7 +165,7 @@ def sources_of(layer: Layer, pose: Pose, index: int, box: tuple[int, int, int, i
         beyond = (away_x * bend.way[0] + away_y * bend.way[1]) / max(min(radius, bend.room), 2.0)
         weight = bend.weight * smoothstep(-1, 1, -beyond if joint.before else beyond)
         if joint.near:
-            weight = weight * (1 - smoothstep(1.3, 2.6, np.hypot(away_x, away_y) / radius))
+            weight = weight * (1 - smoothstep(*NEAR, np.hypot(away_x, away_y) / radius))
         other = asked(pose.maps[joint.piece][index], x, y)
         source = [own + weight * (far - own) for own, far in zip(source, other)]
     grids = (cv2.resize((values - start).astype(np.float32), (columns * GRID, rows * GRID), interpolation=cv2.INTER_LINEAR)
