@@ -22,6 +22,7 @@ FRINGE_REACH = 0.012                # of the canvas height: how far strands may 
 PLAIN = 8.0                         # grey levels, standard deviation of a background that counts as plain
 COLOUR_BINS = 12                    # per channel of a part's histogram
 EDGE_COST, COLOUR_COST, WIDTH_COST = 1.2, 6.0, 3.0      # of a step, beside 1 for its length
+SEED_ROUNDS = 3                     # in which seeds that look like another part's are dropped
 LEAST_SHARE = 0.35                  # of the likelihood of its colour, for a seed of a part
 
 
@@ -153,13 +154,15 @@ def parts(image: np.ndarray, alpha: np.ndarray, seeds: list[np.ndarray], distanc
     small = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0), 0.8)
     inside = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) > 0.02
     seeds = [(cv2.resize(seed.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.4) & inside for seed in seeds]
-    shares = colour_shares(small, seeds, likelihoods_of)                            # (P, h, w)
+    for _ in range(SEED_ROUNDS):
+        shares = colour_shares(small, seeds, likelihoods_of)                        # (P, h, w)
+        kept = [seed & (share > LEAST_SHARE) for seed, share in zip(seeds, shares)]
+        seeds = [fewer if fewer.any() else seed for fewer, seed in zip(kept, seeds)]
     nearness = []
     network = Network(small, inside)
     for seed, distance, share in zip(seeds, distances, shares):
         wide = np.maximum(cv2.resize(distance, size, interpolation=cv2.INTER_AREA) - 1, 0)
-        kept = seed & (share > LEAST_SHARE)
-        nearness.append(network.distances(kept if kept.any() else seed, 1 + COLOUR_COST * (1 - share) + WIDTH_COST * wide))
+        nearness.append(network.distances(seed, 1 + COLOUR_COST * (1 - share) + WIDTH_COST * wide))
     nearest = np.argmin(nearness, axis=0)
     reached = np.isfinite(np.min(nearness, axis=0))
     nearest = nearest[tuple(distance_transform_edt(~reached, return_distances=False, return_indices=True))]

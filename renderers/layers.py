@@ -18,10 +18,20 @@ from renderers.limbs import HEAD, KNEES, LIMBS, NECK, PELVIS, Limb, unit
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
+SHADOW_SIZE = (0.5, 0.17)           # of the trunk's length: half width and half height of where a foot's shadow can be
+DARKEST = 0.6                       # of the light that a shadow at the feet may take
+HAND_SHOWN = 0.4                    # of the place of a hand that belongs to the arm, where the picture shows one
+HAND_SIZE = 0.34                    # of the trunk's length
+HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
+    ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),
+    ((0.5, 0.17), (0.88, 0.2), 0.055), ((0.5, 0.06), (0.97, 0.06), 0.058), ((0.5, -0.06), (0.92, -0.07), 0.055),
+    ((0.48, -0.16), (0.8, -0.19), 0.048), ((0.2, 0.14), (0.55, 0.34), 0.062))
+FINE = 4                            # times as fine a hand is drawn
 CROTCH = 0.3                        # of the thigh's length below the hips
 HOLE_REACH = 0.012                  # of the canvas height: what is filled beside the person
 OWN = 0.6                           # share of a pixel from which its colour is the part's
-ORDER = {"upper leg": -0.25, "lower leg": -0.22, "trunk": 0.0, "upper arm": 0.1, "head": 0.13, "lower arm": 0.25}
+ORDER = {"upper leg": -0.25, "lower leg": -0.22, "trunk": 0.0, "upper arm": 0.1, "head": 0.13, "hand": 0.249,
+         "lower arm": 0.25}
                                     # metres by which a layer counts as nearer: how a body that stands still overlaps
 
 
@@ -48,15 +58,25 @@ class Layer:
     pixels: np.ndarray              # (h, w, 4) uint8, colour times coverage and coverage
     corner: tuple[int, int]         # x, y of its first pixel in the picture
     samples: np.ndarray             # (n, 2) points of its outline
+    hidden: bool = False            # not in the picture: shown only where the piece has left its place there
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """The dark patch round one foot."""
+
+    ankle: int                      # the point it goes with
+    dark: np.ndarray                # (h, w) float32 in [0, 1], share of the light that is missing
+    corner: tuple[int, int]         # x, y of its first pixel in the picture
 
 
 @dataclass(frozen=True)
 class Cut:
     """A picture taken apart."""
 
-    background: np.ndarray          # (H, W, 3) uint8
+    background: np.ndarray          # (H, W, 3) float32, without the shadows
     layers: list[Layer]             # from the back to the front
-    widths: dict[str, float]        # pixels: half width of each limb
+    shadows: list[Shadow]
     skirt: bool
 
 
@@ -90,14 +110,19 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
                          "the person stands out from the background")
     alpha = matte(image, mask)
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
-    fill = filled(image, hole, rng)
-    alpha = with_fringe(image, alpha, fill, hole)
+    zones = shadow_zones(points, limbs, size, trunk)
+    fill = filled(image, hole | (sum(zones.values(), np.zeros(size, np.float32)) > 0.02), rng)
+    shadows = [shadow for shadow in (shadow_of(image, fill, hole, zone, name) for name, zone in zones.items()) if shadow is not None]
+    lit = unshaded(image, shadows)
+    alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole)
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
-    background = np.where((alpha > 0.004)[..., None], fill, image)
+    background = np.where((alpha > 0.004)[..., None], fill, lit)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     shares = shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt)
     sheets = sheets_of(points, limbs, widths, shares, trunk, skirt)
-    return Cut(background, painted(image, alpha, background, sheets), widths, skirt)
+    layers = painted(image, alpha, shaded(background, shadows), sheets)
+    layers = [*hidden_hands(image, points, limbs, widths, shares, keypoints, trunk), *layers]
+    return Cut(background, layers, shadows, skirt)
 
 
 def drawable(limb: Limb, points: np.ndarray, size: tuple[int, int]) -> bool:
@@ -274,7 +299,7 @@ def sheets_of(points, limbs, widths, shares, trunk, skirt) -> list[Sheet]:
         bone = xy[middle] - xy[root]
         joints = [Joint(limb.trunk, (root,), True, width)]
         cover = np.zeros(size, np.uint8)
-        capsule(cover, (xy[root], xy[middle]), 0.95 * width, 1)
+        capsule(cover, (xy[root], xy[middle]), (0.95 if kind == "arm" else 1.25) * width, 1)
         if last_joint(limb, points) == 1:
             sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, tuple(joints), shares[limb.name], softened(cover)))
             continue
@@ -359,6 +384,96 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
         corner = (box[1].start, box[0].start)
         layers.append(Layer(sheet.kind, sheet.piece, sheet.limb, sheet.rest, sheet.joints, pixels, corner, outline(pixels[..., 3], corner)))
     return layers
+
+
+def shadow_zones(points: np.ndarray, limbs: list[Limb], size: tuple[int, int], trunk: float) -> dict[int, np.ndarray]:
+    """By ankle, where its foot's shadow can be: (H, W) float32 from 1 under the foot to 0."""
+    x, y = np.arange(size[1], dtype=np.float32)[None], np.arange(size[0], dtype=np.float32)[:, None]
+    zones = {}
+    for limb in limbs:
+        ankle, toe = points[limb.points[2]], points[limb.points[3], :2]
+        if limb.trunk == "pelvis" and ankle[2] and inside(ankle, size):
+            centre = np.array([(ankle[0] + toe[0]) / 2, max(ankle[1], toe[1])])
+            away = np.hypot((x - centre[0]) / SHADOW_SIZE[0], (y - centre[1]) / SHADOW_SIZE[1]) / trunk
+            zones[limb.points[2]] = 1 - smoothstep(0.6, 1, away)
+    total = np.maximum(sum(zones.values(), np.zeros(size, np.float32)), 1)
+    return {ankle: zone / total for ankle, zone in zones.items()}
+
+
+def shadow_of(image: np.ndarray, fill: np.ndarray, hole: np.ndarray, zone: np.ndarray, ankle: int) -> Shadow | None:
+    """What is darker than the floor round it, smoothly, in the zone (H, W) of a foot; None where nothing is."""
+    rows, columns = np.flatnonzero((zone > 0).any(axis=1)), np.flatnonzero((zone > 0).any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    seen = (~hole[box]).astype(np.float32)
+    if not seen.any():
+        return None
+    brightness = [picture[box].astype(np.float32).mean(axis=2) for picture in (image, fill)]
+    blurred = [cv2.GaussianBlur(values, (0, 0), max(image.shape[0] / 300, 1)) for values in
+               (spread((values * seen)[..., None], seen)[..., 0] for values in brightness)]
+    dark = (1 - blurred[0] / np.maximum(blurred[1], 1)).clip(0, DARKEST) * zone[box]
+    return Shadow(ankle, dark.astype(np.float32), (box[1].start, box[0].start)) if dark.max() > 0.03 else None
+
+
+def shaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
+    """(H, W, 3) float32: the picture with the shadows where they are in the photograph."""
+    result = picture.astype(np.float32)
+    for shadow in shadows:
+        (x, y), (height, width) = shadow.corner, shadow.dark.shape
+        result[y:y + height, x:x + width] *= (1 - shadow.dark)[..., None]
+    return result
+
+
+def unshaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
+    """(H, W, 3) float32: the picture as it would be without the shadows."""
+    result = picture.astype(np.float32)
+    for shadow in shadows:
+        (x, y), (height, width) = shadow.corner, shadow.dark.shape
+        result[y:y + height, x:x + width] /= (1 - shadow.dark)[..., None]
+    return result
+
+
+def hidden_hands(image, points, limbs, widths, shares, keypoints, trunk) -> list[Layer]:
+    """A drawn hand, in the colour of the face, for each arm that ends in a pocket or behind something."""
+    face = keypoints[coco.FACE]
+    cheeks = face[[2, 14, 29, 33, 50, 52]] if (face[:, 2] >= SEEN_CONFIDENCE).all() else keypoints[[coco.NOSE]]
+    if not (cheeks[:, 2] >= SEEN_CONFIDENCE).all() or not all(inside(place, image.shape[:2]) for place in cheeks):
+        return []
+    smooth = cv2.GaussianBlur(image, (0, 0), max(image.shape[0] / 300, 0.7))
+    skin = np.median([smooth[int(y), int(x)] for x, y, _ in cheeks], axis=0)
+    layers = []
+    for limb in limbs:
+        if limb.trunk == "pelvis" or last_joint(limb, points) < 2:
+            continue
+        root, middle, end, tip = limb.points
+        beyond = np.zeros(image.shape[:2], np.uint8)
+        capsule(beyond, (0.6 * points[end, :2] + 0.4 * points[tip, :2], points[tip, :2]), 0.3 * widths[limb.name], 1)
+        if points[tip, 2] or not beyond.any() or shares[limb.name][beyond > 0].mean() > HAND_SHOWN:
+            continue
+        way = unit(points[end, :2] - points[middle, :2])
+        left_side = limb.points[0] == coco.LEFT_SHOULDER
+        pixels, corner = drawn_hand(points[end, :2], way, HAND_SIZE * trunk, skin, thumb=1 if left_side else -1)
+        layers.append(Layer("hand", f"{limb.name} tip", limb, way, (), pixels, corner, outline(pixels[..., 3], corner), hidden=True))
+    return layers
+
+
+def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarray, thumb: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """A relaxed hand (h, w, 4) uint8, colour times coverage, from the wrist (2,) in a way (2,), and its corner x, y."""
+    aside = np.array([-way[1], way[0]]) * thumb
+    corner = np.floor(wrist - 1.3 * length).astype(int)
+    canvas = np.zeros((int(2.6 * length) + 2,) * 2, np.uint8)
+    canvas = cv2.resize(canvas, None, fx=FINE, fy=FINE)
+    depth = np.zeros(canvas.shape, np.float32)
+    for start, end, radius in HAND:
+        finger = np.zeros_like(canvas)
+        line = [wrist - corner + length * (place[0] * way + place[1] * aside) for place in (start, end)]
+        capsule(finger, tuple(line), radius * length, 1, FINE)
+        depth = np.maximum(depth, np.sqrt(cv2.distanceTransform(finger, cv2.DIST_L2, 5) / (radius * length * FINE)).clip(0, 1))
+        canvas |= finger
+    size = (canvas.shape[1] // FINE, canvas.shape[0] // FINE)
+    cover = cv2.resize(canvas.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    light = cv2.resize(cv2.GaussianBlur(depth, (0, 0), FINE) * canvas, size, interpolation=cv2.INTER_AREA)[..., None]
+    colour = skin * (0.72 * cover + 0.3 * light)
+    return np.concatenate([np.minimum(colour, 255 * cover), 255 * cover], axis=2).clip(0, 255).round().astype(np.uint8), (int(corner[0]), int(corner[1]))
 
 
 def outline(cover: np.ndarray, corner: tuple[int, int]) -> np.ndarray:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from tqdm import tqdm
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import Skeleton
 from renderers import Scene
-from renderers.layers import ORDER, Cut, Joint, Layer, cut_layers, smoothstep
+from renderers.layers import ORDER, Cut, Joint, Layer, Shadow, cut_layers, smoothstep
 from renderers.limbs import HEAD, KNEES, LIMBS, NECK, PELVIS, Pose, body_points, eye_roll, followed, posed, unit, whole_reference
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,10 @@ GRID = 4                            # pixels between the points of a frame that 
 BYTES_PER_PIXEL = 250               # while the picture is cut
 NEAR = (1.8, 3.2)                   # half widths of a limb from a joint, between which its bend ends
 FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, below which a joint is a hinge
+COMES_OUT = (0.2, 0.55)             # of the forearm's length from where a hand was hidden, between which it appears
+JUMP_SECONDS = 0.8                  # for which a person may be off the floor
+FADING = 6.0                        # of a shadow, for each trunk length the foot is above the floor
+STILL_LIFT = 0.03                   # of the trunk's length: a foot that stands
 STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from its place no longer bends the neck
 DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
 
@@ -75,8 +79,9 @@ class Puppet:
         report_turns(pose, scene.skeleton.fps)
         ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, len(points))
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
+        floor = floor_of(points, scene.skeleton.fps)
         for index in tqdm(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
-            frames[index] = drawn(cut, pose, ranks[index], index)
+            frames[index] = drawn(cut, pose, reference, ranks[index], floor[index], index)
             if show is not None:
                 show(frames[index])
         return frames
@@ -119,19 +124,56 @@ def nearness_of(cut: Cut, depth: np.ndarray | None, fps: float, num_frames: int)
     return nearer + start
 
 
-def drawn(cut: Cut, pose: Pose, ranks: np.ndarray, index: int) -> np.ndarray:
-    """One frame (H, W, 3) uint8: the layers over the background, the nearest, by ranks (L,), last."""
-    canvas = cut.background.astype(np.float32)
+def floor_of(points: np.ndarray, fps: float) -> np.ndarray:
+    """(F,) y of the lower ankle when it stands: through a jump, as before and after."""
+    lower = points[:, [coco.LEFT_ANKLE, coco.RIGHT_ANKLE], 1].max(axis=1)
+    frames = max(round(JUMP_SECONDS * fps), 1)
+    return gaussian_filter1d(maximum_filter1d(lower, frames, mode="nearest"), frames / 4, mode="nearest")
+
+
+def cast(canvas: np.ndarray, shadow: Shadow, pose: Pose, own: np.ndarray, floor: float, index: int) -> None:
+    """Darken the floor under a foot, in place: the shadow stays on the floor and fades as the foot leaves it."""
+    size, place = pose.size[index], pose.points[index, shadow.ankle]
+    trunk = np.linalg.norm(own[PELVIS, :2] - own[NECK, :2]) * size
+    stands = floor - max(own[coco.LEFT_ANKLE, 1], own[coco.RIGHT_ANKLE, 1]) * size + own[shadow.ankle, 1] * size
+    lifted = max(stands - place[1], 0) / trunk - STILL_LIFT
+    strength = 1 / (1 + FADING * max(lifted, 0))
+    y = stands if lifted > 0 else place[1]
+    shift = np.array([place[0], y]) - size * own[shadow.ankle, :2]
+    low = np.maximum(np.floor(size * np.array(shadow.corner) + shift).astype(int) - 1, 0)
+    high = np.minimum(np.ceil(size * (np.array(shadow.corner) + shadow.dark.shape[::-1]) + shift).astype(int) + 1, canvas.shape[1::-1])
+    if (high <= low).any():
+        return
+    matrix = np.array([[size, 0, size * shadow.corner[0] + shift[0] - low[0]], [0, size, size * shadow.corner[1] + shift[1] - low[1]]])
+    dark = cv2.warpAffine(shadow.dark, matrix, tuple((high - low).tolist()), flags=cv2.INTER_LINEAR)
+    canvas[low[1]:high[1], low[0]:high[0]] *= (1 - strength * dark)[..., None]
+
+
+def shown(layer: Layer, pose: Pose, own: np.ndarray, index: int) -> float:
+    """1, or for a hand that the picture hides, how far in [0, 1] it has come out: by the wrist's way from its place."""
+    if not layer.hidden:
+        return 1.0
+    wrist = layer.limb.points[2]
+    rest = pose.maps["pelvis"][index] @ np.array([*own[wrist, :2], 1])
+    length = np.linalg.norm(own[wrist, :2] - own[layer.limb.points[1], :2]) * pose.size[index]
+    return float(smoothstep(*COMES_OUT, np.linalg.norm(pose.points[index, wrist] - rest) / max(length, 1)))
+
+
+def drawn(cut: Cut, pose: Pose, own: np.ndarray, ranks: np.ndarray, floor: float, index: int) -> np.ndarray:
+    """One frame (H, W, 3) uint8: the layers over the background, the nearest, by ranks (L,), last. own: the reference (25, 3)."""
+    canvas = cut.background.copy()
+    for shadow in cut.shadows:
+        cast(canvas, shadow, pose, own, floor, index)
     for number in np.argsort(ranks, kind="stable"):
         layer = cut.layers[number]
-        box = box_of(layer, pose, index, canvas.shape)
-        if box is None:
+        box, share = box_of(layer, pose, index, canvas.shape), shown(layer, pose, own, index)
+        if box is None or share <= 0:
             continue
         sources = sources_of(layer, pose, index, box)
         pixels = cv2.remap(layer.pixels, *sources, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 0))
         x, y, width, height = box
         window = canvas[y:y + height, x:x + width]
-        pixels = pixels.astype(np.float32)
+        pixels = pixels.astype(np.float32) if share == 1 else pixels * np.float32(share)
         window *= 1 - pixels[..., 3:] * np.float32(1 / 255)
         window += pixels[..., :3]
     return (canvas + 0.5).clip(0, 255).astype(np.uint8)
