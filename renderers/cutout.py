@@ -152,7 +152,7 @@ def parts(image: np.ndarray, alpha: np.ndarray, seeds: list[np.ndarray], distanc
     scale = min(1.0, SEGMENTED_SIDE / max(alpha.shape))
     size = (round(alpha.shape[1] * scale), round(alpha.shape[0] * scale))
     small = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0), 0.8)
-    inside = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) > 0.02
+    inside = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) > 0.3
     seeds = [(cv2.resize(seed.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.4) & inside for seed in seeds]
     for _ in range(SEED_ROUNDS):
         shares = colour_shares(small, seeds, likelihoods_of)                        # (P, h, w)

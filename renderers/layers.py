@@ -121,7 +121,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     shares = shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt)
     sheets = sheets_of(points, limbs, widths, shares, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
-    layers = [*hidden_hands(image, points, limbs, widths, shares, keypoints, trunk), *layers]
+    layers = [*hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk), *layers]
     return Cut(background, layers, shadows, skirt)
 
 
@@ -299,7 +299,10 @@ def sheets_of(points, limbs, widths, shares, trunk, skirt) -> list[Sheet]:
         bone = xy[middle] - xy[root]
         joints = [Joint(limb.trunk, (root,), True, width)]
         cover = np.zeros(size, np.uint8)
-        capsule(cover, (xy[root], xy[middle]), (0.95 if kind == "arm" else 1.25) * width, 1)
+        if kind == "arm":
+            capsule(cover, (xy[root], 0.8 * xy[root] + 0.2 * xy[middle]), 0.9 * width, 1)
+        else:
+            capsule(cover, (xy[root], xy[middle]), 1.25 * width, 1)
         if last_joint(limb, points) == 1:
             sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, tuple(joints), shares[limb.name], softened(cover)))
             continue
@@ -432,14 +435,11 @@ def unshaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
     return result
 
 
-def hidden_hands(image, points, limbs, widths, shares, keypoints, trunk) -> list[Layer]:
+def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) -> list[Layer]:
     """A drawn hand, in the colour of the face, for each arm that ends in a pocket or behind something."""
-    face = keypoints[coco.FACE]
-    cheeks = face[[2, 14, 29, 33, 50, 52]] if (face[:, 2] >= SEEN_CONFIDENCE).all() else keypoints[[coco.NOSE]]
-    if not (cheeks[:, 2] >= SEEN_CONFIDENCE).all() or not all(inside(place, image.shape[:2]) for place in cheeks):
+    skin = skin_colour(image, keypoints)
+    if skin is None:
         return []
-    smooth = cv2.GaussianBlur(image, (0, 0), max(image.shape[0] / 300, 0.7))
-    skin = np.median([smooth[int(y), int(x)] for x, y, _ in cheeks], axis=0)
     layers = []
     for limb in limbs:
         if limb.trunk == "pelvis" or last_joint(limb, points) < 2:
@@ -447,13 +447,27 @@ def hidden_hands(image, points, limbs, widths, shares, keypoints, trunk) -> list
         root, middle, end, tip = limb.points
         beyond = np.zeros(image.shape[:2], np.uint8)
         capsule(beyond, (0.6 * points[end, :2] + 0.4 * points[tip, :2], points[tip, :2]), 0.3 * widths[limb.name], 1)
-        if points[tip, 2] or not beyond.any() or shares[limb.name][beyond > 0].mean() > HAND_SHOWN:
+        if points[tip, 2] or not beyond.any() or (alpha * shares[limb.name])[beyond > 0].mean() > HAND_SHOWN:
             continue
         way = unit(points[end, :2] - points[middle, :2])
         left_side = limb.points[0] == coco.LEFT_SHOULDER
         pixels, corner = drawn_hand(points[end, :2], way, HAND_SIZE * trunk, skin, thumb=1 if left_side else -1)
         layers.append(Layer("hand", f"{limb.name} tip", limb, way, (), pixels, corner, outline(pixels[..., 3], corner), hidden=True))
     return layers
+
+
+def skin_colour(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
+    """RGB (3,) of the cheeks and the nose, None where the face is unseen."""
+    face = keypoints[coco.FACE]
+    if (face[:, 2] >= SEEN_CONFIDENCE).all():
+        places = [face[list(pair), :2].mean(axis=0) for pair in ((2, 31), (14, 35), (28, 29), (57, 8))]
+    elif (keypoints[[coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE], 2] >= SEEN_CONFIDENCE).all():
+        nose, eyes = keypoints[coco.NOSE, :2], keypoints[[coco.LEFT_EYE, coco.RIGHT_EYE], :2]
+        places = [nose, *(0.7 * nose + 0.3 * eyes)]
+    else:
+        return None
+    smooth = cv2.GaussianBlur(image, (0, 0), max(image.shape[0] / 300, 0.7))
+    return np.median([smooth[int(y), int(x)] for x, y in places if inside((x, y), image.shape[:2])] or [smooth.mean(axis=(0, 1))], axis=0)
 
 
 def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarray, thumb: int) -> tuple[np.ndarray, tuple[int, int]]:
@@ -472,7 +486,7 @@ def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarr
     size = (canvas.shape[1] // FINE, canvas.shape[0] // FINE)
     cover = cv2.resize(canvas.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
     light = cv2.resize(cv2.GaussianBlur(depth, (0, 0), FINE) * canvas, size, interpolation=cv2.INTER_AREA)[..., None]
-    colour = skin * (0.72 * cover + 0.3 * light)
+    colour = skin * (0.78 * cover + 0.26 * light)
     return np.concatenate([np.minimum(colour, 255 * cover), 255 * cover], axis=2).clip(0, 255).round().astype(np.uint8), (int(corner[0]), int(corner[1]))
 
 
