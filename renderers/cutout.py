@@ -102,7 +102,8 @@ def least_cover(picture: np.ndarray, under: np.ndarray) -> np.ndarray:
 
 
 def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The coverage with strands of hair and seams that stick out of it: what differs from a plain background near by.
+    """The coverage corrected where the background near by is plain: strands of hair that differ from it are the person's,
+    and gaps beside an arm that show it are not.
 
     fill: (H, W, 3) uint8, the background behind the `hole` (H, W) bool that is a little larger than the person.
     """
@@ -112,10 +113,13 @@ def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np
     count = np.maximum(cv2.blur(known, reach), 1e-3)
     level = cv2.blur(grey * known, reach) / count
     uneven = np.sqrt(np.maximum(cv2.blur(grey**2 * known, reach) / count - level**2, 0))
+    plain = np.exp(-((uneven / PLAIN) ** 2)) * hole
     near = 1 - cv2.distanceTransform((alpha < 0.02).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
     cover = least_cover(image.astype(np.float32), fill.astype(np.float32))
-    cover = cover * ((cover - 0.04) / 0.08).clip(0, 1) * (2 * near).clip(0, 1) * np.exp(-((uneven / PLAIN) ** 2)) * hole
-    return np.maximum(alpha, cover)
+    strands = cover * ((cover - 0.04) / 0.08).clip(0, 1) * (2 * near).clip(0, 1) * plain
+    shallow = 1 - cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
+    gap = (1 - cover / 0.05).clip(0, 1) * (2 * shallow).clip(0, 1) * plain
+    return np.maximum(alpha * (1 - gap), strands)
 
 
 def guided(image: np.ndarray, maps: list[np.ndarray], radius: int, smoothness: float) -> list[np.ndarray]:

@@ -248,7 +248,7 @@ def shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt) -> d
     head = canvas()
     centre, radius = head_disc(points)
     capsule(head, (centre, centre), 0.8 * radius, 1)
-    shares = parts(image, alpha, [trunk_seed, head > 0, *seeds],
+    shares = parts(image, alpha, [trunk_seed, (head > 0) & (arms == 0), *seeds],
                    [away, (distance_to((centre, centre), size) / (3.0 * radius)).astype(np.float32), *distances], models)
     return with_pelvis(dict(zip(names, shares)), points, limbs, widths)
 
