@@ -37,7 +37,7 @@ def person_mask(image: np.ndarray, bones: list[tuple[Line, float]], head: tuple[
         for line, width in bones:
             capsule(labels, line, grown * width, value)
         capsule(labels, (centre, centre), head_grown * radius, value)
-    return grabbed(image, labels)
+    return grabbed(image, labels, GRABCUT_SIDE / max(image.shape[:2]))
 
 
 def refined_mask(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -48,12 +48,11 @@ def refined_mask(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
     labels = np.where(inside > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[cv2.erode(inside, kernel) > 0] = cv2.GC_FGD
     labels[cv2.dilate(inside, kernel) == 0] = cv2.GC_BGD
-    return grabbed(image, labels)
+    return grabbed(image, labels, min(1.0, GRABCUT_SIDE / max(image.shape[:2])))
 
 
-def grabbed(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The person (H, W) float32 in [0, 1] by GrabCut (Rother et al. 2004) from its labels (H, W) uint8."""
-    scale = GRABCUT_SIDE / max(image.shape[:2])
+def grabbed(image: np.ndarray, labels: np.ndarray, scale: float) -> np.ndarray:
+    """The person (H, W) float32 in [0, 1] by GrabCut (Rother et al. 2004), at `scale`, from its labels (H, W) uint8."""
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)

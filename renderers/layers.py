@@ -5,7 +5,7 @@ an arm, the thigh under the trunk. What is hidden is filled with the part's own 
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -57,7 +57,8 @@ class Layer:
     joints: tuple[Joint, ...]
     pixels: np.ndarray              # (h, w, 4) uint8, colour times coverage and coverage
     corner: tuple[int, int]         # x, y of its first pixel in the picture
-    samples: np.ndarray             # (n, 2) points of its outline
+    corners: np.ndarray             # (n, 2) of its convex hull
+    back: np.ndarray | None = None  # (h, w, 4) uint8: the pixels when seen from behind
     hidden: bool = False            # not in the picture: shown only where the piece has left its place there
 
 
@@ -121,6 +122,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     shares = shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt)
     sheets = sheets_of(points, limbs, widths, shares, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
+    layers = [with_back(layer, keypoints, points) if layer.kind == "head" else layer for layer in layers]
     layers = [*hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk), *layers]
     return Cut(background, layers, shadows, skirt)
 
@@ -435,6 +437,28 @@ def unshaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
     return result
 
 
+def with_back(head: Layer, keypoints: np.ndarray, points: np.ndarray) -> Layer:
+    """The head with a back: where the face was, what is above the brows."""
+    face = keypoints[coco.FACE]
+    if not (face[:, 2] >= SEEN_CONFIDENCE).all():
+        return head
+    xy = face[:, :2] - head.corner
+    up = unit(points[HEAD, :2] - points[NECK, :2])
+    covered = np.zeros(head.pixels.shape[:2], np.uint8)
+    middle = xy.mean(axis=0)
+    grown = np.concatenate([middle + 1.12 * (xy - middle), xy[17:27] + 0.25 * np.ptp(xy[:, 1]) * up])
+    cv2.fillConvexPoly(covered, cv2.convexHull(grown.round().astype(np.int32)), 1)
+    x, y = np.arange(covered.shape[1])[None], np.arange(covered.shape[0])[:, None]
+    height = (x - xy[17:27, 0].mean()) * up[0] + (y - xy[17:27, 1].mean()) * up[1]
+    hair = ((covered == 0) & (height > 0) & (head.pixels[..., 3] > 250)).astype(np.float32)
+    if hair.sum() < 20:
+        return head
+    pixels = head.pixels.astype(np.float32)
+    cover, share = pixels[..., 3:] / 255, softened(covered)[..., None]
+    pixels[..., :3] = (1 - share) * pixels[..., :3] + share * cover * spread(pixels[..., :3], hair)
+    return replace(head, back=pixels.round().clip(0, 255).astype(np.uint8))
+
+
 def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) -> list[Layer]:
     """A drawn hand, in the colour of the face, for each arm that ends in a pocket or behind something."""
     skin = skin_colour(image, keypoints)
@@ -491,6 +515,6 @@ def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarr
 
 
 def outline(cover: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
-    """(n, 2) points of the picture that lie on the hull of a layer."""
+    """(n, 2) corners in the picture of a layer's convex hull."""
     contours, _ = cv2.findContours((cover > 2).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return np.concatenate([contour[:, 0] for contour in contours]).astype(np.float64) + corner
+    return cv2.convexHull(np.concatenate(contours))[:, 0].astype(np.float64) + corner

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from tqdm import tqdm
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import Skeleton
+from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
 from renderers import Scene
 from renderers.layers import ORDER, Cut, Joint, Layer, Shadow, cut_layers, smoothstep
 from renderers.limbs import HEAD, KNEES, LIMBS, NECK, PELVIS, Pose, body_points, eye_roll, followed, posed, unit, whole_reference
@@ -31,6 +31,7 @@ FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, bel
 COMES_OUT = (0.12, 0.35)             # of the forearm's length from where a hand was hidden, between which it appears
 JUMP_SECONDS = 0.8                  # for which a person may be off the floor
 FADING = 6.0                        # of a shadow, for each trunk length the foot is above the floor
+TURN_SECONDS = 0.07                 # standard deviation with which a face gives way to the back of the head
 STILL_LIFT = 0.03                   # of the trunk's length: a foot that stands
 STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from its place no longer bends the neck
 DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
@@ -77,11 +78,12 @@ class Puppet:
         points = followed(scene.skeleton, reference)
         pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth)
         report_turns(pose, scene.skeleton.fps)
+        turned = gaussian_filter1d((pose.mirrored & face_unseen(scene.skeleton)).astype(float), TURN_SECONDS * scene.skeleton.fps)
         ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, len(points))
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
         floor = floor_of(points, scene.skeleton.fps)
         for index in tqdm(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
-            frames[index] = drawn(cut, pose, reference, ranks[index], floor[index], index)
+            frames[index] = drawn(cut, pose, reference, Moment(index, ranks[index], floor[index], turned[index]))
             if show is not None:
                 show(frames[index])
         return frames
@@ -104,7 +106,7 @@ def checked(scene: Scene) -> None:
 def report_turns(pose: Pose, fps: float) -> None:
     """Say for how long the person is seen from behind, of which the picture shows nothing."""
     if pose.mirrored.any():
-        log.warning("puppet: the person is turned round for %.1f s, first after %.1f s: the picture has no back, its front is mirrored",
+        log.warning("puppet: the person is turned round for %.1f s, first after %.1f s: the picture has no back, so its front is mirrored and the face left out",
                     pose.mirrored.sum() / fps, pose.mirrored.argmax() / fps)
 
 
@@ -159,24 +161,46 @@ def shown(layer: Layer, pose: Pose, own: np.ndarray, index: int) -> float:
     return float(smoothstep(*COMES_OUT, np.linalg.norm(pose.points[index, wrist] - rest) / max(length, 1)))
 
 
-def drawn(cut: Cut, pose: Pose, own: np.ndarray, ranks: np.ndarray, floor: float, index: int) -> np.ndarray:
-    """One frame (H, W, 3) uint8: the layers over the background, the nearest, by ranks (L,), last. own: the reference (25, 3)."""
-    canvas = cut.background.copy()
+def face_unseen(skeleton: Skeleton) -> np.ndarray:
+    """(F,) bool: neither nose nor eyes show."""
+    return (skeleton.confidence[:, [coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]] < SEEN_CONFIDENCE).all(axis=1)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What differs from frame to frame, beside the pose."""
+
+    index: int
+    ranks: np.ndarray               # (L,) the order of the layers: the largest is nearest
+    floor: float                    # y of an ankle that stands
+    turned: float                   # 1 where the head is seen from behind
+
+
+def drawn(cut: Cut, pose: Pose, own: np.ndarray, moment: Moment) -> np.ndarray:
+    """One frame (H, W, 3) uint8: shadows and layers over the background. own: the reference's points (25, 3)."""
+    index, canvas = moment.index, cut.background.copy()
     for shadow in cut.shadows:
-        cast(canvas, shadow, pose, own, floor, index)
-    for number in np.argsort(ranks, kind="stable"):
+        cast(canvas, shadow, pose, own, moment.floor, index)
+    for number in np.argsort(moment.ranks, kind="stable"):
         layer = cut.layers[number]
         box, share = box_of(layer, pose, index, canvas.shape), shown(layer, pose, own, index)
         if box is None or share <= 0:
             continue
-        sources = sources_of(layer, pose, index, box)
-        pixels = cv2.remap(layer.pixels, *sources, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 0))
+        pixels = layer.pixels
+        if layer.back is not None and moment.turned > 0.01:
+            pixels = cv2.addWeighted(pixels, 1 - moment.turned, layer.back, moment.turned, 0)
+        pixels = cv2.remap(pixels, *sources_of(layer, pose, index, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         x, y, width, height = box
-        window = canvas[y:y + height, x:x + width]
-        pixels = pixels.astype(np.float32) if share == 1 else pixels * np.float32(share)
-        window *= 1 - pixels[..., 3:] * np.float32(1 / 255)
-        window += pixels[..., :3]
-    return (canvas + 0.5).clip(0, 255).astype(np.uint8)
+        pasted(canvas[y:y + height, x:x + width], pixels, share)
+    return cv2.convertScaleAbs(canvas)
+
+
+def pasted(window: np.ndarray, pixels: np.ndarray, share: float) -> None:
+    """Lay pixels (h, w, 4) uint8, colour times coverage and coverage, over a window (h, w, 3) float32, in place."""
+    colour, cover = pixels[..., :3].astype(np.float32), pixels[..., 3].astype(np.float32)
+    remaining = cv2.merge([1 - cover * np.float32(share / 255)] * 3)
+    cv2.multiply(window, remaining, dst=window)
+    cv2.scaleAdd(colour, share, window, dst=window)
 
 
 def box_of(layer: Layer, pose: Pose, index: int, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
@@ -184,7 +208,7 @@ def box_of(layer: Layer, pose: Pose, index: int, shape: tuple[int, ...]) -> tupl
     reached = []
     for piece in (layer.piece, *(joint.piece for joint in layer.joints)):
         matrix = pose.maps[piece][index]
-        reached.append(layer.samples @ matrix[:, :2].T + matrix[:, 2])
+        reached.append(layer.corners @ matrix[:, :2].T + matrix[:, 2])
     reached = np.concatenate(reached)
     low = np.maximum(np.floor(reached.min(axis=0)).astype(int) - 2, 0)
     high = np.minimum(np.ceil(reached.max(axis=0)).astype(int) + 3, (shape[1], shape[0]))
