@@ -119,8 +119,9 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
     background = np.where((alpha > 0.004)[..., None], fill, lit)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
-    shares = shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt)
-    sheets = sheets_of(points, limbs, widths, shares, trunk, skirt)
+    cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
+    shares = with_pelvis(cloth, points, limbs, widths)
+    sheets = sheets_of(points, limbs, widths, shares, cloth, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
     layers = [with_back(layer, keypoints, points) if layer.kind == "head" else layer for layer in layers]
     layers = [*hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk), *layers]
@@ -207,7 +208,7 @@ def distance_to(line, size: tuple[int, int]) -> np.ndarray:
     return np.hypot(x - along * dx, y - along * dy)
 
 
-def shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt) -> dict[str, np.ndarray]:
+def shares_of(image, alpha, points, limbs, widths, trunk, skirt) -> dict[str, np.ndarray]:
     """By part (trunk, head, each limb's name), the share (H, W) of every pixel that belongs to it."""
     size, xy = alpha.shape, points[:, :2]
     canvas = lambda: np.zeros(size, np.uint8)
@@ -252,7 +253,7 @@ def shares_of(image, alpha, keypoints, points, limbs, widths, trunk, skirt) -> d
     capsule(head, (centre, centre), 0.8 * radius, 1)
     shares = parts(image, alpha, [trunk_seed, (head > 0) & (arms == 0), *seeds],
                    [away, (distance_to((centre, centre), size) / (3.0 * radius)).astype(np.float32), *distances], models)
-    return with_pelvis(dict(zip(names, shares)), points, limbs, widths)
+    return dict(zip(names, shares))
 
 
 def with_pelvis(shares: dict[str, np.ndarray], points: np.ndarray, limbs: list[Limb], widths: dict[str, float]) -> dict[str, np.ndarray]:
@@ -268,6 +269,7 @@ def with_pelvis(shares: dict[str, np.ndarray], points: np.ndarray, limbs: list[L
     zone = np.zeros(shares["trunk"].shape, np.uint8)
     cv2.fillConvexPoly(zone, cv2.convexHull(corners.round().astype(np.int32)), 1)
     zone = softened(zone)
+    shares = dict(shares)
     for leg in legs:
         shares["trunk"] = shares["trunk"] + zone * shares[leg.name]
         shares[leg.name] = (1 - zone) * shares[leg.name]
@@ -289,7 +291,7 @@ def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def sheets_of(points, limbs, widths, shares, trunk, skirt) -> list[Sheet]:
+def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]:
     """All layers with what they cover, from the back to the front."""
     xy, size = points[:, :2], shares["trunk"].shape
     x, y = np.arange(size[1], dtype=np.float32)[None], np.arange(size[0], dtype=np.float32)[:, None]
@@ -304,7 +306,7 @@ def sheets_of(points, limbs, widths, shares, trunk, skirt) -> list[Sheet]:
         if kind == "arm":
             capsule(cover, (xy[root], 0.8 * xy[root] + 0.2 * xy[middle]), 0.9 * width, 1)
         else:
-            capsule(cover, (xy[root], xy[middle]), 1.25 * width, 1)
+            capsule(cover, (xy[root], xy[middle]), width, 1)
         if last_joint(limb, points) == 1:
             sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, tuple(joints), shares[limb.name], softened(cover)))
             continue
@@ -314,24 +316,27 @@ def sheets_of(points, limbs, widths, shares, trunk, skirt) -> list[Sheet]:
         upper, lower = np.maximum(1 - smoothstep(-0.1, 0.1, beyond), cap), np.maximum(smoothstep(-0.1, 0.1, beyond), cap)
         bend = lambda piece, before: Joint(f"{limb.name} {piece}", (middle,), before, width)
         sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, (*joints, bend("lower", False)),
-                            shares[limb.name] * upper, softened(cover) * upper))
+                            shares[limb.name] * upper, np.maximum(softened(cover), cloth[limb.name] - shares[limb.name]) * upper,
+                            cloth[limb.name] - shares[limb.name]))
         below = np.zeros(size, np.uint8)
         capsule(below, (xy[middle], xy[end]), 0.8 * width, 1)
         sheets.append(Sheet(f"lower {kind}", f"{limb.name} lower", limb, xy[end] - xy[middle],
                             (bend("upper", True), Joint(f"{limb.name} tip", (end,), False, 0.5 * width, near=False)),
                             shares[limb.name] * lower, softened(below) * lower if kind == "leg" else none))
     under = sum((shares[limb.name] for limb in limbs if limb.trunk == "chest"), none) + shares["head"]
+    centre, radius = head_disc(points)
     body = trunk_outline(points, limbs, widths, size)
     neck = np.zeros(size, np.uint8)
-    capsule(neck, (xy[NECK], 0.5 * xy[NECK] + 0.5 * xy[HEAD]), 0.35 * head_disc(points)[1], 1)
+    capsule(neck, (xy[NECK], 0.5 * xy[NECK] + 0.5 * xy[HEAD]), 0.35 * radius, 1)
     joints = [Joint("pelvis", (NECK, PELVIS), False, 0.35 * trunk, near=False)]
     if skirt:
         joints.append(Joint("skirt", (PELVIS,), False, 0.2 * trunk, near=False))
     sheets.append(Sheet("trunk", "chest", None, xy[PELVIS] - xy[NECK], tuple(joints), shares["trunk"], softened(np.maximum(body, neck)) * (under > 0.05),
                         softened(neck) * shares["head"]))
-    hull = hull_of(shares["head"] > 0.5, np.zeros((0, 2)))
+    skull = np.zeros(size, np.uint8)
+    capsule(skull, (centre, centre), 0.85 * radius, 1)
     sheets.append(Sheet("head", "head", None, xy[HEAD] - xy[NECK], (Joint("chest", (NECK, NECK, HEAD), True, 0.3 * np.linalg.norm(xy[HEAD] - xy[NECK]), near=False),),
-                        shares["head"], softened(hull) * (under > 0.05)))
+                        shares["head"], softened(skull) * (under > 0.05)))
     return sorted(sheets, key=lambda sheet: ORDER[sheet.kind])
 
 
@@ -350,17 +355,6 @@ def trunk_outline(points: np.ndarray, limbs: list[Limb], widths: dict[str, float
 
 def softened(cover: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 1.5)
-
-
-def hull_of(region: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(H, W) uint8: convex hull of a region and further points."""
-    hull = np.zeros(region.shape, np.uint8)
-    contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    corners = [contour[:, 0] for contour in contours if cv2.contourArea(contour) > 0.02 * region.sum()]
-    corners = np.concatenate([*corners, np.asarray(points).round().astype(np.int32).reshape(-1, 2)])
-    if len(corners) > 2:
-        cv2.fillConvexPoly(hull, cv2.convexHull(corners.astype(np.int32)), 1)
-    return hull
 
 
 def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets: list[Sheet]) -> list[Layer]:
@@ -470,7 +464,7 @@ def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) 
             continue
         root, middle, end, tip = limb.points
         beyond = np.zeros(image.shape[:2], np.uint8)
-        capsule(beyond, (0.6 * points[end, :2] + 0.4 * points[tip, :2], points[tip, :2]), 0.3 * widths[limb.name], 1)
+        capsule(beyond, (0.35 * points[end, :2] + 0.65 * points[tip, :2], points[tip, :2]), 0.3 * widths[limb.name], 1)
         if points[tip, 2] or not beyond.any() or (alpha * shares[limb.name])[beyond > 0].mean() > HAND_SHOWN:
             continue
         way = unit(points[end, :2] - points[middle, :2])
