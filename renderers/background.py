@@ -25,11 +25,19 @@ def filled(image: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.
     if hole.all():
         return np.full_like(image, picture.mean(axis=(0, 1)).round())
     fill = row_colours(picture, hole)                                                       # (H, W, 3)
-    rim = (cv2.dilate(hole.astype(np.uint8), np.ones((2 * RIM + 1,) * 2, np.uint8)) * known).astype(np.float32)
-    away = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5) / (RIM_REACH * image.shape[0])
-    fill += np.exp(-away**2)[..., None] * spread(picture - fill, rim)
+    fill = met(fill, picture, hole, RIM_REACH)
     fill += grain(picture, known) * cv2.GaussianBlur(rng.standard_normal(image.shape[:2], np.float32), (0, 0), 0.7)[..., None]
     return np.where(hole[..., None], fill.clip(0, 255).round(), picture).astype(np.uint8)
+
+
+def met(fill: np.ndarray, picture: np.ndarray, region: np.ndarray, reach: float) -> np.ndarray:
+    """The fill (H, W, 3) float32 of a region (H, W) bool changed so that at its rim it meets the picture.
+
+    reach: canvas heights, over which the change fades.
+    """
+    rim = cv2.dilate(region.astype(np.uint8), np.ones((2 * RIM + 1,) * 2, np.uint8)).astype(bool) & ~region
+    away = cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, 5) / (reach * region.shape[0])
+    return fill + np.exp(-away**2)[..., None] * spread(picture - fill, rim.astype(np.float32))
 
 
 def row_colours(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import SEEN_CONFIDENCE
-from renderers.background import filled, spread
+from renderers.background import filled, met, spread
 from renderers.cutout import capsule, least_cover, matte, parts, person_mask, refined_mask, with_fringe
 from renderers.limbs import HEAD, KNEES, LIMBS, NECK, PELVIS, Limb, unit
 
@@ -28,6 +28,8 @@ HAND = (                            # start, end along the forearm and towards t
     ((0.48, -0.16), (0.8, -0.19), 0.048), ((0.2, 0.14), (0.55, 0.34), 0.062))
 FINE = 4                            # times as fine a hand is drawn
 CROTCH = 0.3                        # of the thigh's length below the hips
+FAINT = 0.004                       # coverage of which nothing is seen
+EDGE_REACH = 0.015                  # of the canvas height, over which the fill goes over into the picture at the outline
 HOLE_REACH = 0.012                  # of the canvas height: what is filled beside the person
 OWN = 0.6                           # share of a pixel from which its colour is the part's
 ORDER = {"upper leg": -0.25, "lower leg": -0.22, "trunk": 0.0, "upper arm": 0.1, "head": 0.13, "hand": 0.249,
@@ -96,8 +98,12 @@ class Sheet:
 
 
 def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mask: np.ndarray | None,
-               rng: np.random.Generator) -> Cut:
-    """keypoints: (133, 3) and points: (25, 3) of the picture's person; mask: (H, W) in [0, 1] or None to find it by colour."""
+               rng: np.random.Generator, *, shadow: bool = True, hands: bool = True) -> Cut:
+    """The picture (H, W, 3) uint8 taken apart.
+
+    keypoints: (133, 3) and points: (25, 3) of its person; mask: (H, W) in [0, 1], or None to find the person by colour.
+    shadow: take the shadows at the feet apart, too; hands: draw those that the picture hides.
+    """
     size = image.shape[:2]
     limbs = [limb for limb in LIMBS if drawable(limb, points, size)]
     trunk = max(np.linalg.norm(points[PELVIS, :2] - points[NECK, :2]), 4.0)
@@ -111,20 +117,22 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
                          "the person stands out from the background")
     alpha = matte(image, mask)
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
-    zones = shadow_zones(points, limbs, size, trunk)
+    zones = shadow_zones(points, limbs, size, trunk) if shadow else {}
     fill = filled(image, hole | (sum(zones.values(), np.zeros(size, np.float32)) > 0.02), rng)
     shadows = [shadow for shadow in (shadow_of(image, fill, hole, zone, name) for name, zone in zones.items()) if shadow is not None]
     lit = unshaded(image, shadows)
     alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole)
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
-    background = np.where((alpha > 0.004)[..., None], fill, lit)
+    person = alpha > FAINT
+    background = np.where(person[..., None], met(fill.astype(np.float32), lit, person, EDGE_REACH).clip(0, 255), lit)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
     shares = with_pelvis(cloth, points, limbs, widths)
     sheets = sheets_of(points, limbs, widths, shares, cloth, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
     layers = [with_back(layer, keypoints, points) if layer.kind == "head" else layer for layer in layers]
-    layers = [*hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk), *layers]
+    if hands:
+        layers += hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk)
     return Cut(background, layers, shadows, skirt)
 
 
@@ -302,11 +310,13 @@ def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]
         width, kind = widths[limb.name], "arm" if limb.trunk == "chest" else "leg"
         bone = xy[middle] - xy[root]
         joints = [Joint(limb.trunk, (root,), True, width)]
-        cover = np.zeros(size, np.uint8)
+        cover, hip = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
         if kind == "arm":
             capsule(cover, (xy[root], 0.8 * xy[root] + 0.2 * xy[middle]), 0.9 * width, 1)
         else:
             capsule(cover, (xy[root], xy[middle]), width, 1)
+            capsule(hip, (xy[root], xy[middle]), 1.3 * width, 1)
+        lent = (cloth[limb.name] - shares[limb.name]) * softened(hip)               # of the pelvis, what is the leg's cloth
         if last_joint(limb, points) == 1:
             sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, tuple(joints), shares[limb.name], softened(cover)))
             continue
@@ -316,8 +326,7 @@ def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]
         upper, lower = np.maximum(1 - smoothstep(-0.1, 0.1, beyond), cap), np.maximum(smoothstep(-0.1, 0.1, beyond), cap)
         bend = lambda piece, before: Joint(f"{limb.name} {piece}", (middle,), before, width)
         sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, (*joints, bend("lower", False)),
-                            shares[limb.name] * upper, np.maximum(softened(cover), cloth[limb.name] - shares[limb.name]) * upper,
-                            cloth[limb.name] - shares[limb.name]))
+                            shares[limb.name] * upper, np.maximum(softened(cover), lent) * upper, lent))
         below = np.zeros(size, np.uint8)
         capsule(below, (xy[middle], xy[end]), 0.8 * width, 1)
         sheets.append(Sheet(f"lower {kind}", f"{limb.name} lower", limb, xy[end] - xy[middle],
@@ -365,7 +374,7 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
     for index, (sheet, cover) in enumerate(zip(sheets, covers)):
         open_to_view = np.prod([1 - above for above in covers[index + 1:]], axis=0) if index + 1 < len(covers) else np.ones_like(alpha)
         behind = behind + sheet.share
-        rows, columns = np.flatnonzero((cover > 0.004).any(axis=1)), np.flatnonzero((cover > 0.004).any(axis=0))
+        rows, columns = np.flatnonzero((cover > FAINT).any(axis=1)), np.flatnonzero((cover > FAINT).any(axis=0))
         if not len(rows):
             continue
         box = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2))
@@ -375,7 +384,7 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
         lent = sheet.borrowed[box] if isinstance(sheet.borrowed, np.ndarray) else 0.0
         known = ((behind[box] if "arm" in sheet.kind else sheet.share[box] + lent) * smoothstep(0.5, 1, alpha[box]))[..., None].clip(0, 1)
         colour = cover[box][..., None] * (known * picture[box] + (1 - known) * hidden)
-        seen = (open_to_view[box] > 0.5) & (cover[box] > 0.004)
+        seen = (open_to_view[box] > 0.5) & (cover[box] > FAINT)
         whole = np.where(seen, np.maximum(cover[box], least_cover(picture[box], under[box])), cover[box])[..., None]
         colour = np.where(seen[..., None], picture[box] - (1 - whole) * under[box], colour)
         under[box] = colour + (1 - whole) * under[box]

@@ -43,6 +43,7 @@ Mask = Callable[[np.ndarray], np.ndarray]           # picture (H, W, 3) uint8 ->
 class PuppetConfig:
     """The puppet: the photograph's own limbs, moved"""
     shadow: bool = field(default=True, metadata={"help": "the shadow at the feet goes with them"})
+    hands: bool = field(default=True, metadata={"help": "hands that the picture hides are drawn where an arm takes them out"})
 
 
 class Puppet:
@@ -74,7 +75,8 @@ class Puppet:
         seed = int(torch.randint(2**31, (1,), generator=generator))
         reference = whole_reference(body_points(scene.reference.keypoints)[0])
         mask = None if self.mask is None else self.mask(scene.image)
-        cut = cut_layers(scene.image, scene.reference.keypoints[0], reference, mask, np.random.default_rng(seed))
+        cut = cut_layers(scene.image, scene.reference.keypoints[0], reference, mask, np.random.default_rng(seed),
+                         shadow=self.settings.shadow, hands=self.settings.hands)
         points = followed(scene.skeleton, reference)
         pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth)
         report_turns(pose, scene.skeleton.fps)
