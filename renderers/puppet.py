@@ -20,7 +20,7 @@ from dwpose import skeleton as coco
 from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
 from renderers import Scene
 from renderers.layers import ORDER, Cut, Joint, Layer, Shadow, cut_layers, smoothstep
-from renderers.limbs import HEAD, KNEES, LIMBS, NECK, PELVIS, Pose, body_points, eye_roll, followed, posed, unit, whole_reference
+from renderers.limbs import HEAD, KNEES, NECK, PELVIS, Pose, body_points, eye_roll, followed, posed, unit, whole_reference
 
 log = logging.getLogger(__name__)
 
