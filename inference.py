@@ -33,6 +33,7 @@ import torch
 from configs import CONFIG_FOLDER, HELP, load_config, run_main, say
 from dwpose.alignment import in_view
 from dwpose.draw import draw
+from dwpose.plausibility import check_plausible
 from dwpose.skeleton import Skeleton
 from finer_scale import aligned
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
@@ -42,6 +43,7 @@ from renderers import Renderer, Scene
 from run.cases import OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, locked, Report, RunFolder
+from run.framing import around_person
 from run.models import Models
 from run.poses import driving_skeleton, seen_skeleton
 from run.settings import InferenceConfig
@@ -63,8 +65,7 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models,
     writers: by stage, who writes the video that people see while the run goes on.
     """
     stages = Stages(config, folder, models, writers or {})
-    image = fit_to_canvas(read_image(config.image), config.size)                    # (H, W, 3) uint8
-    reference = stages.reference(image)                                             # Skeleton: (1, 133, 3) pixels
+    image, reference = stages.reference()                                           # (H, W, 3) uint8, Skeleton: (1, 133, 3)
     segments, motion = [], None
     if not config.driving_video:
         segments = stages.plan()                                                    # list[Segment]
@@ -95,15 +96,28 @@ class Stages:
     models: Models
     writers: Mapping[str, StreamingVideoWriter] = field(default_factory=dict)
 
-    def reference(self, image: np.ndarray) -> Skeleton:
-        """The person of the picture, whole. image: (H, W, 3) uint8 RGB"""
+    def reference(self) -> tuple[np.ndarray, Skeleton]:
+        """The picture (H, W, 3) uint8 RGB on the video's canvas, and its person."""
         config = self.config
+        picture = read_image(config.image)
         try:
-            found = self._skeleton("reference", lambda: self.models.detect(image[None], config.fps, config.image, image), image)
+            if config.framing == "centre":
+                image = fit_to_canvas(picture, config.size)
+                found = self._skeleton("reference", lambda: self._found(image), image)
+            else:
+                person = self._skeleton("person", lambda: self._found(picture), picture)
+                image, found = around_person(picture, person, config.size, config.image)
+                found = self._skeleton("reference", lambda: found, found)
             check_whole_person(found, config.image, config.pose.allow_cut_off)
         except ValueError:
             self.folder.remove_if_new()
             raise
+        return image, found
+
+    def _found(self, picture: np.ndarray) -> Skeleton:
+        """The person of a picture (H, W, 3); a pose that no person can have is refused."""
+        found = self.models.detect(picture[None], self.config.fps, self.config.image, picture)
+        check_plausible(found, self.config.image)
         return found
 
     def plan(self) -> list[Segment]:
@@ -157,10 +171,9 @@ class Stages:
 
     def _skeleton(self, name: str, work, *inputs) -> Skeleton:
         pose = self.config.pose
-        weights = [Path(pose.detector), Path(pose.keypoints)]
         where_poses_are_kept_changes_none = replace(pose, cache="")
         return self.folder.stage(name, Artefact(f"{name}.npz", Skeleton.save, Skeleton.load), work, *inputs,
-                                 where_poses_are_kept_changes_none, weights)
+                                 where_poses_are_kept_changes_none, pose.networks)
 
     def _rendered(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None) -> np.ndarray:
         generator, writer = torch.Generator().manual_seed(seed_of(self.config, name)), self.writers.get(name)

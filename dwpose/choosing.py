@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 
 from dwpose.detector import PoseDetector
-from dwpose.mediapipe import MediaPipeDetector
 from dwpose.mediapipe_networks import DOWNLOAD, INSTALL, MODELS, RUNTIME
 
 log = logging.getLogger(__name__)
@@ -17,6 +16,16 @@ FILES = {                           # below the weights' folder, in the order th
     "mediapipe": tuple(f"mediapipe/{name}.tflite" for name in MODELS),
     "demo": ("demo/dwpose/detector.onnx", "demo/dwpose/pose.onnx"),
 }
+
+
+def has_photograph_weights(weights: str | os.PathLike = "weights") -> bool:
+    """Whether the detector for photographs can be loaded: its networks are below `weights`, and their runtime is installed."""
+    if any(not (Path(weights) / file).is_file() for file in FILES["mediapipe"]):
+        return False
+    if find_spec(RUNTIME.split(".")[0]) is None:
+        log.warning("pose detector: the one for photographs is left out, its runtime is missing: %s", INSTALL)
+        return False
+    return True
 
 
 def chosen_detector(weights: str | os.PathLike = "weights", name: str = "auto") -> str:
@@ -29,19 +38,24 @@ def chosen_detector(weights: str | os.PathLike = "weights", name: str = "auto") 
             remedy = {"dwpose": "python scripts/download_weights.py dwpose", "mediapipe": DOWNLOAD}.get(name, "git checkout")
             raise FileNotFoundError(f"{Path(weights) / missing[name][0]}: no such file: {remedy}")
         return name
-    for kind, files in missing.items():
-        if not files and kind == "mediapipe" and find_spec(RUNTIME.split(".")[0]) is None:
-            log.warning("pose detector: the one for photographs is left out, its runtime is missing: %s", INSTALL)
-        elif not files:
+    for kind in FILES:
+        if has_photograph_weights(weights) if kind == "mediapipe" else not missing[kind]:
             return kind
     raise FileNotFoundError(f"{weights}: expected a detector's files (found none, not even {missing['demo'][0]}): {DOWNLOAD}")
 
 
+def detector_files(weights: str | os.PathLike = "weights", name: str = "auto") -> list[Path]:
+    """The files of the chosen detector's networks."""
+    return [Path(weights) / file for file in FILES[chosen_detector(weights, name)]]
+
+
 def load_detector(weights: str | os.PathLike = "weights", name: str = "auto", device: str = "cpu",
-                  num_threads: int = 0) -> PoseDetector | MediaPipeDetector:
+                  num_threads: int = 0):
     """The chosen detector, ready to read. num_threads: CPU threads per network, 0 = as many as suit it."""
     kind = chosen_detector(weights, name)
     files = [Path(weights) / file for file in FILES[kind]]
     if kind == "mediapipe":
+        from dwpose.mediapipe import MediaPipeDetector              # seven files that most runs do not need
+
         return MediaPipeDetector.load(files[0].parent, num_threads=num_threads or 1)
     return PoseDetector.load(*files, device, num_threads=num_threads)

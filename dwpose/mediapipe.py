@@ -21,7 +21,7 @@ from dwpose.mediapipe_networks import DEFAULT_FOLDER, Networks, Pose
 from dwpose.mediapipe_person import FollowedPerson, Reading
 from dwpose.mediapipe_search import TILE_SIDES, belongs_to, found, last_resorts, near, same_head, tiles
 from dwpose.plausibility import implausible
-from dwpose.skeleton import NUM_KEYPOINTS, Skeleton
+from dwpose.skeleton import BODY, is_seen, NUM_KEYPOINTS, Skeleton
 from dwpose.tracking import areas, chosen_track
 
 LONGEST_SIDE = 2048             # pixels: larger pictures are read at this size, where crops are still far below it
@@ -31,6 +31,7 @@ TILES_PER_FRAME = 2             # of a video, in turn, while somebody is followe
 TILES_OF_SEARCH = 6             # and while nobody is
 SMALLEST_TILE = 1 / 3           # of the largest person's region: smaller people beside that one do not count
 READ_AGAIN = 2                  # times at most that somebody new is read again
+SAME_PERSON = 0.15              # of the body's extent that the same body points may lie apart on average
 AROUND_LOST = 2.0               # where somebody was lost, so many sides of the last region are looked at
 
 
@@ -108,6 +109,15 @@ class MediaPipeDetector:
     def person_mask(self, image: np.ndarray, *, person: str | int = "largest", source: str = "image") -> np.ndarray:
         """(H, W) float32 in [0, 1]: how surely each pixel of a picture (H, W, 3) is the chosen person's."""
         return self.read(image, person=person, source=source).mask
+
+    def mask_of(self, image: np.ndarray, person: Skeleton) -> np.ndarray | None:
+        """(H, W) float32 in [0, 1]: how surely each pixel is that person's (F = 1); None where nobody is found there."""
+        image, = checked([image], "picture")
+        seen = min(self._everybody(image), key=lambda seen: apart(seen.keypoints, person), default=None)
+        if seen is None or apart(seen.keypoints, person) > SAME_PERSON:
+            return None
+        mask = person_mask(seen.reading.pose, shrunk(image).shape[:2])
+        return cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
     def _everybody(self, frame: np.ndarray) -> list[Seen]:
         """The people of a picture by itself; where nobody is, those with a doubt."""
@@ -231,6 +241,16 @@ def shrunk(frame: np.ndarray) -> np.ndarray:
     factor = min(LONGEST_SIDE / max(frame.shape[:2]), 1)
     size = [max(round(side * factor), 1) for side in frame.shape[1::-1]]
     return np.ascontiguousarray(frame) if factor == 1 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+
+def apart(keypoints: np.ndarray, person: Skeleton) -> float:
+    """Mean distance of the body points that keypoints (133, 3) and the person (F = 1) share, in extents of the person."""
+    both = person.seen[0, BODY] & is_seen(keypoints[BODY])
+    if not both.any():
+        return np.inf
+    places = person.xy[0, BODY][both]                                                   # (N, 2)
+    extent = max(np.ptp(places, axis=0).max(), 1)
+    return float(np.linalg.norm(keypoints[BODY][both, :2] - places, axis=1).mean() / extent)
 
 
 def largest(people: list[Seen], count: int) -> list[Seen]:

@@ -37,7 +37,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     actions: list[Action] = []
     for opens, clause, seconds, subject, words in pieces:
         who = named(subject) or said.subject
-        if who != said.subject:
+        if is_another(who, said.subject):
             log.warning("prompt: '%s': one person is animated, who does this as well", subject)
         said.subject = who
         said.verb = None if opens else said.verb
@@ -67,6 +67,14 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     check_total(sum(seconds for _, _, seconds in actions))
     return [(f"{who} {part}".replace(" ,", ","), lasts)
             for who, text, seconds in actions for part, lasts in shorten(text, seconds, max_seconds)]
+
+
+def is_another(who: str, before: str) -> bool:
+    """Whether a subject is somebody else than the one before: 'the person' after 'a woman' is the same, 'another man' is not."""
+    words, earlier = who.split(), before.split()
+    if {"another", "other", "second"} & set(words):
+        return True
+    return words[-1] != earlier[-1] and not {words[-1], earlier[-1]} & {"person", "someone", "somebody", "figure", "character"}
 
 
 def require_english(prompt: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RENDERERS = {                          # name in the settings: module and class, imported when chosen
     "mimicmotion": "renderers.mimicmotion:MimicMotion",
+    "puppet": "renderers.puppet:Puppet",
 }
 
 

@@ -48,3 +48,12 @@ class MimicMotionConfig:
     generator: VideoModelConfig              # poses -> video
     adapter: VideoModelConfig | None         # poses without hands -> with hands; None: the skeleton is drawn as it is
     style: str                               # the brush its weights know
+
+
+@dataclass
+class PuppetConfig:
+    """renderer=puppet: the photograph's own limbs, moved"""
+    mask: str = setting("auto", "where the person's outline comes from; colour: from the keypoints and the colours around them; mediapipe: the "
+                        "detector for photographs; auto: that one where its weights are", ("auto", "mediapipe", "colour"))
+    shadow: bool = setting(True, "the shadow at the feet goes with them")
+    hands: bool = setting(True, "hands that the picture hides are drawn where an arm takes them out")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 import dwpose
 import media.video_reader
+from dwpose.choosing import load_detector
 from dwpose.detector import PoseDetector
 from dwpose.skeleton import Skeleton
 from dwpose.tracking import with_short_gaps_filled
@@ -46,6 +47,8 @@ class Models:
     @cached_property
     def _detector(self) -> PoseDetector:
         pose = self.config.pose
+        if pose.kind:
+            return load_detector(name=pose.kind, device=self.device, num_threads=self.config.num_threads)
         return PoseDetector.load(pose.detector, pose.keypoints, self.device, num_threads=self.config.num_threads,
                                  detector_channels=pose.detector_channels, pose_channels=pose.keypoint_channels)
 
@@ -60,7 +63,7 @@ class Models:
         def find() -> Skeleton:
             return self._detector.find(frames, fps, person=pose.person, source=source)
 
-        networks = Path(pose.detector), Path(pose.keypoints), pose.detector_channels, pose.keypoint_channels
+        networks = *pose.networks, pose.detector_channels, pose.keypoint_channels
         found = cached_detection(pose.cache if seen else "", find, *seen, fps, pose.person, *networks)
         return with_short_gaps_filled(found, source, max_gap_seconds)
 

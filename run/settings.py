@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs import setting
+from dwpose.choosing import detector_files, FILES
 from renderers import RENDERERS
-from renderers.settings import MimicMotionConfig, VideoModelConfig
+from renderers.settings import MimicMotionConfig, PuppetConfig, VideoModelConfig
 
 MAX_FPS = 240.0                     # frames per second
 MAX_SIDE = 8192                     # pixels
@@ -37,7 +38,8 @@ class MotionConfig:
 @dataclass
 class PoseConfig:
     """picture -> reference.npz: who is found and how skeletons are drawn"""
-    detector: str = setting("weights/dwpose/yolox_l.onnx", "ONNX person detector (YOLOX contract)")
+    detector: str = setting("weights/dwpose/yolox_l.onnx", "ONNX person detector (YOLOX contract); or auto: dwpose where its weights are, else "
+                            "mediapipe (for photographs), else demo")
     keypoints: str = setting("weights/dwpose/dw-ll_ucoco_384.onnx", "ONNX whole-body keypoints (DWPose contract)")
     detector_channels: str = setting("rgb", "channel order the detector sees; rgb is what MimicMotion's data was made with", ("rgb", "bgr"))
     keypoint_channels: str = setting("rgb", "the same for the keypoint network", ("rgb", "bgr"))
@@ -47,6 +49,16 @@ class PoseConfig:
     allow_cut_off: bool = setting(False, "go on although the person's feet, hands or head are outside the picture")
     cache: str = setting("outputs/.poses", "folder of poses already detected, by the content of video, picture and networks; empty: none")
 
+    @property
+    def kind(self) -> str | None:
+        """The detector by name, where it is not named by its files."""
+        return self.detector if self.detector in ("auto", *FILES) else None
+
+    @property
+    def networks(self) -> list[Path]:
+        """The files of the networks that find people and their keypoints."""
+        return detector_files(name=self.kind) if self.kind else [Path(self.detector), Path(self.keypoints)]
+
 
 @dataclass
 class InferenceConfig:
@@ -54,12 +66,14 @@ class InferenceConfig:
     image: str = setting("assets/person.png", "picture of the person, the whole body in view", first=True)
     prompt: str = setting("A person waves with the right hand, then does two squats.", "what the person does", first=True)
     driving_video: str | None = setting(None, "take the movement from this video instead of from the prompt", first=True)
-    renderer: str = setting("mimicmotion", "what makes the video; its settings: generator and adapter for mimicmotion", tuple(RENDERERS), first=True)
+    renderer: str = setting("mimicmotion", "what makes the video; its settings: generator and adapter for mimicmotion, else the group of its name", tuple(RENDERERS), first=True)
     sample_stride: int = setting(0, "driving video: every n-th frame, as MimicMotion (from 48 fps on every 2n-th, from 72 every 3n-th); "
                                 "0: resampled to fps")
     alignment: str = setting("anchors", "how a movement is laid over the person; anchors: every limb at the person's length (Fleximo); "
                              "affine: its first half, limbs as they were; linear: one scale and shift; published: the same by MimicMotion's "
                              "formula; none: as projected, in its own place", ("anchors", "affine", "linear", "published", "none"))
+    framing: str = setting("centre", "how the picture gets the video's shape; centre: cut around its middle, as MimicMotion; person: around the "
+                           "person, with room for the movement", ("centre", "person"))
     name: str = setting("run", "the run's folder is <outputs>/<name>", first=True)
     outputs: str = setting("outputs", "folder of all runs")
     seed: int = setting(0, "seed of everything drawn at random", first=True)
@@ -86,6 +100,7 @@ class InferenceConfig:
     adapter: VideoModelConfig = field(default_factory=lambda: VideoModelConfig(checkpoint="weights/adapter"),
                                       metadata={"help": "handless poses -> poses with hands (skeleton adapter); checkpoint=\"\" leaves it out"})
     generator: VideoModelConfig = field(default_factory=VideoModelConfig, metadata={"help": "poses -> video"})
+    puppet: PuppetConfig = field(default_factory=PuppetConfig)
 
     def __post_init__(self):
         for name in ("image", "driving_video", "outputs"):

@@ -17,3 +17,21 @@ if [[ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]]; then
     echo "$wanted" > "$stamp"
 fi
 source "$venv/bin/activate"
+
+# resolve_paths FOLDER ARGUMENT...: fills the array `arguments`, in which a relative picture or video is meant from FOLDER.
+resolve_paths() {
+    local folder="$1" argument value
+    shift
+    arguments=()
+    for argument in "$@"; do
+        case "$argument" in
+            image=* | driving_video=* | outputs=*)
+                value="${argument#*=}"
+                if [[ "$value" != /* && ( "$argument" == outputs=* || -e "$folder/$value" ) ]]; then
+                    value="$folder/$value"
+                fi
+                arguments+=("${argument%%=*}=$value") ;;
+            *) arguments+=("$argument") ;;
+        esac
+    done
+}

@@ -558,3 +558,11 @@ def test_the_command_line_says_which_segments_the_motion_weights_know(monkeypatc
     assert [segment.text for segment in segments_from_json(printed.out)] == ["a person waves", "a person flies"]
     assert printed.err.splitlines() == ["segment 1 'a person waves': known",
                                         "segment 2 'a person flies': no motion word; nearest known: 'waves'"]
+
+
+@pytest.mark.parametrize("prompt, warned", [
+    ("A person waves. Finally the person jumps.", False), ("A woman waves, then the woman claps.", False), ("A man waves. The person sits down.", False),
+    ("A man waves. A woman jumps.", True), ("A person waves. Another person jumps.", True)])
+def test_only_somebody_else_is_warned_of(prompt, warned, caplog):
+    plan(prompt)
+    assert ("one person is animated" in caplog.text) == warned

@@ -1,0 +1,1 @@
+"""The photograph cut into moving layers: matting, limbs, hidden surfaces, background."""

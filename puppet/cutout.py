@@ -1,0 +1,225 @@
+"""Cuts a person out of a picture: a soft outline, and the part of the body that each pixel belongs to.
+
+A pixel belongs to the part from which it is nearest through the person, where a step costs more across an edge, in a
+colour that is another part's, and farther from the bone than the limb is wide.
+"""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import dijkstra
+
+Line = tuple[np.ndarray, np.ndarray]                # two points (2,), x and y in pixels
+
+SEGMENTED_SIDE = 512                # pixels of the longer side on which parts are told apart
+GRABCUT_SIDE = 512                  # and on which the person's outline is found
+GRABCUT_ROUNDS = 4
+BAND_REACH = 0.014                  # of the canvas height: how far off a network's mask may be
+MATTE_REACH = 0.006                 # of the canvas height: half the width of the band in which the outline is soft
+FRINGE_REACH = 0.012                # of the canvas height: how far strands may stick out
+PLAIN = 8.0                         # grey levels, standard deviation of a background that counts as plain
+COLOUR_BINS = 12                    # per channel of a part's histogram
+EDGE_COST, COLOUR_COST, WIDTH_COST = 1.2, 6.0, 3.0      # of a step, beside 1 for its length
+SEED_ROUNDS = 3                     # in which seeds that look like another part's are dropped
+LEAST_SHARE = 0.35                  # of the likelihood of its colour, for a seed of a part
+
+
+def person_mask(image: np.ndarray, bones: list[tuple[Line, float]], head: tuple[np.ndarray, float]) -> np.ndarray:
+    """The person (H, W) float32 in [0, 1] from colours alone: GrabCut begun at the bones.
+
+    bones: lines and half widths in pixels; head: centre and radius.
+    """
+    labels = np.full(image.shape[:2], cv2.GC_BGD, np.uint8)
+    centre, radius = head
+    for value, grown, head_grown in ((cv2.GC_PR_BGD, 3.2, 2.2), (cv2.GC_PR_FGD, 0.8, 0.95), (cv2.GC_FGD, 0.4, 0.6)):
+        for line, width in bones:
+            capsule(labels, line, grown * width, value)
+        capsule(labels, (centre, centre), head_grown * radius, value)
+    return grabbed(image, labels, GRABCUT_SIDE / max(image.shape[:2]))
+
+
+def refined_mask(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """A network's coarse mask (H, W) moved to the picture's edges: GrabCut in a band about its outline."""
+    reach = max(round(BAND_REACH * image.shape[0]), 2)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+    inside = (probability > 0.5).astype(np.uint8)
+    labels = np.where(inside > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[cv2.erode(inside, kernel) > 0] = cv2.GC_FGD
+    labels[cv2.dilate(inside, kernel) == 0] = cv2.GC_BGD
+    return grabbed(image, labels, min(1.0, GRABCUT_SIDE / max(image.shape[:2])))
+
+
+def grabbed(image: np.ndarray, labels: np.ndarray, scale: float) -> np.ndarray:
+    """The person (H, W) float32 in [0, 1] by GrabCut (Rother et al. 2004), at `scale`, from its labels (H, W) uint8."""
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    sure = [(labels == value).any() for value in (cv2.GC_BGD, cv2.GC_FGD)]
+    if all(sure):
+        cv2.setRNGSeed(0)
+        cv2.grabCut(np.ascontiguousarray(small[..., ::-1]), labels, None, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS,
+                    cv2.GC_INIT_WITH_MASK)
+    inside = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32)
+    return cv2.resize(inside, image.shape[1::-1], interpolation=cv2.INTER_LINEAR if scale < 1 else cv2.INTER_AREA)
+
+
+def capsule(canvas: np.ndarray, line: Line, radius: float, value: int, scale: float = 1.0) -> None:
+    """Draw a line of a half width in pixels with round ends, in place."""
+    (ax, ay), (bx, by) = (np.round(np.asarray(point) * scale * 16).astype(int).tolist() for point in line)
+    cv2.line(canvas, (ax, ay), (bx, by), int(value), max(round(2 * radius * scale), 1), cv2.LINE_8, 4)
+
+
+def largest_piece(inside: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: of the connected pieces of `inside`, the largest, without holes of under a thousandth of it."""
+    count, pieces, sizes, _ = cv2.connectedComponentsWithStats(inside)
+    if count < 2:
+        return inside
+    best = 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())
+    person = (pieces == best).astype(np.uint8)
+    count, gaps, sizes, _ = cv2.connectedComponentsWithStats(1 - person)
+    small = sizes[:, cv2.CC_STAT_AREA] < person.sum() / 1000
+    return person | small[gaps].astype(np.uint8)
+
+
+def matte(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Soft coverage (H, W) float32 of the person: 1 inside, 0 outside, between along the picture's own edges."""
+    reach = max(round(MATTE_REACH * image.shape[0]), 1)
+    inside = largest_piece((probability > 0.5).astype(np.uint8))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+    core, around = cv2.erode(inside, kernel), cv2.dilate(inside, kernel)
+    soft = guided(image, [inside.astype(np.float32)], 2 * reach, 1e-4)[0]
+    soft = ((soft - 0.06) / 0.82).clip(0, 1)
+    return np.where(core > 0, 1, np.where(around > 0, soft, 0)).astype(np.float32)
+
+
+def least_cover(picture: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """(h, w) in [0, 1]: how much a layer must cover of what is under it to show the picture, whatever its colour."""
+    brighter, darker = (picture - under) / np.maximum(255 - under, 1), (under - picture) / np.maximum(under, 1)
+    return np.maximum(brighter, darker).max(axis=2).clip(0, 1)
+
+
+def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The coverage corrected where the background near by is plain: strands of hair that differ from it are the person's,
+    and gaps beside an arm that show it are not.
+
+    fill: (H, W, 3) uint8, the background behind the `hole` (H, W) bool that is a little larger than the person.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    known = (~hole).astype(np.float32)
+    reach = (2 * max(round(0.03 * image.shape[0]), 2) + 1,) * 2
+    count = np.maximum(cv2.blur(known, reach), 1e-3)
+    level = cv2.blur(grey * known, reach) / count
+    uneven = np.sqrt(np.maximum(cv2.blur(grey**2 * known, reach) / count - level**2, 0))
+    plain = np.exp(-((uneven / PLAIN) ** 2)) * hole
+    near = 1 - cv2.distanceTransform((alpha < 0.02).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
+    cover = least_cover(image.astype(np.float32), fill.astype(np.float32))
+    strands = cover * ((cover - 0.04) / 0.08).clip(0, 1) * (2 * near).clip(0, 1) * plain
+    shallow = 1 - cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
+    gap = (1 - cover / 0.05).clip(0, 1) * (2 * shallow).clip(0, 1) * plain
+    return np.maximum(alpha * (1 - gap), strands)
+
+
+def guided(image: np.ndarray, maps: list[np.ndarray], radius: int, smoothness: float) -> list[np.ndarray]:
+    """Maps (H, W) smoothed where the image is smooth, kept sharp at its edges: the guided filter (He et al. 2010)."""
+    window = (2 * radius + 1,) * 2
+    mean = lambda values: cv2.blur(values, window)
+    guide = image.astype(np.float32) / 255
+    centre = mean(guide)                                                            # (H, W, 3)
+    rr, rg, rb, gg, gb, bb = (mean(guide[..., i] * guide[..., j]) for i in range(3) for j in range(i, 3))
+    r, g, b = np.moveaxis(centre, -1, 0)
+    rr, gg, bb = rr - r * r + smoothness, gg - g * g + smoothness, bb - b * b + smoothness
+    rg, rb, gb = rg - r * g, rb - r * b, gb - g * b
+    c00, c01, c02 = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
+    c11, c12, c22 = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
+    determinant = np.maximum(rr * c00 + rg * c01 + rb * c02, 1e-12)
+    results = []
+    for values in maps:
+        level = mean(values)
+        x, y, z = np.moveaxis(mean(guide * values[..., None]) - centre * level[..., None], -1, 0)
+        slope = np.stack([c00 * x + c01 * y + c02 * z, c01 * x + c11 * y + c12 * z, c02 * x + c12 * y + c22 * z], -1)
+        slope /= determinant[..., None]
+        offset = level - (slope * centre).sum(-1)
+        results.append((mean(slope) * guide).sum(-1) + mean(offset))
+    return results
+
+
+def parts(image: np.ndarray, alpha: np.ndarray, seeds: list[np.ndarray], distances: list[np.ndarray],
+          likelihoods_of: list[int]) -> np.ndarray:
+    """Which of the P parts each pixel of the person belongs to, (P, H, W) float32 shares that sum to 1.
+
+    seeds: (H, W) bool, one per part; distances: (H, W) from its bones, in its own half widths; likelihoods_of: parts of
+    equal number share one colour model (both arms are dressed alike).
+    """
+    scale = min(1.0, SEGMENTED_SIDE / max(alpha.shape))
+    size = (round(alpha.shape[1] * scale), round(alpha.shape[0] * scale))
+    small = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0), 0.8)
+    inside = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA) > 0.3
+    seeds = [(cv2.resize(seed.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.4) & inside for seed in seeds]
+    for _ in range(SEED_ROUNDS):
+        shares = colour_shares(small, seeds, likelihoods_of)                        # (P, h, w)
+        kept = [seed & (share > LEAST_SHARE) for seed, share in zip(seeds, shares)]
+        seeds = [fewer if fewer.any() else seed for fewer, seed in zip(kept, seeds)]
+    nearness = []
+    network = Network(small, inside)
+    for seed, distance, share in zip(seeds, distances, shares):
+        wide = np.maximum(cv2.resize(distance, size, interpolation=cv2.INTER_AREA) - 1, 0)
+        nearness.append(network.distances(seed, 1 + COLOUR_COST * (1 - share) + WIDTH_COST * wide))
+    nearest = np.argmin(nearness, axis=0)
+    reached = np.isfinite(np.min(nearness, axis=0))
+    nearest = nearest[tuple(distance_transform_edt(~reached, return_distances=False, return_indices=True))]
+    maps = [cv2.resize((nearest == part).astype(np.float32), alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            for part in range(len(seeds))]
+    soft = np.maximum(guided(image, maps, 3, 1e-3), 0) ** 2
+    return (soft / np.maximum(soft.sum(axis=0), 1e-6)).astype(np.float32)
+
+
+def colour_shares(image: np.ndarray, seeds: list[np.ndarray], models: list[int]) -> np.ndarray:
+    """(P, h, w) in [0, 1]: how much likelier a pixel's colour is in a part than in the likeliest other one, 1 = only there."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
+    cell = (lab * (COLOUR_BINS / 256)).astype(int)                                  # (h, w, 3)
+    likelihood = {}
+    for model in set(models):
+        chosen = np.any([seed for seed, own in zip(seeds, models) if own == model], axis=0)
+        histogram = np.zeros((COLOUR_BINS,) * 3, np.float32)
+        np.add.at(histogram, tuple(cell[chosen].T), 1.0)
+        for axis in range(3):
+            histogram = (np.roll(histogram, 1, axis) + 2 * histogram + np.roll(histogram, -1, axis)) / 4
+        likelihood[model] = histogram[tuple(np.moveaxis(cell, -1, 0))] / max(histogram.sum(), 1) + 1e-4
+    best = np.max(list(likelihood.values()), axis=0)
+    return np.stack([likelihood[model] / best for model in models])
+
+
+class Network:
+    """The person's pixels as a graph with eight neighbours each."""
+
+    def __init__(self, image: np.ndarray, inside: np.ndarray):
+        """image: (h, w, 3) uint8; inside: (h, w) bool, the person."""
+        self.inside = inside
+        self.number = np.full(inside.shape, -1)
+        self.number[inside] = np.arange(inside.sum())
+        lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
+        height, width = inside.shape
+        starts, ends, lengths = [], [], []
+        for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+            here = (slice(0, height - dy), slice(max(-dx, 0), width - max(dx, 0)))
+            there = (slice(dy, height), slice(max(dx, 0), width + min(dx, 0)))
+            both = inside[here] & inside[there]
+            starts.append(self.number[here][both])
+            ends.append(self.number[there][both])
+            edge = np.linalg.norm(lab[here][both] - lab[there][both], axis=-1)
+            lengths.append(np.hypot(dy, dx) * (1 + EDGE_COST * edge / 10))
+        self.starts, self.ends, self.lengths = map(np.concatenate, (starts, ends, lengths))
+
+    def distances(self, seed: np.ndarray, price: np.ndarray) -> np.ndarray:
+        """(h, w) from the seed (h, w) bool through the person, where a step costs its length times `price` (h, w)."""
+        result = np.full(self.inside.shape, np.inf, np.float32)
+        sources = self.number[seed & self.inside]
+        if not len(sources):
+            return result
+        price = price[self.inside]
+        cost = self.lengths * (price[self.starts] + price[self.ends]) / 2
+        graph = coo_matrix((cost, (self.starts, self.ends)), shape=(len(price),) * 2).tocsr()
+        result[self.inside] = dijkstra(graph, directed=False, indices=sources, min_only=True)
+        return result

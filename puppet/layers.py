@@ -1,0 +1,523 @@
+"""From a picture and its keypoints to soft layers of a cut-out person, and the background behind them.
+
+A layer covers what belongs to its part and, hidden below its neighbours, what a moving neighbour uncovers: the trunk under
+an arm, the thigh under the trunk. What is hidden is filled with the part's own colours.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from dwpose import skeleton as coco
+from dwpose.skeleton import SEEN_CONFIDENCE
+from puppet.background import filled, met, spread
+from puppet.cutout import capsule, least_cover, matte, parts, person_mask, refined_mask, with_fringe
+from puppet.limbs import HEAD, LIMBS, NECK, PELVIS, Limb, unit
+
+HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
+WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
+SHADOW_SIZE = (0.5, 0.17)           # of the trunk's length: half width and half height of where a foot's shadow can be
+DARKEST = 0.6                       # of the light that a shadow at the feet may take
+HAND_SHOWN = 0.4                    # of the place of a hand that belongs to the arm, where the picture shows one
+HAND_SIZE = 0.34                    # of the trunk's length
+HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
+    ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),
+    ((0.5, 0.17), (0.88, 0.2), 0.055), ((0.5, 0.06), (0.97, 0.06), 0.058), ((0.5, -0.06), (0.92, -0.07), 0.055),
+    ((0.48, -0.16), (0.8, -0.19), 0.048), ((0.2, 0.14), (0.55, 0.34), 0.062))
+FINE = 4                            # times as fine a hand is drawn
+CROTCH = 0.3                        # of the thigh's length below the hips
+FAINT = 0.004                       # coverage of which nothing is seen
+EDGE_REACH = 0.015                  # of the canvas height, over which the fill goes over into the picture at the outline
+HOLE_REACH = 0.012                  # of the canvas height: what is filled beside the person
+OWN = 0.6                           # share of a pixel from which its colour is the part's
+ORDER = {"upper leg": -0.25, "lower leg": -0.22, "trunk": 0.0, "upper arm": 0.1, "head": 0.13, "hand": 0.249,
+         "lower arm": 0.25}
+                                    # metres by which a layer counts as nearer: how a body that stands still overlaps
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Where a layer bends into another piece."""
+
+    piece: str
+    at: tuple[int, ...]             # points whose middle it is
+    before: bool                    # the other piece lies on the side of the trunk
+    radius: float                   # pixels of the picture over which it bends
+    near: bool = True               # only beside the joint, not beyond it
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Some pixels of the person and the piece they move with."""
+
+    kind: str                       # of ORDER
+    piece: str                      # the map it follows
+    limb: Limb | None
+    rest: np.ndarray                # (2,) its bone in the picture
+    joints: tuple[Joint, ...]
+    pixels: np.ndarray              # (h, w, 4) uint8, colour times coverage and coverage
+    corner: tuple[int, int]         # x, y of its first pixel in the picture
+    corners: np.ndarray             # (n, 2) of its convex hull
+    back: np.ndarray | None = None  # (h, w, 4) uint8: the pixels when seen from behind
+    hidden: bool = False            # not in the picture: shown only where the piece has left its place there
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """The dark patch round one foot."""
+
+    ankle: int                      # the point it goes with
+    dark: np.ndarray                # (h, w) float32 in [0, 1], share of the light that is missing
+    corner: tuple[int, int]         # x, y of its first pixel in the picture
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A picture taken apart."""
+
+    background: np.ndarray          # (H, W, 3) float32, without the shadows
+    layers: list[Layer]             # from the back to the front
+    shadows: list[Shadow]
+    skirt: bool
+
+
+@dataclass
+class Sheet:
+    """A layer in the making, on the whole canvas."""
+
+    kind: str
+    piece: str
+    limb: Limb | None
+    rest: np.ndarray
+    joints: tuple[Joint, ...]
+    share: np.ndarray               # (H, W) of each pixel that is this layer's
+    extension: np.ndarray           # (H, W) covered although another's
+    borrowed: np.ndarray | float = 0.0      # (H, W) of the extension, where the picture's own colours are right
+
+
+def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mask: np.ndarray | None,
+               rng: np.random.Generator, *, shadow: bool = True, hands: bool = True) -> Cut:
+    """The picture (H, W, 3) uint8 taken apart.
+
+    keypoints: (133, 3) and points: (25, 3) of its person; mask: (H, W) in [0, 1], or None to find the person by colour.
+    shadow: take the shadows at the feet apart, too; hands: draw those that the picture hides.
+    """
+    size = image.shape[:2]
+    limbs = [limb for limb in LIMBS if drawable(limb, points, size)]
+    trunk = max(np.linalg.norm(points[PELVIS, :2] - points[NECK, :2]), 4.0)
+    widths = {limb.name: limb.width * trunk for limb in limbs}
+    if mask is None:
+        mask = person_mask(image, bones(points, limbs, widths, trunk), head_disc(points))
+    else:
+        mask = refined_mask(image, mask)
+    if not (mask > 0.5).any():
+        raise ValueError("puppet: expected a person in the picture's mask (found an empty mask): choose a picture in which "
+                         "the person stands out from the background")
+    alpha = matte(image, mask)
+    hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
+    zones = shadow_zones(points, limbs, size, trunk) if shadow else {}
+    fill = filled(image, hole | (sum(zones.values(), np.zeros(size, np.float32)) > 0.02), rng)
+    shadows = [shadow for shadow in (shadow_of(image, fill, hole, zone, name) for name, zone in zones.items()) if shadow is not None]
+    lit = unshaded(image, shadows)
+    alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole)
+    widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
+    person = alpha > FAINT
+    background = np.where(person[..., None], met(fill.astype(np.float32), lit, person, EDGE_REACH).clip(0, 255), lit)
+    skirt = wears_skirt(image, alpha, points, limbs, widths)
+    cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
+    shares = with_pelvis(cloth, points, limbs, widths)
+    sheets = sheets_of(points, limbs, widths, shares, cloth, trunk, skirt)
+    layers = painted(image, alpha, shaded(background, shadows), sheets)
+    layers = [with_back(layer, keypoints, points) if layer.kind == "head" else layer for layer in layers]
+    if hands:
+        layers += hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk)
+    return Cut(background, layers, shadows, skirt)
+
+
+def drawable(limb: Limb, points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether the picture shows enough of a limb to move it: its root and its middle."""
+    root, middle = points[limb.points[0]], points[limb.points[1]]
+    return bool(root[2] and middle[2] and inside(root, size) and inside(middle, size))
+
+
+def inside(point: np.ndarray, size: tuple[int, int]) -> bool:
+    return bool(0 <= point[0] < size[1] and 0 <= point[1] < size[0])
+
+
+def last_joint(limb: Limb, points: np.ndarray) -> int:
+    """How many bones of a limb the picture shows: 1 or 2."""
+    return 2 if points[limb.points[2], 2] else 1
+
+
+def bones(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk: float) -> list:
+    """Lines and half widths in pixels that cover the person's body without the head."""
+    xy, lines = points[:, :2], []
+    for limb in limbs:
+        shown = limb.points[:3] if last_joint(limb, points) == 2 else limb.points[:2]
+        lines += [((xy[a], xy[b]), widths[limb.name]) for a, b in zip(shown, shown[1:])]
+        if len(shown) == 3:
+            lines.append(((xy[limb.points[2]], xy[limb.points[3]]), 0.7 * widths[limb.name]))
+    for shoulder, hip in ((coco.LEFT_SHOULDER, coco.LEFT_HIP), (coco.RIGHT_SHOULDER, coco.RIGHT_HIP)):
+        lines.append(((0.55 * xy[shoulder] + 0.45 * xy[NECK], 0.55 * xy[hip] + 0.45 * xy[PELVIS]), 0.16 * trunk))
+    lines.append(((xy[NECK], xy[HEAD]), 0.1 * trunk))
+    return lines
+
+
+def head_disc(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre (2,) and radius in pixels of the head."""
+    neck, head = points[NECK, :2], points[HEAD, :2]
+    return head + 0.25 * (head - neck), HEAD_RADIUS * 1.15 * float(np.linalg.norm(head - neck))
+
+
+def limb_width(alpha: np.ndarray, limb: Limb, points: np.ndarray, expected: float) -> float:
+    """Half width in pixels: from the bone to the nearer side of the outline, where one side is free."""
+    found = []
+    shown = limb.points[:1 + last_joint(limb, points)]
+    for a, b in zip(shown, shown[1:]):
+        start, end = points[a, :2], points[b, :2]
+        normal = np.array([start[1] - end[1], end[0] - start[0]]) / max(np.linalg.norm(end - start), 1e-6)
+        for t in np.linspace(0.35, 0.95, 7):
+            foot = start + t * (end - start)
+            reach = np.arange(1, 2.5 * expected)
+            sides = []
+            for sign in (-1, 1):
+                x, y = (foot[:, None] + sign * normal[:, None] * reach).round().astype(int)
+                outside = alpha[y.clip(0, alpha.shape[0] - 1), x.clip(0, alpha.shape[1] - 1)] < 0.5
+                sides.append(reach[outside.argmax()] if outside.any() else np.inf)
+            found.append(min(sides))
+    found = [width for width in found if np.isfinite(width)]
+    return float(np.clip(np.median(found) if found else expected, WIDTH_RANGE[0] * expected, WIDTH_RANGE[1] * expected))
+
+
+def wears_skirt(image: np.ndarray, alpha: np.ndarray, points: np.ndarray, limbs: list[Limb], widths: dict[str, float]) -> bool:
+    """Whether cloth fills the room between the thighs and ends above the ankles."""
+    legs = [limb for limb in limbs if limb.trunk == "pelvis"]
+    if len(legs) < 2 or any(last_joint(leg, points) < 2 for leg in legs):
+        return False
+    lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 2), cv2.COLOR_RGB2LAB).astype(np.float32)
+    at = lambda place: (int(place[1].clip(0, alpha.shape[0] - 1)), int(place[0].clip(0, alpha.shape[1] - 1)))
+    thighs = [points[leg.points[0], :2] * 0.4 + points[leg.points[1], :2] * 0.6 for leg in legs]
+    shins = [points[leg.points[1], :2] * 0.35 + points[leg.points[2], :2] * 0.65 for leg in legs]
+    apart = np.linalg.norm(thighs[0] - thighs[1]) - widths[legs[0].name] - widths[legs[1].name]
+    between = [thighs[0] + t * (thighs[1] - thighs[0]) for t in (0.4, 0.5, 0.6)]
+    full = all(alpha[at(place)] > 0.5 for place in between)
+    other = min(np.linalg.norm(lab[at(thigh)] - lab[at(shin)]) for thigh, shin in zip(thighs, shins)) > 25
+    return bool(full and other and apart > -0.6 * widths[legs[0].name])
+
+
+def distance_to(line, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32 pixels from a line between two points."""
+    start, end = (np.asarray(point, np.float32) for point in line)
+    x, y = np.arange(size[1], dtype=np.float32)[None] - start[0], np.arange(size[0], dtype=np.float32)[:, None] - start[1]
+    dx, dy = end - start
+    along = ((x * dx + y * dy) / max(float(dx * dx + dy * dy), 1e-6)).clip(0, 1)
+    return np.hypot(x - along * dx, y - along * dy)
+
+
+def shares_of(image, alpha, points, limbs, widths, trunk, skirt) -> dict[str, np.ndarray]:
+    """By part (trunk, head, each limb's name), the share (H, W) of every pixel that belongs to it."""
+    size, xy = alpha.shape, points[:, :2]
+    canvas = lambda: np.zeros(size, np.uint8)
+    arms = canvas()
+    names, seeds, distances, models = ["trunk", "head"], [], [], [0, 1]
+    for limb in limbs:
+        root, middle, end, tip = limb.points
+        width, seed = widths[limb.name], canvas()
+        lines = [(0.7 * xy[root] + 0.3 * xy[middle], xy[middle])]
+        far = distance_to((xy[root], xy[middle]), size)
+        if last_joint(limb, points) == 2:
+            lines.append((xy[middle], xy[end]))
+            far = np.minimum(far, distance_to((xy[middle], xy[end]), size))
+            far = np.minimum(far, distance_to((xy[end], xy[tip]), size))
+            if limb.trunk == "pelvis" or points[tip, 2]:
+                lines.append((xy[end], 0.2 * xy[end] + 0.8 * xy[tip]))
+        for line in lines:
+            capsule(seed, line, 0.45 * width, 1)
+            if limb.trunk == "chest":
+                capsule(arms, line, 0.8 * width, 1)
+        names.append(limb.name)
+        seeds.append(seed > 0)
+        distances.append((far / width).astype(np.float32))
+        models.append(2 if limb.trunk == "chest" else 3)
+    corners = [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.RIGHT_HIP, coco.LEFT_HIP]
+    body = canvas()
+    cv2.fillConvexPoly(body, cv2.convexHull(xy[corners].round().astype(np.int32)), 1)
+    chest = canvas()
+    middle = xy[corners].mean(axis=0)
+    cv2.fillConvexPoly(chest, cv2.convexHull((middle + 0.85 * (xy[corners] - middle)).round().astype(np.int32)), 1)
+    trunk_seed = (chest > 0) & (arms == 0)
+    away = cv2.distanceTransform(1 - body, cv2.DIST_L2, 5) / (0.2 * trunk)
+    if skirt:
+        cloth = skirt_region(points, limbs, widths, size)
+        trunk_seed |= cloth
+        for index, limb in enumerate(limbs):
+            if limb.trunk == "pelvis":
+                seeds[index] &= distance_to((xy[limb.points[0]], 0.4 * xy[limb.points[0]] + 0.6 * xy[limb.points[1]]), size) > widths[limb.name]
+        away = np.minimum(away, cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5) / (0.35 * trunk))
+    head = canvas()
+    centre, radius = head_disc(points)
+    capsule(head, (centre, centre), 0.8 * radius, 1)
+    shares = parts(image, alpha, [trunk_seed, (head > 0) & (arms == 0), *seeds],
+                   [away, (distance_to((centre, centre), size) / (3.0 * radius)).astype(np.float32), *distances], models)
+    return dict(zip(names, shares))
+
+
+def with_pelvis(shares: dict[str, np.ndarray], points: np.ndarray, limbs: list[Limb], widths: dict[str, float]) -> dict[str, np.ndarray]:
+    """The shares with hips and crotch given to the trunk, so that legs that move apart leave no gap there."""
+    legs = [limb for limb in limbs if limb.trunk == "pelvis"]
+    if len(legs) < 2:
+        return shares
+    hips, knees = (np.array([points[leg.points[i], :2] for leg in legs]) for i in (0, 1))
+    down = knees.mean(axis=0) - hips.mean(axis=0)
+    across = unit(hips[0] - hips[1])
+    outer = [hips[0] + 1.3 * widths[legs[0].name] * across, hips[1] - 1.3 * widths[legs[1].name] * across]
+    corners = np.array([*(outer - 1.5 * down), *outer, hips.mean(axis=0) + CROTCH * down])
+    zone = np.zeros(shares["trunk"].shape, np.uint8)
+    cv2.fillConvexPoly(zone, cv2.convexHull(corners.round().astype(np.int32)), 1)
+    zone = softened(zone)
+    shares = dict(shares)
+    for leg in legs:
+        shares["trunk"] = shares["trunk"] + zone * shares[leg.name]
+        shares[leg.name] = (1 - zone) * shares[leg.name]
+    return shares
+
+
+def skirt_region(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: from the hips down to where the cloth between the thighs is sure."""
+    legs = [limb for limb in limbs if limb.trunk == "pelvis"]
+    hips, knees = (np.array([points[leg.points[i], :2] for leg in legs]) for i in (0, 1))
+    zone = np.zeros(size, np.uint8)
+    cv2.fillConvexPoly(zone, cv2.convexHull(np.concatenate([hips, 0.5 * hips + 0.5 * knees]).round().astype(np.int32)), 1)
+    return zone > 0
+
+
+def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = ((values - low) / (high - low)).clip(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]:
+    """All layers with what they cover, from the back to the front."""
+    xy, size = points[:, :2], shares["trunk"].shape
+    x, y = np.arange(size[1], dtype=np.float32)[None], np.arange(size[0], dtype=np.float32)[:, None]
+    none = np.zeros(size, np.float32)
+    sheets = []
+    for limb in limbs:
+        root, middle, end, _ = limb.points
+        width, kind = widths[limb.name], "arm" if limb.trunk == "chest" else "leg"
+        bone = xy[middle] - xy[root]
+        joints = [Joint(limb.trunk, (root,), True, width)]
+        cover, hip = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+        if kind == "arm":
+            capsule(cover, (xy[root], 0.8 * xy[root] + 0.2 * xy[middle]), 0.9 * width, 1)
+        else:
+            capsule(cover, (xy[root], xy[middle]), width, 1)
+            capsule(hip, (xy[root], xy[middle]), 1.3 * width, 1)
+        lent = (cloth[limb.name] - shares[limb.name]) * softened(hip)               # of the pelvis, what is the leg's cloth
+        if last_joint(limb, points) == 1:
+            sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, tuple(joints), shares[limb.name], softened(cover)))
+            continue
+        way = unit(unit(xy[middle] - xy[root]) + unit(xy[end] - xy[middle]))
+        beyond = ((x - xy[middle][0]) * way[0] + (y - xy[middle][1]) * way[1]) / width
+        cap = 1 - smoothstep(0.9, 1.1, np.hypot(x - xy[middle][0], y - xy[middle][1]) / width)
+        upper, lower = np.maximum(1 - smoothstep(-0.1, 0.1, beyond), cap), np.maximum(smoothstep(-0.1, 0.1, beyond), cap)
+        bend = lambda piece, before: Joint(f"{limb.name} {piece}", (middle,), before, width)
+        sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, (*joints, bend("lower", False)),
+                            shares[limb.name] * upper, np.maximum(softened(cover), lent) * upper, lent))
+        below = np.zeros(size, np.uint8)
+        capsule(below, (xy[middle], xy[end]), 0.8 * width, 1)
+        sheets.append(Sheet(f"lower {kind}", f"{limb.name} lower", limb, xy[end] - xy[middle],
+                            (bend("upper", True), Joint(f"{limb.name} tip", (end,), False, 0.5 * width, near=False)),
+                            shares[limb.name] * lower, softened(below) * lower if kind == "leg" else none))
+    under = sum((shares[limb.name] for limb in limbs if limb.trunk == "chest"), none) + shares["head"]
+    centre, radius = head_disc(points)
+    body = trunk_outline(points, limbs, widths, size)
+    neck = np.zeros(size, np.uint8)
+    capsule(neck, (xy[NECK], 0.5 * xy[NECK] + 0.5 * xy[HEAD]), 0.35 * radius, 1)
+    joints = [Joint("pelvis", (NECK, PELVIS), False, 0.35 * trunk, near=False)]
+    if skirt:
+        joints.append(Joint("skirt", (PELVIS,), False, 0.2 * trunk, near=False))
+    sheets.append(Sheet("trunk", "chest", None, xy[PELVIS] - xy[NECK], tuple(joints), shares["trunk"], softened(np.maximum(body, neck)) * (under > 0.05),
+                        softened(neck) * shares["head"]))
+    skull = np.zeros(size, np.uint8)
+    capsule(skull, (centre, centre), 0.85 * radius, 1)
+    sheets.append(Sheet("head", "head", None, xy[HEAD] - xy[NECK], (Joint("chest", (NECK, NECK, HEAD), True, 0.3 * np.linalg.norm(xy[HEAD] - xy[NECK]), near=False),),
+                        shares["head"], softened(skull) * (under > 0.05)))
+    return sorted(sheets, key=lambda sheet: ORDER[sheet.kind])
+
+
+def trunk_outline(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8: the trunk as it must be below hanging arms: from shoulder to shoulder and hip to hip."""
+    corners = [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.RIGHT_HIP, coco.LEFT_HIP]
+    xy, out = points[corners, :2].copy(), np.zeros((4, 2))
+    for row, (side, other) in enumerate(((0, 1), (1, 0), (2, 3), (3, 2))):
+        name = next((limb.name for limb in limbs if limb.points[0] == corners[side]), None)
+        share = 0.1 if row < 2 else 0.75
+        out[row] = xy[side] + share * widths.get(name, 0.0) * unit(xy[side] - xy[other])
+    body = np.zeros(size, np.uint8)
+    cv2.fillConvexPoly(body, cv2.convexHull(out.round().astype(np.int32)), 1)
+    return body
+
+
+def softened(cover: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 1.5)
+
+
+def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets: list[Sheet]) -> list[Layer]:
+    """Give the sheets their pixels, so that all of them over the background show the picture where nothing has moved."""
+    picture, under = image.astype(np.float32), background.astype(np.float32)
+    covers = [alpha * np.maximum(sheet.share, sheet.extension) for sheet in sheets]
+    layers, behind = [], np.zeros_like(alpha)
+    for index, (sheet, cover) in enumerate(zip(sheets, covers)):
+        open_to_view = np.prod([1 - above for above in covers[index + 1:]], axis=0) if index + 1 < len(covers) else np.ones_like(alpha)
+        behind = behind + sheet.share
+        rows, columns = np.flatnonzero((cover > FAINT).any(axis=1)), np.flatnonzero((cover > FAINT).any(axis=0))
+        if not len(rows):
+            continue
+        box = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2))
+        own = ((sheet.share[box] > OWN) & (alpha[box] > 0.95)).astype(np.float32)
+        own = cv2.erode(own, np.ones((3, 3), np.uint8)) if own.sum() > 200 else own
+        hidden = spread(picture[box], own) if own.any() else picture[box]
+        lent = sheet.borrowed[box] if isinstance(sheet.borrowed, np.ndarray) else 0.0
+        known = ((behind[box] if "arm" in sheet.kind else sheet.share[box] + lent) * smoothstep(0.5, 1, alpha[box]))[..., None].clip(0, 1)
+        colour = cover[box][..., None] * (known * picture[box] + (1 - known) * hidden)
+        seen = (open_to_view[box] > 0.5) & (cover[box] > FAINT)
+        whole = np.where(seen, np.maximum(cover[box], least_cover(picture[box], under[box])), cover[box])[..., None]
+        colour = np.where(seen[..., None], picture[box] - (1 - whole) * under[box], colour)
+        under[box] = colour + (1 - whole) * under[box]
+        pixels = np.concatenate([colour, 255 * whole], axis=2).clip(0, 255).round().astype(np.uint8)
+        corner = (box[1].start, box[0].start)
+        layers.append(Layer(sheet.kind, sheet.piece, sheet.limb, sheet.rest, sheet.joints, pixels, corner, outline(pixels[..., 3], corner)))
+    return layers
+
+
+def shadow_zones(points: np.ndarray, limbs: list[Limb], size: tuple[int, int], trunk: float) -> dict[int, np.ndarray]:
+    """By ankle, where its foot's shadow can be: (H, W) float32 from 1 under the foot to 0."""
+    x, y = np.arange(size[1], dtype=np.float32)[None], np.arange(size[0], dtype=np.float32)[:, None]
+    zones = {}
+    for limb in limbs:
+        ankle, toe = points[limb.points[2]], points[limb.points[3], :2]
+        if limb.trunk == "pelvis" and ankle[2] and inside(ankle, size):
+            centre = np.array([(ankle[0] + toe[0]) / 2, max(ankle[1], toe[1])])
+            away = np.hypot((x - centre[0]) / SHADOW_SIZE[0], (y - centre[1]) / SHADOW_SIZE[1]) / trunk
+            zones[limb.points[2]] = 1 - smoothstep(0.6, 1, away)
+    total = np.maximum(sum(zones.values(), np.zeros(size, np.float32)), 1)
+    return {ankle: zone / total for ankle, zone in zones.items()}
+
+
+def shadow_of(image: np.ndarray, fill: np.ndarray, hole: np.ndarray, zone: np.ndarray, ankle: int) -> Shadow | None:
+    """What is darker than the floor round it, smoothly, in the zone (H, W) of a foot; None where nothing is."""
+    rows, columns = np.flatnonzero((zone > 0).any(axis=1)), np.flatnonzero((zone > 0).any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    seen = (~hole[box]).astype(np.float32)
+    if not seen.any():
+        return None
+    brightness = [picture[box].astype(np.float32).mean(axis=2) for picture in (image, fill)]
+    blurred = [cv2.GaussianBlur(values, (0, 0), max(image.shape[0] / 300, 1)) for values in
+               (spread((values * seen)[..., None], seen)[..., 0] for values in brightness)]
+    dark = (1 - blurred[0] / np.maximum(blurred[1], 1)).clip(0, DARKEST) * zone[box]
+    return Shadow(ankle, dark.astype(np.float32), (box[1].start, box[0].start)) if dark.max() > 0.03 else None
+
+
+def shaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
+    """(H, W, 3) float32: the picture with the shadows where they are in the photograph."""
+    result = picture.astype(np.float32)
+    for shadow in shadows:
+        (x, y), (height, width) = shadow.corner, shadow.dark.shape
+        result[y:y + height, x:x + width] *= (1 - shadow.dark)[..., None]
+    return result
+
+
+def unshaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
+    """(H, W, 3) float32: the picture as it would be without the shadows."""
+    result = picture.astype(np.float32)
+    for shadow in shadows:
+        (x, y), (height, width) = shadow.corner, shadow.dark.shape
+        result[y:y + height, x:x + width] /= (1 - shadow.dark)[..., None]
+    return result
+
+
+def with_back(head: Layer, keypoints: np.ndarray, points: np.ndarray) -> Layer:
+    """The head with a back: where the face was, what is above the brows."""
+    face = keypoints[coco.FACE]
+    if not (face[:, 2] >= SEEN_CONFIDENCE).all():
+        return head
+    xy = face[:, :2] - head.corner
+    up = unit(points[HEAD, :2] - points[NECK, :2])
+    covered = np.zeros(head.pixels.shape[:2], np.uint8)
+    middle = xy.mean(axis=0)
+    grown = np.concatenate([middle + 1.12 * (xy - middle), xy[17:27] + 0.25 * np.ptp(xy[:, 1]) * up])
+    cv2.fillConvexPoly(covered, cv2.convexHull(grown.round().astype(np.int32)), 1)
+    x, y = np.arange(covered.shape[1])[None], np.arange(covered.shape[0])[:, None]
+    height = (x - xy[17:27, 0].mean()) * up[0] + (y - xy[17:27, 1].mean()) * up[1]
+    hair = ((covered == 0) & (height > 0) & (head.pixels[..., 3] > 250)).astype(np.float32)
+    if hair.sum() < 20:
+        return head
+    pixels = head.pixels.astype(np.float32)
+    cover, share = pixels[..., 3:] / 255, softened(covered)[..., None]
+    pixels[..., :3] = (1 - share) * pixels[..., :3] + share * cover * spread(pixels[..., :3], hair)
+    return replace(head, back=pixels.round().clip(0, 255).astype(np.uint8))
+
+
+def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) -> list[Layer]:
+    """A drawn hand, in the colour of the face, for each arm that ends in a pocket or behind something."""
+    skin = skin_colour(image, keypoints)
+    if skin is None:
+        return []
+    layers = []
+    for limb in limbs:
+        if limb.trunk == "pelvis" or last_joint(limb, points) < 2:
+            continue
+        root, middle, end, tip = limb.points
+        beyond = np.zeros(image.shape[:2], np.uint8)
+        capsule(beyond, (0.35 * points[end, :2] + 0.65 * points[tip, :2], points[tip, :2]), 0.3 * widths[limb.name], 1)
+        if points[tip, 2] or not beyond.any() or (alpha * shares[limb.name])[beyond > 0].mean() > HAND_SHOWN:
+            continue
+        way = unit(points[end, :2] - points[middle, :2])
+        left_side = limb.points[0] == coco.LEFT_SHOULDER
+        pixels, corner = drawn_hand(points[end, :2], way, HAND_SIZE * trunk, skin, thumb=1 if left_side else -1)
+        layers.append(Layer("hand", f"{limb.name} tip", limb, way, (), pixels, corner, outline(pixels[..., 3], corner), hidden=True))
+    return layers
+
+
+def skin_colour(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
+    """RGB (3,) of the cheeks and the nose, None where the face is unseen."""
+    face = keypoints[coco.FACE]
+    if (face[:, 2] >= SEEN_CONFIDENCE).all():
+        places = [face[list(pair), :2].mean(axis=0) for pair in ((2, 31), (14, 35), (28, 29), (57, 8))]
+    elif (keypoints[[coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE], 2] >= SEEN_CONFIDENCE).all():
+        nose, eyes = keypoints[coco.NOSE, :2], keypoints[[coco.LEFT_EYE, coco.RIGHT_EYE], :2]
+        places = [nose, *(0.7 * nose + 0.3 * eyes)]
+    else:
+        return None
+    smooth = cv2.GaussianBlur(image, (0, 0), max(image.shape[0] / 300, 0.7))
+    return np.median([smooth[int(y), int(x)] for x, y in places if inside((x, y), image.shape[:2])] or [smooth.mean(axis=(0, 1))], axis=0)
+
+
+def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarray, thumb: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """A relaxed hand (h, w, 4) uint8, colour times coverage, from the wrist (2,) in a way (2,), and its corner x, y."""
+    aside = np.array([-way[1], way[0]]) * thumb
+    corner = np.floor(wrist - 1.3 * length).astype(int)
+    canvas = np.zeros((int(2.6 * length) + 2,) * 2, np.uint8)
+    canvas = cv2.resize(canvas, None, fx=FINE, fy=FINE)
+    depth = np.zeros(canvas.shape, np.float32)
+    for start, end, radius in HAND:
+        finger = np.zeros_like(canvas)
+        line = [wrist - corner + length * (place[0] * way + place[1] * aside) for place in (start, end)]
+        capsule(finger, tuple(line), radius * length, 1, FINE)
+        depth = np.maximum(depth, np.sqrt(cv2.distanceTransform(finger, cv2.DIST_L2, 5) / (radius * length * FINE)).clip(0, 1))
+        canvas |= finger
+    size = (canvas.shape[1] // FINE, canvas.shape[0] // FINE)
+    cover = cv2.resize(canvas.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    light = cv2.resize(cv2.GaussianBlur(depth, (0, 0), FINE) * canvas, size, interpolation=cv2.INTER_AREA)[..., None]
+    colour = skin * (0.78 * cover + 0.26 * light)
+    return np.concatenate([np.minimum(colour, 255 * cover), 255 * cover], axis=2).clip(0, 255).round().astype(np.uint8), (int(corner[0]), int(corner[1]))
+
+
+def outline(cover: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
+    """(n, 2) corners in the picture of a layer's convex hull."""
+    contours, _ = cv2.findContours((cover > 2).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return cv2.convexHull(np.concatenate(contours))[:, 0].astype(np.float64) + corner

@@ -1,0 +1,318 @@
+"""Where each piece of a cut-out body goes: an affine map per piece and frame, from the reference pose to the skeleton's.
+
+A bone turns and grows or shrinks along itself as its two points ask; across, it keeps its width times the size of the
+whole person. Chest and pelvis follow shoulders and hips, the head turns without shrinking.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from dwpose import skeleton as coco
+from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
+
+NECK, PELVIS, HEAD, KNEES, LEFT_TIP, RIGHT_TIP, LEFT_TOE, RIGHT_TOE = range(17, 25)     # points beside the body's 17
+NUM_POINTS = 25
+HEAD_POINTS = {coco.NOSE: 1.0, coco.LEFT_EYE: 1.0, coco.RIGHT_EYE: 1.0, coco.LEFT_EAR: 2.0, coco.RIGHT_EAR: 2.0}
+HANGS_ON = (                        # point, the point it is carried along by while it is unseen
+    (PELVIS, NECK), (NECK, PELVIS),
+    (coco.LEFT_SHOULDER, NECK), (coco.RIGHT_SHOULDER, NECK), (coco.LEFT_HIP, PELVIS), (coco.RIGHT_HIP, PELVIS),
+    (coco.LEFT_ELBOW, coco.LEFT_SHOULDER), (coco.RIGHT_ELBOW, coco.RIGHT_SHOULDER),
+    (coco.LEFT_WRIST, coco.LEFT_ELBOW), (coco.RIGHT_WRIST, coco.RIGHT_ELBOW),
+    (coco.LEFT_KNEE, coco.LEFT_HIP), (coco.RIGHT_KNEE, coco.RIGHT_HIP),
+    (coco.LEFT_ANKLE, coco.LEFT_KNEE), (coco.RIGHT_ANKLE, coco.RIGHT_KNEE),
+)
+SPINE_LENGTH = {NECK: 1.4, PELVIS: 2.2}     # neck to pelvis in widths of the shoulders, or of the hips, where the other is unseen
+HAND_LENGTH, FOOT_LENGTH = 0.62, 0.45       # of the forearm and of the shin, where hand and toes are unseen
+SIZE_RANGE = (0.4, 2.5)             # of the person against the picture
+SIZE_QUANTILE = 0.75                # of the bones' ratios: the others are foreshortened
+SIZE_SMOOTHING = 0.25               # seconds, standard deviation
+LENGTH_RANGE = (0.22, 1.3)          # of a limb's bone along itself: shorter is hidden behind its joint
+TRUNK_LENGTHS = (0.35, 1.2)
+TRUNK_WIDTHS = (0.62, 1.12)         # a body seen from the side is three fifths as wide
+TURNED = 0.25                       # of the shoulders' width: nearer to the side view, the last side shown stays
+SQUARENESS = 0.6                    # how much shoulders and hips are held square to the spine
+HEAD_TILT = np.radians(40)          # against the chest, at most
+NECK_STRETCH = 1.15
+NECK_UP = (1.1, 0.15)               # of the neck's length: how far the head may sink towards the chest, and rise
+NECK_ASIDE = 0.25                   # and go to either side
+STEADY = 0.1                        # of a bone's length: when it points at the viewer, it turns with its parent
+LIFTED = 0.35                       # of the shin's length: a foot so far above the floor hangs from its shin
+NEARNESS = (0.85, 1.25)             # of a limb's width, by perspective
+
+
+@dataclass(frozen=True)
+class Limb:
+    """An arm or a leg: root, middle, end and tip, and the piece of trunk it hangs on."""
+
+    name: str
+    points: tuple[int, int, int, int]
+    trunk: str
+    width: float                    # half width of an adult's, in trunk lengths
+
+
+LIMBS = (
+    Limb("left leg", (coco.LEFT_HIP, coco.LEFT_KNEE, coco.LEFT_ANKLE, LEFT_TOE), "pelvis", 0.17),
+    Limb("right leg", (coco.RIGHT_HIP, coco.RIGHT_KNEE, coco.RIGHT_ANKLE, RIGHT_TOE), "pelvis", 0.17),
+    Limb("left arm", (coco.LEFT_SHOULDER, coco.LEFT_ELBOW, coco.LEFT_WRIST, LEFT_TIP), "chest", 0.11),
+    Limb("right arm", (coco.RIGHT_SHOULDER, coco.RIGHT_ELBOW, coco.RIGHT_WRIST, RIGHT_TIP), "chest", 0.11),
+)
+
+
+def body_points(keypoints: np.ndarray) -> np.ndarray:
+    """(F, 133, 3) to (F, 25, 3): the 17 body points and those derived from them; the third number is 1 where known."""
+    points = np.zeros((len(keypoints), NUM_POINTS, 3))
+    points[:, coco.BODY] = keypoints[:, coco.BODY]
+    points[..., 2] = points[..., 2] >= SEEN_CONFIDENCE
+    for middle, sides in ((NECK, (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER)), (PELVIS, (coco.LEFT_HIP, coco.RIGHT_HIP)),
+                          (KNEES, (coco.LEFT_KNEE, coco.RIGHT_KNEE))):
+        points[:, middle] = points[:, list(sides)].mean(axis=1)
+        points[:, middle, 2] = points[:, list(sides), 2].all(axis=1)
+    weights = points[:, list(HEAD_POINTS), 2] * list(HEAD_POINTS.values())                   # (F, 5)
+    total = weights.sum(axis=1)
+    points[:, HEAD, :2] = (points[:, list(HEAD_POINTS), :2] * weights[..., None]).sum(1) / np.maximum(total, 1)[:, None]
+    points[:, HEAD, 2] = total > 0
+    for tip, hand in ((LEFT_TIP, coco.LEFT_HAND), (RIGHT_TIP, coco.RIGHT_HAND)):
+        fingers = keypoints[:, hand][:, [8, 12, 16]]                                         # (F, 3, 3)
+        points[:, tip, :2] = fingers[..., :2].mean(axis=1)
+        points[:, tip, 2] = (fingers[..., 2] >= SEEN_CONFIDENCE).all(axis=1)
+    for toe, joint in ((LEFT_TOE, coco.LEFT_BIG_TOE), (RIGHT_TOE, coco.RIGHT_BIG_TOE)):
+        points[:, toe] = keypoints[:, joint]
+        points[:, toe, 2] = keypoints[:, joint, 2] >= SEEN_CONFIDENCE
+    return points
+
+
+def whole_reference(points: np.ndarray) -> np.ndarray:
+    """Body points (25, 3) of the reference, those of trunk, hands and feet that are unseen set by proportion, still unseen."""
+    points = points.copy()
+    if not points[[NECK, PELVIS], 2].any():
+        raise ValueError("reference: expected both shoulders or both hips (found neither): use a picture of the person "
+                         "from the front, at least to the waist")
+    middles = {NECK: (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER), PELVIS: (coco.LEFT_HIP, coco.RIGHT_HIP)}
+    for missing, present, down, share in ((PELVIS, NECK, 1, 0.65), (NECK, PELVIS, -1, 1.5)):
+        if not points[missing, 2]:
+            (left, right), (new_left, new_right) = middles[present], middles[missing]
+            across = points[left, :2] - points[right, :2]
+            middle = points[present, :2] + (0, down * SPINE_LENGTH[present] * np.linalg.norm(across))
+            points[new_left, :2], points[new_right, :2] = middle + share * across / 2, middle - share * across / 2
+            points[missing, :2] = middle
+    if not points[HEAD, 2]:
+        points[HEAD, :2] = points[NECK, :2] + 0.5 * (points[NECK, :2] - points[PELVIS, :2])
+    for limb in LIMBS:
+        _, middle, end, tip = limb.points
+        if not points[tip, 2] and points[[middle, end], 2].all():
+            length = HAND_LENGTH if limb.trunk == "chest" else FOOT_LENGTH
+            points[tip, :2] = points[end, :2] + length * (points[end, :2] - points[middle, :2])
+    return points
+
+
+def followed(skeleton: Skeleton, reference: np.ndarray) -> np.ndarray:
+    """The frames' points (F, 25, 2), complete: what is unseen keeps its place on what it hangs on.
+
+    reference: (25, 3) from `body_points`.
+    """
+    points = body_points(skeleton.keypoints)
+    known = points[..., 2] > 0                                                              # (F, 25)
+    frames = np.arange(len(points))
+    if not known[:, [NECK, PELVIS]].any():
+        raise ValueError("skeleton: expected shoulders or hips in at least one frame (found none): "
+                         "the puppet has nothing to follow")
+    trunk = known[:, NECK] | known[:, PELVIS]
+    nearest = frames[trunk][np.abs(frames[:, None] - frames[trunk][None]).argmin(axis=1)]   # (F,) whose trunk is taken
+    points, known = np.where(trunk[:, None, None], points, points[nearest]), known | (~trunk[:, None] & known[nearest])
+    for point, parent in HANGS_ON:
+        offset = points[:, point, :2] - points[:, parent, :2]
+        both = known[:, point] & known[:, parent]
+        if both.any():
+            last = np.maximum.accumulate(np.where(both, frames, -1))
+            offset = offset[np.where(last >= 0, last, both.argmax())]
+        else:
+            offset = np.broadcast_to(reference[point, :2] - reference[parent, :2], offset.shape)
+        points[:, point, :2] = np.where(known[:, point, None], points[:, point, :2], points[:, parent, :2] + offset)
+        known[:, point] = True
+    points[:, HEAD, :2] = head_places(skeleton.keypoints, points[..., :2], reference, skeleton.fps)
+    points[:, KNEES, :2] = points[:, [coco.LEFT_KNEE, coco.RIGHT_KNEE], :2].mean(axis=1)
+    return points[..., :2]
+
+
+def head_places(keypoints: np.ndarray, points: np.ndarray, reference: np.ndarray, fps: float) -> np.ndarray:
+    """(F, 2) the middle of the head: moved from the reference's as those of its points that both show, and where a neck
+    can reach, as a face turned aside moves its points and not the head. Turned away, it stays in line with the spine."""
+    heads = list(HEAD_POINTS)
+    weights = (keypoints[:, heads, 2] >= SEEN_CONFIDENCE) * reference[heads, 2] * list(HEAD_POINTS.values())    # (F, 5)
+    way = ((keypoints[:, heads, :2] - reference[heads, :2]) * weights[..., None]).sum(1) / np.maximum(weights.sum(1), 1)[:, None]
+    own, own_spine = reference[HEAD, :2] - reference[NECK, :2], unit(reference[NECK, :2] - reference[PELVIS, :2])
+    length = max(np.linalg.norm(own), 1e-6)
+    spine = unit(points[:, NECK] - points[:, PELVIS])                                       # (F, 2) upwards
+    offset = reference[HEAD, :2] + way - points[:, NECK]
+    rest_up, rest_right = own @ own_spine, own @ right_of(own_spine)
+    up = (offset * spine).sum(-1).clip(rest_up - NECK_UP[0] * length, rest_up + NECK_UP[1] * length)
+    right = (offset * right_of(spine)).sum(-1).clip(rest_right - NECK_ASIDE * length, rest_right + NECK_ASIDE * length)
+    seen = gaussian_filter1d((weights.sum(1) > 0).astype(float), 0.1 * fps, mode="nearest") * (weights.sum(1) > 0)
+    up, right = rest_up + seen * (up - rest_up), rest_right + seen * (right - rest_right)
+    return points[:, NECK] + up[:, None] * spine + right[:, None] * right_of(spine)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """All that is needed to draw the pieces: maps from picture to frame, and the points they meet at."""
+
+    points: np.ndarray              # (F, 25, 2) pixels
+    maps: dict[str, np.ndarray]     # (F, 2, 3) by piece: chest, pelvis, skirt, head, and each limb's upper, lower, tip
+    size: np.ndarray                # (F,) of the person against the picture
+    mirrored: np.ndarray            # (F,) bool: the person has turned round, the front is shown mirrored
+
+
+def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: float, depth: np.ndarray | None) -> Pose:
+    """Maps for frames whose points are (F, 25, 2); reference: (25, 3); eyes: (F,) radians the head is rolled, NaN unknown."""
+    own = reference[:, :2]
+    size = person_size(points, reference, fps)
+    across, spine = points[:, coco.LEFT_SHOULDER] - points[:, coco.RIGHT_SHOULDER], points[:, PELVIS] - points[:, NECK]
+    own_across, own_spine = own[coco.LEFT_SHOULDER] - own[coco.RIGHT_SHOULDER], own[PELVIS] - own[NECK]
+    side = facing(across, spine, own_across, own_spine)                                     # (F,) 1 or -1
+    hips, own_hips = points[:, coco.LEFT_HIP] - points[:, coco.RIGHT_HIP], own[coco.LEFT_HIP] - own[coco.RIGHT_HIP]
+    along = (np.linalg.norm(spine, axis=-1) / max(np.linalg.norm(own_spine), 1)).clip(*(np.outer(TRUNK_LENGTHS, size)))
+    maps = {"chest": trunk_map(own[NECK], points[:, NECK], own_spine, spine, own_across, across, along, size, side),
+            "pelvis": trunk_map(own[PELVIS], points[:, PELVIS], own_spine, spine, own_hips, hips, size, size, side)}
+    maps["head"] = head_map(points, own, eyes, size, maps["chest"], side)
+    maps["skirt"] = bone_map(own[PELVIS], own[KNEES], points[:, PELVIS], points[:, KNEES], size, side, maps["pelvis"],
+                             (0.55, 1.1))
+    floor = np.maximum(points[:, coco.LEFT_ANKLE, 1], points[:, coco.RIGHT_ANKLE, 1])
+    for limb in LIMBS:
+        root, middle, end, tip = limb.points
+        width = size * nearness(depth, limb)
+        upper = bone_map(own[root], own[middle], points[:, root], points[:, middle], width, side, maps[limb.trunk])
+        lower = bone_map(own[middle], own[end], points[:, middle], points[:, end], width, side, upper)
+        rolled = angle_of(lower, own[end] - own[middle], side)
+        if limb.trunk == "pelvis":
+            shin = np.linalg.norm(own[end] - own[middle])
+            rolled = rolled * ((floor - points[:, end, 1]) / (LIFTED * shin * size)).clip(0, 1)
+        maps |= {f"{limb.name} upper": upper, f"{limb.name} lower": lower,
+                 f"{limb.name} tip": turned_map(own[end], points[:, end], rolled, width, side)}
+    return Pose(points, maps, size, side < 0)
+
+
+def person_size(points: np.ndarray, reference: np.ndarray, fps: float) -> np.ndarray:
+    """(F,) how large the person is against the reference: by the bones that are least foreshortened."""
+    bones = [(NECK, PELVIS)] + [pair for limb in LIMBS if limb.trunk == "pelvis" for pair in zip(limb.points[:2], limb.points[1:3])]
+    bones = [(a, b) for a, b in bones if reference[a, 2] and reference[b, 2]]
+    if not bones:
+        bones = [(coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER)]
+    a, b = np.array(bones).T
+    own = np.linalg.norm(reference[a, :2] - reference[b, :2], axis=-1)
+    ratios = np.linalg.norm(points[:, a] - points[:, b], axis=-1) / np.maximum(own, 1)      # (F, B)
+    size = np.quantile(ratios, SIZE_QUANTILE, axis=1).clip(*SIZE_RANGE)
+    return gaussian_filter1d(size, SIZE_SMOOTHING * fps, mode="nearest")
+
+
+def facing(across: np.ndarray, spine: np.ndarray, own_across: np.ndarray, own_spine: np.ndarray) -> np.ndarray:
+    """(F,) 1 where the shoulders (F, 2) lie on the same sides of the spine as the reference's, else -1."""
+    turn = cross(unit(spine), across) / (cross(unit(own_spine), own_across) or 1.0)         # (F,) shoulders' width
+    side, last = np.empty(len(turn)), 1.0
+    for frame, width in enumerate(turn):
+        last = np.sign(width) if abs(width) > TURNED else last
+        side[frame] = last
+    return side
+
+
+def trunk_map(origin, target, own_spine, spine, own_across, across, along, size, side) -> np.ndarray:
+    """(F, 2, 3): `along` (F,) times as long, the spine's way and the shoulders' (or hips') way, held apart by SQUARENESS and in bounds."""
+    square = SQUARENESS * np.linalg.norm(own_across)
+    hand = np.sign(cross(own_spine, own_across)) or 1.0
+    own_way = unit(own_across + hand * square * right_of(unit(own_spine)))
+    way = unit(across + (hand * side * square * size)[:, None] * right_of(unit(spine)))     # (F, 2)
+    wide = (np.linalg.norm(across, axis=-1) / max(np.linalg.norm(own_across), 1)).clip(*(np.outer(TRUNK_WIDTHS, size)))
+    basis = np.stack([unit(own_spine), own_way], axis=-1)                                   # (2, 2)
+    columns = np.stack([unit(spine) * along[:, None], way * wide[:, None]], axis=-1)        # (F, 2, 2)
+    return about(columns @ np.linalg.inv(basis), origin, target)
+
+
+def bone_map(start, end, new_start, new_end, width, side, parent, lengths=LENGTH_RANGE) -> np.ndarray:
+    """(F, 2, 3): a bone from start to end (2,) laid on new_start to new_end (F, 2), `width` (F,) times as wide."""
+    bone, new = end - start, new_end - new_start
+    length = max(np.linalg.norm(bone), 1e-6)
+    along = (np.linalg.norm(new, axis=-1) / length).clip(*np.outer(lengths, width))
+    way = unit(new + STEADY * (parent[:, :, :2] @ bone))                                    # (F, 2)
+    linear = along[:, None, None] * outer(way, bone / length) + \
+        (width * side)[:, None, None] * outer(right_of(way), right_of(bone / length))
+    return about(linear, start, new_start)
+
+
+def turned_map(origin, target, angle, width, side) -> np.ndarray:
+    """(F, 2, 3): turned by `angle` (F,) radians about the origin, `width` times as large, mirrored where side is -1."""
+    cos, sin = np.cos(angle) * width, np.sin(angle) * width
+    return about(np.stack([np.stack([cos * side, -sin], -1), np.stack([sin * side, cos], -1)], axis=1), origin, target)
+
+
+def head_map(points, own, eyes, size, chest, side) -> np.ndarray:
+    """(F, 2, 3): the head rolled as the eyes (F,) radians say, or else as the neck leans, without growing thinner."""
+    neck, own_neck = points[:, HEAD] - points[:, NECK], own[HEAD] - own[NECK]
+    upright = angle_of(chest, own_neck, side)                                               # (F,)
+    leaning = angle_between(seen_from(own_neck, side), neck)
+    told = np.isfinite(eyes) & (side > 0)
+    roll = np.where(told, np.nan_to_num(eyes), upright + 0.5 * wrapped(leaning - upright))
+    roll = upright + wrapped(roll - upright).clip(-HEAD_TILT, HEAD_TILT)
+    longest = NECK_STRETCH * size * np.linalg.norm(own_neck)
+    reach = np.minimum(1, longest / np.maximum(np.linalg.norm(neck, axis=-1), 1e-6))
+    return turned_map(own[HEAD], points[:, NECK] + reach[:, None] * neck, roll, size, side)
+
+
+def eye_roll(skeleton: Skeleton, reference: Skeleton) -> np.ndarray:
+    """(F,) radians by which the line of the eyes has turned; NaN where it cannot be told."""
+    def line(keypoints):
+        ends = keypoints[:, [coco.RIGHT_EYE, coco.LEFT_EYE]]
+        return ends[:, 1, :2] - ends[:, 0, :2], (ends[..., 2] >= SEEN_CONFIDENCE).all(axis=1)
+    (way, seen), (own, own_seen) = line(skeleton.keypoints), line(reference.keypoints)
+    wide = np.linalg.norm(way, axis=-1) > 0.5 * np.linalg.norm(own, axis=-1)
+    angle = angle_between(np.broadcast_to(own, way.shape), way)
+    return np.where(seen & own_seen & wide, angle, np.nan)
+
+
+def nearness(depth: np.ndarray | None, limb: Limb) -> np.ndarray | float:
+    """How much larger a limb is than the trunk, by perspective; 1 without depth."""
+    if depth is None:
+        return 1.0
+    trunk = depth[:, [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.LEFT_HIP, coco.RIGHT_HIP]].mean(axis=1)
+    return (trunk / depth[:, list(limb.points[1:3])].mean(axis=1)).clip(*NEARNESS)
+
+
+def about(linear: np.ndarray, origin: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(F, 2, 3): the linear maps (F, 2, 2) that take the origin (2,) to the targets (F, 2)."""
+    return np.concatenate([linear, (target - linear @ origin)[..., None]], axis=-1)
+
+
+def angle_of(maps: np.ndarray, vector: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """(F,) radians by which maps (F, 2, 3) turn a vector (2,), mirrored first where side (F,) is -1."""
+    return angle_between(seen_from(vector, side), maps[:, :, :2] @ vector)
+
+
+def seen_from(vector: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """A vector (2,) as (F, 2), its x mirrored where side (F,) is -1."""
+    return np.stack([vector[0] * side, np.full(len(side), vector[1])], axis=-1)
+
+
+def angle_between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    return np.arctan2(cross(before, after), (before * after).sum(axis=-1))
+
+
+def wrapped(angle: np.ndarray) -> np.ndarray:
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+
+
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def right_of(vectors: np.ndarray) -> np.ndarray:
+    return np.stack([-vectors[..., 1], vectors[..., 0]], axis=-1)
+
+
+def outer(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(F, 2) and (2,) to (F, 2, 2)."""
+    return a[..., :, None] * b[None, :]

@@ -1,0 +1,286 @@
+"""The photograph itself moves: the person is cut out limb by limb and each limb follows its bone over a filled background.
+
+Pieces are soft layers with colours freed of the old background. Beside a joint a layer bends smoothly into its neighbour:
+each pixel of the frame asks both bones where it came from and takes the blend. Standing as in the picture, the layers
+add up to the picture.
+"""
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+from tqdm import tqdm
+
+from dwpose import skeleton as coco
+from dwpose.choosing import chosen_detector, has_photograph_weights
+from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
+from renderers import Renderer, Scene
+from renderers.settings import PuppetConfig
+from puppet.layers import ORDER, Cut, Joint, Layer, Shadow, cut_layers, smoothstep
+from puppet.limbs import HEAD, KNEES, NECK, PELVIS, Pose, body_points, eye_roll, followed, posed, unit, whole_reference
+
+log = logging.getLogger(__name__)
+
+GRID = 4                            # pixels between the points of a frame that are asked where they come from
+BYTES_PER_PIXEL = 250               # while the picture is cut
+NEAR = (1.8, 3.2)                   # half widths of a limb from a joint, between which its bend ends
+FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, below which a joint is a hinge
+COMES_OUT = (0.12, 0.35)             # of the forearm's length from where a hand was hidden, between which it appears
+JUMP_SECONDS = 0.8                  # for which a person may be off the floor
+FADING = 6.0                        # of a shadow, for each trunk length the foot is above the floor
+TURN_SECONDS = 0.07                 # standard deviation with which a face gives way to the back of the head
+STILL_LIFT = 0.03                   # of the trunk's length: a foot that stands
+STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from its place no longer bends the neck
+DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
+
+Mask = Callable[[np.ndarray, Skeleton], np.ndarray | None]      # picture (H, W, 3) uint8, person (F = 1) -> (H, W) in [0, 1]
+
+
+class Puppet(Renderer):
+    """Renders a scene with the pixels of its picture. Needs no weights; a person mask from a network helps it cut."""
+
+    def __init__(self, settings: PuppetConfig, mask: Mask | None = None):
+        """mask: finds the person in a picture; without one the person is found by colour, from the keypoints."""
+        self.settings, self.mask = settings, mask
+
+    @classmethod
+    def check(cls, settings: PuppetConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str = "cpu",
+              dtype: torch.dtype = torch.float32) -> None:
+        if settings.mask == "mediapipe":
+            chosen_detector(name="mediapipe")
+        needed = size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
+        if needed > memory:
+            raise ValueError(f"puppet: {num_frames} frames of {size[1]}x{size[0]} need {needed / 2**30:.1f} GiB of memory (found "
+                             f"{memory / 2**30:.1f}): make fewer or smaller frames")
+
+    @classmethod
+    def load(cls, settings: PuppetConfig, device: str = "cpu", *, mask: Mask | None = None, **machine) -> Puppet:
+        """mask: instead of the one that the settings name. machine: what networks would need; the puppet has none."""
+        if mask is None and chosen_mask(settings.mask) == "mediapipe":
+            from dwpose.mediapipe import MediaPipeDetector      # with its runtime, where it is installed
+
+            mask = MediaPipeDetector.load().mask_of
+        return cls(settings, mask)
+
+    def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
+                 show: Callable[[np.ndarray], None] | None = None, progress: bool = True) -> np.ndarray:
+        checked(scene)
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        reference = whole_reference(body_points(scene.reference.keypoints)[0])
+        mask = None if self.mask is None else self.mask(scene.image, scene.reference)
+        if self.mask is not None and mask is None:
+            log.warning("puppet: the detector for photographs finds nobody where the person is: the outline is taken from the colours")
+        cut = cut_layers(scene.image, scene.reference.keypoints[0], reference, mask, np.random.default_rng(seed),
+                         shadow=self.settings.shadow, hands=self.settings.hands)
+        points = followed(scene.skeleton, reference)
+        pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth)
+        report_turns(pose, scene.skeleton.fps)
+        turned = gaussian_filter1d((pose.mirrored & face_unseen(scene.skeleton)).astype(float), TURN_SECONDS * scene.skeleton.fps)
+        ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, len(points))
+        frames = np.empty((len(points), *scene.image.shape), np.uint8)
+        floor = floor_of(points, scene.skeleton.fps)
+        for index in tqdm(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
+            frames[index] = drawn(cut, pose, reference, Moment(index, ranks[index], floor[index], turned[index]))
+            if show is not None:
+                show(frames[index:index + 1])
+        return frames
+
+
+def chosen_mask(name: str) -> str:
+    """mediapipe or colour: what `name` means with the weights that are here."""
+    return name if name != "auto" else "mediapipe" if has_photograph_weights() else "colour"
+
+
+def checked(scene: Scene) -> None:
+    """Refuse, in one line, what the puppet cannot draw."""
+    size = scene.image.shape[:2]
+    for name, skeleton in (("reference", scene.reference), ("skeleton", scene.skeleton)):
+        if skeleton.size != size:
+            raise ValueError(f"{name}: expected the picture's canvas, {size[1]}x{size[0]} (found {skeleton.size[1]}x{skeleton.size[0]}): "
+                             "detect and rescale on the picture itself")
+    if len(scene.reference) != 1 or not len(scene.skeleton):
+        raise ValueError(f"puppet: expected one reference pose and at least one frame (found {len(scene.reference)} and "
+                         f"{len(scene.skeleton)})")
+    if scene.depth is not None and scene.depth.shape != (len(scene.skeleton), coco.BODY.stop):
+        raise ValueError(f"depth: expected ({len(scene.skeleton)}, {coco.BODY.stop}) metres (found {scene.depth.shape})")
+
+
+def report_turns(pose: Pose, fps: float) -> None:
+    """Say for how long the person is seen from behind, of which the picture shows nothing."""
+    if pose.mirrored.any():
+        log.warning("puppet: the person is turned round for %.1f s, first after %.1f s: the picture has no back, so its front is mirrored and the face left out",
+                    pose.mirrored.sum() / fps, pose.mirrored.argmax() / fps)
+
+
+def nearness_of(cut: Cut, depth: np.ndarray | None, fps: float, num_frames: int) -> np.ndarray:
+    """(F, L) metres by which each layer is nearer than the trunk, with the head start of ORDER; drawn from least to most. Thighs stay under a skirt."""
+    start = np.array([ORDER[layer.kind] for layer in cut.layers])
+    if depth is None:
+        return np.tile(start, (num_frames, 1))
+    smooth = gaussian_filter1d(depth.astype(np.float64), DEPTH_SMOOTHING * fps, axis=0, mode="nearest")
+    trunk = smooth[:, [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.LEFT_HIP, coco.RIGHT_HIP]].mean(axis=1)
+    nearer = np.zeros((num_frames, len(cut.layers)))
+    for index, layer in enumerate(cut.layers):
+        if layer.limb is not None and not (cut.skirt and layer.kind == "upper leg"):
+            root, middle, end, _ = layer.limb.points
+            joint = middle if layer.kind.startswith("upper") else end
+            nearer[:, index] = trunk - (0.3 * smooth[:, middle if joint == end else root] + 0.7 * smooth[:, joint])
+    return nearer + start
+
+
+def floor_of(points: np.ndarray, fps: float) -> np.ndarray:
+    """(F,) y of the lower ankle when it stands: through a jump, as before and after."""
+    lower = points[:, [coco.LEFT_ANKLE, coco.RIGHT_ANKLE], 1].max(axis=1)
+    frames = max(round(JUMP_SECONDS * fps), 1)
+    return gaussian_filter1d(maximum_filter1d(lower, frames, mode="nearest"), frames / 4, mode="nearest")
+
+
+def cast(canvas: np.ndarray, shadow: Shadow, pose: Pose, own: np.ndarray, floor: float, index: int) -> None:
+    """Darken the floor under a foot, in place: the shadow stays on the floor and fades as the foot leaves it."""
+    size, place = pose.size[index], pose.points[index, shadow.ankle]
+    trunk = np.linalg.norm(own[PELVIS, :2] - own[NECK, :2]) * size
+    stands = floor - max(own[coco.LEFT_ANKLE, 1], own[coco.RIGHT_ANKLE, 1]) * size + own[shadow.ankle, 1] * size
+    lifted = max(stands - place[1], 0) / trunk - STILL_LIFT
+    strength = 1 / (1 + FADING * max(lifted, 0))
+    y = stands if lifted > 0 else place[1]
+    shift = np.array([place[0], y]) - size * own[shadow.ankle, :2]
+    low = np.maximum(np.floor(size * np.array(shadow.corner) + shift).astype(int) - 1, 0)
+    high = np.minimum(np.ceil(size * (np.array(shadow.corner) + shadow.dark.shape[::-1]) + shift).astype(int) + 1, canvas.shape[1::-1])
+    if (high <= low).any():
+        return
+    matrix = np.array([[size, 0, size * shadow.corner[0] + shift[0] - low[0]], [0, size, size * shadow.corner[1] + shift[1] - low[1]]])
+    dark = cv2.warpAffine(shadow.dark, matrix, tuple((high - low).tolist()), flags=cv2.INTER_LINEAR)
+    canvas[low[1]:high[1], low[0]:high[0]] *= (1 - strength * dark)[..., None]
+
+
+def shown(layer: Layer, pose: Pose, own: np.ndarray, index: int) -> float:
+    """1, or for a hand that the picture hides, how far in [0, 1] it has come out: by the wrist's way from its place."""
+    if not layer.hidden:
+        return 1.0
+    wrist = layer.limb.points[2]
+    rest = pose.maps["pelvis"][index] @ np.array([*own[wrist, :2], 1])
+    length = np.linalg.norm(own[wrist, :2] - own[layer.limb.points[1], :2]) * pose.size[index]
+    return float(smoothstep(*COMES_OUT, np.linalg.norm(pose.points[index, wrist] - rest) / max(length, 1)))
+
+
+def face_unseen(skeleton: Skeleton) -> np.ndarray:
+    """(F,) bool: neither nose nor eyes show."""
+    return (skeleton.confidence[:, [coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]] < SEEN_CONFIDENCE).all(axis=1)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What differs from frame to frame, beside the pose."""
+
+    index: int
+    ranks: np.ndarray               # (L,) the order of the layers: the largest is nearest
+    floor: float                    # y of an ankle that stands
+    turned: float                   # 1 where the head is seen from behind
+
+
+def drawn(cut: Cut, pose: Pose, own: np.ndarray, moment: Moment) -> np.ndarray:
+    """One frame (H, W, 3) uint8: shadows and layers over the background. own: the reference's points (25, 3)."""
+    index, canvas = moment.index, cut.background.copy()
+    for shadow in cut.shadows:
+        cast(canvas, shadow, pose, own, moment.floor, index)
+    for number in np.argsort(moment.ranks, kind="stable"):
+        layer = cut.layers[number]
+        box, share = box_of(layer, pose, index, canvas.shape), shown(layer, pose, own, index)
+        if box is None or share <= 0:
+            continue
+        pixels = layer.pixels
+        if layer.back is not None and moment.turned > 0.01:
+            pixels = cv2.addWeighted(pixels, 1 - moment.turned, layer.back, moment.turned, 0)
+        pixels = cv2.remap(pixels, *sources_of(layer, pose, index, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        x, y, width, height = box
+        pasted(canvas[y:y + height, x:x + width], pixels, share)
+    return cv2.convertScaleAbs(canvas)
+
+
+def pasted(window: np.ndarray, pixels: np.ndarray, share: float) -> None:
+    """Lay pixels (h, w, 4) uint8, colour times coverage and coverage, over a window (h, w, 3) float32, in place."""
+    colour, cover = pixels[..., :3].astype(np.float32), pixels[..., 3].astype(np.float32)
+    remaining = cv2.merge([1 - cover * np.float32(share / 255)] * 3)
+    cv2.multiply(window, remaining, dst=window)
+    cv2.scaleAdd(colour, share, window, dst=window)
+
+
+def box_of(layer: Layer, pose: Pose, index: int, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """x, y, width, height of the part of the frame a layer may cover; None outside."""
+    reached = []
+    for piece in (layer.piece, *(joint.piece for joint in layer.joints)):
+        matrix = pose.maps[piece][index]
+        reached.append(layer.corners @ matrix[:, :2].T + matrix[:, 2])
+    reached = np.concatenate(reached)
+    low = np.maximum(np.floor(reached.min(axis=0)).astype(int) - 2, 0)
+    high = np.minimum(np.ceil(reached.max(axis=0)).astype(int) + 3, (shape[1], shape[0]))
+    return None if (high <= low).any() else (*low.tolist(), *(high - low).tolist())
+
+
+def sources_of(layer: Layer, pose: Pose, index: int, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of the box comes from in the layer: x and y (h, w) float32 pixels of the layer."""
+    x0, y0, width, height = box
+    columns, rows = -(-width // GRID) + 2, -(-height // GRID) + 2
+    x = (x0 + GRID * (np.arange(columns) - 0.5) - 0.5)[None]
+    y = (y0 + GRID * (np.arange(rows) - 0.5) - 0.5)[:, None]
+    source = asked(pose.maps[layer.piece][index], x, y)
+    for joint in layer.joints:
+        bend = bend_of(layer, joint, pose, index)
+        if bend.weight <= 0:
+            continue
+        away_x, away_y = x - bend.place[0], y - bend.place[1]
+        radius = joint.radius * pose.size[index]
+        beyond = (away_x * bend.way[0] + away_y * bend.way[1]) / max(min(radius, bend.room), 2.0)
+        weight = bend.weight * smoothstep(-1, 1, -beyond if joint.before else beyond)
+        if joint.near:
+            weight = weight * (1 - smoothstep(*NEAR, np.hypot(away_x, away_y) / radius))
+        other = asked(pose.maps[joint.piece][index], x, y)
+        source = [own + weight * (far - own) for own, far in zip(source, other)]
+    grids = (cv2.resize((values - start).astype(np.float32), (columns * GRID, rows * GRID), interpolation=cv2.INTER_LINEAR)
+             for values, start in zip(source, layer.corner))
+    return tuple(np.ascontiguousarray(grid[GRID:GRID + height, GRID:GRID + width]) for grid in grids)
+
+
+def asked(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """Points of the picture that a map (2, 3) takes to columns x (1, w) and rows y (h, 1)."""
+    inverse = np.linalg.inv(matrix[:, :2])
+    x, y = x - matrix[0, 2], y - matrix[1, 2]
+    return [inverse[0, 0] * x + inverse[0, 1] * y, inverse[1, 0] * x + inverse[1, 1] * y]
+
+
+@dataclass(frozen=True)
+class Bend:
+    """How a layer bends at a joint in one frame."""
+
+    place: np.ndarray               # (2,) pixels
+    way: np.ndarray                 # (2,) across the fold, from the trunk outwards
+    room: float                     # pixels on either side
+    weight: float                   # 1 bends, 0 is a hinge: where the fold is too sharp for cloth
+
+
+def bend_of(layer: Layer, joint: Joint, pose: Pose, index: int) -> Bend:
+    """Between two bones the fold halves their angle; sharper than FOLDED the pieces slide over each other."""
+    points = pose.points[index]
+    place = points[list(joint.at)].mean(axis=0)
+    along = lambda piece: unit(pose.maps[piece][index][:, :2] @ layer.rest)
+    if layer.kind == "trunk":
+        start, end = (NECK, PELVIS) if joint.piece == "pelvis" else (PELVIS, KNEES)
+        return Bend(place, unit(points[end] - points[start]), np.inf, 1.0)
+    if layer.kind == "head":
+        rest = pose.maps["chest"][index][:, :2] @ layer.rest
+        strayed = np.linalg.norm(points[HEAD] - place - rest) / max(np.linalg.norm(rest), 1)
+        return Bend(place, unit(rest), np.inf, 1 - float(smoothstep(*STRAYED, strayed)))
+    root, middle, end, _ = layer.limb.points
+    upper, lower = points[middle] - points[root], points[end] - points[middle]
+    if joint.piece.endswith("tip"):
+        return Bend(place, along(layer.piece), np.linalg.norm(lower) / 2, 1.0)
+    if joint.at == (middle,):
+        first, second, room = unit(upper), unit(lower), min(np.linalg.norm(upper), np.linalg.norm(lower)) / 2
+    else:
+        first, second, room = along(joint.piece), along(layer.piece), np.linalg.norm(upper) / 2
+    return Bend(place, unit(first + second), room, float(smoothstep(*FOLDED, first @ second)))

@@ -1,0 +1,75 @@
+"""The picture is cut around its person: whole, with room, never beyond the picture without need."""
+import logging
+
+import numpy as np
+import pytest
+
+from dwpose.skeleton import BODY, LEFT_ANKLE, LEFT_WRIST, NOSE, NUM_KEYPOINTS, Skeleton
+from run.framing import around_person, framed, person_window, Window
+
+SIZE = (1024, 576)
+
+
+def person_at(size: tuple[int, int], x: float, top: float, bottom: float) -> Skeleton:
+    """Somebody upright: the nose at `top`, ankles at `bottom`, wrists beside the hips; pixels."""
+    keypoints = np.zeros((1, NUM_KEYPOINTS, 3))
+    height = bottom - top
+    keypoints[0, BODY] = [(x + 0.1 * height * (-1) ** joint, top + height * joint / LEFT_ANKLE, 1) for joint in range(BODY.stop)]
+    keypoints[0, NOSE] = x, top, 1
+    keypoints[0, LEFT_WRIST] = x + 0.25 * height, top + 0.5 * height, 1
+    keypoints[0, LEFT_ANKLE] = x, bottom, 1
+    return Skeleton(keypoints, size, 15.0)
+
+
+def marked(size: tuple[int, int], person: Skeleton) -> np.ndarray:
+    """A grey picture with a bright dot of 9 pixels at every seen point."""
+    picture = np.full((*size, 3), 90, np.uint8)
+    for x, y in np.round(person.xy[0, person.seen[0]]).astype(int):
+        picture[max(y - 4, 0):y + 5, max(x - 4, 0):x + 5] = 255
+    return picture
+
+
+@pytest.mark.parametrize("size, x, top, bottom", [
+    ((1200, 1800), 300, 400, 1000), ((1200, 1800), 1500, 300, 1100), ((1920, 1080), 540, 200, 1800), ((700, 700), 350, 60, 660),
+    ((3000, 2000), 900, 1200, 1500)])
+def test_the_whole_person_is_in_the_frame_where_the_dots_are(size, x, top, bottom):
+    person = person_at(size, x, top, bottom)
+    image, reference = around_person(marked(size, person), person, SIZE, "me.png")
+    assert image.shape == (*SIZE, 3) and reference.size == SIZE
+    points = reference.xy[0, reference.seen[0]]
+    assert ((points >= 0) & (points < SIZE[::-1])).all()
+    for column, row in points.round().astype(int):
+        assert image[row, column].min() > 150                                   # the dot went with its point
+    extent = np.ptp(points[:, 1])
+    assert points[:, 1].min() > 0.15 * extent and SIZE[0] - points[:, 1].max() < 0.75 * extent
+
+
+def test_a_large_picture_is_cut_and_not_extended():
+    window = person_window(person_at((3000, 4000), 2000, 1000, 2000), SIZE)
+    assert window.left >= 0 and window.top >= 0 and window.left + window.width <= 4000 and window.top + window.height <= 3000
+    assert window.width / window.height == pytest.approx(SIZE[1] / SIZE[0], rel=0.01)
+
+
+def test_beyond_the_edge_no_second_person_appears():
+    person = person_at((900, 500), 250, 30, 870)
+    image, reference = framed(marked((900, 500), person), Window(0, -150, 500, 1050), person, SIZE)
+    first = int(reference.xy[0, NOSE, 1])
+    assert image[:first - 20].max() < 150                                       # mirrored, the nose's dot would be there
+
+
+def test_half_a_body_fills_the_frame_and_its_missing_points_stay_absent():
+    person = person_at((800, 600), 300, 200, 2000)
+    keypoints = person.keypoints.copy()
+    keypoints[0, keypoints[0, :, 1] > 790] = 0
+    half = Skeleton(keypoints, (800, 600), 15.0)
+    image, reference = around_person(marked((800, 600), half), half, SIZE, "me.png")
+    assert (reference.present == half.present).all() and not reference.keypoints[~reference.present].any()
+
+
+def test_a_person_wider_than_the_video_is_named(caplog):
+    person = person_at((400, 3000), 1500, 100, 380)
+    person.keypoints[0, LEFT_WRIST, 0] = 2900
+    person.keypoints[0, NOSE, 0] = 60
+    with caplog.at_level(logging.WARNING):
+        around_person(marked((400, 3000), person), person, SIZE, "me.png")
+    assert "does not fit" in caplog.text

@@ -1,0 +1,263 @@
+"""The puppet moves the picture's own pixels: limbs arrive where they are told to, and what they covered shows again."""
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dwpose import skeleton as coco
+from dwpose.skeleton import Skeleton
+from motionbench.picture import psnr
+from renderers import Scene
+from puppet.background import filled
+from puppet.limbs import body_points, followed, person_size, whole_reference
+from renderers.puppet import Puppet, PuppetConfig
+from synthetic.clips import sample_clip
+
+SIZE = (320, 200)
+WALL, TRUNK, ARM, LEG, SKIN = (200, 205, 190), (40, 60, 160), (200, 50, 40), (40, 130, 60), (225, 180, 150)
+JOINTS = {                              # x, y; the right arm hangs across the trunk's edge, the left one hangs free
+    coco.NOSE: (100, 52), coco.LEFT_EYE: (106, 46), coco.RIGHT_EYE: (94, 46), coco.LEFT_EAR: (113, 49), coco.RIGHT_EAR: (87, 49),
+    coco.LEFT_SHOULDER: (124, 90), coco.RIGHT_SHOULDER: (76, 90), coco.LEFT_ELBOW: (144, 128), coco.RIGHT_ELBOW: (66, 130),
+    coco.LEFT_WRIST: (154, 166), coco.RIGHT_WRIST: (72, 166), coco.LEFT_HIP: (114, 168), coco.RIGHT_HIP: (86, 168),
+    coco.LEFT_KNEE: (117, 226), coco.RIGHT_KNEE: (83, 226), coco.LEFT_ANKLE: (119, 284), coco.RIGHT_ANKLE: (81, 284),
+    coco.LEFT_BIG_TOE: (124, 296), coco.RIGHT_BIG_TOE: (76, 296),
+}
+ARMS = ((coco.LEFT_SHOULDER, coco.LEFT_ELBOW, coco.LEFT_WRIST), (coco.RIGHT_SHOULDER, coco.RIGHT_ELBOW, coco.RIGHT_WRIST))
+LEGS = ((coco.LEFT_HIP, coco.LEFT_KNEE, coco.LEFT_ANKLE, coco.LEFT_BIG_TOE),
+        (coco.RIGHT_HIP, coco.RIGHT_KNEE, coco.RIGHT_ANKLE, coco.RIGHT_BIG_TOE))
+
+
+def keypoints(**moved) -> np.ndarray:
+    """(133, 3) of the figure, with joints at other places or None for unseen; names as in dwpose.skeleton, lower case."""
+    result = np.zeros((coco.NUM_KEYPOINTS, 3), np.float32)
+    for joint, place in JOINTS.items():
+        result[joint] = (*place, 1)
+    for name, place in moved.items():
+        result[getattr(coco, name.upper())] = (0, 0, 0) if place is None else (*place, 1)
+    return result
+
+
+def skeleton(*frames: np.ndarray, size=SIZE) -> Skeleton:
+    return Skeleton(np.stack(frames), size, 15)
+
+
+def figure(arms: bool = True, behind: tuple = WALL) -> np.ndarray:
+    """A flat person in five colours before a wall (320, 200, 3) uint8."""
+    fine = np.empty((4 * SIZE[0], 4 * SIZE[1], 3), np.uint8)
+    fine[:] = behind
+    line = lambda joints, colour, width: cv2.polylines(fine, [np.array([JOINTS[j] for j in joints], np.int32) * 4], False, colour, 4 * width, cv2.LINE_AA)
+    for leg in LEGS:
+        line(leg, LEG, 18)
+    cv2.fillConvexPoly(fine, np.array([(70, 86), (130, 86), (122, 178), (78, 178)], np.int32) * 4, TRUNK)
+    cv2.rectangle(fine, (4 * 94, 4 * 60), (4 * 106, 4 * 88), SKIN, -1)
+    cv2.circle(fine, (400, 196), 4 * 18, SKIN, -1, cv2.LINE_AA)
+    if arms:
+        for arm in ARMS:
+            line(arm, ARM, 13)
+    return cv2.resize(fine, SIZE[::-1], interpolation=cv2.INTER_AREA)
+
+
+def mask_of(image: np.ndarray, reference: Skeleton | None = None) -> np.ndarray:
+    return (np.abs(image.astype(int) - WALL).max(axis=2) > 30).astype(np.float32)
+
+
+def rendered(motion: Skeleton, image: np.ndarray | None = None, reference: Skeleton | None = None, depth=None, seed: int = 0,
+             mask=mask_of) -> np.ndarray:
+    image = figure() if image is None else image
+    scene = Scene(image, reference or skeleton(keypoints()), motion, "", depth)
+    puppet = Puppet.load(PuppetConfig(mask="colour"), "cpu", mask=mask)
+    return puppet(scene, torch.Generator().manual_seed(seed), progress=False)
+
+
+def colour_at(frame: np.ndarray, x: float, y: float) -> np.ndarray:
+    """Median of 5 x 5 pixels."""
+    return np.median(frame[int(y) - 2:int(y) + 3, int(x) - 2:int(x) + 3].reshape(-1, 3), axis=0)
+
+
+def is_colour(frame: np.ndarray, place: tuple, colour: tuple, tolerance: float = 30) -> bool:
+    return bool(np.abs(colour_at(frame, *place) - colour).max() < tolerance)
+
+
+RAISED = dict(right_elbow=(46, 62), right_wrist=(30, 28))
+
+
+def test_a_person_who_stands_as_in_the_picture_is_the_picture():
+    image = figure()
+    assert psnr(rendered(skeleton(keypoints()), image), image[None]) >= 40
+    clip = sample_clip(3, "wave", num_frames=1)
+    still = rendered(clip.reference_skeleton, clip.reference, clip.reference_skeleton, mask=None)
+    assert psnr(still, clip.reference[None]) >= 40
+
+
+def test_a_raised_arm_ends_at_the_commanded_wrist_in_its_own_colour():
+    frame = rendered(skeleton(keypoints(**RAISED)))[0]
+    assert is_colour(frame, RAISED["right_wrist"], ARM) and is_colour(frame, (38, 45), ARM) and is_colour(frame, (60, 75), ARM)
+    assert not is_colour(figure(), RAISED["right_wrist"], ARM)
+
+
+def test_where_the_arm_was_one_sees_what_was_behind_it():
+    frame = rendered(skeleton(keypoints(**RAISED)))[0]
+    assert is_colour(frame, (64, 132), WALL, 12)                    # outside of the trunk
+    assert is_colour(frame, (78, 140), TRUNK)                       # on it
+    moved = rendered(skeleton(keypoints(left_elbow=(160, 70), left_wrist=(176, 40))))[0]
+    assert is_colour(moved, (144, 128), WALL, 12) and is_colour(moved, (153, 162), WALL, 12)
+
+
+def test_no_pixel_of_the_trunk_or_the_legs_travels_with_the_arm():
+    frame = rendered(skeleton(keypoints(**RAISED)))[0].astype(int)
+    above = frame[:84, :70].reshape(-1, 3)
+    for colour in (TRUNK, LEG):
+        assert (np.abs(above - colour).max(axis=1) < 40).sum() < 12
+
+
+def test_depth_decides_who_covers_whom():
+    across = skeleton(keypoints(right_elbow=(62, 128), right_wrist=(100, 130)))
+    metres = np.full((1, 17), 5.0, np.float32)
+    nearer, farther = metres.copy(), metres.copy()
+    nearer[:, [coco.RIGHT_ELBOW, coco.RIGHT_WRIST]] -= 0.3
+    farther[:, [coco.RIGHT_ELBOW, coco.RIGHT_WRIST]] += 0.6
+    assert is_colour(rendered(across, depth=nearer)[0], (92, 130), ARM)
+    assert is_colour(rendered(across, depth=farther)[0], (92, 130), TRUNK)
+    assert is_colour(rendered(across)[0], (92, 130), ARM)           # without depth arms are in front
+
+
+def test_a_limb_the_picture_does_not_show_is_not_drawn():
+    image = figure(arms=False)
+    unseen = skeleton(keypoints(right_elbow=None, right_wrist=None, left_elbow=None, left_wrist=None))
+    frame = rendered(skeleton(keypoints(**RAISED)), image, unseen)[0]
+    assert is_colour(frame, RAISED["right_wrist"], WALL, 12) and is_colour(frame, (46, 62), WALL, 12)
+    assert is_colour(frame, (100, 130), TRUNK)
+
+
+def test_a_joint_unseen_for_some_frames_keeps_its_place_on_its_parent():
+    shifted = keypoints()
+    shifted[:, 0] += 20 * (shifted[:, 2] > 0)
+    shifted[coco.RIGHT_WRIST] = 0
+    places = followed(skeleton(keypoints(), shifted), whole_reference(body_points(keypoints()[None])[0]))
+    assert np.allclose(places[1, coco.RIGHT_WRIST], (92, 166), atol=0.01)
+
+
+def test_foreshortened_thighs_grow_no_wider_and_the_person_no_smaller():
+    squat = {f"{side}_{joint}": (x, y) for side, sign in (("left", 1), ("right", -1)) for joint, x, y in
+             (("hip", 100 + sign * 14, 214), ("knee", 100 + sign * 17, 226))}
+    for joint, (x, y) in JOINTS.items():
+        if y < 170 and joint not in (coco.LEFT_HIP, coco.RIGHT_HIP):
+            squat[next(name for name in vars(coco) if getattr(coco, name) == joint and name.isupper()).lower()] = (x, y + 46)
+    frame = rendered(skeleton(keypoints(**squat)))[0].astype(int)
+    legs = np.abs(frame - LEG).max(axis=2) < 40
+    assert np.flatnonzero(legs.any(axis=0)).min() > 50 and np.flatnonzero(legs.any(axis=0)).max() < 150
+    assert is_colour(frame, (117, 250), LEG) and is_colour(frame, (100, 150), TRUNK)
+    points = followed(skeleton(keypoints(**squat)), whole_reference(body_points(keypoints()[None])[0]))
+    assert abs(person_size(points, body_points(keypoints()[None])[0], 15)[0] - 1) < 0.1
+
+
+def test_a_person_turned_round_is_mirrored_and_it_is_said(caplog):
+    turned = keypoints()
+    pairs = [(getattr(coco, name), getattr(coco, name.replace("LEFT", "RIGHT"))) for name in vars(coco)
+             if name.startswith("LEFT") and isinstance(getattr(coco, name), int)]
+    for left, right in pairs:
+        turned[[left, right]] = turned[[right, left]]
+    turned[:5] = 0
+    with caplog.at_level(logging.WARNING):
+        frame = rendered(skeleton(keypoints(), turned))[1]
+    assert "turned round for 0.1 s, first after 0.1 s" in caplog.text
+    assert is_colour(frame, (72, 160), ARM) and is_colour(frame, (100, 130), TRUNK)
+    caplog.clear()
+    rendered(skeleton(keypoints()))
+    assert not caplog.text
+
+
+def test_the_same_seed_gives_the_same_frames_and_another_only_other_grain():
+    motion = skeleton(keypoints(), keypoints(**RAISED))
+    first, again, other = (rendered(motion, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert psnr(first, other) > 35
+
+
+def test_the_person_is_found_without_a_mask():
+    image = figure()
+    frame = rendered(skeleton(keypoints(**RAISED)), image, mask=None)[0]
+    assert is_colour(frame, RAISED["right_wrist"], ARM) and is_colour(frame, (64, 132), WALL, 12)
+
+
+def test_a_hand_hidden_in_a_pocket_stays_hidden_at_rest_and_comes_out_with_the_arm():
+    image = figure()
+    image[158:200, 55:92][np.abs(image[158:200, 55:92].astype(int) - ARM).max(axis=2) < 60] = LEG       # the sleeve's end is in it
+    assert psnr(rendered(skeleton(keypoints()), image), image[None]) >= 40
+    frame = rendered(skeleton(keypoints(**RAISED)), image)[0].astype(int)
+    hand = frame[8:30, 12:36].reshape(-1, 3)
+    assert (np.abs(hand - np.array(SKIN) * 0.9).max(axis=1) < 45).sum() > 20
+
+
+def test_the_shadow_at_the_feet_goes_with_the_person():
+    image = figure()
+    y, x = np.mgrid[:SIZE[0], :SIZE[1]]
+    for foot in (78, 122):
+        away = ((x - foot) / 26) ** 2 + ((y - 298) / 10) ** 2
+        shade = 1 - 0.4 * np.clip(1 - away, 0, 1)[..., None] * (mask_of(image)[..., None] < 0.5)
+        image = (image * shade).astype(np.uint8)
+    moved = keypoints()
+    moved[:, 0] += 30 * (moved[:, 2] > 0)
+    still, frame = rendered(skeleton(keypoints(), moved), image, mask=lambda *_: mask_of(figure()))
+    assert psnr(still[None], image[None]) >= 40
+    brightness = lambda picture, place: float(colour_at(picture, *place).mean())
+    assert brightness(image, (60, 300)) < 180 and brightness(frame, (60, 300)) > 187
+    assert brightness(frame, (165, 300)) < 187 < brightness(image, (165, 300))
+
+
+@pytest.mark.parametrize("size", [(321, 199), (203, 127)])
+def test_any_canvas_will_do(size):
+    image = cv2.resize(figure(), size[::-1], interpolation=cv2.INTER_AREA)
+    scale = np.array([size[1] / SIZE[1], size[0] / SIZE[0], 1], np.float32)
+    reference = skeleton(keypoints() * scale, size=size)
+    frames = rendered(skeleton(keypoints() * scale, keypoints(**RAISED) * scale, size=size), image, reference)
+    assert frames.shape == (2, *size, 3) and frames.dtype == np.uint8
+    assert psnr(frames[:1], image[None]) >= 40
+    assert is_colour(frames[1], (30 * scale[0], 29 * scale[1]), ARM, 40)
+
+
+def test_a_person_at_the_border_and_a_limb_that_leaves_are_drawn_as_far_as_they_show():
+    moved = keypoints()
+    moved[:, 0] -= 150 * (moved[:, 2] > 0)
+    frame = rendered(skeleton(keypoints(right_elbow=(20, 70), right_wrist=(-20, 60)), moved))
+    assert is_colour(frame[0], (10, 67), ARM, 45)
+    assert (np.abs(frame[1].astype(int) - WALL).max(axis=2) < 14).mean() > 0.93
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(mask=lambda image, _: np.zeros(image.shape[:2], np.float32)), "puppet: expected a person in the picture's mask"),
+    (dict(reference=skeleton(np.zeros((133, 3), np.float32))), "reference: expected both shoulders or both hips"),
+    (dict(motion=skeleton(np.zeros((133, 3), np.float32))), "skeleton: expected shoulders or hips in at least one frame"),
+    (dict(motion=skeleton(keypoints(), size=(100, 100))), "skeleton: expected the picture's canvas, 200x320"),
+    (dict(depth=np.zeros((3, 17), np.float32)), r"depth: expected \(1, 17\) metres"),
+])
+def test_what_cannot_be_drawn_is_refused_in_one_line(change, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        rendered(**{"motion": skeleton(keypoints()), **change})
+    assert "\n" not in str(refused.value)
+
+
+def test_frames_that_memory_cannot_hold_are_refused_before_anything_is_made():
+    Puppet.check(PuppetConfig(), (1024, 576), 90, 2 * 2**30)
+    with pytest.raises(ValueError, match="puppet: 9000 frames of 576x1024"):
+        Puppet.check(PuppetConfig(), (1024, 576), 9000, 2 * 2**30)
+
+
+def test_a_hole_in_a_wall_above_a_floor_is_filled_with_wall_and_floor():
+    room = np.empty((200, 160, 3), np.uint8)
+    room[:150], room[150:] = WALL, (90, 80, 70)
+    hole = np.zeros((200, 160), bool)
+    hole[40:180, 60:110] = True
+    broken = np.where(hole[..., None], 255, room).astype(np.uint8)
+    fill = filled(broken, hole, np.random.default_rng(0))
+    assert np.array_equal(fill[~hole], room[~hole])
+    assert np.abs(fill.astype(int) - room)[hole].max() <= 12
+
+
+def test_frames_are_shown_as_they_are_made():
+    seen = []
+    scene = Scene(figure(), skeleton(keypoints()), skeleton(keypoints(), keypoints(**RAISED)), "", None)
+    frames = Puppet.load(PuppetConfig(), mask=mask_of)(scene, torch.Generator(), show=lambda frames: seen.extend(frames.copy()), progress=False)
+    assert np.array_equal(np.stack(seen), frames)
