@@ -1,12 +1,14 @@
-"""Make the README's pictures with our own code: four runs of inference.py, their storyboards and the strip on top.
+"""Make the README's pictures with our own code: the large figure, the loop on top, and storyboards of the demo weights.
 
-    python demo/readme_pictures.py            # runs go to outputs/readme_1 ... 4, pictures to assets/
+    python demo/readme_pictures.py                  # everything: runs go to outputs/readme_*, pictures to assets/
+    python demo/readme_pictures.py loop             # one part: figure, loop or storyboards
 
-Runs that are there already are reused stage by stage.
+Runs that are there already are reused stage by stage. The figure and the loop need no weights of others.
 """
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,15 @@ from PIL import Image, ImageDraw
 
 import inference
 from configs import run_main
+from dwpose.draw import draw
+from dwpose.skeleton import Skeleton
 from media.images import read_image
-from media.video_reader import read_video
-from run.storyboard import FAINT, font, INK, PAPER, wrapped
+from media.video_writer import load_frames
+from run.framing import around_person
+from run.storyboard import font, INK, PAPER, wrapped
+from synthetic.character import Character, Room
+from synthetic.clips import HELD_OUT_SEED, sample_clip
+from t2m.camera import Camera
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT / "assets"
@@ -26,41 +34,86 @@ PROMPTS = (
     "Someone raises both arms, then claps. After that they turn around.",
     "A person throws a ball with the left hand and then walks forward.",
 )
-STRIP_COLUMNS = 5
-CELL_HEIGHT, GAP, MARGIN = 260, 6, 20               # pixels
+LOOP_PROMPT = "She waves with the right hand, does a jumping jack, then kicks with the left leg."
+LOOP_FPS, LOOP_HEIGHT, LOOP_QUALITY = 10.0, 384, 70       # frames a second, pixels, of WebP
+THUMB_HEIGHT = 96                                   # pixels
+GAP, MARGIN = 6, 20                                 # pixels
+ROOM = Room((0.86, 0.88, 0.84), (0.55, 0.47, 0.40), "plain", 0.05, 1.0)
+LOOKS = dict(hair_style="bob", hair=(0.16, 0.11, 0.09), top=(0.15, 0.37, 0.43), bottom=(0.24, 0.23, 0.26), outfit="trousers",
+             skin=(0.78, 0.53, 0.37), shoes=(0.92, 0.92, 0.91), stripe=None, sunglasses=False, beard=False, long_sleeves=True,
+             girth=0.95, head_size=1.15, room=ROOM)
 
 
-def strip(image: np.ndarray, prompt: str, poses: np.ndarray, video: np.ndarray) -> Image.Image:
-    """Picture and text at the left, then poses above the video, at the same moments."""
-    cell = (round(CELL_HEIGHT * image.shape[1] / image.shape[0]), CELL_HEIGHT)
-    left = MARGIN + cell[0] + 30
-    sheet = Image.new("RGB", (left + STRIP_COLUMNS * (cell[0] + GAP) + MARGIN, 2 * (cell[1] + GAP) + 2 * MARGIN), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    sheet.paste(Image.fromarray(image).resize(cell, Image.Resampling.LANCZOS), (MARGIN, MARGIN))
-    pen.text((MARGIN, MARGIN + cell[1] + 12), "picture + text", FAINT, font(13))
-    for i, line in enumerate(wrapped(prompt, 16, cell[0] + 20)):
-        pen.text((MARGIN, MARGIN + cell[1] + 36 + 22 * i), line, INK, font(16))
-    for column in range(STRIP_COLUMNS):
-        moment = round((column + 0.5) * len(video) / STRIP_COLUMNS)
-        for row, frames in enumerate((poses, video)):
-            picture = Image.fromarray(frames[min(moment, len(frames) - 1)]).resize(cell, Image.Resampling.LANCZOS)
-            sheet.paste(picture, (left + column * (cell[0] + GAP), MARGIN + row * (cell[1] + GAP)))
+def figure() -> None:
+    """assets/person_large.png: one of our procedural people at 576x1024, whom every photograph's command can move."""
+    character = replace(Character.sample(np.random.default_rng(3)), **LOOKS)
+    camera = Camera(yaw=0.0, distance=5.0, scale=0.37, height=0.95, centre_x=0.5, centre_y=0.56)
+    clip = sample_clip(HELD_OUT_SEED, "stand", num_frames=1, size=(1024, 576), character=character, camera=camera)
+    Image.fromarray(clip.reference).save(ASSETS / "person_large.png", optimize=True)
+
+
+def loop() -> None:
+    """assets/loop.webp: picture and text, the skeleton and the video beside each other, over and over."""
+    run = finished_run("photo.yaml", "readme_loop", LOOP_PROMPT, f"fps={LOOP_FPS}", "puppet.mask=colour", "pose.detector=demo")
+    video = load_frames(run / "frames" / "video.mkv")                                   # (F, 1024, 576, 3)
+    poses = draw(Skeleton.load(run / "skeleton.npz"), "bold")
+    still = np.broadcast_to(framed_picture(run), video.shape)
+    frames = [loop_frame(*moment) for moment in zip(still, poses, video)]
+    frames[0].save(ASSETS / "loop.webp", save_all=True, append_images=frames[1:], duration=round(1000 / LOOP_FPS), loop=0,
+                   quality=LOOP_QUALITY, method=6)
+    for name, frame in (("thumb_photo", video[len(video) // 5]), ("thumb_poses", poses[len(poses) // 2])):
+        save_thumb(frame, name)
+
+
+def framed_picture(run: Path) -> np.ndarray:
+    """The picture as the run framed it, (H, W, 3) uint8."""
+    person = Skeleton.load(run / "person.npz")
+    return around_person(read_image(ASSETS / "person_large.png"), person, (1024, 576), "person_large.png")[0]
+
+
+def loop_frame(image: np.ndarray, pose: np.ndarray, frame: np.ndarray) -> Image.Image:
+    """One frame of the loop: the picture with the words under it, the skeleton, the video."""
+    cell = (round(LOOP_HEIGHT * image.shape[1] / image.shape[0]), LOOP_HEIGHT)
+    lines = wrapped(f"“{LOOP_PROMPT}”", 18, 3 * cell[0])
+    sheet = Image.new("RGB", (3 * cell[0] + 2 * GAP + 2 * MARGIN, cell[1] + 2 * MARGIN + 26 * len(lines) + 8), PAPER)
+    for column, picture in enumerate((image, pose, frame)):
+        sheet.paste(Image.fromarray(picture).resize(cell, Image.Resampling.LANCZOS), (MARGIN + column * (cell[0] + GAP), MARGIN))
+    for i, line in enumerate(lines):
+        ImageDraw.Draw(sheet).text((MARGIN, MARGIN + cell[1] + 12 + 26 * i), line, INK, font(18))
     return sheet
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+def storyboards() -> None:
+    """assets/storyboard_1.jpg ... of runs with the demo weights."""
     for number, prompt in enumerate(PROMPTS, start=1):
-        name = f"readme_{number}"
-        arguments = ["--config", str(ROOT / "configs" / "demo.yaml"), f"prompt={prompt}", f"name={name}", "resume=true"]
-        if inference.main(arguments):
-            raise SystemExit(f"{name}: inference.py did not finish")
-        run = Path("outputs") / name
-        storyboard = Image.open(run / "storyboard.png").convert("RGB")
-        storyboard.save(ASSETS / f"storyboard_{number}.jpg", quality=88, optimize=True)
-        if number == 1:
-            poses, video = read_video(run / "poses.mp4")[0], read_video(run / "video.mp4")[0]
-            strip(read_image(ASSETS / "person.png"), prompt, poses, video).save(ASSETS / "strip.png", optimize=True)
+        run = finished_run("demo.yaml", f"readme_{number}", prompt)
+        Image.open(run / "storyboard.png").convert("RGB").save(ASSETS / f"storyboard_{number}.jpg", quality=88, optimize=True)
+    video = load_frames(run / "frames" / "refined_1.mkv")
+    save_thumb(video[len(video) // 2], "thumb_demo")
+
+
+def finished_run(config: str, name: str, prompt: str, *settings: str) -> Path:
+    """The folder of a run of inference.py."""
+    arguments = ["--config", str(ROOT / "configs" / config), f"prompt={prompt}", f"name={name}", "resume=true", *settings]
+    if inference.main(arguments):
+        raise SystemExit(f"{name}: inference.py did not finish")
+    return Path("outputs") / name
+
+
+def save_thumb(frame: np.ndarray, name: str) -> None:
+    """assets/<name>.jpg, a small frame (H, W, 3) for the README's table."""
+    width = round(THUMB_HEIGHT * frame.shape[1] / frame.shape[0])
+    Image.fromarray(frame).resize((width, THUMB_HEIGHT), Image.Resampling.LANCZOS).save(ASSETS / f"{name}.jpg", quality=85)
+
+
+PARTS = {"figure": figure, "loop": loop, "storyboards": storyboards}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to make; all when left out")
+    for name in parser.parse_args().parts or PARTS:
+        PARTS[name]()
 
 
 if __name__ == "__main__":

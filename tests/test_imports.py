@@ -19,10 +19,11 @@ MAY_IMPORT = {                                       # room -> other local rooms
     "t2m": {"dwpose.skeleton", "media", "runtime", "training", "configs"},
     "mimicmotion": {"media", "runtime", "training", "configs"},      # frames, never joints
     "musepose": {"media", "runtime", "training", "configs"},
+    "puppet": {"dwpose.skeleton", "media"},
     "newmove": {"media", "runtime", "training", "configs"},
     "training_data": {"dwpose", "media", "runtime", "configs", "mimicmotion.latents"},
     "synthetic": {"t2m", "dwpose", "media", "training_data.folder"},
-    "renderers": {"mimicmotion", "musepose", "dwpose", "media", "runtime", "configs", "run.settings"},
+    "renderers": {"mimicmotion", "musepose", "puppet", "dwpose", "media", "runtime", "configs", "run.settings"},
     "run": {"renderers", "t2m", "dwpose", "mimicmotion", "media", "runtime", "configs", "llm_planner", "planning"},
     "motionbench": {"run", "inference", "synthetic", "t2m", "dwpose", "mimicmotion.latents", "mimicmotion.sampling", "media", "runtime", "configs", "renderers"},
 }
