@@ -88,8 +88,9 @@ def storyboards() -> None:
     for number, prompt in enumerate(PROMPTS, start=1):
         run = finished_run("demo.yaml", f"readme_{number}", prompt)
         Image.open(run / "storyboard.png").convert("RGB").save(ASSETS / f"storyboard_{number}.jpg", quality=88, optimize=True)
-    video = load_frames(run / "frames" / "refined_1.mkv")
-    save_thumb(video[len(video) // 2], "thumb_demo")
+        if number == 1:
+            video = load_frames(run / "frames" / "refined_1.mkv")
+            save_thumb(video[len(video) // 2], "thumb_demo")
 
 
 def finished_run(config: str, name: str, prompt: str, *settings: str) -> Path:

@@ -12,7 +12,7 @@ from dwpose.skeleton import Skeleton
 log = logging.getLogger(__name__)
 
 CROWN = 0.06                            # above the highest seen point, of the body's extent
-ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.42     # room for raised hands, for feet that step nearer, for arms held out; of the extent
+ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
 OUTSIDE = 0.15                          # how far the window may reach beyond the picture, of the body's extent
 
 

@@ -256,7 +256,7 @@ def test_too_few_confident_keypoints_are_no_person(detector, monkeypatch):
 
 
 def warnings_for_cuda(caplog):
-    session._warn_once.cache_clear()
+    session.warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         PersonDetector.load(FIXTURES / "fake_yolox_l.onnx", device="cuda:0")
         PoseHead.load(FIXTURES / "fake_dw-ll_ucoco_384.onnx", device="cuda:0")

@@ -12,11 +12,16 @@ from configs import load_config
 from run.settings import InferenceConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
-PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "weights/README.md")}
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-LINES = [shlex.split(line, comments=True) for language, block in BLOCKS if language == "bash" for line in block.splitlines() if line.strip()]
-COMMANDS = [words[re.fullmatch(r"[A-Z]+=\w+", words[0]) is not None:] for words in LINES]          # without QUICK=1 and the like
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+         for path in (ROOT / "README.md", ROOT / "weights" / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = PAGES["README.md"]
+BLOCKS = [block for page in PAGES.values() for block in re.findall(r"```(\w*)\n(.*?)```", page, re.DOTALL)]
+INLINE = [code for page in PAGES.values() for code in re.findall(r"`((?:bash|python|accelerate) [^`…]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL))]
+LINES = [shlex.split(line, comments=True) for line in
+         [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()] + INLINE]
+COMMANDS = [words[re.fullmatch(r"[A-Z]+=\w+", words[0]) is not None:]          # without QUICK=1 and the like
+            for words in LINES if any(word.endswith((".py", ".sh")) for word in words)]
+CONFIGS = {"demo.sh": "demo.yaml", "photo.sh": "photo.yaml"}
 
 
 def script_of(words: list[str]) -> tuple[Path, list[str]]:
@@ -25,14 +30,14 @@ def script_of(words: list[str]) -> tuple[Path, list[str]]:
     return ROOT / words[at], words[at + 1:]
 
 
-@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] != "source"], ids=" ".join)
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_command_runs_a_script_that_exists_with_settings_it_knows(words):
     assert words[0] in ("bash", "python", "accelerate")
     script, arguments = script_of(words)
     assert script.is_file()
-    if script.name == "demo.sh":
-        load_config(InferenceConfig, ["--config", str(ROOT / "configs" / "demo.yaml"), *arguments])
-    elif script.name == "inference.py" and "--help" not in arguments:
+    if script.name in CONFIGS:
+        load_config(InferenceConfig, ["--config", str(ROOT / "configs" / CONFIGS[script.name]), *arguments])
+    elif script.name == "inference.py" and not {"--help", "--help-all"} & set(arguments):
         load_config(InferenceConfig, [str(ROOT / word) if word.endswith(".yaml") else word for word in arguments])
     for word in arguments:
         if word.endswith(".yaml"):
@@ -87,6 +92,7 @@ def test_the_demo_script_keeps_an_argument_with_spaces_whole(tmp_path):
     for name in ("demo.sh", "venv.sh"):
         (tmp_path / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
     (tmp_path / "requirements.txt").write_text("nothing\n")
+    (tmp_path / "pyproject.toml").write_text("")
     binaries = tmp_path / ".venv" / "bin"
     binaries.mkdir(parents=True)
     (binaries / "activate").write_text(f'PATH="{binaries}:$PATH"\n')
