@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 cd "$repo"
-exec python -m pytest -q "$@"
+exec python -m pytest -q --numprocesses auto --maxprocesses 4 "$@"
