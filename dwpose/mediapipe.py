@@ -2,7 +2,7 @@
 
 The published graph looks for one person in the whole picture. Here the picture is also searched in overlapping and in
 turned tiles, so that several, small and lying people are found; each is then read, and in a video followed, as the
-graph does. Confidences mean what DWPose's do: below `SEEN_CONFIDENCE` a point is not part of the person.
+graph does. Confidences mean what DWPose's do, see `dwpose.skeleton.is_seen`.
 """
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from dwpose.mediapipe_networks import Pose
 from dwpose.mediapipe_person import Reading
 from dwpose.skeleton import (BODY, FACE, LEFT_BIG_TOE, LEFT_EYE, LEFT_HAND, LEFT_HEEL, LEFT_SMALL_TOE, NOSE,
                              NUM_KEYPOINTS, RIGHT_BIG_TOE, RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL, RIGHT_SMALL_TOE,
-                             SEEN_CONFIDENCE)
+                             is_seen)
 
 BODY_OF_POSE = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 FOOT_OF_POSE = {LEFT_BIG_TOE: 31, LEFT_HEEL: 29, RIGHT_BIG_TOE: 32, RIGHT_HEEL: 30}
@@ -105,7 +105,8 @@ def unsure(reading: Reading, size: tuple[int, int], turned_by: float) -> str | N
 def share_on_mask(pose: Pose) -> float:
     """How many of the body points that are sure lie on the person's own mask; in [0, 1]."""
     rows = pose.points[list(BODY_OF_POSE)]
-    places = pose.region.from_picture(rows[np.sqrt(rows[:, 3] * rows[:, 4]) >= SEEN_CONFIDENCE, :2])
+    sure = is_seen(np.column_stack([rows[:, :2], np.sqrt(rows[:, 3] * rows[:, 4])]))    # (17,)
+    places = pose.region.from_picture(rows[sure, :2])
     cells = (places * len(pose.mask_logits)).astype(int).clip(0, len(pose.mask_logits) - 1)
     return float((pose.mask_logits[cells[:, 1], cells[:, 0]] > 0).mean()) if len(cells) else 0.0
 
@@ -127,5 +128,5 @@ def person_mask(pose: Pose, size: tuple[int, int]) -> np.ndarray:
 
 def person_box(keypoints: np.ndarray) -> np.ndarray:
     """(5,) x1, y1, x2, y2 of the seen points (133, 3), and their mean confidence."""
-    seen = keypoints[keypoints[:, 2] >= SEEN_CONFIDENCE]
+    seen = keypoints[is_seen(keypoints)]
     return np.concatenate([seen[:, :2].min(axis=0), seen[:, :2].max(axis=0), [seen[:, 2].mean()]])

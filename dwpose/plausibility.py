@@ -15,7 +15,7 @@ from dwpose.proportions import BONES, CHILDREN, METRES, NECK_POINT, PARENTS, PEL
 from dwpose.skeleton import (BODY, FACE, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_HEEL, LEFT_HIP,
                              LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_ELBOW,
                              RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST,
-                             SEEN_CONFIDENCE, Skeleton)
+                             is_seen, Skeleton)
 
 MIN_BODY_KEYPOINTS = 8          # seen body points that make a person, as in dwpose/detector.py
 MIN_PIXELS = 32                 # extent of the seen body points, longer side
@@ -53,10 +53,10 @@ def check_plausible(skeleton: Skeleton, source: str) -> None:
 def implausible(keypoints: np.ndarray) -> str | None:
     """Why keypoints (133, 3) of one person in pixels cannot be right, in words; None where nothing speaks against them."""
     body = keypoints[BODY]
-    seen = body[body[:, 2] >= SEEN_CONFIDENCE]
+    seen = body[is_seen(body)]
     if len(seen) < MIN_BODY_KEYPOINTS:
         return f"only {len(seen)} of {len(body)} body points are seen"
-    if not (body[[LEFT_SHOULDER, RIGHT_SHOULDER], 2] >= SEEN_CONFIDENCE).any():
+    if not is_seen(body[[LEFT_SHOULDER, RIGHT_SHOULDER]]).any():
         return "neither shoulder is seen"
     if (extent := float(np.ptp(seen[:, :2], axis=0).max())) < MIN_PIXELS:
         return f"it is only {extent:.0f} pixels large"
@@ -96,13 +96,13 @@ def measures(points: np.ndarray, lengths: np.ndarray, scale: float) -> Iterator[
         left, right = (float(lengths[side][both].sum()) for side in SIDES)
         yield Measure(max(left, right) / min(left, right), 2.5, 3.5,
                       "the limbs of one side are {:.1f} times as long as the other's")
-    seen = points[BODY, 2][points[BODY, 2] >= SEEN_CONFIDENCE]
+    seen = points[BODY, 2][is_seen(points[BODY])]
     yield Measure(1 - float(np.median(seen)), 0.4, 0.5, "its body points are mostly guessed (doubt {:.2f})")
     yield Measure(distances(points, [LEFT_EYE], [RIGHT_EYE]).max() / 0.065 / scale, 3.0, 4.0,
                   "the eyes are {:.1f} times as far apart as the body allows")
     yield Measure(distances(points, *map(list, zip(*FEET))).max() / 0.2 / scale, 2.2, 4.0,
                   "a foot is {:.1f} times as long as the body allows")
-    face = points[FACE][points[FACE, 2] >= SEEN_CONFIDENCE, :2]
+    face = points[FACE][is_seen(points[FACE]), :2]
     if len(face) > 1:
         yield Measure(float(np.ptp(face, axis=0).max()) / 0.2 / scale, 2.5, 4.0,
                       "the face is {:.1f} times as large as the body allows")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import SEEN_CONFIDENCE
+from dwpose.skeleton import is_seen
 from puppet.background import filled, met, spread
 from puppet.cutout import capsule, least_cover, matte, parts, person_mask, refined_mask, with_fringe
 from puppet.limbs import HEAD, LIMBS, NECK, PELVIS, Limb, unit
@@ -443,7 +443,7 @@ def unshaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
 def with_back(head: Layer, keypoints: np.ndarray, points: np.ndarray) -> Layer:
     """The head with a back: where the face was, what is above the brows."""
     face = keypoints[coco.FACE]
-    if not (face[:, 2] >= SEEN_CONFIDENCE).all():
+    if not is_seen(face).all():
         return head
     xy = face[:, :2] - head.corner
     up = unit(points[HEAD, :2] - points[NECK, :2])
@@ -486,9 +486,9 @@ def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) 
 def skin_colour(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
     """RGB (3,) of the cheeks and the nose, None where the face is unseen."""
     face = keypoints[coco.FACE]
-    if (face[:, 2] >= SEEN_CONFIDENCE).all():
+    if is_seen(face).all():
         places = [face[list(pair), :2].mean(axis=0) for pair in ((2, 31), (14, 35), (28, 29), (57, 8))]
-    elif (keypoints[[coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE], 2] >= SEEN_CONFIDENCE).all():
+    elif is_seen(keypoints[[coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]]).all():
         nose, eyes = keypoints[coco.NOSE, :2], keypoints[[coco.LEFT_EYE, coco.RIGHT_EYE], :2]
         places = [nose, *(0.7 * nose + 0.3 * eyes)]
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import is_present, is_seen, Skeleton
 
 NECK, PELVIS, HEAD, KNEES, LEFT_TIP, RIGHT_TIP, LEFT_TOE, RIGHT_TOE = range(17, 25)     # points beside the body's 17
 NUM_POINTS = 25
@@ -65,7 +65,7 @@ def body_points(keypoints: np.ndarray) -> np.ndarray:
     """(F, 133, 3) to (F, 25, 3): the 17 body points and those derived from them; the third number is 1 where known."""
     points = np.zeros((len(keypoints), NUM_POINTS, 3))
     points[:, coco.BODY] = keypoints[:, coco.BODY]
-    points[..., 2] = points[..., 2] >= SEEN_CONFIDENCE
+    points[..., 2] = is_seen(points)
     for middle, sides in ((NECK, (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER)), (PELVIS, (coco.LEFT_HIP, coco.RIGHT_HIP)),
                           (KNEES, (coco.LEFT_KNEE, coco.RIGHT_KNEE))):
         points[:, middle] = points[:, list(sides)].mean(axis=1)
@@ -77,10 +77,10 @@ def body_points(keypoints: np.ndarray) -> np.ndarray:
     for tip, hand in ((LEFT_TIP, coco.LEFT_HAND), (RIGHT_TIP, coco.RIGHT_HAND)):
         fingers = keypoints[:, hand][:, [8, 12, 16]]                                         # (F, 3, 3)
         points[:, tip, :2] = fingers[..., :2].mean(axis=1)
-        points[:, tip, 2] = (fingers[..., 2] >= SEEN_CONFIDENCE).all(axis=1)
+        points[:, tip, 2] = is_seen(fingers).all(axis=1)
     for toe, joint in ((LEFT_TOE, coco.LEFT_BIG_TOE), (RIGHT_TOE, coco.RIGHT_BIG_TOE)):
         points[:, toe] = keypoints[:, joint]
-        points[:, toe, 2] = keypoints[:, joint, 2] >= SEEN_CONFIDENCE
+        points[:, toe, 2] = is_seen(keypoints[:, joint])
     return points
 
 
@@ -114,7 +114,7 @@ def followed(skeleton: Skeleton, reference: np.ndarray) -> np.ndarray:
     reference: (25, 3) from `body_points`.
     """
     points = body_points(skeleton.keypoints)
-    known = points[..., 2] > 0                                                              # (F, 25)
+    known = is_present(points)                                                            # (F, 25)
     frames = np.arange(len(points))
     if not known[:, [NECK, PELVIS]].any():
         raise ValueError("skeleton: expected shoulders or hips in at least one frame (found none): "
@@ -141,7 +141,7 @@ def head_places(keypoints: np.ndarray, points: np.ndarray, reference: np.ndarray
     """(F, 2) the middle of the head: moved from the reference's as those of its points that both show, and where a neck
     can reach, as a face turned aside moves its points and not the head. Turned away, it stays in line with the spine."""
     heads = list(HEAD_POINTS)
-    weights = (keypoints[:, heads, 2] >= SEEN_CONFIDENCE) * reference[heads, 2] * list(HEAD_POINTS.values())    # (F, 5)
+    weights = is_seen(keypoints[:, heads]) * reference[heads, 2] * list(HEAD_POINTS.values())    # (F, 5)
     way = ((keypoints[:, heads, :2] - reference[heads, :2]) * weights[..., None]).sum(1) / np.maximum(weights.sum(1), 1)[:, None]
     own, own_spine = reference[HEAD, :2] - reference[NECK, :2], unit(reference[NECK, :2] - reference[PELVIS, :2])
     length = max(np.linalg.norm(own), 1e-6)
@@ -263,7 +263,7 @@ def eye_roll(skeleton: Skeleton, reference: Skeleton) -> np.ndarray:
     """(F,) radians by which the line of the eyes has turned; NaN where it cannot be told."""
     def line(keypoints):
         ends = keypoints[:, [coco.RIGHT_EYE, coco.LEFT_EYE]]
-        return ends[:, 1, :2] - ends[:, 0, :2], (ends[..., 2] >= SEEN_CONFIDENCE).all(axis=1)
+        return ends[:, 1, :2] - ends[:, 0, :2], is_seen(ends).all(axis=1)
     (way, seen), (own, own_seen) = line(skeleton.keypoints), line(reference.keypoints)
     wide = np.linalg.norm(way, axis=-1) > 0.5 * np.linalg.norm(own, axis=-1)
     angle = angle_between(np.broadcast_to(own, way.shape), way)

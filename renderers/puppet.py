@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dwpose import skeleton as coco
 from dwpose.choosing import chosen_detector, has_photograph_weights
-from dwpose.skeleton import SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import Skeleton
 from renderers import Renderer, Scene
 from renderers.settings import PuppetConfig
 from puppet.layers import ORDER, Cut, Joint, Layer, Shadow, cut_layers, smoothstep
@@ -170,7 +170,7 @@ def shown(layer: Layer, pose: Pose, own: np.ndarray, index: int) -> float:
 
 def face_unseen(skeleton: Skeleton) -> np.ndarray:
     """(F,) bool: neither nose nor eyes show."""
-    return (skeleton.confidence[:, [coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]] < SEEN_CONFIDENCE).all(axis=1)
+    return ~skeleton.seen[:, [coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]].any(axis=1)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class PoseConfig:
                          ("mimicmotion", "fleximo", "musepose", "bold"))
     person: str = setting("largest", "who, when there are several", ("largest", "center"))
     allow_cut_off: bool = setting(False, "go on although the person's feet, hands or head are outside the picture")
+    plausible: bool = setting(True, "refuse a picture in which the detector sees a pose that no person can have: a cat, a cup, a crowd")
     cache: str = setting("outputs/.poses", "folder of poses already detected, by the content of video, picture and networks; empty: none")
 
     @property

@@ -239,7 +239,7 @@ def test_verb_forms_are_english(base, third, running):
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_every_known_verb_is_read_in_all_its_forms(verb):
     third = third_person(verb)
-    expected = [f"a person waves", f"a person {third} now"]
+    expected = ["a person waves", f"a person {third} now"]
     assert texts(f"A person waves, {third} now.") == expected
     assert texts(f"Wave, then {verb} now.") == expected
     assert texts(f"A person waves and then, {gerund(verb)} now.") == expected
