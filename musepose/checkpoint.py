@@ -168,10 +168,10 @@ def load_denoiser(files: WeightFiles, dtype: torch.dtype, device: str = "cpu") -
     network = empty(lambda given: build_denoiser(given, motion=files.motion_module is not None), config, config_path)
     if files.motion_module is None:
         return fill(network, tensors, source, "a denoiser for single pictures")
-    flat_part = [name for name in network.state_dict() if not is_motion(name)]
     still = {name: tensor for name, tensor in tensors.items() if not is_motion(name)}
-    if still.keys() != set(flat_part):
-        fill(empty(lambda given: build_denoiser(given, motion=False), config, config_path), still, source, "a denoiser")
+    if still.keys() != {name for name in network.state_dict() if not is_motion(name)}:
+        still_network = empty(lambda given: build_denoiser(given, motion=False), config, config_path)
+        fill(still_network, still or tensors, source, "a denoiser")
     motion = named_tensors(files.motion_module, dtype, device)
     only = {name for name in network.state_dict() if is_motion(name)}
     if motion.keys() != only:

@@ -5,6 +5,30 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 FIXTURES = Path(__file__).parent / "fixtures"
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "goldens"     # beside the repository, where there is one
+
+
+def pytest_addoption(parser):
+    parser.addoption("--goldens", type=Path, metavar="FOLDER",
+                     help="numbers of published code to compare with, in place of tests/fixtures/<system>")
+
+
+@pytest.fixture(scope="session")
+def goldens(request):
+    """goldens(system, *files): the folder with these files of a system's numbers; without one the test is skipped.
+
+    First the folder of --goldens, or its subfolder of the system's name, then the copies in the repository.
+    """
+    given = request.config.getoption("--goldens")
+
+    def find(system: str, *files: str) -> Path:
+        places = [] if given is None else [given, given / system]
+        for folder in (*places, FIXTURES / system, SHARED / system):
+            if all((folder / name).exists() for name in files):
+                return folder
+        pytest.skip(f"{system}: {', '.join(files)} are too large for the repository: give their folder by --goldens")
+
+    return find
 
 
 @pytest.fixture(scope="session")
