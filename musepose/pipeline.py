@@ -125,7 +125,7 @@ class MusePose:
         """Standard normal float32 numbers, (F, 4, h, w), in the order of the published pipeline's draw."""
         shape = (1, self.denoiser.config.in_channels, num_frames, *self.latent_size(size))
         drawn = torch.randn(shape, generator=generator, device=generator.device)
-        return rearrange(drawn, "1 c f h w -> f c h w").to(self.device)
+        return rearrange(drawn, "1 c f h w -> f c h w").contiguous().to(self.device)
 
     @torch.no_grad()
     def context(self, image: np.ndarray, size: tuple[int, int], reference_dtype: torch.dtype | None = None) -> Context:

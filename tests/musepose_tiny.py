@@ -12,11 +12,11 @@ from musepose.networks import build_denoiser, build_pose_guider, build_reference
 from musepose.pipeline import MusePose
 
 CONFIG = {"_class_name": "UNet2DConditionModel", "act_fn": "silu", "attention_head_dim": 4,
-          "block_out_channels": (32, 32, 64, 64), "center_input_sample": False, "cross_attention_dim": 24,
-          "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), "downsample_padding": 1,
-          "flip_sin_to_cos": True, "freq_shift": 0, "in_channels": 4, "layers_per_block": 2, "mid_block_scale_factor": 1,
+          "block_out_channels": (32, 64, 64), "center_input_sample": False, "cross_attention_dim": 24,
+          "down_block_types": ("CrossAttnDownBlock2D",) * 2 + ("DownBlock2D",), "downsample_padding": 1,
+          "flip_sin_to_cos": True, "freq_shift": 0, "in_channels": 4, "layers_per_block": 1, "mid_block_scale_factor": 1,
           "norm_eps": 1e-5, "norm_num_groups": 8, "out_channels": 4, "sample_size": 8,
-          "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3}
+          "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2}
 WIDTHS = (8, 16, 24)                                  # of the pose guider: features of a quarter of the picture's size
 
 
