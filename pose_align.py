@@ -15,48 +15,17 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dwpose.detector import PoseDetector
-from dwpose.draw import draw
-from dwpose.musepose_alignment import aligned_as_musepose, without_face
+from dwpose.musepose_alignment import aligned_as_musepose
+from dwpose.musepose_brush import painted, pose_frames
 from dwpose.skeleton import HANDS, SEEN_CONFIDENCE, Skeleton
 from mimicmotion.video import frame_stream, probe, read_image, write_video
 
 log = logging.getLogger("pose_align")
 
-PAINT_HEIGHT = 768               # pixels of all frames written
-CANVAS_WIDTH = 1024              # pixels poses are drawn at
 OF_MMPOSE = ("yolox_config", "dwpose_config", "image_resolution")     # of the published script's own detector
-
-
-def painted_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) a frame of this size is written at; even, as video codecs ask."""
-    return PAINT_HEIGHT, int(PAINT_HEIGHT / size[0] * size[1] // 2 * 2)
-
-
-def pose_frames(skeleton: Skeleton) -> Iterator[np.ndarray]:
-    """The skeleton as MusePose draws it, without the face, frame by frame at its painted size.
-
-    On a canvas with the picture's own aspect: the published script stretches that of the dance, and limbs with it.
-    """
-    canvas = skeleton_at(without_face(skeleton), CANVAS_WIDTH)
-    for frame in range(len(skeleton)):
-        yield painted(draw(canvas[frame], "musepose")[0])
-
-
-def skeleton_at(skeleton: Skeleton, width: int) -> Skeleton:
-    """The skeleton on a canvas of this width, in pixels."""
-    factor = width / skeleton.size[1]
-    keypoints = skeleton.keypoints.copy()
-    keypoints[..., :2] *= factor
-    return Skeleton(keypoints, (round(skeleton.size[0] * factor), width), skeleton.fps)
-
-
-def painted(frame: np.ndarray) -> np.ndarray:
-    """A frame (H, W, 3) at its painted size."""
-    return cv2.resize(frame, painted_size(frame.shape[:2])[::-1], interpolation=cv2.INTER_AREA)
 
 
 def side_by_side(image: np.ndarray, reference: Skeleton, aligned: Skeleton, frames: Iterator[np.ndarray],

@@ -7,7 +7,7 @@ missing instead of being scaled as the place (-1, -1).
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -187,9 +187,3 @@ def published_alignment(driver: np.ndarray, target: np.ndarray, align_frame: int
     moved[missing] = -1
     return alignment, np.nan_to_num(moved, nan=-1.0) + alignment.offset
 
-
-def without_face(skeleton: Skeleton) -> Skeleton:
-    """The same person with all 68 face points absent: MusePose's weights were taught poses without them."""
-    keypoints = skeleton.keypoints.copy()
-    keypoints[:, FACE] = 0
-    return replace(skeleton, keypoints=keypoints)

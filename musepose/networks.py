@@ -38,7 +38,7 @@ class PerFrameNorm(nn.GroupNorm):
 class NoMotion(nn.Module):
     """In a motion module's place: single pictures pass unchanged (training stage 1)."""
 
-    def forward(self, hidden: Tensor, num_frames: int = 1) -> Tensor:
+    def forward(self, hidden: Tensor, *given, **named) -> Tensor:
         return hidden
 
 

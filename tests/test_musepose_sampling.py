@@ -174,7 +174,7 @@ def test_halves_one_after_the_other_and_no_padding_are_choices(tiny):
     model, image, poses = tiny
     filled = np.concatenate([poses, poses[-1:]])                              # 9 frames: windows of 6 and 2 fit 10
     assert padded_length(len(poses), 6, 2) == len(filled)
-    assert torch.equal(sampled((model, image, filled), pad=False)[:len(poses)], plain)
+    assert apart(sampled((model, image, filled), pad=False)[:len(poses)], plain) < 1e-4
 
 
 def test_running_out_of_memory_goes_on_with_one_half_at_a_time_and_smaller_chunks(tiny, monkeypatch, caplog):
