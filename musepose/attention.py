@@ -14,7 +14,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-KEPT_BYTES = 64 << 20            # of the keys and values of reading frames worked on at a time
+KEPT_BYTES = 32 << 20            # of the keys and values of reading frames worked on at a time
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@
 
 Each way runs in a process of its own. The published way, re-enacted on the same networks: reference features beside every
 frame's own in both halves of the guidance, the unconditional half once more by itself, projections anew for every frame,
-window and step, cross-attention over one token in full, the pose guider on the whole clip, frames decoded one by one.
+window and step, the reference network for both halves, cross-attention over one token in full, the pose guider on the whole clip, frames decoded one by one.
 """
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import musepose.pipeline
+from mimicmotion.host_memory import keep_freed_memory
 from musepose.attention import Context, attended, spatial_blocks
 from musepose.networks import build_denoiser, build_pose_guider, build_reference_net
 from musepose.pipeline import MusePose
@@ -88,8 +89,12 @@ def published_way(model: MusePose) -> Iterator[MusePose]:
     layers = [layer for layer in network.modules() if type(layer) is FeedForward]
     for layer in layers:                                                      # its own way, which is left alone
         layer.forward = partial(FeedForward.forward, layer)
+    single = model.reference_net.forward
+    both = lambda latents, tokens: {name: features[len(latents):] for name, features in single(
+        latents.repeat(2, 1, 1, 1), torch.cat([torch.zeros_like(tokens), tokens])).items()}
     try:
-        with mock.patch.object(musepose.pipeline, "POSES_AT_ONCE", sys.maxsize):
+        with (mock.patch.object(musepose.pipeline, "POSES_AT_ONCE", sys.maxsize),
+              mock.patch.object(model.reference_net, "forward", both)):
             yield model
     finally:
         for block, norm, reader, tokens in kept:
@@ -132,6 +137,8 @@ def run_one(args: argparse.Namespace) -> None:
     """One way in this process: its latents into a file, and its numbers as the last line."""
     torch.set_num_threads(args.threads)
     model, given = random_model(args.width), arguments_of(args)
+    if args.way == "here":
+        keep_freed_memory()                                                   # as inference.py does on a CPU
     before, seconds = resident(), []
     for _ in range(args.repeats):
         began = time.process_time()                                           # of this process, however busy the machine
@@ -142,7 +149,7 @@ def run_one(args: argparse.Namespace) -> None:
             frames = [chunk for chunk in model.decoded(latents, 1)]
         else:
             latents = model.sample(**given, generator=generator, guidance_batch=1)
-            frames = [chunk for chunk in model.decoded(latents, 4)]
+            frames = [chunk for chunk in model.decoded(latents, 1)]
         seconds.append(time.process_time() - began)
     save_file({"latents": latents.contiguous(), "frames": torch.from_numpy(np.ascontiguousarray(np.concatenate(frames)))}, args.out)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
