@@ -21,7 +21,9 @@ from dwpose.detector import PoseDetector
 from dwpose.musepose_alignment import aligned_as_musepose
 from dwpose.musepose_brush import painted, pose_frames
 from dwpose.skeleton import HANDS, SEEN_CONFIDENCE, Skeleton
-from mimicmotion.video import frame_stream, probe, read_image, write_video
+from media.images import read_image
+from media.video_reader import frame_stream, probe
+from media.video_writer import write_video
 
 log = logging.getLogger("pose_align")
 

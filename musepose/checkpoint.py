@@ -16,8 +16,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from mimicmotion.checkpoint import empty, read_json, save_atomically, save_tensors
-from mimicmotion.tensor_files import MAPPED_BYTES, converted, flat, is_zip, mapped, read_pickled
+from media.files import read_json, save_atomically
+from runtime.weights import (
+    MAPPED_BYTES, converted, empty, flat, is_zip, mapped, read_pickled, save_tensors,
+)
 from musepose.networks import Denoiser, PoseGuider, ReferenceNet, build_denoiser, build_pose_guider, build_reference_net, is_motion
 
 PARTS = ("denoiser", "reference_net", "pose_guider")          # the prefixes of our one file's tensors

@@ -17,7 +17,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from mimicmotion.checkpoint import empty, read_json
+from media.files import read_json
+from runtime.weights import empty
 from mimicmotion.footprint import peak_bytes
 from mimicmotion.memory import FRAGMENTATION, GIB, RESERVE, gib
 from musepose.attention import Context

@@ -20,8 +20,9 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import CLIPVisionModelWithProjection
 
-from mimicmotion.on_cpu import suited_to_cpu
-from mimicmotion.parallel import ALONE, Processes
+from mimicmotion.memory import keep_idle_on_cpu
+from mimicmotion.savings import suited_to_cpu
+from runtime.processes import ALONE, Processes
 from musepose.attention import Context
 from musepose.checkpoint import Networks, WeightFiles, load_image_encoder, load_networks, load_saved_networks, load_vae
 from musepose.diffusion import scheduler
@@ -46,15 +47,21 @@ class MusePose:
 
     @classmethod
     def load(cls, weights: str | Path | WeightFiles, device: str | torch.device = "cpu",
-             dtype: torch.dtype = torch.float32, networks: str | Path | None = None) -> MusePose:
+             dtype: torch.dtype = torch.float32, networks: str | Path | None = None, offload: bool = False) -> MusePose:
         """From the official folder or its files. networks: our folder with denoiser, reference network and pose guider.
 
-        dtype is for weights and arithmetic: float16 on a GPU.
+        dtype is for weights and arithmetic: float16 on a GPU. offload: networks wait in the CPU's memory until they are
+        called; the pose guider, 2 MB, stays on the device and names it.
         """
         files = weights if isinstance(weights, WeightFiles) else WeightFiles.of(weights)
         trained = load_networks(files, dtype) if networks is None else load_saved_networks(networks, dtype)
-        return cls.of(trained, load_vae(files.pretrained_vae, dtype), load_image_encoder(files.image_encoder, dtype),
-                      str(files.image_encoder)).to(device)
+        model = cls.of(trained, load_vae(files.pretrained_vae, dtype), load_image_encoder(files.image_encoder, dtype),
+                       str(files.image_encoder))
+        if not offload:
+            return model.to(device)
+        model.pose_guider.to(device)
+        keep_idle_on_cpu([model.image_encoder, model.vae, model.reference_net, model.denoiser], torch.device(device))
+        return model
 
     @classmethod
     def of(cls, networks: Networks, vae: AutoencoderKL, image_encoder: CLIPVisionModelWithProjection,
@@ -204,7 +211,7 @@ class MusePose:
 
     @property
     def device(self) -> torch.device:
-        return self.denoiser.device
+        return self.pose_guider.conv_in.weight.device
 
     @property
     def dtype(self) -> torch.dtype:

@@ -13,36 +13,40 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mimicmotion.checkpoint import empty
+from media.images import as_frames
 from musepose.attention import Context, spatial_blocks
 from musepose.checkpoint import Networks, fill, named_tensors, save_networks
 from musepose.diffusion import MIN_SNR_GAMMA, min_snr_weight, noised, offset_noise, scheduler, velocity
 from musepose.networks import build_denoiser, is_motion
 from musepose.pipeline import MusePose
+from runtime.weights import empty
+from training.task import setting, Task, TrainConfig, VideoBatch
 
 FRAMES_ENCODED_AT_ONCE = 4               # by the VAE
 SEED_STEP = 1_000_003                    # between the random numbers of two seeds
 CONTROLNET_PART = "controlnet_cond_embedding."
 
 
-@dataclass(frozen=True)
-class MusePoseObjective:
-    """What is trained and on what noise; the names are those of MusePose's own YAML."""
-    stage: int = 1                       # 1: pictures; 2: motion modules on clips
-    uncond_ratio: float = 0.1            # share of samples without picture
-    noise_offset: float = 0.05           # standard deviation of the noise's mean, per sample and channel
-    snr_gamma: float = MIN_SNR_GAMMA     # of min-SNR weighting; 0: every noise level counts the same
-    enable_zero_snr: bool = True         # the last timestep is noise alone, and the target is v
-    seed: int = 12580
+@dataclass
+class MusePoseTrainConfig(TrainConfig):
+    """Settings of MusePose's training beside the loop's; names and defaults are those of its own YAML."""
+
+    warmup_steps: int = setting(1, "linear warm-up")
+    ema_decay: float = setting(0.0, "exponential moving average of the weights; 0 = off, as published")
+    seed: int = setting(12580, "seed of samples and noise")
+    stage: int = setting(1, "1: pictures; 2: motion modules on clips")
+    uncond_ratio: float = setting(0.1, "share of samples without picture")
+    noise_offset: float = setting(0.05, "standard deviation of the noise's mean, per sample and channel")
+    snr_gamma: float = setting(MIN_SNR_GAMMA, "of min-SNR weighting; 0: every noise level counts the same")
+    enable_zero_snr: bool = setting(True, "the last timestep is noise alone, and the target is v")
+    gradient_checkpointing: bool = setting(False, "activations are computed twice, in less memory", free=True)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.stage not in (1, 2):
             raise ValueError(f"stage: expected 1 (pictures) or 2 (motion) (found {self.stage})")
-        if not 0 <= self.uncond_ratio <= 1:
-            raise ValueError(f"uncond_ratio: expected a share from 0 to 1 (found {self.uncond_ratio})")
-        for name in ("noise_offset", "snr_gamma"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected at least 0 (found {getattr(self, name)})")
+        self.require_shares("uncond_ratio")
+        self.require_at_least(0, "noise_offset", "snr_gamma")
         if not self.enable_zero_snr:
             raise ValueError("enable_zero_snr: expected true, as sampling assumes (found false): leave it out")
 
@@ -50,7 +54,7 @@ class MusePoseObjective:
 class DenoisingLoss(nn.Module):
     """The three networks as one module whose output is the loss per sample."""
 
-    def __init__(self, networks: Networks, settings: MusePoseObjective):
+    def __init__(self, networks: Networks, settings: MusePoseTrainConfig):
         super().__init__()
         self.denoiser, self.reference_net, self.pose_guider = networks.denoiser, networks.reference_net, networks.pose_guider
         self.gamma = settings.snr_gamma
@@ -96,63 +100,68 @@ def freeze(objective: DenoisingLoss, stage: int) -> None:
             parameter.requires_grad_(wanted)
 
 
-class MusePoseTask:
+class MusePoseTask(Task):
     """One of the two stages: what is trained, what a batch becomes, what is written and shown."""
 
-    def __init__(self, model: MusePose, config: dict, settings: MusePoseObjective):
-        """config: of the base model's UNet, which is written beside the weights."""
-        self.model, self.config, self.settings = model, config, settings
+    def __init__(self, model: MusePose, base: dict, config: MusePoseTrainConfig, settings: dict | None = None):
+        """base: the config of the base model's UNet, which is written beside the weights; settings: as `Task`'s."""
+        self.model, self.base, self.config, self.settings = model, base, config, settings or {}
         has_motion = any(map(is_motion, model.denoiser.state_dict()))
-        if has_motion != (settings.stage == 2):
-            raise ValueError(f"stage {settings.stage}: expected a denoiser with{'' if settings.stage == 2 else 'out'} motion modules "
-                             f"(found one with{'' if has_motion else 'out'}): use `for_stage`")
+        if has_motion != (config.stage == 2):
+            wanted, found = ("without", "with") if has_motion else ("with", "without")
+            raise ValueError(f"stage {config.stage}: expected a denoiser {wanted} motion modules (found one {found}): "
+                             "use `for_stage`")
         for frozen in (model.vae, model.image_encoder):
             frozen.requires_grad_(False)
         self.networks = Networks(model.denoiser, model.reference_net, model.pose_guider)
-        self.objective = DenoisingLoss(self.networks, settings)
-        freeze(self.objective, settings.stage)
+        self.objective = DenoisingLoss(self.networks, config)
+        freeze(self.objective, config.stage)
+        if config.gradient_checkpointing:
+            model.denoiser.enable_gradient_checkpointing()
+            model.reference_net.enable_gradient_checkpointing()
 
     @torch.no_grad()
-    def inputs(self, batch: dict) -> tuple[Tensor, ...]:
+    def inputs(self, batch: VideoBatch) -> tuple[Tensor, ...]:
         """What the objective takes; noise depends on (seed, position) alone.
 
         batch: target (B, F, 3, H, W), pose (B, F, 3, H, W) and reference (B, 3, H, W) in [-1, 1], position (B,); cached
         latents (B, F, 4, h, w) and reference_latents (B, 4, h, w), not yet scaled, in place of pictures.
         """
-        vae, device = self.model.vae, self.model.device
-        reference = batch["reference"].to(device)
+        reference = batch["reference"]
+        vae, device = self.model.vae.to(reference.device), reference.device
+        self.model.image_encoder.to(device)
         if "latents" in batch:
-            latents, of_reference = (batch[name].to(device).float() for name in ("latents", "reference_latents"))
+            latents, of_reference = (batch[name].float() for name in ("latents", "reference_latents"))
         else:
-            target = batch["target"].to(device)
+            target = batch["target"]
             latents = torch.cat([encoded(vae, few) for few in target.flatten(0, 1).split(FRAMES_ENCODED_AT_ONCE)])
             latents, of_reference = latents.unflatten(0, target.shape[:2]), encoded(vae, reference)
         latents, of_reference = latents * vae.config.scaling_factor, of_reference * vae.config.scaling_factor
         noise, timesteps, keep = self.randomness(batch["position"].tolist(), latents.shape[1:])
-        pictures = ((reference.movedim(1, -1) + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
-        pose = (batch["pose"].to(device) + 1) / 2
+        pictures = as_frames(reference)
+        pose = (batch["pose"] + 1) / 2
         return (latents, noise.to(device), timesteps.to(device), of_reference, pose, self.model.tokens(pictures).float(),
                 keep.to(device))
 
     def randomness(self, positions: list[int], shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Noise (B, *shape), timesteps (B,) and keep (B,; 0 = no picture)."""
-        settings, drawn = self.settings, []
+        config, drawn = self.config, []
         for position in positions:
-            generator = torch.Generator().manual_seed(settings.seed * SEED_STEP + position)
+            generator = torch.Generator().manual_seed(config.seed * SEED_STEP + position)
             drawn.append((torch.randn(shape, generator=generator), torch.randn(shape[1], generator=generator),
                           torch.randint(len(self.objective.alphas_cumprod), (), generator=generator),
                           torch.rand((), generator=generator)))
         noise, offsets, timesteps, uniform = map(torch.stack, zip(*drawn))
-        return offset_noise(noise, offsets, settings.noise_offset), timesteps, (uniform >= settings.uncond_ratio).float()
+        return offset_noise(noise, offsets, config.noise_offset), timesteps, (uniform >= config.uncond_ratio).float()
 
     def export(self, folder: Path) -> None:
         """What `load_saved_networks` reads."""
-        save_networks(folder, self.networks, self.config, source=f"MusePose, stage {self.settings.stage}")
+        save_networks(folder, self.networks, self.base, source=f"MusePose, stage {self.config.stage}")
 
-    def sample(self, batch: dict) -> np.ndarray | None:
+    def sample(self, batch: VideoBatch) -> np.ndarray | None:
         """A video of the batch's first sample, (F, H, W, 3) uint8; a picture in stage 1."""
         image, poses = (as_frames(batch[name][0]) for name in ("reference", "pose"))
-        generator = torch.Generator().manual_seed(self.settings.seed)
+        generator = torch.Generator().manual_seed(self.config.seed)
         size = poses.shape[1:3]
         return self.model(image, poses, generator, size=size, window=min(48, len(poses)), window_overlap=0, pad=False,
                           progress=False)
@@ -161,11 +170,6 @@ class MusePoseTask:
 def encoded(vae, frames: Tensor) -> Tensor:
     """The VAE's mean latents of (N, 3, H, W), not scaled, (N, 4, h, w) float32."""
     return vae.encode(frames.to(vae.dtype)).latent_dist.mean.float()
-
-
-def as_frames(pixels: Tensor) -> np.ndarray:
-    """(..., 3, H, W) in [-1, 1] -> (..., H, W, 3) uint8."""
-    return ((pixels.movedim(-3, -1) + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
 
 
 def for_stage(model: MusePose, config: dict, stage: int, motion_module: Path | None = None) -> MusePose:

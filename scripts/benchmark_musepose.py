@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import musepose.pipeline
-from mimicmotion.host_memory import keep_freed_memory
+from runtime.device import keep_freed_memory
 from musepose.attention import Context, attended, spatial_blocks
 from musepose.networks import build_denoiser, build_pose_guider, build_reference_net
 from musepose.pipeline import MusePose

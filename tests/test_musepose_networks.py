@@ -10,7 +10,7 @@ import torch
 from musepose_tiny import CONFIG, random_filled, tiny_files
 from safetensors.torch import load_file
 
-from mimicmotion.checkpoint import empty
+from runtime.weights import empty
 from musepose.attention import Context, ReadingAttention, TokenAttention, spatial_blocks
 from musepose.checkpoint import (
     WeightFiles, copied_tensors, fill, guider_widths, load_denoiser, load_networks, load_pose_guider, load_reference_net,

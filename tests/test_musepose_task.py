@@ -11,14 +11,14 @@ from test_musepose_networks import apart
 
 from musepose.checkpoint import WeightFiles, load_networks, load_saved_networks, motion_name
 from musepose.networks import build_pose_guider, is_motion
-from musepose.task import DenoisingLoss, MusePoseObjective, MusePoseTask, for_stage, freeze, initialise_from_controlnet
+from musepose.task import DenoisingLoss, MusePoseTrainConfig, MusePoseTask, for_stage, freeze, initialise_from_controlnet
 
 
 @pytest.mark.parametrize("bank", ["fp16bank", "fp32bank"])
 def test_a_training_step_has_the_published_loss_and_gradients(goldens, bank):
     folder = goldens("musepose", "train_step.safetensors", "ckpt/MusePose/reference_unet.pth", "meta.json")
     numbers, facts = load_file(folder / "train_step.safetensors"), json.loads((folder / "meta.json").read_text())["train_step"][bank]
-    objective = DenoisingLoss(load_networks(WeightFiles.of(folder / "ckpt"), torch.float32), MusePoseObjective(stage=2))
+    objective = DenoisingLoss(load_networks(WeightFiles.of(folder / "ckpt"), torch.float32), MusePoseTrainConfig(stage=2))
     freeze(objective, stage=2)
     if bank == "fp16bank":                                                    # as the published code rounds the features
         exact = objective.reference_net.forward
@@ -41,7 +41,7 @@ def test_a_training_step_has_the_published_loss_and_gradients(goldens, bank):
 
 def task_of(stage, seed=0, **settings):
     model = for_stage(tiny_model(seed), CONFIG, stage)
-    return MusePoseTask(model, CONFIG, MusePoseObjective(stage=stage, **settings))
+    return MusePoseTask(model, CONFIG, MusePoseTrainConfig(stage=stage, **settings))
 
 
 def batch_of(size=2, frames=2, first=5):
@@ -120,12 +120,12 @@ def test_inputs_are_a_function_of_seed_and_position(stage_two):
     for row, part in zip((2, 0), parts):
         assert all(torch.allclose(one, many[[row]], atol=1e-5) for one, many in zip(part, whole))
         assert torch.equal(part[1], whole[1][[row]]) and torch.equal(part[2], whole[2][[row]])
-    other = MusePoseTask(stage_two.model, CONFIG, replace(stage_two.settings, seed=1)).inputs(batch)
+    other = MusePoseTask(stage_two.model, CONFIG, replace(stage_two.config, seed=1)).inputs(batch)
     assert not torch.equal(other[1], whole[1])
 
 
 def test_pictures_are_left_out_as_often_as_asked_and_the_noise_has_offsets(stage_two):
-    task = MusePoseTask(stage_two.model, CONFIG, replace(stage_two.settings, uncond_ratio=0.25, noise_offset=0.5))
+    task = MusePoseTask(stage_two.model, CONFIG, replace(stage_two.config, uncond_ratio=0.25, noise_offset=0.5))
     noise, timesteps, keep = task.randomness(list(range(2000)), (3, 4, 2, 2))
     assert abs(keep.mean() - 0.75) < 0.03 and timesteps.min() >= 0 and timesteps.max() <= 999 and timesteps.float().std() > 250
     means = noise.mean(dim=(1, 3, 4))                                         # (2000, 4): the offset, and 12 numbers' mean
@@ -163,12 +163,12 @@ def test_a_pose_guider_begins_as_controlnets_but_for_its_last_layer(tmp_path):
                                                  ({"snr_gamma": -1.0}, "snr_gamma: expected"), ({"enable_zero_snr": False}, "enable_zero_snr")])
 def test_settings_that_cannot_work_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
-        MusePoseObjective(**settings)
+        MusePoseTrainConfig(**settings)
 
 
 def test_a_denoiser_of_the_other_stage_is_refused(stage_two):
     with pytest.raises(ValueError, match="stage 1: expected a denoiser without motion modules"):
-        MusePoseTask(stage_two.model, CONFIG, MusePoseObjective(stage=1))
+        MusePoseTask(stage_two.model, CONFIG, MusePoseTrainConfig(stage=1))
 
 
 def test_a_validation_sample_is_a_video_of_the_batchs_size(stage_two):
