@@ -48,8 +48,11 @@ def tiny_model(seed: int = 0, config: dict = CONFIG) -> MusePose:
     return MusePose(*map(random_filled, networks), tiny_vae(), tiny_encoder())
 
 
-def tiny_files(folder: Path, seed: int = 0) -> WeightFiles:
-    """The networks as .pth in half precision, and the base model with other weights."""
+def tiny_files(folder: Path, seed: int = 0, layout: bool = False) -> WeightFiles:
+    """The networks as .pth in half precision, and the base model with other weights.
+
+    layout: as the official folder, else all beside one another.
+    """
     model = tiny_model(seed)
     half = lambda tensors: {name: tensor.half() for name, tensor in tensors.items()}
     denoiser = model.denoiser.state_dict()
@@ -57,15 +60,18 @@ def tiny_files(folder: Path, seed: int = 0) -> WeightFiles:
     motion |= {name.replace("to_q.weight", "pos_encoder.pe"): torch.zeros(1, 24, 8)
                for name in list(motion) if name.endswith("to_q.weight")}
     base = random_filled(build_denoiser(CONFIG, motion=False)).state_dict()
-    (folder / "base" / "unet").mkdir(parents=True)
-    (folder / "base" / "unet" / "config.json").write_text(json.dumps(CONFIG))
-    files = WeightFiles(folder / "base", folder / "vae", folder / "image_encoder",
-                        *(folder / f"{name}.pth" for name in ("denoising_unet", "reference_unet", "pose_guider", "motion_module")))
-    torch.save(half(base), folder / "base" / "unet" / "diffusion_pytorch_model.bin")
+    files = WeightFiles.of(folder) if layout else WeightFiles(
+        folder / "base", folder / "vae", folder / "image_encoder",
+        *(folder / f"{name}.pth" for name in ("denoising_unet", "reference_unet", "pose_guider", "motion_module")))
+    unet = files.pretrained_base_model / "unet"
+    unet.mkdir(parents=True)
+    files.denoising_unet.parent.mkdir(exist_ok=True)
+    (unet / "config.json").write_text(json.dumps(CONFIG))
+    torch.save(half(base), unet / "diffusion_pytorch_model.bin")
     torch.save(half({name: tensor for name, tensor in denoiser.items() if not is_motion(name)}), files.denoising_unet)
     torch.save(half(model.reference_net.state_dict()), files.reference_unet)
     torch.save(half(model.pose_guider.state_dict()), files.pose_guider)
     torch.save(half(motion), files.motion_module)
-    model.vae.save_pretrained(folder / "vae")
-    model.image_encoder.save_pretrained(folder / "image_encoder")
+    model.vae.save_pretrained(files.pretrained_vae)
+    model.image_encoder.save_pretrained(files.image_encoder)
     return files
