@@ -4,6 +4,7 @@
     python inference.py --config configs/demo.yaml image=me.png seed=7 name=mine
     python inference.py --config configs/mimicmotion.yaml image=me.png driving_video=dance.mp4   MimicMotion by itself
     python inference.py --inference_config MimicMotion/configs/test.yaml                         its own list of cases
+    python inference.py --inference_config MusePose/configs/test_stage_2.yaml -W 512 -H 512      and MusePose's
     accelerate launch inference.py --config configs/fleximo.yaml                                 one video on all GPUs
 
 Stages, each a file in outputs/<name>/:
@@ -40,7 +41,7 @@ from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.images import fit_to_canvas, read_image
 from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
-from run.cases import OPTION, read_cases, without_option
+from run.cases import is_musepose, OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, locked, Report, RunFolder
 from run.framing import around_person
@@ -271,8 +272,14 @@ def checked(config: InferenceConfig, models: Models, report: Report) -> Inferenc
 
 
 def main(argv: list[str] | None = None) -> int:
-    configs, report = load_configs(sys.argv[1:] if argv is None else argv), Report()
+    argv = sys.argv[1:] if argv is None else argv
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    case_file, rest = without_option(argv)
+    if case_file is not None and is_musepose(case_file):
+        from musepose.published_yaml import run_cases       # MusePose's networks, which no other run needs
+
+        return run_cases(case_file, rest)
+    configs, report = load_configs(argv), Report()
     if configs[0].num_threads:
         torch.set_num_threads(min(configs[0].num_threads, os.cpu_count() or 1))
     models = Models(configs[0])

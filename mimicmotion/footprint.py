@@ -6,8 +6,6 @@ grow in proportion to frames, so two frames are run and the rest is multiplicati
 """
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +13,6 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn, Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers import CLIPVisionModelWithProjection
 
 from media.files import read_json
@@ -27,71 +21,11 @@ from mimicmotion.latents import decode_window
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.sampling import BOTH, Denoiser, CONDITIONAL, Tile
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts, cached_cross_attention
+from runtime.memory import peak_bytes
 from runtime.weights import empty
 
 FRAMES = 2                       # of a dry run; one frame would hide copies of permuted tensors
 LATENTS_KEPT = 12                # float32 latents per frame alive between two tiles, at most
-NEEDS_ORDER = (torch.ops.aten.native_group_norm.default, torch.ops.aten.convolution.default,
-               torch.ops.aten.native_layer_norm.default)
-
-
-class LiveBytes(TorchDispatchMode):
-    """Within the context, counts the bytes of tensors made and still alive; `peak` is the most there ever were.
-
-    Kernels' own memory is estimated: norms and convolutions copy an input that is not contiguous, and convolutions
-    turn a channels-first input and output over to channels-last in their workspace (cuDNN, oneDNN).
-    """
-
-    def __init__(self, given: Iterable[Tensor]):
-        super().__init__()
-        self.live, self.peak = 0, 0
-        self.known = {tensor.untyped_storage()._cdata for tensor in given}            # there before: not counted
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        for tensor in outputs:
-            self.count(tensor.untyped_storage())
-        self.peak = max(self.peak, self.live + (workspace(func, args[0], outputs[0]) if func in NEEDS_ORDER else 0))
-        return result
-
-    def count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.known:
-            self.known.add(key)
-            self.live += size
-            weakref.finalize(storage, self.freed, key, size)
-
-    def freed(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
-
-
-def workspace(func, x: Tensor, output: Tensor) -> int:
-    """Bytes a kernel is expected to take beside its input and output."""
-    last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-    if x.ndim in (4, 5) and x.is_contiguous(memory_format=last):
-        return 0
-    ordered = 0 if x.is_contiguous() else x.nbytes
-    return ordered + (x.nbytes + output.nbytes if func is torch.ops.aten.convolution.default else 0)
-
-
-class FusedAttention(TorchFunctionMode):
-    """Attention that never holds its table of scores, as on every device but meta."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if func is functional.scaled_dot_product_attention:
-            return torch.empty_like(args[0] if args else kwargs["query"])
-        return func(*args, **kwargs)
-
-
-@torch.no_grad()
-def peak_bytes(module: nn.Module, run: Callable[..., object], *given: Tensor) -> int:
-    """The most bytes alive while run(*given) works with `module`, besides its weights and what is given."""
-    with LiveBytes([*module.parameters(), *module.buffers(), *given]) as live, FusedAttention():
-        run(*given)
-    return live.peak
 
 
 @dataclass(frozen=True, eq=False)

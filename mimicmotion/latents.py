@@ -9,7 +9,8 @@ from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
-from mimicmotion.savings import is_zero_initialised, spatial_only, faster_on_cpu
+from mimicmotion.savings import is_zero_initialised, spatial_only
+from runtime.cpu_layers import faster_on_cpu
 from runtime.processes import ALONE, Processes
 
 log = logging.getLogger(__name__)

@@ -11,17 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from accelerate import cpu_offload_with_hook
-from torch import nn
 
 from mimicmotion.footprint import Footprint
 from mimicmotion.pipeline import POSES_AT_ONCE, PoseToVideo
 from mimicmotion.sampling import tile_ranges
 from runtime.device import GIB
+from runtime.memory import FRAGMENTATION, gib, keep_idle_on_cpu, RESERVE
 
 log = logging.getLogger(__name__)
-
-RESERVE, FRAGMENTATION = 0.25, 0.05    # GiB of cuBLAS and cuDNN; share of activations lost between allocated blocks
 RETRY_SHARE = 0.85                     # of the activations of a plan that ran out of memory, for the next one
 PARTS = 4                              # of a feed-forward layer; beyond, other layers are the peak
 TILE_SIZES = (48, 32, 24, 16, 12, 8)   # steps, so that a little more or less free memory leaves the result alone
@@ -174,11 +171,6 @@ def plans(wanted: Plan, run: Run, limit: int, logged: set[Plan]) -> Iterator[Pla
         log.warning("memory: %s: ran out of memory: trying again with less", run.name)
 
 
-def gib(num_bytes: float) -> str:
-    """Bytes as people read them."""
-    return f"{max(num_bytes, 0) / GIB:.1f} GiB" if num_bytes >= GIB / 10 else f"{max(num_bytes, 0) / (1 << 20):.1f} MiB"
-
-
 def plan_text(plan: Plan, run: Run) -> str:
     """A plan in words."""
     height, width = run.footprint(plan.dtype).size
@@ -195,17 +187,6 @@ def changes_of_result(wanted: Plan, plan: Plan) -> list[str]:
     names = (tiles, "decode_chunk_size", "dtype")
     return [f"{name} {getattr(wanted, name)} → {getattr(plan, name)}".replace("torch.", "") for name in names
             if getattr(wanted, name) != getattr(plan, name)]
-
-
-def keep_idle_on_cpu(networks: list[nn.Module], device: torch.device) -> None:
-    """Each network goes to `device` when it is called, and the one called before it goes back to the CPU.
-
-    networks: in the order of their first calls; the first may be called again after the last. Diffusers' VAEs count
-    `encode` and `decode` as calls. Costs one copy of each network's weights per video.
-    """
-    hooks = [cpu_offload_with_hook(network, device)[1] for network in networks]
-    for hook, before in zip(hooks, hooks[-1:] + hooks[:-1]):
-        hook.hook.prev_module_hook = before
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -22,7 +22,8 @@ from mimicmotion.edm import ALL_LEVELS, check_schedule, guided_levels, mixed_noi
 from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.sampling import Denoiser, Tile, tile_ranges
-from mimicmotion.savings import FeatureCache, is_zero_initialised, cached_cross_attention, spatial_only, faster_on_cpu
+from mimicmotion.savings import cached_cross_attention, FeatureCache, is_zero_initialised, spatial_only
+from runtime.cpu_layers import faster_on_cpu
 from runtime.processes import ALONE, Processes
 
 POSES_AT_ONCE = 16                                                            # frames per PoseNet call

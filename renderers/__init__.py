@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RENDERERS = {                          # name in the settings: module and class, imported when chosen
     "mimicmotion": "renderers.mimicmotion:MimicMotion",
     "puppet": "renderers.puppet:Puppet",
+    "musepose": "renderers.musepose:MusePoseRenderer",
 }
 
 

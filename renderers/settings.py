@@ -57,3 +57,17 @@ class PuppetConfig:
                         "detector for photographs; auto: that one where its weights are", ("auto", "mediapipe", "colour"))
     shadow: bool = setting(True, "the shadow at the feet goes with them")
     hands: bool = setting(True, "hands that the picture hides are drawn where an arm takes them out")
+
+
+@dataclass
+class MusePoseConfig:
+    """renderer=musepose: MusePose's own networks"""
+    weights: str = setting("weights/musepose", "folder laid out as the official pretrained_weights")
+    networks: str = setting("", "folder trained here, in place of the four files in weights/MusePose")
+    width: int = setting(768, "pixels the networks work at; 0: the picture's")
+    height: int = setting(768, "pixels the networks work at; 0: the picture's")
+    num_inference_steps: int = setting(20, "DDIM steps")
+    guidance_scale: float = setting(3.5, "classifier-free guidance; 1 or less: off, twice as fast")
+    window: int = setting(48, "frames denoised together")
+    window_overlap: int = setting(4, "frames neighbouring windows share")
+    decode_chunk_size: int = setting(8, "frames decoded at once; changes no pixel")

@@ -52,6 +52,15 @@ def without_option(argv: list[str]) -> tuple[Path | None, list[str]]:
     return None, rest
 
 
+def is_musepose(path: Path) -> bool:
+    """Is this MusePose's list of test_cases, and not MimicMotion's test_case?"""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False
+    return isinstance(content, dict) and "test_cases" in content
+
+
 def read_cases(path: Path, svd: str, checkpoint: str) -> list[Case]:
     """Every case of the file; a mistake in one of them is a ValueError before any has run.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from configs import setting
 from dwpose.choosing import detector_files, FILES
 from renderers import RENDERERS
-from renderers.settings import MimicMotionConfig, PuppetConfig, VideoModelConfig
+from renderers.settings import MimicMotionConfig, MusePoseConfig, PuppetConfig, VideoModelConfig
 
 MAX_FPS = 240.0                     # frames per second
 MAX_SIDE = 8192                     # pixels
@@ -102,6 +102,7 @@ class InferenceConfig:
                                       metadata={"help": "handless poses -> poses with hands (skeleton adapter); checkpoint=\"\" leaves it out"})
     generator: VideoModelConfig = field(default_factory=VideoModelConfig, metadata={"help": "poses -> video"})
     puppet: PuppetConfig = field(default_factory=PuppetConfig)
+    musepose: MusePoseConfig = field(default_factory=MusePoseConfig)
 
     def __post_init__(self):
         for name in ("image", "driving_video", "outputs"):

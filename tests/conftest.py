@@ -8,19 +8,30 @@ from safetensors.torch import load_file, save_file
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PHOTOGRAPH_WEIGHTS = Path(__file__).parent.parent / "weights" / "mediapipe"
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "goldens"     # beside the repository, where there is one
 
 
 def pytest_addoption(parser):
-    parser.addoption("--goldens", type=Path, help="a folder with official results too large for this repository")
+    parser.addoption("--goldens", type=Path, metavar="FOLDER",
+                     help="numbers of published code to compare with, in place of tests/fixtures/<system>")
 
 
 @pytest.fixture(scope="session")
-def goldens(request) -> Path:
-    """The folder given by --goldens; without it the test is left out."""
-    folder = request.config.getoption("--goldens")
-    if folder is None:
-        pytest.skip("compares with recorded official results: --goldens=FOLDER")
-    return folder
+def goldens(request):
+    """goldens(system, *files): the folder with these files of a system's numbers; without one the test is skipped.
+
+    First the folder of --goldens, or its subfolder of the system's name, then the copies in the repository.
+    """
+    given = request.config.getoption("--goldens")
+
+    def find(system: str, *files: str) -> Path:
+        places = [] if given is None else [given, given / system]
+        for folder in (*places, FIXTURES / system, SHARED / system):
+            if all((folder / name).exists() for name in files):
+                return folder
+        pytest.skip(f"{system}: {', '.join(files)} are too large for the repository: give their folder by --goldens")
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ CLIP_PIXELS, CLIP_SHARE = 0.5, 0.95             # of a clip: so many of the poin
 
 @pytest.fixture(scope="module")
 def golden(goldens):
-    with np.load(goldens / "mediapipe" / "golden.npz") as file:
+    with np.load(goldens("mediapipe", "golden.npz") / "golden.npz") as file:
         return dict(file)
 
 

@@ -15,8 +15,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
 
 from mimicmotion.latents import decode_window
-from mimicmotion.footprint import Footprint, FRAMES, peak_bytes
-from mimicmotion.memory import fitting_plan, keep_idle_on_cpu, OffloadedPoseToVideo, Plan, plans, Run
+from mimicmotion.footprint import Footprint, FRAMES
+from mimicmotion.memory import fitting_plan, OffloadedPoseToVideo, Plan, plans, Run
+from runtime.memory import keep_idle_on_cpu, peak_bytes
 from mimicmotion.savings import feed_forward_in_parts
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.networks import PoseUNet

@@ -4,8 +4,8 @@ import torch
 from diffusers.models.attention import FeedForward
 from torch import nn
 
-from mimicmotion import savings as on_cpu
-from mimicmotion.savings import faster_on_cpu
+from runtime import cpu_layers
+from runtime.cpu_layers import faster_on_cpu
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -21,7 +21,7 @@ def layers():
 
 @pytest.mark.parametrize("name, shape", [("wide", (7, 5, 8)), ("time", (2, 4, 5, 3, 2))])
 def test_the_same_numbers(layers, monkeypatch, name, shape):
-    monkeypatch.setattr(on_cpu, "PORTION", 5 * 2 * 32 * 4 * 2)                           # two rows of the wide layer
+    monkeypatch.setattr(cpu_layers, "PORTION", 5 * 2 * 32 * 4 * 2)                           # two rows of the wide layer
     x = torch.randn(shape)
     wanted = layers[name](x)
     with faster_on_cpu(layers, CPU):

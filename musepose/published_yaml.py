@@ -1,0 +1,206 @@
+"""MusePose's own YAML files, read as they are: test_cases for inference, and the settings of its two trainings.
+
+    test_cases:
+      "assets/images/ref.png":
+        - "assets/poses/align/img_ref_video_dance.mp4"
+
+Pictures and pose videos may be folders. Every case begins from the seed itself, so that its video does not depend on the
+cases before it, and a case that fails does not lose the others.
+"""
+from __future__ import annotations
+
+import argparse
+import datetime
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+
+from media.images import read_image
+from media.video_reader import frame_stream, probe
+from media.video_writer import write_video
+from musepose.checkpoint import WeightFiles
+from musepose.pipeline import check_size, MusePose
+from musepose.windows import check_windows
+
+log = logging.getLogger(__name__)
+
+PLACES = ("pretrained_base_model", "pretrained_vae", "image_encoder", "denoising_unet", "reference_unet", "pose_guider",
+          "motion_module")                         # keys, without `_path`
+DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+PIXELS_PER_LATENT = 8
+TRAINING_KEYS = {                                  # MusePose's key -> ours
+    "data.train_bs": "train.batch_size", "data.train_width": "width", "data.train_height": "height",
+    "data.n_sample_frames": "num_frames", "data.sample_rate": "frame_stride",
+    "solver.gradient_accumulation_steps": "train.gradient_accumulation", "solver.mixed_precision": "train.mixed_precision",
+    "solver.gradient_checkpointing": "train.gradient_checkpointing", "solver.max_train_steps": "train.max_steps",
+    "solver.max_grad_norm": "train.max_grad_norm", "solver.learning_rate": "train.learning_rate",
+    "solver.lr_warmup_steps": "train.warmup_steps", "solver.adam_beta2": "train.adam_beta2",
+    "solver.adam_weight_decay": "train.weight_decay", "base_model_path": "base_model", "vae_model_path": "vae",
+    "image_encoder_path": "image_encoder", "controlnet_openpose_path": "controlnet_openpose", "mm_path": "motion_module",
+    "stage1_ckpt_dir": "stage1", "uncond_ratio": "train.uncond_ratio", "noise_offset": "train.noise_offset",
+    "snr_gamma": "train.snr_gamma", "enable_zero_snr": "train.enable_zero_snr", "seed": "train.seed",
+    "output_dir": "train.output", "checkpointing_steps": "train.checkpoint_every"}
+WITHOUT_EFFECT = ("data.meta_paths", "data.sample_margin", "solver.enable_xformers_memory_efficient_attention",
+                  "solver.scale_lr", "solver.lr_scheduler", "solver.use_8bit_adam", "solver.adam_beta1",
+                  "solver.adam_epsilon", "val", "noise_scheduler_kwargs", "weight_dtype", "pose_guider_pretrain",
+                  "resume_from_checkpoint", "save_model_epoch_interval", "exp_name", "load_pth", "denoising_unet_path",
+                  "reference_unet_path", "pose_guider_path", "stage1_ckpt_step")
+FOREVER = 1 << 40                                  # checkpointing_steps beyond this mean never
+
+
+@dataclass(frozen=True)
+class TestCases:
+    """What a test_cases file asks for."""
+    files: WeightFiles
+    dtype: torch.dtype
+    noise_scheduler: dict
+    cases: list[tuple[Path, Path]]                 # picture, pose video
+    __test__ = False                               # no class of tests
+
+
+def is_test_cases(path: str | Path) -> bool:
+    """Is this file MusePose's, and not MimicMotion's list of cases?"""
+    return Path(path).is_file() and "test_cases" in (mapping(Path(path)))
+
+
+def mapping(path: Path) -> dict:
+    """A YAML file's keys and values."""
+    if not path.is_file():
+        raise ValueError(f"{path}: expected a YAML file (found none): check the path")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected lines of key: value (found a {type(content).__name__})")
+    return content
+
+
+def read_test_cases(path: str | Path) -> TestCases:
+    """All cases; a missing picture or video is a ValueError before any has run. Paths are as in the file, from here."""
+    path = Path(path)
+    content = mapping(path)
+    missing = [f"{name}_path" for name in PLACES if not isinstance(content.get(f"{name}_path"), str)]
+    if missing:
+        raise ValueError(f"{path}: expected {missing[0]} (found none): take MusePose's configs/test_stage_2.yaml")
+    dtype = content.get("weight_dtype", "fp16")
+    if dtype not in DTYPES:
+        raise ValueError(f"{path}: weight_dtype: expected {' or '.join(DTYPES)} (found {dtype!r})")
+    listed = content.get("test_cases")
+    if not isinstance(listed, dict) or not all(isinstance(videos, list) for videos in listed.values()):
+        raise ValueError(f"{path}: expected test_cases: a picture, and under it a list of pose videos (found {listed!r})")
+    cases = [(picture, video) for place, videos in listed.items() for picture in files_in(place, (".jpg", ".png", ".jpeg"), path)
+             for listed_video in videos for video in files_in(listed_video, (".mp4",), path)]
+    if not cases:
+        raise ValueError(f"{path}: expected at least one picture with a pose video (found none)")
+    noise = content.get("inference_config")
+    return TestCases(WeightFiles(*(Path(content[f"{name}_path"]) for name in PLACES)), DTYPES[dtype],
+                     mapping(Path(noise)).get("noise_scheduler_kwargs", {}) if noise and Path(noise).is_file() else {}, cases)
+
+
+def files_in(place: str, suffixes: tuple[str, ...], source: Path) -> list[Path]:
+    """The file itself, or those of a folder, in order of their names."""
+    found = Path(place)
+    if found.is_dir():
+        return [file for file in sorted(found.iterdir()) if file.suffix.lower() in suffixes]
+    if not found.is_file():
+        raise ValueError(f"{source}: expected the file {place} (found none): make it with pose_align.py, or correct the path")
+    return [found]
+
+
+def poses_of(video: Path, longest: int, skip: int) -> tuple[np.ndarray, float]:
+    """Every (skip + 1)-th of the first `longest` frames, (F, H, W, 3), whole steps only, and their rate."""
+    step, taken = skip + 1, list(islice(frame_stream(video), longest))
+    return np.stack(taken[::step][:max(1, len(taken) // step)]), probe(video).fps / step
+
+
+def run_cases(path: str | Path, arguments: list[str], load: Callable[..., MusePose] = MusePose.load) -> int:
+    """Make the videos of all cases; the exit code: 0, or 2 where a case failed. arguments: `parser`'s."""
+    args, wanted = parser().parse_args(arguments), read_test_cases(path)
+    check_size((args.H, args.W), PIXELS_PER_LATENT)
+    check_windows(args.S, args.O)
+    for name, least in (("L", 1), ("skip", 0), ("steps", 1)):
+        if getattr(args, name) < least:
+            raise ValueError(f"-{name}: expected at least {least} (found {getattr(args, name)})")
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.float32 if device == "cpu" else wanted.dtype
+    model, failed = load(wanted.files, device, dtype), []
+    names = [wanted.files.pose_guider.name.split(".")[0], wanted.files.motion_module.name.split(".")[0]]
+    folder = Path(args.output) / f"{datetime.datetime.now():%H%M}-{args.cfg}-{names[0]}-{names[1]}"
+    for picture, video in wanted.cases:
+        try:
+            make_case(model, picture, video, folder, names, args, wanted.noise_scheduler)
+        except (ValueError, FileNotFoundError, torch.OutOfMemoryError) as error:
+            log.error("%s with %s: %s", picture, video, " ".join(str(error).split()))
+            failed.append(video)
+    if failed:
+        log.error("%d of %d cases failed", len(failed), len(wanted.cases))
+    return 2 if failed else 0
+
+
+def make_case(model: MusePose, picture: Path, video: Path, folder: Path, names: list[str], args: argparse.Namespace,
+              noise_scheduler: dict) -> None:
+    """One picture with one pose video: the result, and picture | poses | result."""
+    image, (poses, fps) = read_image(picture), poses_of(video, args.L, args.skip)
+    size = poses.shape[1:3]
+    made = model(image, poses, torch.Generator().manual_seed(args.seed), size=(args.H, args.W), output_size=size,
+                 num_inference_steps=args.steps, guidance_scale=args.cfg, window=args.S, window_overlap=args.O,
+                 noise_scheduler=noise_scheduler)
+    stem = f"{picture.stem}_{video.stem.replace('_kps', '')}_{args.cfg}_{args.steps}_{args.skip}"
+    fps = args.fps or fps
+    write_video(folder / f"{stem}.mp4", made, fps)
+    write_video(folder / f"{stem}_{'_'.join(names)}.mp4", beside(image, poses, made), fps)
+    log.info("wrote %s", folder / f"{stem}.mp4")
+
+
+def beside(image: np.ndarray, poses: np.ndarray, made: np.ndarray) -> Iterator[np.ndarray]:
+    """Picture, pose and result next to one another, each (H, W, 3)."""
+    height, width = made.shape[1:3]
+    still = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    for pose, frame in zip(poses, made):
+        yield np.concatenate([still, pose, frame], axis=1)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the published test_stage_2.py."""
+    found = argparse.ArgumentParser(prog="inference.py --inference_config", description="MusePose's test_cases")
+    for flag, kind, default, words in (
+            ("-W", int, 768, "width the networks work at, pixels"), ("-H", int, 768, "height, pixels"),
+            ("-L", int, 300, "frames of the pose video that are read"), ("-S", int, 48, "frames denoised together"),
+            ("-O", int, 4, "frames they share"), ("--cfg", float, 3.5, "classifier-free guidance"),
+            ("--seed", int, 99, "of every case's noise"), ("--steps", int, 20, "DDIM steps"),
+            ("--fps", float, None, "of the result; default: the pose video's, divided by skip + 1"),
+            ("--skip", int, 1, "frames left out between two that are taken"), ("--device", str, "", "cpu, cuda or cuda:N"),
+            ("--output", str, f"output/video-{datetime.date.today():%Y%m%d}", "folder of the results")):
+        found.add_argument(flag, type=kind, default=default, help=words)
+    return found
+
+
+def training_settings(path: str | Path) -> list[str]:
+    """MusePose's train_stage_1.yaml or train_stage_2.yaml as key=value of train_musepose.py."""
+    content, result = mapping(Path(path)), []
+    given = {f"{group}.{key}" if isinstance(values, dict) and group in ("data", "solver") else group: value
+             for group, values in content.items()
+             for key, value in (values.items() if isinstance(values, dict) and group in ("data", "solver") else [("", values)])}
+    for key, value in given.items():
+        if key in WITHOUT_EFFECT:
+            continue
+        if key not in TRAINING_KEYS:
+            raise ValueError(f"{path}: unknown key '{key}': take MusePose's configs/train_stage_1.yaml or train_stage_2.yaml")
+        if key == "checkpointing_steps" and value > FOREVER:
+            continue
+        result.append(f"{TRAINING_KEYS[key]}={value}")
+    stage = 2 if "mm_path" in content else 1
+    return [f"train.stage={stage}", *(["num_frames=1"] if stage == 1 else []), *result]
+
+
+def is_training(path: str | Path) -> bool:
+    """Is this file one of MusePose's two trainings?"""
+    return Path(path).is_file() and {"solver", "data"} <= mapping(Path(path)).keys()

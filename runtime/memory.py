@@ -1,0 +1,94 @@
+"""Memory of a run: the bytes alive while networks work, counted without any, and what waits in the CPU's memory."""
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+
+import torch
+from accelerate import cpu_offload_with_hook
+from torch import nn, Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from runtime.device import GIB
+
+RESERVE, FRAGMENTATION = 0.25, 0.05    # GiB of cuBLAS and cuDNN; share of activations lost between allocated blocks
+NEEDS_ORDER = (torch.ops.aten.native_group_norm.default, torch.ops.aten.convolution.default,
+               torch.ops.aten.native_layer_norm.default)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Within the context, counts the bytes of tensors made and still alive; `peak` is the most there ever were.
+
+    Kernels' own memory is estimated: norms and convolutions copy an input that is not contiguous, and convolutions
+    turn a channels-first input and output over to channels-last in their workspace (cuDNN, oneDNN).
+    """
+
+    def __init__(self, given: Iterable[Tensor]):
+        super().__init__()
+        self.live, self.peak = 0, 0
+        self.known = {tensor.untyped_storage()._cdata for tensor in given}            # there before: not counted
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        for tensor in outputs:
+            self.count(tensor.untyped_storage())
+        self.peak = max(self.peak, self.live + (workspace(func, args[0], outputs[0]) if func in NEEDS_ORDER else 0))
+        return result
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.known:
+            self.known.add(key)
+            self.live += size
+            weakref.finalize(storage, self.freed, key, size)
+
+    def freed(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+
+def workspace(func, x: Tensor, output: Tensor) -> int:
+    """Bytes a kernel is expected to take beside its input and output."""
+    last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    if x.ndim in (4, 5) and x.is_contiguous(memory_format=last):
+        return 0
+    ordered = 0 if x.is_contiguous() else x.nbytes
+    return ordered + (x.nbytes + output.nbytes if func is torch.ops.aten.convolution.default else 0)
+
+
+class FusedAttention(TorchFunctionMode):
+    """Attention that never holds its table of scores, as on every device but meta."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            return torch.empty_like(args[0] if args else kwargs["query"])
+        return func(*args, **kwargs)
+
+
+@torch.no_grad()
+def peak_bytes(module: nn.Module, run: Callable[..., object], *given: Tensor) -> int:
+    """The most bytes alive while run(*given) works with `module`, besides its weights and what is given."""
+    with LiveBytes([*module.parameters(), *module.buffers(), *given]) as live, FusedAttention():
+        run(*given)
+    return live.peak
+
+
+def gib(num_bytes: float) -> str:
+    """Bytes as people read them."""
+    return f"{max(num_bytes, 0) / GIB:.1f} GiB" if num_bytes >= GIB / 10 else f"{max(num_bytes, 0) / (1 << 20):.1f} MiB"
+
+
+def keep_idle_on_cpu(networks: list[nn.Module], device: torch.device) -> None:
+    """Each network goes to `device` when it is called, and the one called before it goes back to the CPU.
+
+    networks: in the order of their first calls; the first may be called again after the last. Diffusers' VAEs count
+    `encode` and `decode` as calls. Costs one copy of each network's weights per video.
+    """
+    hooks = [cpu_offload_with_hook(network, device)[1] for network in networks]
+    for hook, before in zip(hooks, hooks[-1:] + hooks[:-1]):
+        hook.hook.prev_module_hook = before

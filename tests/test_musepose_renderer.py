@@ -1,0 +1,243 @@
+"""MusePose behind the renderers' face, from its own YAML, over two processes, and in the memory there is."""
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from musepose_tiny import tiny_files
+from safetensors.torch import load_file
+from test_musepose_networks import OFFICIAL
+
+from dwpose.skeleton import Skeleton
+from media.video_reader import probe, read_video
+from media.video_writer import write_video
+from musepose import memory
+from musepose.memory import Footprint, Plan, Run, fitted
+from musepose.pipeline import MusePose
+from musepose.published_yaml import is_test_cases, is_training, read_test_cases, run_cases, training_settings
+from PIL import Image
+from renderers import RENDERERS, Scene
+from renderers.musepose import MusePoseConfig, MusePoseRenderer, planned
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """A tiny folder in the official layout."""
+    folder = tmp_path_factory.mktemp("weights")
+    tiny_files(folder, layout=True)
+    return folder
+
+
+def scene_of(frames=3, size=(48, 40)):
+    rng = np.random.default_rng(0)
+    keypoints = np.concatenate([rng.uniform(8, 32, (frames, 133, 2)), np.ones((frames, 133, 1))], axis=-1)
+    skeleton = Skeleton(keypoints, size, 12)
+    return Scene(rng.integers(0, 256, (*size, 3), np.uint8), skeleton[0], skeleton, "", None)
+
+
+def settings_of(folder, **changes):
+    return MusePoseConfig(**dict(weights=str(folder), width=32, height=32, num_inference_steps=1, window=4, window_overlap=1) | changes)
+
+
+def test_a_scene_becomes_a_video_of_the_pictures_size(official):
+    module, name = RENDERERS["musepose"].split(":")
+    assert (module, name) == (MusePoseRenderer.__module__, MusePoseRenderer.__name__)
+    settings, scene, shown = settings_of(official), scene_of(), []
+    MusePoseRenderer.check(settings, scene.image.shape[:2], 3, 0)
+    renderer = MusePoseRenderer.load(settings)
+    video = renderer(scene, torch.Generator().manual_seed(1), show=shown.append, progress=False)
+    assert video.shape == (3, 48, 40, 3) and video.dtype == np.uint8 and np.array_equal(np.concatenate(shown), video)
+    moved = replace(scene, skeleton=replace(scene.skeleton, keypoints=scene.skeleton.keypoints[::-1].copy()))
+    other = renderer(moved, torch.Generator().manual_seed(1), progress=False)
+    again = renderer(scene, torch.Generator().manual_seed(1), progress=False)
+    assert np.array_equal(video, again) and not np.array_equal(video, other)
+    with pytest.raises(ValueError, match="skeleton: expected the picture's canvas"):
+        renderer(replace(scene, image=scene.image[:40]), torch.Generator())
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"width": 500}, "multiples of 8 .found 32x500.: the nearest is 32x496, -H 32 -W 496"),
+    ({"window": 0}, "window: expected 1 to 128"),
+    ({"weights": "nowhere"}, "denoising_unet.pth: expected a weights file"),
+])
+def test_settings_that_cannot_work_are_refused_before_anything_is_loaded(official, changes, words):
+    with pytest.raises(ValueError, match=words):
+        MusePoseRenderer.check(settings_of(official, **changes), (48, 40), 3, 0)
+
+
+def test_idle_networks_on_the_cpu_change_nothing(official):
+    rng = np.random.default_rng(2)
+    frames = rng.integers(0, 256, (4, 32, 32, 3), np.uint8)
+    made = [MusePose.load(official, offload=offload)(frames[0], frames[1:], torch.Generator().manual_seed(0), size=(32, 32),
+                                                     num_inference_steps=1, pad=False, progress=False)
+            for offload in (False, True)]
+    assert np.array_equal(*made)
+
+
+@cache
+def footprint_of(size):
+    """Of networks of the official size."""
+    from diffusers import AutoencoderKL
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    from musepose.networks import build_denoiser, build_pose_guider, build_reference_net
+    from runtime.weights import empty
+    vae = dict(block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
+               up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2)
+    clip = CLIPVisionConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
+                            patch_size=14, projection_dim=768)
+    build = [build_denoiser, build_reference_net, lambda config: build_pose_guider(320, (16, 32, 96, 256)),
+             lambda config: AutoencoderKL(**vae), lambda config: CLIPVisionModelWithProjection(clip)]
+    networks = [empty(one, OFFICIAL, Path("config.json")) for one in build]
+    return Footprint(*(torch.nn.Module.to(network, "meta", torch.float16).eval() for network in networks), (size, size))
+
+
+def test_the_official_size_needs_less_than_published_and_fits_smaller_devices_step_by_step():
+    run = Run("video", 48, lambda dtype: footprint_of(512))
+    whole = Plan(48, torch.float16)
+    assert 9 * memory.GIB < run.need(whole) < 16 * memory.GIB                 # published: 16 GB
+    half = fitted(whole, run, int(10.8 * memory.GIB))
+    assert half == replace(whole, guidance_batch=1)
+    tight = fitted(whole, run, int(6.5 * memory.GIB))
+    assert tight.offload and tight.window == 48 and run.need(tight) <= 6.5 * memory.GIB
+    least = fitted(whole, run, 4 * memory.GIB)
+    assert least.window < 48 and run.need(least) <= 4 * memory.GIB
+    with pytest.raises(ValueError, match="memory: video: 48 frames of 512x512 need .* GiB even at their smallest"):
+        fitted(whole, run, memory.GIB)
+
+
+def test_the_renderers_check_plans_within_the_memory_it_is_given(official):
+    with pytest.raises(ValueError, match="memory: musepose"):
+        planned(settings_of(official), (48, 40), 3, 1000, torch.float32)
+    assert planned(settings_of(official), (48, 40), 3, 1 << 34, torch.float32).window == 4
+
+
+@pytest.fixture
+def cases(official, tmp_path, monkeypatch):
+    """A YAML as MusePose's test_stage_2.yaml, with two pose videos, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (50, 40, 3), np.uint8)).save("ref.png")
+    for name, count in (("one", 7), ("two", 4)):
+        write_video(Path(f"{name}.mp4"), rng.integers(0, 256, (count, 48, 36, 3), np.uint8), 24)
+    content = {f"{place}_path": str(official / where) for place, where in (
+        ("pretrained_base_model", "sd-image-variations-diffusers"), ("pretrained_vae", "sd-vae-ft-mse"), ("image_encoder", "image_encoder"),
+        *((name, f"MusePose/{name}.pth") for name in ("denoising_unet", "reference_unet", "pose_guider", "motion_module")))}
+    content |= {"weight_dtype": "fp16", "inference_config": "./configs/inference_v2.yaml", "test_cases": {"./ref.png": ["./one.mp4", "./two.mp4"]}}
+    Path("cases.yaml").write_text(yaml.safe_dump(content))
+    return content
+
+
+FLAGS = ["-W", "32", "-H", "32", "-S", "4", "-O", "1", "--steps", "1", "--output", "out", "--device", "cpu"]
+
+
+def test_musepose_own_yaml_makes_its_outputs(cases):
+    assert is_test_cases("cases.yaml") and run_cases("cases.yaml", FLAGS) == 0
+    (folder,) = Path("out").iterdir()
+    assert folder.name.endswith("-3.5-pose_guider-motion_module")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "ref_one_3.5_1_1.mp4", "ref_one_3.5_1_1_pose_guider_motion_module.mp4", "ref_two_3.5_1_1.mp4",
+        "ref_two_3.5_1_1_pose_guider_motion_module.mp4"]
+    video, fps = read_video(folder / "ref_one_3.5_1_1.mp4")
+    assert video.shape == (3, 48, 36, 3) and fps == 12                        # 7 frames, every second one, whole steps
+    assert probe(folder / "ref_one_3.5_1_1_pose_guider_motion_module.mp4").size == (48, 108)
+
+
+def test_a_case_that_fails_does_not_lose_the_others_and_each_begins_from_the_seed(cases, official, caplog):
+    first = read_test_cases("cases.yaml")
+    assert run_cases("cases.yaml", FLAGS) == 0
+    before = {path.name: path.read_bytes() for path in Path("out").rglob("ref_two_*.mp4")}
+    Path("one.mp4").write_bytes(b"no video")
+    assert run_cases("cases.yaml", [*FLAGS[:-3], "again", "--device", "cpu"]) == 2
+    after = {path.name: path.read_bytes() for path in Path("again").rglob("*.mp4")}
+    assert after == before and "1 of 2 cases failed" in caplog.text and first.dtype == torch.float16
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda content: content["test_cases"].update({"./ref.png": ["./gone.mp4"]}), "expected the file ./gone.mp4 .found none."),
+    (lambda content: content.pop("pose_guider_path"), "expected pose_guider_path"),
+    (lambda content: content.update(weight_dtype="fp8"), "weight_dtype: expected fp16 or fp32"),
+    (lambda content: content.update(test_cases={}), "expected at least one picture"),
+])
+def test_a_yaml_with_a_mistake_is_refused_before_any_case_runs(cases, change, words):
+    change(cases)
+    Path("cases.yaml").write_text(yaml.safe_dump(cases))
+    with pytest.raises(ValueError, match=words):
+        run_cases("cases.yaml", FLAGS)
+    assert not Path("out").exists()
+
+
+def test_a_size_without_latents_is_refused_with_the_nearest(cases):
+    with pytest.raises(ValueError, match="found 32x500.: the nearest is 32x496"):
+        run_cases("cases.yaml", ["-W", "500", *FLAGS[2:]])
+
+
+def test_musepose_own_training_yaml_is_understood(tmp_path):
+    path = tmp_path / "train_stage_2.yaml"
+    content = {"data": {"train_bs": 1, "train_width": 768, "train_height": 512, "meta_paths": ["x.json"], "sample_rate": 2, "n_sample_frames": 48},
+               "solver": {"gradient_accumulation_steps": 2, "mixed_precision": "fp16", "learning_rate": 1e-5, "lr_scheduler": "constant"},
+               "base_model_path": "sd", "mm_path": "mm.ckpt", "stage1_ckpt_dir": "stage1", "uncond_ratio": 0.1,
+               "checkpointing_steps": 2000000000000000, "seed": 12580}
+    path.write_text(yaml.safe_dump(content))
+    assert is_training(path) and not is_test_cases(path)
+    found = training_settings(path)
+    assert {"train.stage=2", "width=768", "height=512", "num_frames=48", "frame_stride=2", "train.gradient_accumulation=2",
+            "motion_module=mm.ckpt", "stage1=stage1", "train.seed=12580"} <= set(found)
+    assert not any("checkpoint_every" in one for one in found)
+    from configs import load_config
+    from train_musepose import MusePoseTraining, own_keys
+    config = load_config(MusePoseTraining, own_keys(["--config", str(path), "dataset=data"]))
+    assert config.train.stage == 2 and config.height == 512 and config.dataset == "data"
+    path.write_text(yaml.safe_dump(content | {"sead": 1}))
+    with pytest.raises(ValueError, match="unknown key 'sead'"):
+        training_settings(path)
+
+
+WORKER = """
+import sys, torch, numpy as np
+sys.path.insert(0, "tests")
+from musepose_tiny import tiny_model
+from runtime.processes import join_processes, shut_down
+from safetensors.torch import save_file
+torch.set_num_threads(1)
+processes = join_processes(torch.device("cpu"))
+frames = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), np.uint8)
+made = {}
+for name, count, guided in (("even", 8, 3.5), ("odd", 5, 3.5), ("alone", 9, 1.0)):
+    made[name] = tiny_model().sample(frames[0], frames[1:count + 1], torch.Generator().manual_seed(1), size=(32, 32), window=5,
+        window_overlap=2, num_inference_steps=2, guidance_scale=guided, guidance_batch=1, progress=False, processes=processes)
+made["frames"] = torch.from_numpy(np.ascontiguousarray(np.concatenate(list(tiny_model().decoded(made["even"], 3, processes=processes)))))
+save_file({name: tensor.contiguous() for name, tensor in made.items()}, f"{sys.argv[1]}/{processes.rank}.safetensors")
+shut_down()
+"""
+
+
+def test_two_processes_make_the_video_of_one_bit_for_bit(tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    made = {}
+    for count in (1, 2):
+        out = tmp_path / str(count)
+        out.mkdir()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count),
+                        str(tmp_path / "worker.py"), str(out)], cwd=ROOT, check=True, timeout=300, env=environment)
+        made[count] = [load_file(out / f"{rank}.safetensors") for rank in range(count)]
+    (alone,) = made[1]
+    for one in made[2]:
+        assert one.keys() == alone.keys() and all(torch.equal(one[name], alone[name]) for name in alone)
+
+
+def test_benchmark_compares_equal_work(tmp_path):
+    said = subprocess.run([sys.executable, "-m", "scripts.benchmark_musepose", "--size", "64", "--frames", "2", "--width", "32"],
+                          cwd=ROOT, check=True, timeout=300, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}).stdout
+    facts = dict(line.split(": ", 1) for line in said.splitlines())
+    assert float(facts["latents apart"]) < 1e-3 and json.loads(facts["published"].replace("'", '"'))["seconds"] > 0
