@@ -63,7 +63,7 @@ def checked_seed(digits: str, where: str) -> int:
     """The number, within what torch's generator takes. Thousands of digits are never converted."""
     sign, significant = digits[0] == "-", digits.lstrip("+-").lstrip("0") or "0"
     seed = None if len(significant) > MANY_DIGITS else int(significant) * (-1 if sign else 1)
-    if seed not in SEEDS:
+    if seed is None or seed not in SEEDS:                  # None would be looked for one by one
         shown = significant if len(significant) <= MANY_DIGITS else f"{significant[:12]}..., {len(significant)} digits"
         raise ValueError(f"{where}: expected a seed from -2**63 to 2**64-1 (found {shown}: seed out of range): "
                          "choose a smaller one")
