@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mimicmotion.clips import as_tensor, videos_in
-from mimicmotion.seeking import frames_shown, stored_frames
-from mimicmotion.video import fit_to_canvas, probe
+from media.images import as_tensor, fit_to_canvas
+from media.video_reader import frames_shown, probe, stored_frames, videos_in
 
 from .randomness import generator_for
 

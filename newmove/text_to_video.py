@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from mimicmotion.checkpoint import empty, fill, read_json, save_atomically, save_tensors
-from mimicmotion.tensor_files import read_tensors
+from media.files import read_json, save_atomically
+from runtime.weights import empty, fill, read_tensors, save_tensors
 
 PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline")      # the same five parts
 FRAMES_AT_ONCE = 4                                                   # through the VAE
@@ -56,12 +56,6 @@ class TextToVideo:
     @property
     def device(self) -> torch.device:
         return self.unet.device
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits that differ between models of one size, and not between the precisions of one model."""
-        weights = self.unet.conv_in.weight.detach().to("cpu", torch.float16).contiguous().numpy()
-        return hashlib.sha256(weights.tobytes()).hexdigest()[:16]
 
     @property
     def noise_schedule(self) -> DDPMScheduler:
@@ -163,6 +157,13 @@ def check_base(folder: str | Path) -> Path:
         remedy = "set base=wan" if kind == "WanPipeline" else "take ZeroScope v2 or ModelScope text-to-video"
         raise ValueError(f"{folder}: expected {PIPELINES[0]} in model_index.json (found {kind}): {remedy}")
     return folder
+
+
+def fingerprint(folder: Path) -> str:
+    """16 hex digits that differ between models of one size, and not between the precisions of one model."""
+    path = weights_file(Path(ALIASES.get(str(folder), folder)) / "unet", "diffusion_pytorch_model", torch.float32)
+    first = read_tensors(path, None)["conv_in.weight"].to(torch.float16).contiguous()
+    return hashlib.sha256(first.numpy().tobytes()).hexdigest()[:16]
 
 
 def component(kind: type, folder: Path, dtype: torch.dtype) -> nn.Module:

@@ -1,0 +1,101 @@
+"""A customised model on disk: only what was trained, in float32, with a note of the model it belongs to.
+
+2.3 GB for ZeroScope instead of 5.6, and nothing is rounded: after one step at 5e-6 most float16 weights would be where
+they were. `TextToVideo.save` exports a complete pipeline folder for other programs.
+"""
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from media.files import read_json, save_atomically
+from runtime.weights import metadata, read_tensors, save_tensors
+
+from .text_to_video import ALIASES, TextToVideo, check_base, fingerprint
+
+NAME = "customization.safetensors"
+SAMPLED_BYTES = 1 << 20                  # of a weights file's beginning and end, for its mark
+
+
+def save_trained(folder: Path, trained: dict[str, Tensor], base: str | Path, word: str = "") -> Path:
+    """Write the trained tensors, float32, and the base they belong to. word: what means the motion in prompts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in trained.items()}
+    broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+    if broken:
+        raise ValueError(f"{folder}: expected finite weights (found inf or NaN in '{broken}'): has training diverged? "
+                         "lower learning_rate")
+    notes = {"format": "pt", "base": str(base), "fingerprint": fingerprint(Path(base)), "word": word}
+    save_atomically(folder / NAME, lambda path: save_tensors(tensors, path, notes))
+    return folder / NAME
+
+
+def weights_path(weights: str | Path) -> Path:
+    """What -m names: a pipeline folder, or the file of trained tensors, by itself or in a run's folder."""
+    path = Path(ALIASES.get(str(weights), weights))
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected a model's folder or {NAME} (found none): check the path")
+    if path.is_file() or (path / "model_index.json").is_file():
+        return path
+    for found in (path / NAME, path / "latest" / NAME):
+        if found.is_file():
+            return found
+    raise ValueError(f"{path}: expected model_index.json or {NAME} (found neither): is this the folder of a model?")
+
+
+def check_weights(weights: str | Path, base: str | Path | None = None) -> Path:
+    """Look at a customised model without loading it; the folder of the pipeline it needs."""
+    path = weights_path(weights)
+    if path.is_dir():
+        return check_base(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: expected {NAME} or a pipeline folder (found '{path.name}'): check -m")
+    notes = metadata(path)
+    if "fingerprint" not in notes:
+        raise ValueError(f"{path}: expected tensors that train_motion_customization.py wrote (found none of its notes): "
+                         "is this another model's file?")
+    folder = check_base(base or notes["base"])
+    if fingerprint(folder) != notes["fingerprint"]:
+        raise ValueError(f"{path}: expected the base it was trained from, {notes['base']} (found another model in "
+                         f"{folder}): name the right folder with --base")
+    return folder
+
+
+def load_customized(weights: str | Path, base: str | Path | None = None, device: str | torch.device = "cpu",
+                    dtype: torch.dtype = torch.float32) -> TextToVideo:
+    """The model that -m names, ready to sample. base: where the pipeline lies now, if not where it was trained from."""
+    path, folder = weights_path(weights), check_weights(weights, base)
+    model = TextToVideo.load(folder, device, dtype)
+    if path.is_file():
+        apply_trained(model.unet, read_tensors(path, None), path)
+    return model
+
+
+@torch.no_grad()
+def apply_trained(unet: torch.nn.Module, trained: dict[str, Tensor], source: Path) -> None:
+    """Put trained tensors in their places, all of them."""
+    own = dict(unet.named_parameters())
+    wrong = next((name for name, tensor in trained.items() if name not in own or own[name].shape != tensor.shape), None)
+    if wrong or not trained:
+        raise ValueError(f"{source}: expected tensors of this UNet (found '{wrong or 'none'}'): was it trained from "
+                         "another base?")
+    for name, tensor in trained.items():
+        own[name].copy_(tensor)
+
+
+def mark(weights: str | Path) -> str:
+    """16 hex digits by which a run knows its weights again, from size, beginning and end of the file."""
+    path = weights_path(weights)
+    if path.is_dir():
+        read_json(path / "model_index.json")
+        path = next(iter(sorted((path / "unet").glob("*.safetensors")) + sorted((path / "unet").glob("*.bin"))
+                         + sorted((path / "transformer").glob("*.safetensors"))))
+    size, digest = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(str(size).encode() + file.read(SAMPLED_BYTES))
+        file.seek(max(0, size - SAMPLED_BYTES))
+        digest.update(file.read())
+    return digest.hexdigest()[:16]
