@@ -97,7 +97,7 @@ def clips_in(folder: str | Path, fallback: Sequence[str] = (), *, from_name: boo
         clips.append(Clip(path, captions))
     if silent:
         raise ValueError(f"{folder}: expected a caption for every clip (found none for {len(silent)} of {len(clips)}, "
-                         f"first {silent[0]}): write {Path(silent[0]).stem}.txt beside it, or set train_data.fallback_prompt")
+                         f"first {silent[0]}): write {Path(silent[0]).stem}.txt beside it, or set captions")
     return clips
 
 
@@ -127,7 +127,7 @@ def one_line(text: str) -> str:
 def warn_about_word(clips: Sequence[Clip], word: str) -> None:
     """Say when the word that is to mean the motion is in no exemplar's caption."""
     if word and not any(word.lower() in caption.lower() for clip in clips for caption in clip.captions):
-        logger.warning("placeholder_token: '%s' is in no caption of the exemplars (the first is '%s'): prompts will not "
+        logger.warning("word: '%s' is in no caption of the exemplars (the first is '%s'): prompts will not "
                        "find the motion by it", word, clips[0].captions[0])
 
 
@@ -146,7 +146,7 @@ def measured(clips: Sequence[Clip], fps: float, num_frames: int, *, keep_short: 
         if usable < LEAST_SHARE * num_frames:
             if keep_short:
                 raise ValueError(f"{clip.path}: expected at least {int(np.ceil(LEAST_SHARE * num_frames))} frames at about "
-                                 f"{fps:g} fps (found {usable}): use a longer clip, or lower train_data.n_sample_frames")
+                                 f"{fps:g} fps (found {usable}): use a longer clip, or lower num_frames")
             short.append(clip)
             continue
         found.append(Clip(clip.path, clip.captions, length, about.fps, about.size))
@@ -155,7 +155,7 @@ def measured(clips: Sequence[Clip], fps: float, num_frames: int, *, keep_short: 
                        short[0].path.name)
     if not found:
         raise ValueError(f"{clips[0].path.parent}: expected clips of at least {int(np.ceil(LEAST_SHARE * num_frames))} "
-                         "frames (found only shorter ones): add longer ones, or lower train_data.n_sample_frames")
+                         "frames (found only shorter ones): add longer ones, or lower num_frames")
     return found
 
 
@@ -171,18 +171,18 @@ class MotionClips(Dataset):
     """
 
     def __init__(self, exemplars: Sequence[Clip], priors: Sequence[Clip], num_frames: int, size: tuple[int, int], *,
-                 fps: float = 24, use_bucketing: bool = False, multiple: int = 64, resample: bool = False,
+                 fps: float = 24, bucketing: bool = False, multiple: int = 64, resample: bool = False,
                  seed: int = 0, cache=None):
-        for name, value in (("n_sample_frames", num_frames), ("fps", fps)):
+        for name, value in (("num_frames", num_frames), ("fps", fps)):
             if not value > 0:
-                raise ValueError(f"train_data.{name}: expected more than 0 (found {value}): raise it")
+                raise ValueError(f"{name}: expected more than 0 (found {value}): raise it")
         self.exemplars = measured(exemplars, fps, num_frames, keep_short=True)
         self.priors = measured(priors, fps, num_frames, keep_short=False) if priors else []
         if len(self.exemplars) == 1:
             logger.warning("one exemplar only: the model cannot tell the motion from this one person and place; five to "
                            "ten clips of different ones can")
         self.num_frames, self.size, self.fps = num_frames, tuple(size), fps
-        self.use_bucketing, self.multiple, self.resample = use_bucketing, multiple, resample
+        self.bucketing, self.multiple, self.resample = bucketing, multiple, resample
         self.seed, self.cache = seed, cache
 
     def __len__(self) -> int:
@@ -191,14 +191,14 @@ class MotionClips(Dataset):
     def canvas(self, index: int) -> tuple[int, int]:
         """The size (height, width) of sample `index`: its exemplar's bucket, which the prior clip is fitted to."""
         clip = self.exemplars[index % len(self.exemplars)]
-        return bucket(clip.size, self.size, self.multiple) if self.use_bucketing else self.size
+        return bucket(clip.size, self.size, self.multiple) if self.bucketing else self.size
 
     def require_one_canvas(self, batch_size: int) -> None:
         """Clips of several shapes cannot be in one batch."""
         found = sorted({"x".join(map(str, self.canvas(index))) for index in range(len(self.exemplars))})
         if batch_size > 1 and len(found) > 1:
-            raise ValueError(f"train_batch_size: expected exemplars of one shape in a batch (found {' and '.join(found)}): "
-                             "set train_data.use_bucketing=false, or train_batch_size=1 with gradient accumulation")
+            raise ValueError(f"train.batch_size: expected exemplars of one shape in a batch (found {' and '.join(found)}): "
+                             "set bucketing=false, or train.batch_size=1 with gradient accumulation")
 
     def all_clips(self) -> list[tuple[Clip, tuple[int, int]]]:
         """Every (clip, canvas) that samples are made of, each once."""

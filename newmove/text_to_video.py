@@ -23,6 +23,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from media.files import read_json, save_atomically
 from runtime.weights import empty, fill, read_tensors, save_tensors
 
+from .timesteps import DiffusionNoise
+from .trainable import train_only
+from .trained_file import save_trained
+
 PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline")      # the same five parts
 FRAMES_AT_ONCE = 4                                                   # through the VAE
 PIXELS_PER_LATENT = 8                                                # for messages about sizes; the VAE decides
@@ -58,9 +62,24 @@ class TextToVideo:
         return self.unet.device
 
     @property
-    def noise_schedule(self) -> DDPMScheduler:
-        """The training noise levels and the prediction type of this model."""
-        return DDPMScheduler.from_config(self.scheduler)
+    def network(self) -> UNet3DConditionModel:
+        """What is trained."""
+        return self.unet
+
+    @property
+    def frozen_parts(self) -> tuple[nn.Module, ...]:
+        return self.vae, self.text_encoder
+
+    def training_noise(self, mode: str) -> DiffusionNoise:
+        """The noise this model is trained with, its timesteps drawn as `mode` says (timesteps.MODES)."""
+        return DiffusionNoise(DDPMScheduler.from_config(self.scheduler), mode)
+
+    def choose_trained(self, groups) -> list[str]:
+        """Let gradients reach what the groups select, and nothing else; the names."""
+        return train_only(self.unet, groups)
+
+    def save_trained(self, folder: Path, trained: dict[str, Tensor], word: str) -> Path:
+        return save_trained(folder, trained, self.source, fingerprint(self.source), word)
 
     @property
     def pixels_per_latent(self) -> int:
@@ -73,11 +92,20 @@ class TextToVideo:
                              max_length=self.tokenizer.model_max_length).input_ids
         return self.text_encoder(ids.to(self.device)).last_hidden_state
 
+    def text_states(self, prompts: list[str]) -> list[Tensor]:
+        """Text states (L, D) of each prompt."""
+        return list(self.encode_text(prompts))
+
     @torch.no_grad()
     def encode_frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (N, 4, h, w), float32, of the latents of frames (N, 3, H, W) in [-1, 1]; not scaled."""
         found = [self.vae.encode(few.to(self.vae.dtype)).latent_dist for few in frames.split(FRAMES_AT_ONCE)]
         return torch.cat([d.mean for d in found]).float(), torch.cat([d.std for d in found]).float()
+
+    def latents_from(self, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
+        """Scaled latents (..., 4, F, h, w) as the network takes them, of moments and noise (..., F, 4, h, w)."""
+        scaled = (mean + std * noise) * self.vae.config.scaling_factor
+        return scaled.transpose(-4, -3).contiguous()             # other strides crash oneDNN's convolutions on the way back
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

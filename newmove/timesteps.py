@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
+from diffusers import DDPMScheduler
 from torch import Tensor
 
 MODES = {"uniform": 0.0, "high-level": -1.0, "low-level": 1.0}      # s
@@ -58,3 +59,43 @@ def flow_sigmas(uniform: Tensor, mode: str, shift: float) -> Tensor:
     if mode != "uniform":
         return tilted(uniform, mode)
     return shift * uniform / (1 + (shift - 1) * uniform)
+
+
+class DiffusionNoise:
+    """Noise as a diffusion model is trained with: discrete timesteps; the target is what its scheduler config says."""
+
+    def __init__(self, scheduler: DDPMScheduler, mode: str):
+        self.scheduler = scheduler
+        self.probabilities = timestep_probabilities(mode, scheduler.config.num_train_timesteps)
+        if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+            raise ValueError("scheduler_config.json: expected prediction_type epsilon or v_prediction (found "
+                             f"{scheduler.config.prediction_type}): take ZeroScope v2 or ModelScope text-to-video")
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """A timestep, a scalar int64."""
+        return sample_timesteps(self.probabilities, (), generator)
+
+    def noised(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy latents, target and the timestep the network is told. latents, noise: (N, ...); timestep: (N,)."""
+        if self.scheduler.config.prediction_type == "v_prediction":
+            target = self.scheduler.get_velocity(latents, noise, timestep)
+        else:
+            target = noise
+        return self.scheduler.add_noise(latents, noise, timestep), target, timestep
+
+
+class FlowNoise:
+    """Noise as a flow-matching model is trained with: latents and noise mixed in a straight line; target noise - latents."""
+
+    def __init__(self, num_train_timesteps: int, mode: str, shift: float):
+        self.num_train_timesteps, self.mode, self.shift = num_train_timesteps, mode, shift
+        tilt(mode)
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """A noise level in [0, 1], a scalar float64."""
+        return flow_sigmas(torch.rand((), generator=generator, dtype=torch.float64), self.mode, self.shift)
+
+    def noised(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy latents, target and the timestep the network is told. latents, noise: (N, ...); sigma: (N,)."""
+        s = sigma.to(latents).view(-1, *[1] * (latents.ndim - 1))                        # (N, 1, ...)
+        return (1 - s) * latents + s * noise, noise - latents, sigma.to(latents) * self.num_train_timesteps

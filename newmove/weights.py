@@ -1,8 +1,4 @@
-"""A customised model on disk: only what was trained, in float32, with a note of the model it belongs to.
-
-2.3 GB for ZeroScope instead of 5.6, and nothing is rounded: after one step at 5e-6 most float16 weights would be where
-they were. `TextToVideo.save` exports a complete pipeline folder for other programs.
-"""
+"""A customised model from disk: a complete pipeline folder, or trained tensors and the base they belong to."""
 from __future__ import annotations
 
 import hashlib
@@ -11,26 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from media.files import read_json, save_atomically
-from runtime.weights import metadata, read_tensors, save_tensors
+from runtime.weights import metadata, read_tensors
 
 from .text_to_video import ALIASES, TextToVideo, check_base, fingerprint
+from .trained_file import NAME
 
-NAME = "customization.safetensors"
 SAMPLED_BYTES = 1 << 20                  # of a weights file's beginning and end, for its mark
-
-
-def save_trained(folder: Path, trained: dict[str, Tensor], base: str | Path, word: str = "") -> Path:
-    """Write the trained tensors, float32, and the base they belong to. word: what means the motion in prompts."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in trained.items()}
-    broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
-    if broken:
-        raise ValueError(f"{folder}: expected finite weights (found inf or NaN in '{broken}'): has training diverged? "
-                         "lower learning_rate")
-    notes = {"format": "pt", "base": str(base), "fingerprint": fingerprint(Path(base)), "word": word}
-    save_atomically(folder / NAME, lambda path: save_tensors(tensors, path, notes))
-    return folder / NAME
 
 
 def weights_path(weights: str | Path) -> Path:
@@ -90,7 +72,6 @@ def mark(weights: str | Path) -> str:
     """16 hex digits by which a run knows its weights again, from size, beginning and end of the file."""
     path = weights_path(weights)
     if path.is_dir():
-        read_json(path / "model_index.json")
         path = next(iter(sorted((path / "unet").glob("*.safetensors")) + sorted((path / "unet").glob("*.bin"))
                          + sorted((path / "transformer").glob("*.safetensors"))))
     size, digest = path.stat().st_size, hashlib.sha256()
