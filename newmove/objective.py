@@ -4,10 +4,14 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 PRIOR_WEIGHT = 0.5              # the paper's lambda
+LAYERS = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)
 
 
 class CustomizationLoss(nn.Module):
@@ -58,13 +62,19 @@ def without_dropout(network: nn.Module) -> nn.Module:
 
 
 def with_checkpointing(network: nn.Module) -> nn.Module:
-    """The network with activations of its blocks computed again on the way back: the same numbers from less memory.
+    """The network with activations of its layers computed again on the way back: the same numbers from less memory.
 
-    UNet3DConditionModel refuses diffusers' own switch, so its blocks are wrapped here.
+    UNet3DConditionModel refuses diffusers' own switch, so its layers are wrapped here, one by one as the published code
+    has it: a whole block's activations at 384x384x16 would take as much memory as all weights.
     """
     if getattr(network, "_supports_gradient_checkpointing", False):
         network.enable_gradient_checkpointing()
         return network
-    for block in (network.transformer_in, *network.down_blocks, network.mid_block, *network.up_blocks):
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    for layer in checkpointed_layers(network):
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
     return network
+
+
+def checkpointed_layers(network: nn.Module) -> list[nn.Module]:
+    """The layers of UNet3DConditionModel whose inputs alone are kept."""
+    return [module for module in network.modules() if isinstance(module, LAYERS)]

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from .clips import ROLES
 from .objective import PRIOR_WEIGHT, CustomizationLoss, with_checkpointing, without_dropout
@@ -94,7 +93,7 @@ class MotionTask:
         captions = [batch[f"{role}_caption"] for role in ROLES if f"{role}_caption" in batch]
         flat = [caption for sample in zip(*captions) for caption in sample]              # B*K
         self.remember(flat)
-        states = pad_sequence([self.texts[caption] for caption in flat], batch_first=True)
+        states = self.model.text_batch([self.texts[caption] for caption in flat])
         return states.to(self.model.device).unflatten(0, (-1, len(captions)))
 
     def remember(self, captions: Iterable[str]) -> None:
@@ -120,3 +119,8 @@ class MotionTask:
         height, width = batch["frames"].shape[-2:] if latents is None else (side * length for length in latents.shape[-2:])
         return self.model(batch["exemplar_caption"][0], int(batch["position"][0]), num_frames=batch["indices"].shape[-1],
                           size=(height, width), num_inference_steps=VALIDATION_STEPS, progress=False)
+
+
+def pieces_of(tokenizer, word: str) -> list[str]:
+    """What the tokenizer makes of a word; more than one piece is a word it does not know."""
+    return [piece.replace("</w>", "").replace("▁", "") for piece in tokenizer.tokenize(word) if piece != "▁"]

@@ -32,6 +32,7 @@ FRAMES_AT_ONCE = 4                                                   # through t
 PIXELS_PER_LATENT = 8                                                # for messages about sizes; the VAE decides
 OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 COUNTER = "text_model.embeddings.position_ids"                       # stored by older transformers, not a weight
+DEFAULTS = {"size": (384, 384), "num_frames": 16, "guidance_scale": 9.0, "num_inference_steps": 50, "fps": 8}
 ALIASES = {"zs": "weights/zeroscope", "ms": "weights/modelscope"}    # short names for -m
 
 
@@ -95,6 +96,11 @@ class TextToVideo:
     def text_states(self, prompts: list[str]) -> list[Tensor]:
         """Text states (L, D) of each prompt."""
         return list(self.encode_text(prompts))
+
+    @staticmethod
+    def text_batch(states: list[Tensor]) -> Tensor:
+        """Text states of several prompts as the network takes them, (N, L, D)."""
+        return torch.stack(states)
 
     @torch.no_grad()
     def encode_frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:

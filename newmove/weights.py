@@ -7,11 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from media.files import read_json
 from runtime.weights import metadata, read_tensors
 
-from .text_to_video import ALIASES, TextToVideo, check_base, fingerprint
+from . import text_to_video, wan
+from .text_to_video import ALIASES, TextToVideo
 from .trained_file import NAME
+from .wan import WanTextToVideo
 
+NAMES = (NAME, wan.NAME)                 # of what was trained
 SAMPLED_BYTES = 1 << 20                  # of a weights file's beginning and end, for its mark
 
 
@@ -22,7 +26,7 @@ def weights_path(weights: str | Path) -> Path:
         raise FileNotFoundError(f"{path}: expected a model's folder or {NAME} (found none): check the path")
     if path.is_file() or (path / "model_index.json").is_file():
         return path
-    for found in (path / NAME, path / "latest" / NAME):
+    for found in (folder / name for folder in (path, path / "latest") for name in NAMES):
         if found.is_file():
             return found
     raise ValueError(f"{path}: expected model_index.json or {NAME} (found neither): is this the folder of a model?")
@@ -32,27 +36,40 @@ def check_weights(weights: str | Path, base: str | Path | None = None) -> Path:
     """Look at a customised model without loading it; the folder of the pipeline it needs."""
     path = weights_path(weights)
     if path.is_dir():
-        return check_base(path)
+        return check_folder(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: expected {NAME} or a pipeline folder (found '{path.name}'): check -m")
     notes = metadata(path)
     if "fingerprint" not in notes:
         raise ValueError(f"{path}: expected tensors that train_motion_customization.py wrote (found none of its notes): "
                          "is this another model's file?")
-    folder = check_base(base or notes["base"])
-    if fingerprint(folder) != notes["fingerprint"]:
+    folder = check_folder(Path(base or notes["base"]))
+    if module_of(folder).fingerprint(folder) != notes["fingerprint"]:
         raise ValueError(f"{path}: expected the base it was trained from, {notes['base']} (found another model in "
                          f"{folder}): name the right folder with --base")
     return folder
 
 
+def module_of(folder: Path):
+    """The module that knows this kind of pipeline folder."""
+    return wan if read_json(folder / "model_index.json").get("_class_name") == "WanPipeline" else text_to_video
+
+
+def check_folder(folder: Path) -> Path:
+    """The folder, when it holds a model that is known here; a ValueError says what else it is."""
+    folder = Path(ALIASES.get(str(folder), folder))
+    is_wan = (folder / "model_index.json").is_file() and module_of(folder) is wan
+    return wan.check_wan(folder) if is_wan else text_to_video.check_base(folder)
+
+
 def load_customized(weights: str | Path, base: str | Path | None = None, device: str | torch.device = "cpu",
-                    dtype: torch.dtype = torch.float32) -> TextToVideo:
+                    dtype: torch.dtype = torch.float32) -> TextToVideo | WanTextToVideo:
     """The model that -m names, ready to sample. base: where the pipeline lies now, if not where it was trained from."""
     path, folder = weights_path(weights), check_weights(weights, base)
-    model = TextToVideo.load(folder, device, dtype)
+    model = (WanTextToVideo if module_of(folder) is wan else TextToVideo).load(folder, device, dtype)
     if path.is_file():
-        apply_trained(model.unet, read_tensors(path, None), path)
+        tensors = read_tensors(path, None)
+        wan.apply_lora(model.transformer, tensors, path) if module_of(folder) is wan else apply_trained(model.unet, tensors, path)
     return model
 
 
