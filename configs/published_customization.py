@@ -19,7 +19,7 @@ KEYS = {                                     # key -> key; train_data's and vali
     "max_grad_norm": "train.max_grad_norm",
     "gradient_accumulation_steps": "train.gradient_accumulation",
     "mixed_precision": "train.mixed_precision",
-    "gradient_checkpointing": "train.gradient_checkpointing",
+    "gradient_checkpointing": "gradient_checkpointing",
     "cache_latents": "cached_latents",
     "cached_latent_dir": "cache",
     "seed": "train.seed",
@@ -38,11 +38,11 @@ FIXED = {                                    # key -> the values under which not
     "train_text_encoder": (False,), "scale_lr": (False,), "dataset_types": (["folder"],), "train_data.add_token": (False,),
 }
 UNUSED = {                                   # read by nothing in the published code, or not needed here
-    "initializer_token", "subject", "extra_unet_params", "kwargs", "enable_torch_2_attn", "text_encoder_gradient_checkpointing",
+    "initializer_token", "subject", "extra_unet_params", "kwargs", "enable_torch_2_attn", "enable_xformers_memory_efficient_attention", "text_encoder_gradient_checkpointing",
     "train_data.sample_start_idx", "train_data.frame_step", "train_data.train_weights", "validation_data",
 }
 HANDLED = {"prior_preservation", "checkpointing_steps", "validation_steps", "train_data.fallback_prompt", "train_data.class_prompt",
-           "use_8bit_adam", "enable_xformers_memory_efficient_attention", "use_offset_noise", "offset_noise_strength",
+           "use_8bit_adam", "use_offset_noise", "offset_noise_strength",
            "resume_from_checkpoint"}
 
 
@@ -100,8 +100,6 @@ def handled(flat: dict) -> dict:
             ours[key] = texts
     if flat.get("use_8bit_adam"):
         ours["train.optimizer"] = "adamw_8bit"
-    if flat.get("enable_xformers_memory_efficient_attention"):
-        ours["train.attention"] = "xformers"
     if flat.get("use_offset_noise"):
         ours["offset_noise"] = flat.get("offset_noise_strength", 0.1)
     if flat.get("resume_from_checkpoint"):

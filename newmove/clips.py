@@ -165,8 +165,8 @@ class MotionClips(Dataset):
     """Exemplars, each with a prior clip where there are any. Asked for as (index, position), like all our clips.
 
     An item is a dict: `position`; `frames` (K, F, 3, H, W) in [-1, 1], K = 2 with a prior clip and 1 without, exemplar
-    first; `indices` (K, F), which frames they are; the texts `exemplar` and `exemplar_caption`, file and caption, and
-    `prior` and `prior_caption`. With `cache`, a function (clip, size, indices) -> (mean, std), each (F, 4, h, w), there are `latent_mean` and `latent_std`
+    first; `name`; `indices` (K, F), which frames they are; the texts `exemplar_caption` and
+    `prior_caption`. With `cache`, a function (clip, size, indices) -> (mean, std), each (F, 4, h, w), there are `latent_mean` and `latent_std`
     (K, F, 4, h, w) instead of the frames. An epoch is as long as the longer of both lists; the shorter is repeated.
     """
 
@@ -205,6 +205,10 @@ class MotionClips(Dataset):
         pairs = [(clip, self.canvas(i)) for i in range(len(self)) for clip in self.pair(i)]
         return list(dict.fromkeys(pairs))
 
+    def captions(self) -> list[str]:
+        """Every text that samples may come with, each once."""
+        return list(dict.fromkeys(caption for clip in (*self.exemplars, *self.priors) for caption in clip.captions))
+
     def pair(self, index: int) -> list[Clip]:
         """The exemplar and, where there are prior clips, the one beside it."""
         chosen = [self.exemplars[index % len(self.exemplars)]]
@@ -226,9 +230,9 @@ class MotionClips(Dataset):
         rngs = [np.random.default_rng(generator_for(self.seed, position, kind).initial_seed())
                 for kind in ROLES[:len(clips)]]                                     # a prior more shifts nothing
         indices = [self.indices_of(clip, rng) for clip, rng in zip(clips, rngs)]
-        item = {"position": torch.tensor(position), "indices": torch.tensor(indices)}
+        item = {"position": torch.tensor(position), "name": clips[0].path.name, "indices": torch.tensor(indices)}
         for role, clip, rng in zip(ROLES, clips, rngs):
-            item |= {role: clip.path.name, f"{role}_caption": clip.captions[int(rng.integers(len(clip.captions)))]}
+            item[f"{role}_caption"] = clip.captions[int(rng.integers(len(clip.captions)))]
         if self.cache is None:
             return item | {"frames": torch.stack([read_frames(c, size, i) for c, i in zip(clips, indices)])}
         moments = [self.cache(clip, size, chosen) for clip, chosen in zip(clips, indices)]

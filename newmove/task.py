@@ -5,12 +5,14 @@ another number of processes changes nothing else. Trained weights are float32; t
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from training.task import VALIDATION_POSITION, Batch, Task
 
 from .clips import ROLES
 from .objective import PRIOR_WEIGHT, CustomizationLoss, with_checkpointing, without_dropout
@@ -20,19 +22,23 @@ TEXTS_AT_ONCE = 32
 VALIDATION_STEPS = 25
 
 
-class MotionTask:
+class MotionTask(Task):
     """What the loop trains: `objective` on `inputs(batch)`; a batch is what `MotionClips` items collate to.
 
     model: TextToVideo or WanTextToVideo. groups: what is trained, see trainable.py; LoRA for Wan. sampling: one of
     timesteps.MODES. offset_noise: strength of noise common to a frame's places; 0 = off. frozen_dtype: of all weights
-    that are not trained, None to leave them. word: noted in the result.
+    that are not trained, None to leave them. word: noted in the result. validation_prompts: of the videos made on the
+    way, else the held-out captions. settings: what checkpoints are to remember besides.
     """
 
     def __init__(self, model, groups, *, sampling: str = "high-level", prior_weight: float = PRIOR_WEIGHT,
                  debiasing: float = 0.0, offset_noise: float = 0.0, gradient_checkpointing: bool = False,
-                 frozen_dtype: torch.dtype | None = None, seed: int = 0, word: str = ""):
+                 frozen_dtype: torch.dtype | None = None, seed: int = 0, word: str = "",
+                 validation_prompts: Sequence[str] = (), settings: dict | None = None):
         self.model, self.seed, self.offset_noise, self.word = model, seed, offset_noise, word
+        self.validation_prompts, self.settings = list(validation_prompts), settings or {}
         self.noise_levels = model.training_noise(sampling)
+        torch.manual_seed(seed)                                                          # new weights: LoRA's
         self.trained_names = model.choose_trained(groups)
         network = without_dropout(model.network)
         for module in model.frozen_parts:
@@ -46,7 +52,7 @@ class MotionTask:
         self.objective = CustomizationLoss(network, prior_weight, debiasing)
         self.texts: dict[str, Tensor] = {}
 
-    def inputs(self, batch: dict) -> tuple[Tensor, ...]:
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """What `CustomizationLoss` takes, on the model's device."""
         latents = self.latents(batch)                                                    # (B, K, C, F, h, w)
         noise, levels, anchor = self.randomness(batch["position"].tolist(), latents.shape[1:])
@@ -58,7 +64,7 @@ class MotionTask:
             self.text(batch), anchor
 
     @torch.no_grad()
-    def latents(self, batch: dict) -> Tensor:
+    def latents(self, batch: Batch) -> Tensor:
         """Scaled latents (B, K, C, F, h, w), float32, of cached moments or of frames; the posterior is sampled here."""
         device = self.model.device
         if "latent_mean" in batch:
@@ -88,7 +94,7 @@ class MotionTask:
         pairs = (len(positions), shape[0])
         return torch.stack(noise).unflatten(0, pairs), torch.stack(levels).unflatten(0, pairs), torch.stack(anchors)
 
-    def text(self, batch: dict) -> Tensor:
+    def text(self, batch: Batch) -> Tensor:
         """Text states (B, K, L, D) of the batch's captions, each encoded once in a run."""
         captions = [batch[f"{role}_caption"] for role in ROLES if f"{role}_caption" in batch]
         flat = [caption for sample in zip(*captions) for caption in sample]              # B*K
@@ -112,13 +118,13 @@ class MotionTask:
         """Write the trained tensors alone; `load_customized` reads them."""
         self.model.save_trained(folder, self.trained(), self.word)
 
-    def sample(self, batch: dict) -> np.ndarray:
-        """A video of the first exemplar's caption, (F, H, W, 3) uint8 RGB, as large and long as the batch's clips."""
-        side = self.model.pixels_per_latent
-        latents = batch.get("latent_mean")
-        height, width = batch["frames"].shape[-2:] if latents is None else (side * length for length in latents.shape[-2:])
-        return self.model(batch["exemplar_caption"][0], int(batch["position"][0]), num_frames=batch["indices"].shape[-1],
-                          size=(height, width), num_inference_steps=VALIDATION_STEPS, progress=False)
+    def sample(self, batch: Batch) -> np.ndarray:
+        """A video (F, H, W, 3) uint8 RGB of a validation prompt, as large and long as the batch's clip."""
+        number, side = int(batch["position"][0]) % VALIDATION_POSITION, self.model.pixels_per_latent
+        prompts = self.validation_prompts or batch["exemplar_caption"]
+        size = batch["frames"].shape[-2:] if "frames" in batch else [side * n for n in batch["latent_mean"].shape[-2:]]
+        return self.model(prompts[number % len(prompts)], number, num_frames=batch["indices"].shape[-1], size=tuple(size),
+                          num_inference_steps=VALIDATION_STEPS, progress=False)
 
 
 def pieces_of(tokenizer, word: str) -> list[str]:

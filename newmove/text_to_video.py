@@ -69,7 +69,8 @@ class TextToVideo:
 
     @property
     def frozen_parts(self) -> tuple[nn.Module, ...]:
-        return self.vae, self.text_encoder
+        """What may be in half precision while training; the VAE stays float32."""
+        return (self.text_encoder,)
 
     def training_noise(self, mode: str) -> DiffusionNoise:
         """The noise this model is trained with, its timesteps drawn as `mode` says (timesteps.MODES)."""
@@ -91,7 +92,7 @@ class TextToVideo:
         """Text states (N, L, D): CLIP's last hidden states, padded to its length, without an attention mask."""
         ids = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt",
                              max_length=self.tokenizer.model_max_length).input_ids
-        return self.text_encoder(ids.to(self.device)).last_hidden_state
+        return self.text_encoder(ids.to(self.text_encoder.device)).last_hidden_state
 
     def text_states(self, prompts: list[str]) -> list[Tensor]:
         """Text states (L, D) of each prompt."""
@@ -105,7 +106,8 @@ class TextToVideo:
     @torch.no_grad()
     def encode_frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (N, 4, h, w), float32, of the latents of frames (N, 3, H, W) in [-1, 1]; not scaled."""
-        found = [self.vae.encode(few.to(self.vae.dtype)).latent_dist for few in frames.split(FRAMES_AT_ONCE)]
+        with torch.autocast(self.vae.device.type, enabled=False):
+            found = [self.vae.encode(few.to(self.vae.device, self.vae.dtype)).latent_dist for few in frames.split(FRAMES_AT_ONCE)]
         return torch.cat([d.mean for d in found]).float(), torch.cat([d.std for d in found]).float()
 
     def latents_from(self, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
@@ -117,8 +119,9 @@ class TextToVideo:
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (F, H, W, 3) in [0, 1], float32 on the CPU, of latents (4, F, h, w)."""
         frames = (latents / self.vae.config.scaling_factor).transpose(0, 1)              # (F, 4, h, w)
-        made = [self.vae.decode(few.to(self.vae.dtype), return_dict=False)[0].float().cpu()
-                for few in frames.split(FRAMES_AT_ONCE)]
+        with torch.autocast(self.vae.device.type, enabled=False):
+            made = [self.vae.decode(few.to(self.vae.device, self.vae.dtype), return_dict=False)[0].float().cpu()
+                    for few in frames.split(FRAMES_AT_ONCE)]
         return (torch.cat(made) / 2 + 0.5).clamp(0, 1).movedim(1, -1)                    # (F, H, W, 3)
 
     def first_noise(self, generator: torch.Generator, num_frames: int, size: tuple[int, int]) -> Tensor:
@@ -138,11 +141,12 @@ class TextToVideo:
         scheduler.set_timesteps(num_inference_steps, device=self.device)
         guided = guidance_scale > 1
         text = self.encode_text([negative_prompt, prompt] if guided else [prompt])       # (2 or 1, L, D)
+        text = text.to(self.device, self.unet.dtype)
         latents = noise.float() * scheduler.init_noise_sigma
         steps = tqdm(scheduler.timesteps, desc="denoising", disable=not progress, leave=False)
         for number, t in enumerate(steps):
             net_input = scheduler.scale_model_input(latents, t).to(self.unet.dtype)
-            predicted = self.unet(net_input.expand(len(text), -1, -1, -1, -1), t, text.to(self.unet.dtype),
+            predicted = self.unet(net_input.expand(len(text), -1, -1, -1, -1), t, text,
                                   return_dict=False)[0].float()                          # (2 or 1, 4, F, h, w)
             if guided:
                 without, given = predicted.chunk(2)

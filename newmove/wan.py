@@ -105,7 +105,7 @@ class WanTextToVideo:
     def text_states(self, prompts: list[str]) -> list[Tensor]:
         """Text states (L, D) of each prompt, without padding."""
         tokens = self.tokenizer([prompt_clean(prompt) for prompt in prompts], padding="max_length", max_length=WORDS,
-                                truncation=True, return_attention_mask=True, return_tensors="pt").to(self.device)
+                                truncation=True, return_attention_mask=True, return_tensors="pt").to(self.text_encoder.device)
         states = self.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
         return [row[:int(mask.sum())] for row, mask in zip(states, tokens.attention_mask)]
 
@@ -118,7 +118,8 @@ class WanTextToVideo:
     def encode_frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (F', C, h, w) of the latents of one clip (F, 3, H, W) in [-1, 1]; F = 4 F' - 3."""
         self.check_frames(len(frames))
-        found = self.vae.encode(frames.to(self.vae.dtype).transpose(0, 1)[None]).latent_dist
+        with torch.autocast(self.vae.device.type, enabled=False):
+            found = self.vae.encode(frames.to(self.vae.device, self.vae.dtype).transpose(0, 1)[None]).latent_dist
         return found.mean[0].transpose(0, 1).float(), found.std[0].transpose(0, 1).float()
 
     def latents_from(self, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
@@ -143,7 +144,7 @@ class WanTextToVideo:
         scheduler = UniPCMultistepScheduler.from_config(self.scheduler)
         scheduler.set_timesteps(num_inference_steps, device=self.device)
         prompts = [negative_prompt, prompt] if guidance_scale > 1 else [prompt]
-        texts = self.text_batch(self.text_states(prompts)).to(self.transformer.dtype).split(1)     # one call each: memory
+        texts = self.text_batch(self.text_states(prompts)).to(self.device, self.transformer.dtype).split(1)
         latents = noise.float()
         for t in tqdm(scheduler.timesteps, desc="denoising", disable=not progress, leave=False):
             net_input = latents.to(self.transformer.dtype)
@@ -168,7 +169,9 @@ class WanTextToVideo:
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (F, H, W, 3) in [0, 1] on the CPU, of normalised latents (C, F', h, w)."""
         shift, scale = (values[:, None] for values in self.normalisation(latents))               # (C, 1, 1, 1)
-        pixels = self.vae.decode((latents * scale + shift).to(self.vae.dtype)[None], return_dict=False)[0][0]
+        latents = (latents * scale + shift).to(self.vae.device, self.vae.dtype)
+        with torch.autocast(self.vae.device.type, enabled=False):
+            pixels = self.vae.decode(latents[None], return_dict=False)[0][0]                     # (3, F, H, W)
         return (pixels.float().cpu() / 2 + 0.5).clamp(0, 1).movedim(0, -1)                       # (F, H, W, 3)
 
 
