@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, parse_flag_from_env
 
 from configs import load_config, run_main, show_log
 from configs.published_customization import translated
@@ -124,7 +124,8 @@ def task_of(config: MotionCustomizationConfig, device: str) -> MotionTask:
 
 def latent_cache(config: MotionCustomizationConfig, clips: MotionClips, task: MotionTask) -> LatentCache:
     """All clips' latents on disk; the processes share the work, and all end with the reason if one cannot."""
-    state, reason = PartialState(), None
+    on_cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")     # what the loop will ask for
+    state, reason = PartialState(cpu=on_cpu), None
     cache = LatentCache(config.cache or Path(config.train.output) / "latents", None if config.resample else config.fps,
                         fingerprint(task.model.source))
     try:
