@@ -19,7 +19,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 
-from configs import load_config, run_main, show_log
+from configs import load_config, run_main, setting, show_log
 from configs.published_customization import translated
 from newmove.clips import Clip, MotionClips, clips_in, warn_about_word
 from newmove.latent_cache import LatentCache
@@ -32,10 +32,10 @@ from newmove.wan import WanTextToVideo
 from runtime.device import chosen_device
 from runtime.processes import Processes
 from training.loop import train
-from training.task import TrainConfig, setting
+from training.task import TrainConfig
 from training_data.folder import DataFolder
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 FREE = ("train", "cache", "cached_latents", "gradient_checkpointing", "validation_prompts")     # may change when a run goes on
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16, "no": None}
 
@@ -113,7 +113,7 @@ def task_of(config: MotionCustomizationConfig, device: str) -> MotionTask:
     prompts = [prompt.text for prompt in prompts_from(config.validation_prompts, 0)] if config.validation_prompts else []
     pieces = pieces_of(model.tokenizer, config.word)
     if len(pieces) > 1:
-        logger.warning("word: '%s' is %d pieces to this model's tokenizer (%s), which have meanings of their own: a word "
+        log.warning("word: '%s' is %d pieces to this model's tokenizer (%s), which have meanings of their own: a word "
                        "of one piece is learnt more easily", config.word, len(pieces), " + ".join(pieces))
     return MotionTask(model, config.trainable_modules, sampling=config.sampling, prior_weight=config.prior_weight,
                       debiasing=config.debiasing, offset_noise=config.offset_noise, seed=config.train.seed, word=config.word,

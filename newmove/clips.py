@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from media.images import as_tensor, fit_to_canvas
-from media.video_reader import frames_shown, probe, stored_frames, videos_in
+from media.video_reader import frames_at, probe, stored_frames, videos_in
 
-from .randomness import generator_for
+from runtime.device import generator_for
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 SHORT_SIDES = (2 / 3, 5 / 6, 1.0)          # of the long side; the published buckets are 256 and 320 beside 384
 ROLES = ("exemplar", "prior")
@@ -127,7 +127,7 @@ def one_line(text: str) -> str:
 def warn_about_word(clips: Sequence[Clip], word: str) -> None:
     """Say when the word that is to mean the motion is in no exemplar's caption."""
     if word and not any(word.lower() in caption.lower() for clip in clips for caption in clip.captions):
-        logger.warning("word: '%s' is in no caption of the exemplars (the first is '%s'): prompts will not "
+        log.warning("word: '%s' is in no caption of the exemplars (the first is '%s'): prompts will not "
                        "find the motion by it", word, clips[0].captions[0])
 
 
@@ -151,7 +151,7 @@ def measured(clips: Sequence[Clip], fps: float, num_frames: int, *, keep_short: 
             continue
         found.append(Clip(clip.path, clip.captions, length, about.fps, about.size))
     if short:
-        logger.warning("%d of %d prior clips are left out as too short, the first is %s", len(short), len(clips),
+        log.warning("%d of %d prior clips are left out as too short, the first is %s", len(short), len(clips),
                        short[0].path.name)
     if not found:
         raise ValueError(f"{clips[0].path.parent}: expected clips of at least {int(np.ceil(LEAST_SHARE * num_frames))} "
@@ -179,7 +179,7 @@ class MotionClips(Dataset):
         self.exemplars = measured(exemplars, fps, num_frames, keep_short=True)
         self.priors = measured(priors, fps, num_frames, keep_short=False) if priors else []
         if len(self.exemplars) == 1:
-            logger.warning("one exemplar only: the model cannot tell the motion from this one person and place; five to "
+            log.warning("one exemplar only: the model cannot tell the motion from this one person and place; five to "
                            "ten clips of different ones can")
         self.num_frames, self.size, self.fps = num_frames, tuple(size), fps
         self.bucketing, self.multiple, self.resample = bucketing, multiple, resample
@@ -243,5 +243,5 @@ class MotionClips(Dataset):
 def read_frames(clip: Clip, size: tuple[int, int], indices: Sequence[int]) -> Tensor:
     """The wanted frames of a clip on the canvas, (F, 3, H, W) in [-1, 1]."""
     needed = sorted(set(indices))
-    pictures = dict(zip(needed, frames_shown(clip.path, stored_frames(clip.path), needed)))
+    pictures = dict(zip(needed, frames_at(clip.path, needed)))
     return as_tensor(np.stack([fit_to_canvas(pictures[number], size) for number in indices]))

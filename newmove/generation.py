@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tqdm import tqdm
 
 from media.files import save_atomically
@@ -28,10 +29,11 @@ from media.video_reader import frame_stream, probe, videos_in
 from media.video_writer import write_video
 from runtime.processes import ALONE, Processes
 
-from .gallery import Exemplar, write_gallery
-from .prompts import Prompt
+from newmove.prompts import Prompt
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
+
+TEMPLATE = "gallery.html.j2"         # beside this file
 
 FPS = 8                              # of ZeroScope's and ModelScope's videos, as published
 MAX_STEM_BYTES = 160                 # of the prompt in a file name; file systems allow 255 for all of it
@@ -107,7 +109,7 @@ def generate(make: Callable[[str, int], np.ndarray], prompts: Sequence[Prompt], 
         everything = processes.shared(processes.agreed(lambda: claim(folder, settings, videos) if processes.is_main else None))
         missing = processes.shared([video for video in videos if not (folder / video.file).is_file()])
         if processes.is_main and len(videos) > len(missing):
-            logger.info("%d of %d videos are already in %s", len(videos) - len(missing), len(videos), folder)
+            log.info("%d of %d videos are already in %s", len(videos) - len(missing), len(videos), folder)
         shown = processes.agreed(lambda: copies(exemplars, folder) if exemplars and processes.is_main else [])
         processes.agreed(lambda: make_missing(make, missing, everything, shown, folder, fps, processes))
     if processes.is_main:
@@ -160,3 +162,19 @@ class writing:
             done = len(list(self.folder.glob("*.mp4"))) if self.folder.is_dir() else 0
             raise ValueError(f"{self.folder}: {os.strerror(error.errno)} ({done} videos are whole): make room and run the "
                              "same command again, or choose another folder with -o") from error
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A clip the motion was learnt from: its file, relative to the gallery's folder, and its caption."""
+    file: str
+    caption: str
+
+
+def write_gallery(folder: Path, videos: Sequence, exemplars: Sequence[Exemplar] = ()) -> Path:
+    """Write folder/gallery.html. videos: with `file` in that folder, `prompt` and `seed`. Styles and script are inside."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    page = environment.get_template(TEMPLATE).render(title=folder.resolve().name, videos=videos, exemplars=exemplars)
+    path = folder / "gallery.html"
+    save_atomically(path, lambda partial: partial.write_text(page, encoding="utf-8"))
+    return path

@@ -14,11 +14,11 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from media.files import write_whole
+from media.files import save_atomically
 from runtime.processes import ALONE, Processes
 from runtime.weights import save_tensors
 
-from .clips import Clip, frame_stride, read_frames
+from newmove.clips import Clip, frame_stride, read_frames
 
 SAMPLED_BYTES = 1 << 20                 # of a video's beginning, for its name in the cache
 FRAMES_READ_AT_ONCE = 64
@@ -65,5 +65,5 @@ class LatentCache:
                 for found, tensor in zip((means, stds), encode(frames)):
                     found.append(tensor.cpu().contiguous())
             tensors = {"mean": torch.cat(means), "std": torch.cat(stds)}
-            write_whole(self.path(clip, size), lambda path: save_tensors(tensors, path))
+            save_atomically(self.path(clip, size), lambda path: save_tensors(tensors, path))
         return len(share)

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .objective import checkpointed_layers
-from .trainable import train_only
+from newmove.objective import checkpointed_layers
+from newmove.trainable import train_only
 
 ADAM_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}     # both moments of a number; 8 bit: a scale per 256 numbers
 IN_HALF = (F.linear, F.conv2d, F.conv3d)                      # by autocast; other functions follow their inputs

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from training.task import VALIDATION_POSITION, Batch, Task
 
-from .clips import ROLES
-from .objective import PRIOR_WEIGHT, CustomizationLoss, with_checkpointing, without_dropout
-from .randomness import generator_for
+from newmove.clips import ROLES
+from newmove.objective import PRIOR_WEIGHT, CustomizationLoss, with_checkpointing, without_dropout
+from runtime.device import generator_for
 
 TEXTS_AT_ONCE = 32
 VALIDATION_STEPS = 25

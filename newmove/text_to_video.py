@@ -23,9 +23,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from media.files import read_json, save_atomically
 from runtime.weights import empty, fill, read_tensors, save_tensors
 
-from .timesteps import DiffusionNoise
-from .trainable import train_only
-from .trained_file import save_trained
+from newmove.timesteps import DiffusionNoise
+from newmove.trainable import train_only
+from newmove.trainable import save_trained
 
 PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline")      # the same five parts
 FRAMES_AT_ONCE = 4                                                   # through the VAE

@@ -1,13 +1,22 @@
-"""Which weights of a text-to-video network are trained, by name: the paper trains its layers over time and text.
+"""Which weights of a text-to-video network are trained, by name, and the file they alone are saved in.
+
+The paper trains the layers over time and text. The file is float32, 2.3 GB for ZeroScope instead of 5.6: after one step
+at 5e-6 most float16 weights would be where they were.
 
 A setting is a list of group names and substrings; what any of them matches is trained, whatever their order.
 """
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from torch import nn
+import torch
+from torch import nn, Tensor
 
+from media.files import save_atomically
+from runtime.weights import save_tensors
+
+NAME = "customization.safetensors"
 OVER_TIME = ("temp_attentions", "transformer_in")
 GROUPS = {                                                      # name -> does it hold a parameter of this name?
     "all": lambda name: True,
@@ -52,3 +61,19 @@ def train_only(network: nn.Module, groups: str | Sequence[str]) -> list[str]:
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in wanted)
     return chosen
+
+
+def save_trained(folder: Path, trained: dict[str, Tensor], base: str | Path, fingerprint: str,
+                 word: str = "") -> Path:
+    """Write the trained tensors, float32, and the base they belong to.
+
+    fingerprint: of the base. word: what means the motion in prompts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in trained.items()}
+    broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+    if broken:
+        raise ValueError(f"{folder}: expected finite weights (found inf or NaN in '{broken}'): has training diverged? "
+                         "lower learning_rate")
+    notes = {"format": "pt", "base": str(base), "fingerprint": fingerprint, "word": word}
+    save_atomically(folder / NAME, lambda path: save_tensors(tensors, path, notes))
+    return folder / NAME

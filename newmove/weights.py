@@ -10,10 +10,10 @@ from torch import Tensor
 from media.files import read_json
 from runtime.weights import metadata, read_tensors
 
-from . import text_to_video, wan
-from .text_to_video import ALIASES, TextToVideo
-from .trained_file import NAME
-from .wan import WanTextToVideo
+from newmove import text_to_video, wan
+from newmove.text_to_video import ALIASES, TextToVideo
+from newmove.trainable import NAME
+from newmove.wan import WanTextToVideo
 
 NAMES = (NAME, wan.NAME)                 # of what was trained
 SAMPLED_BYTES = 1 << 20                  # of a weights file's beginning and end, for its mark

@@ -49,6 +49,11 @@ def seed_for(seed: int, *what: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def generator_for(seed: int, *what: object) -> torch.Generator:
+    """A CPU generator that belongs to (seed, *what) alone; another name is another stream."""
+    return torch.Generator().manual_seed(seed_for(seed, *what))
+
+
 def free_memory(device: str | torch.device, limit_gb: float = 0.0, networks: Iterable[nn.Module] = ()) -> int:
     """Bytes that networks and their work may take on the device: what is free, or less where the user set a limit.
 

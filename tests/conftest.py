@@ -44,11 +44,6 @@ def photograph_detector():
         pytest.skip(str(error))
 
 
-def pytest_addoption(parser):
-    parser.addoption("--goldens", type=Path, default=None, metavar="FOLDER",
-                     help="a set of golden numbers of the same structure in the place of tests/fixtures/<system>")
-
-
 @pytest.fixture(scope="session")
 def tiny_svd_folder() -> Path:
     """A folder laid out as SVD-xt-1.1, random weights, pictures of multiples of 16; two UNet levels (32, 64)."""

@@ -14,6 +14,7 @@ from motionbench.settings import MotionBenchConfig
 from renderers import renderer_class
 from run.settings import InferenceConfig
 from t2m.task import T2MConfig
+from train_motion_customization import MotionCustomizationConfig
 from train_musepose import MusePoseTraining
 from train_skeleton_adapter import SkeletonAdapterConfig
 from train_video_generation import VideoGenerationConfig
@@ -93,6 +94,8 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path, content, says):
 def schema_of(path: Path) -> type:
     if path.name.startswith("motionbench"):
         return MotionBenchConfig
+    if path.name.startswith("train_motion_customization"):
+        return MotionCustomizationConfig
     if path.name.startswith("train_musepose"):
         return MusePoseTraining
     if path.name.startswith("train_t2m"):

@@ -20,7 +20,7 @@ from newmove.clips import MotionClips
 from newmove.memory import training_memory
 from newmove.task import pieces_of
 from newmove.text_to_video import TextToVideo
-from newmove.trained_file import NAME
+from newmove.trainable import NAME
 from newmove_goldens import complete
 from scripts import customization_memory, export_customization
 from tiny_training import launched

@@ -15,7 +15,7 @@ from newmove.objective import CustomizationLoss, debiased, with_checkpointing, w
 from newmove.task import MotionTask
 from newmove.text_to_video import TextToVideo, fingerprint
 from newmove.trainable import PAPER
-from newmove.trained_file import NAME
+from newmove.trainable import NAME
 from newmove.weights import check_weights, load_customized
 from newmove_goldens import complete
 
