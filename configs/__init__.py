@@ -232,7 +232,7 @@ def help_text(schema: type, description: str = "", everything: bool = False) -> 
 
 def key_lines(name: str, default: object, text: str) -> list[str]:
     """A key with its meaning and default, wrapped."""
-    shown = str(default).lower() if isinstance(default, bool) else {"": '""', None: "null"}.get(default, default)
+    shown = str(default).lower() if isinstance(default, bool) else "null" if default is None else '""' if default == "" else default
     return textwrap.wrap(f"{text} (default: {shown})", 118, initial_indent=f"  {name:<30} ", subsequent_indent=" " * 33)
 
 
