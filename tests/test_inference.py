@@ -26,7 +26,7 @@ from dwpose.skeleton import FEET, LEFT_ANKLE, LEFT_KNEE, RIGHT_ANKLE, RIGHT_KNEE
 from media.video_reader import read_video
 from media.video_writer import load_frames, write_video
 from renderers.mimicmotion import SkeletonAdapter
-from run.folder import locked
+from media.files import locked
 from run.models import Models
 from run.settings import InferenceConfig
 from synthetic.motions import sample_motion
@@ -223,7 +223,7 @@ def test_the_seed_decides_the_video(models, arguments, tmp_path):
 
 
 def test_two_runs_never_write_to_one_folder(models, arguments, tmp_path):
-    with locked(tmp_path / "out" / "run"), pytest.raises(ValueError, match="out/run: another run is writing to it"):
+    with locked(tmp_path / "out" / "run", beside=True), pytest.raises(ValueError, match="out/run: another run is writing to it"):
         inference.main(arguments)
     assert inference.main([*arguments, "refinements=0"]) == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run"]

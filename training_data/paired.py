@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from media.video_reader import announced_frames, frames_at, stored_frames, video
 log = logging.getLogger(__name__)
 
 PIXELS_PER_LATENT = 8
+COUNTER = re.compile(r"[-_. ]+\d+$")        # as in dance_003.mp4
 
 
 def check_window(num_frames: int, frame_stride: int = 1, size: tuple[int, int] = (PIXELS_PER_LATENT,) * 2) -> None:
@@ -68,6 +70,11 @@ class PairedClips(Dataset):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def origin(self, index: int) -> tuple[str, str, str]:
+        """Of a clip: its file, its video, and its name without a number at the end, which pieces of a video share."""
+        target, _ = self.pairs[index]
+        return str(target), target.name, COUNTER.sub("", target.stem)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | str]:
         index, position = key

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from training_data.filters import joint_speed, motion_bucket
 from training_data.folder import DataFolder
 from training_data.latents import LatentCache, Placement, read_window, reference_frames
 from training_data.paired import check_window
+from training_data.sources import is_link
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,24 @@ class PreparedClips(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
+    def origin(self, index: int) -> tuple[str, str, str]:
+        """Of a clip: its file, its video, and who is in it: the person named in the manifest, else the video's folder.
+
+        Folders count where the videos lie in several of them, below one that holds all.
+        """
+        clip, source = self.clips[index], source_of(self.clips[index])
+        file = str(self.shards[clip["clip"]] if self.shards is not None else self.folder.clip(clip["clip"]))
+        if person := clip.get("person_name"):
+            return file, person, person
+        below = Path(source).parts[len(self._common_parts):]
+        return file, source, below[0] if len(below) > 1 and not is_link(source) else ""
+
+    @cached_property
+    def _common_parts(self) -> tuple[str, ...]:
+        """Of the paths of all videos, the folders they have in common."""
+        folders = [Path(source).parent.parts for source in map(source_of, self.clips) if not is_link(source)]
+        return tuple(same[0] for same in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders)))
+
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | str]:
         index, position = key
         clip, rng = self.clips[index], np.random.default_rng((self.seed, position))
@@ -107,3 +128,8 @@ class PreparedClips(Dataset):
         else:
             pictures = placement.pictures(frames_at(self.folder.clip(clip["clip"]), wanted))
         return {"target": as_tensor(pictures[:-1]), "reference": as_tensor(pictures[-1])}
+
+
+def source_of(clip: dict) -> str:
+    """The video a clip of the manifest was cut from; where that is not said, each clip counts as one."""
+    return clip.get("source", clip["clip"])
