@@ -30,7 +30,7 @@ from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import latents_of, VideoTask, VideoTrainConfig
 from training.batches import SampleStream
 from training.learner import Learner
-from training_data.prepared import PreparedClips
+from training_data.clips import PreparedClips
 
 DEMO = Path("weights/demo")
 FRAMES, SIZE = 4, (320, 192)

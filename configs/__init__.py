@@ -140,6 +140,8 @@ def check_keys(values: dict, schema: type, source: str, prefix: str = "") -> Non
             if not isinstance(value, dict):
                 raise ValueError(f"{source}: '{prefix}{key}' is a group of keys (found {value!r})")
             check_keys(value, schema, source, f"{prefix}{key}.")
+        elif value is None and type(None) not in typing.get_args(hint):
+            raise ValueError(f"{source}: {prefix}{key}: expected a value (found nothing): leave it out for its default, or say one")
 
 
 def type_of(schema: type, key: str, source: str):

@@ -21,7 +21,7 @@ from rectangles import FPS, SETTINGS, WhiteRectangles, person, prepared, reasons
 from scripts.prepare_dataset import main
 from synthetic.clips import sample_clip
 from training_data import preparing
-from training_data.sources import discover, read_table
+from training_data.sources import discover, PERSON_COLUMNS, read_table
 from training_data.folder import DataFolder, write_summary
 from training_data.preparing import pieces, POSE_KINDS, Preparation, write_pose_videos
 from training_data.filters import PrepareSettings
@@ -156,6 +156,8 @@ def test_captions_come_from_a_table_or_from_beside_the_video_and_may_come_later(
     (tmp_path / "bad.csv").write_text("who,what\nb.mp4,jumps\n")
     with pytest.raises(ValueError, match="bad.csv, row 1: expected a column file"):
         read_table(tmp_path / "bad.csv")
+    (tmp_path / "who.csv").write_text("file,person\nb.mp4,ann\n")
+    assert read_table(tmp_path / "who.csv", PERSON_COLUMNS) == {"b.mp4": "ann"} and read_table(tmp_path / "who.csv") == {}
 
 
 def test_a_full_disk_ends_the_run_and_is_no_reason_to_skip(twenty, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from dwpose.skeleton import FACE, hand_boxes, head_boxes, LEFT_HAND
@@ -18,10 +19,11 @@ from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import (box_region_weight, DenoisingLoss, min_snr_weight, pose_region_weight, sample_randomness,
                               time_ids_of, VALIDATION_SIGMAS, VideoTask, VideoTrainConfig)
 from tiny_training import batch_of, free_port, launched, RandomClips, settings, train_video
+from train_video_generation import check_cached_noise, VideoGenerationConfig
 from training import log as training_log
 from training.batches import SampleStream
 from training.learner import Learner
-from training.loop import started
+from training.loop import LONGEST_SAVE, started
 from training.optimizer import learning_rate_factor
 from training.validation import held_out, split_by_origin, Validation
 
@@ -160,6 +162,15 @@ def test_the_network_is_told_the_clips_own_rate_motion_and_noise(tmp_path):
 
 
 @torch.no_grad()
+def test_noise_that_cached_latents_cannot_follow_is_refused_or_warned_of(caplog):
+    config = VideoGenerationConfig(dataset="data/set", cached_latents=True)
+    config.train.noise_aug_spread = 0.5
+    check_cached_noise(config, 0.02)
+    assert "noise_aug_spread: 0.5 is left out" in caplog.text
+    with pytest.raises(ValueError, match="noise_aug_strength: expected 0.1, with which the latents of data/set were cached"):
+        check_cached_noise(config, 0.1)
+
+
 def test_a_cached_embedding_stands_in_for_the_image_encoder(model, tmp_path):
     config = settings(tmp_path)
     batch = batch_of([0, 1])
@@ -269,6 +280,9 @@ def train_on_a_failing_disk(folders: tuple, output: Path) -> None:
         train_video(PoseToVideo.load(*folders), Unreadable(3), settings(output, num_workers=1))
     except ValueError as error:
         (output / f"said_{os.environ.get('RANK', 0)}").write_text(str(error))
+        if dist.is_initialized():                                           # others may have to wait for a long save
+            backend = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+            assert backend.options._timeout == LONGEST_SAVE
         raise SystemExit(2)
 
 
