@@ -20,7 +20,6 @@ storyboard.png shows them all, report.json has seconds, memory and warnings, fra
 resume=true reuses every stage whose inputs did not change; plan.json and the .npz files may be edited in between.
 """
 import logging
-import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -38,12 +37,13 @@ from dwpose.plausibility import check_plausible
 from dwpose.skeleton import Skeleton
 from finer_scale import aligned
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
+from media.files import locked
 from media.images import fit_to_canvas, read_image
 from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
 from run.cases import is_musepose, OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
-from run.folder import Artefact, locked, Report, RunFolder
+from run.folder import Artefact, Report, RunFolder
 from run.framing import around_person
 from run.models import Models
 from run.poses import driving_skeleton, seen_skeleton
@@ -56,6 +56,7 @@ from t2m.project import body_depth, project
 
 log = logging.getLogger(__name__)
 
+CODE = Path(__file__).parent
 DEFAULT_CONFIG, CASES_CONFIG = "configs/demo.yaml", "configs/mimicmotion.yaml"      # where none is named
 
 
@@ -110,7 +111,7 @@ class Stages:
                 image, found = around_person(picture, person, config.size, config.image)
                 found = self._skeleton("reference", lambda: found, found)
             check_whole_person(found, config.image, config.pose.allow_cut_off)
-        except ValueError:
+        except (ValueError, FileNotFoundError):
             self.folder.remove_if_new()
             raise
         return image, found
@@ -189,6 +190,17 @@ def seed_of(config: InferenceConfig, stage: str) -> int:
     return config.seed if stage == "video" and config.driving_video else seed_for(config.seed, stage)
 
 
+def code_of_stages(config: InferenceConfig) -> dict[str, list[Path]]:
+    """The files whose change makes another result, by stage."""
+    seen = [CODE / "dwpose", CODE / "media", CODE / "run" / "poses.py"]
+    moved = [CODE / "t2m", CODE / "dwpose", CODE / "finer_scale.py", CODE / "run" / "poses.py"]
+    networks = CODE / config.renderer
+    rendered = [CODE / "renderers", CODE / "dwpose", CODE / "media"] + [networks] * networks.is_dir()
+    return {"person": seen, "reference": [*seen, CODE / "run" / "framing.py"], "seen": seen, "skeleton": moved,
+            "plan": [CODE / "llm_planner.py", CODE / "planning"], "motion": [CODE / "t2m"],
+            "poses": rendered, "video": rendered, "refined": rendered}
+
+
 def save_plan(segments: list[Segment], path: Path) -> None:
     path.write_text(segments_to_json(segments), encoding="utf-8")
 
@@ -201,8 +213,8 @@ def run(config: InferenceConfig, models: Models, report: Report) -> None:
     """One run folder, from checked settings."""
     models.config, writers = config, video_writers(config, config.folder)
     try:
-        with locked(config.folder):
-            folder = RunFolder(config.folder, config.resume, report)
+        with locked(config.folder, "choose another name=", beside=True):
+            folder = RunFolder(config.folder, config.resume, report, code_of_stages(config))
             write_settings(config, folder.path)
             rows, segments = animate(config, folder, models, writers)
             with report.stage("outputs", "storyboard.png"):
@@ -281,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
         return run_cases(case_file, rest)
     configs, report = load_configs(argv), Report()
     if configs[0].num_threads:
-        torch.set_num_threads(min(configs[0].num_threads, os.cpu_count() or 1))
+        torch.set_num_threads(configs[0].num_threads)
     models = Models(configs[0])
     if not models.processes.is_main:
         return models.help()

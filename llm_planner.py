@@ -76,10 +76,16 @@ def segments_to_json(segments: list[Segment]) -> str:
 def segments_from_json(text: str) -> list[Segment]:
     """Reads plan.json, also after a person edited it; ValueError says what is wrong."""
     try:
-        return [Segment(str(segment["text"]), float(segment["seconds"])) for segment in json.loads(text)["segments"]]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        segments = [Segment(str(segment["text"]), float(segment["seconds"])) for segment in json.loads(text)["segments"]]
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         expected = '{"segments": [{"text": ..., "seconds": ...}]}'
         raise ValueError(f"plan.json: expected {expected} ({error!r})") from error
+    except ValueError as error:
+        raise ValueError(f"plan.json: {error}") from error
+    if not segments:
+        raise ValueError(f"plan.json: expected at least one segment (found none)")
+    check_total(sum(segment.seconds for segment in segments), "plan.json")
+    return segments
 
 
 def known_to(weights: str, segments: list[Segment]) -> list[str]:

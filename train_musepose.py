@@ -53,12 +53,12 @@ class MusePoseTraining:
 
 def training_clips(config: MusePoseTraining) -> Dataset:
     """The clips a config names: a prepared data folder, drawn in MusePose's brush, or two folders of videos."""
+    from training_data.clips import PairedClips, PreparedClips              # which bring libraries of their own
+
     size, seed = (config.height, config.width), config.train.seed
     if config.dataset:
-        from training_data.prepared import PreparedClips                       # each source brings its own libraries
         return PreparedClips(config.dataset, config.num_frames, size, style="musepose", frame_stride=config.frame_stride,
                              seed=seed)
-    from training_data.paired import PairedClips
     return PairedClips(config.videos, config.poses, config.num_frames, size, frame_stride=config.frame_stride, seed=seed)
 
 

@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar
@@ -15,6 +16,8 @@ from configs.published_flags import flags_help, translated
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import VideoTask, VideoTrainConfig
 from training.loop import train
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -58,17 +61,29 @@ def training_clips(config: PoseToVideoConfig) -> Dataset:
     if config.cache:
         from synthetic.clips import CachedClips                     # each source brings its own libraries
         return CachedClips(config.cache, config.num_frames, adapter=config.adapter, seed=seed)
+    from training_data.clips import PairedClips, PreparedClips
     if config.dataset:
-        from training_data.prepared import PreparedClips
         return PreparedClips(config.dataset, config.num_frames, size, adapter=config.adapter, style=config.style,
                              frame_stride=config.frame_stride, cached=config.cached_latents, seed=seed)
-    from training_data.paired import PairedClips
     return PairedClips(*config.folders, config.num_frames, size, frame_stride=config.frame_stride, seed=seed)
+
+
+def check_cached_noise(config: PoseToVideoConfig, cached: float) -> None:
+    """What cached latents cannot follow is refused, or warned of. cached: the noise strength they were made with."""
+    if config.train.noise_aug_strength != cached:
+        raise ValueError(f"train.noise_aug_strength: expected {cached:g}, with which the latents of {config.dataset} were "
+                         f"cached (found {config.train.noise_aug_strength:g}): set it so, cache anew, or "
+                         "cached_latents=false")
+    if config.train.noise_aug_spread:
+        log.warning("train.noise_aug_spread: %g is left out: the noise on the references was cached with them, %g",
+                    config.train.noise_aug_spread, cached)
 
 
 def train_pose_to_video(config: PoseToVideoConfig) -> None:
     """Train from the weights and on the clips a config names; checkpoints remember all its settings."""
     clips = training_clips(config)
+    if config.cached_latents:
+        check_cached_noise(config, clips.noise_aug_strength)
     settings = {name: value for name, value in asdict(config).items() if name != "train"}
     train(VideoTask(PoseToVideo.load(config.svd, config.checkpoint), config.train, settings), clips, config.train)
 

@@ -30,7 +30,7 @@ from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import latents_of, VideoTask, VideoTrainConfig
 from training.batches import SampleStream
 from training.learner import Learner
-from training_data.prepared import PreparedClips
+from training_data.clips import PreparedClips
 
 DEMO = Path("weights/demo")
 FRAMES, SIZE = 4, (320, 192)
@@ -98,7 +98,7 @@ def stall(arguments: argparse.Namespace) -> dict:
     clips = PreparedClips(arguments.dataset, FRAMES, tuple(arguments.size), style="bold", cached=arguments.cached)
     model, config = PoseToVideo.load(DEMO / "svd", DEMO / "video"), settings()
     learner = Learner(Accelerator(cpu=True), VideoTask(model, config), config)
-    batches = iter(DataLoader(clips, batch_sampler=SampleStream(len(clips), 1, 0), num_workers=2))
+    batches = iter(DataLoader(clips, batch_sampler=SampleStream(range(len(clips)), 1, 0), num_workers=2))
     waited, worked = [], []
     for _ in range(FIRST_BATCHES + arguments.steps):
         began = time.perf_counter()
@@ -138,7 +138,7 @@ def loading_stall(clips: Dataset, *, seconds_per_step: float, num_steps: int = 3
 
     Returns seconds waited per step, their share of the whole step, and seconds one worker needs for a sample.
     """
-    loader = DataLoader(clips, batch_sampler=SampleStream(len(clips), batch_size, seed), num_workers=num_workers)
+    loader = DataLoader(clips, batch_sampler=SampleStream(range(len(clips)), batch_size, seed), num_workers=num_workers)
     batches, waited = iter(loader), 0.0
     for step in range(FIRST_BATCHES + num_steps):
         began = time.perf_counter()

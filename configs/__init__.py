@@ -28,16 +28,35 @@ def setting(default, help: str, choices: tuple = (), *, first: bool = False, fre
     return field(default=default, metadata={"help": help, "choices": choices, "first": first, "free": free})
 
 
+class AgreedError(ValueError):
+    """A user's mistake that every process raises alike, so that only the main one says it."""
+
+
 def run_main(main: Callable[[], object]) -> None:
-    """Ends the program with main's result: 2 and a line for a user's mistake, 130 for Ctrl-C, a traceback for ours."""
+    """Ends the program with main's result: 2 and a line for a user's mistake, 130 for Ctrl-C, a traceback for ours.
+
+    Of several processes the first on each machine says it; another one says what only it has met.
+    """
     try:
         sys.exit(main())
     except (ValueError, FileNotFoundError) as error:
-        say(f"error: {' '.join(str(error).split())}")
+        line = f"error: {' '.join(str(error).split())}"
+        if isinstance(error, AgreedError):
+            say(line)
+        elif os.environ.get("LOCAL_RANK", "0") == "0":
+            print(line, file=sys.stderr)
+        elif joined():
+            print(f"process {os.environ['RANK']}: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
+
+
+def joined() -> bool:
+    """Have the launched processes met? Before, all of a machine read the same and fail alike."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()
 
 
 def say(line: str, stream: TextIO | None = None) -> None:
@@ -88,7 +107,7 @@ def split_arguments(argv: list[str]) -> tuple[Path | None, list[str]]:
             value = argument.partition("=")[2] or next(arguments, "")
             if not value or path is not None:
                 raise ValueError("--config: expected one YAML file, as in --config configs/demo.yaml")
-            path = Path(value)
+            path = Path(value).expanduser()
         elif "=" in argument and not argument.startswith("-"):
             assignments.append(argument)
         else:
@@ -121,6 +140,8 @@ def check_keys(values: dict, schema: type, source: str, prefix: str = "") -> Non
             if not isinstance(value, dict):
                 raise ValueError(f"{source}: '{prefix}{key}' is a group of keys (found {value!r})")
             check_keys(value, schema, source, f"{prefix}{key}.")
+        elif value is None and type(None) not in typing.get_args(hint):
+            raise ValueError(f"{source}: {prefix}{key}: expected a value (found nothing): leave it out for its default, or say one")
 
 
 def type_of(schema: type, key: str, source: str):
@@ -143,6 +164,8 @@ def parsed(value: str, hint: object, key: str):
         return None
     if hint in (str, str | None):
         return escaped(value)
+    if not value.strip() and type(None) not in typing.get_args(hint):
+        raise ValueError(f"{key}: expected a value (found nothing after '{key}='): leave it out for its default, or say one")
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -150,10 +173,15 @@ def parsed(value: str, hint: object, key: str):
 
 
 def escaped(value):
-    """Text with OmegaConf's ${...} switched off: a config has no interpolation, and a prompt may contain anything."""
+    """Text with OmegaConf's ${...} switched off: a config has no interpolation, and a prompt may contain anything.
+
+    What begins with ~/ is a path, and the home folder is put in.
+    """
     if isinstance(value, dict):
         return {key: escaped(item) for key, item in value.items()}
-    return value.replace("${", "\\${") if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return (os.path.expanduser(value) if value.startswith("~/") else value).replace("${", "\\${")
 
 
 def nested(key: str, value) -> dict:

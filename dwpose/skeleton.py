@@ -116,8 +116,8 @@ class Skeleton:
         except FileNotFoundError:
             raise
         except (KeyError, OSError, EOFError, TypeError, ValueError, BadZipFile) as error:
-            raise ValueError(f"{path}: expected a skeleton file with keypoints, size and fps ({error}): "
-                             "write it with Skeleton.save") from error
+            found = str(error).split(". ")[0]           # without NumPy's advice to unpickle it
+            raise ValueError(f"{path}: expected a skeleton file with keypoints, size and fps ({found}): make it anew") from error
 
 
 def is_present(keypoints: np.ndarray) -> np.ndarray:

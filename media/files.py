@@ -1,12 +1,14 @@
-"""Files that appear whole or not at all, and files that must be there."""
+"""Files that appear whole or not at all, files that must be there, and folders that one run at a time writes to."""
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout                    # torch itself needs it
 
 PARTIAL = ".partial"                # ends the name of a file that is still being written
 
@@ -61,3 +63,25 @@ def existing_file(path: str | Path, kind: str) -> Path:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{str(path) or 'no name'}: expected a {kind} (found no file): check the path")
     return Path(path)
+
+
+@contextmanager
+def locked(folder: Path, remedy: str = "choose another output", *, beside: bool = False) -> Iterator[None]:
+    """Within the context no other process works on this folder; ValueError where one already does.
+
+    The lock is a hidden file in the folder, or beside it, and goes with the process that holds it, however that ends.
+    """
+    path = folder.parent / f".{folder.name}.lock" if beside else folder / ".lock"
+    lock = FileLock(path, timeout=0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"{folder}: another run is writing to it: wait for its end, or {remedy}") from None
+    except OSError as error:
+        raise ValueError(f"{path.parent}: expected a folder that can be written ({error.strerror}): {remedy}") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)            # while it is held: who waits for it makes a new one
+        lock.release()

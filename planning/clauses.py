@@ -43,10 +43,10 @@ def written_out(match: re.Match) -> str:
     return " ; ".join([match["list"]] * count)
 
 
-def check_total(seconds: float) -> None:
-    """Raises ValueError when the actions of a prompt last longer than one run may."""
+def check_total(seconds: float, source: str = "prompt") -> None:
+    """Raises ValueError when the actions of a prompt, or of the file `source`, last longer than one run may."""
     if seconds > MAX_TOTAL_SECONDS:
-        raise ValueError(f"prompt: its actions last {seconds:.0f} s, more than the {MAX_TOTAL_SECONDS:g} s of one run: "
+        raise ValueError(f"{source}: its actions last {seconds:.0f} s, more than the {MAX_TOTAL_SECONDS:g} s of one run: "
                          "make it shorter")
 
 

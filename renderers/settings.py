@@ -5,6 +5,7 @@ from configs import setting
 
 SMALLEST = {"num_inference_steps": 1, "tile_size": 1, "decode_chunk_size": 1, "feature_cache": 1, "fps": 1,
             "noise_aug_strength": 0, "motion_bucket_id": 0}
+LARGEST = {"num_inference_steps": 1000}          # SVD was trained with as many noise levels
 
 
 @dataclass
@@ -37,6 +38,9 @@ class VideoModelConfig:
         for name, smallest in SMALLEST.items():
             if (found := getattr(self, name)) < smallest:
                 raise ValueError(f"{key}.{name}: must be at least {smallest} (found {found})")
+        for name, largest in LARGEST.items():
+            if (found := getattr(self, name)) > largest:
+                raise ValueError(f"{key}.{name}: must be at most {largest} (found {found})")
         if self.feature_cache > self.num_inference_steps:
             raise ValueError(f"{key}.feature_cache: must be at most num_inference_steps, {self.num_inference_steps} (found "
                              f"{self.feature_cache}): 2 or 3 are fast and close")

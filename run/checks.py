@@ -3,14 +3,14 @@ import logging
 import math
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from dwpose.skeleton import (ANKLES, EYES, FEET, HIPS, LEFT_ANKLE, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_WRIST,
                              SHOULDERS, Skeleton)
-from llm_planner import check_prompt
+from llm_planner import check_prompt, plan
 from media.images import canvas_size, fit_to_canvas, read_image
 from media.video_reader import probe
 from run.models import Models
@@ -34,6 +34,17 @@ WISHED_PARTS = (
 SHORTEST = 3.6                         # eyes to ankles, in widths of the shoulders; an adult from the front: 4.5
 LOWER_EDGE = 0.96                      # of the canvas height
 SMALL = 0.45                           # eyes to ankles, of the canvas height: below, a hand is a few pixels
+
+
+def check_plan(config: InferenceConfig) -> None:
+    """A prompt that cannot be planned is refused at once, where no language model has to be asked."""
+    check_prompt(config.prompt)
+    if config.planner.backend == "rules":
+        logging.disable(logging.WARNING)                        # which come when it is planned for the run
+        try:
+            plan(config.prompt, **asdict(config.planner))
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def check_motion_weights(folder: Path) -> None:
@@ -104,10 +115,15 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
         raise ValueError("prompt: is empty, and so is driving_video: say what the person does, as in "
                          'prompt="A person waves.", or whose movement to take, as in driving_video=dance.mp4')
     else:
-        check_prompt(config.prompt)
+        check_plan(config)
         if not Path(config.motion.weights).is_dir():
-            raise ValueError(f"motion.weights={config.motion.weights}: no such folder: see weights/README.md")
+            raise ValueError(f"motion.weights={config.motion.weights}: no such folder: fetch the published weights with "
+                             "python scripts/download_weights.py t2m, or train your own with python train_t2m.py")
         check_motion_weights(Path(config.motion.weights))
+    for path in config.pose.networks:
+        if not path.is_file():
+            raise ValueError(f"pose.detector, pose.keypoints: {path}: no such file: fetch the published networks with "
+                             "python scripts/download_weights.py dwpose, or take pose.detector=auto")
     models.check_renderer(config, num_frames)
     check_folder(config.folder)
     if config.pose.cache:

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from filelock import FileLock, Timeout                    # torch itself needs it
 
 from media.files import save_atomically, save_text
 from runtime.device import GIB
+
+log = logging.getLogger(__name__)
 
 SAMPLING_SECONDS = 0.05
 EDGE_BYTES = 32 << 20     # of files larger than two edges only these first and last bytes are hashed
@@ -125,12 +126,15 @@ class RunFolder:
     """`outputs/<name>/`. `stage(...)` does a stage's work, or with resume=True takes its file from the last run.
 
     A file is taken when the stage's inputs (settings, weights, results of earlier stages) hash to what they were. The
-    results themselves are hashed, so plan.json or skeleton.npz may be edited by hand: every later stage follows. The
-    code is no input: after an update of this repository, a run without resume makes everything anew.
+    results themselves are hashed, so plan.json or skeleton.npz may be edited by hand: every later stage follows. After
+    an update of this repository a stage whose code changed is made anew, and a warning says so.
+
+    code: the files (Python modules, or folders of them) that decide each stage's result, by the stage's name up to a
+    number at its end; the stages named in none depend on their inputs alone.
     """
 
-    def __init__(self, path: Path, resume: bool, report: Report):
-        self.path, self.report, self.is_new = path, report, not path.exists()
+    def __init__(self, path: Path, resume: bool, report: Report, code: Mapping[str, Sequence[Path]] | None = None):
+        self.path, self.report, self.is_new, self.code = path, report, not path.exists(), code or {}
         path.mkdir(parents=True, exist_ok=True)
         self.keys: dict[str, str] = read_keys(path) if resume else {}         # stage -> hash of its file's inputs
         self.used: dict[str, str] = {}
@@ -138,16 +142,30 @@ class RunFolder:
     def stage(self, name: str, artefact: Artefact, work: Callable[[], Any], *inputs: Any) -> Any:
         """The stage's result: loaded when unchanged, otherwise worked out, saved, and read back."""
         path, key = self.path / artefact.name, content_hash([name, *inputs])
+        code = f"{name}, code"
+        code_key = code_hash(self.code.get(name.rstrip("_0123456789"), ()))
         with self.report.stage(name, artefact.name) as entry:
             entry.reused = self.keys.get(name) == key and path.is_file()
+            if entry.reused and self.keys.get(code) != code_key:
+                log.warning("%s: made anew, as the code of this stage has changed since", name)
+                entry.reused = False
             if not entry.reused:
                 self.keys.pop(name, None)
                 result = work()
                 save_atomically(path, lambda partial: artefact.save(result, partial))
-            result = artefact.load(path)          # also when just saved: going on now equals going on later
-        self.keys[name] = self.used[name] = key
+            result = self._read(artefact, path)   # also when just saved: going on now equals going on later
+        self.keys |= {name: key, code: code_key}
+        self.used |= {name: key, code: code_key}
         self.write_report()
         return result
+
+    def _read(self, artefact: Artefact, path: Path) -> Any:
+        """The result in a file, which a person may have edited."""
+        try:
+            return artefact.load(path)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{path}: expected what this stage wrote ({str(error).removeprefix(f'{path}: ')}): mend it, or "
+                             "delete it, and it is made again") from error
 
     def write_report(self) -> None:
         """report.json: seconds, memory and warnings so far, and the keys that resume compares."""
@@ -165,25 +183,6 @@ class RunFolder:
         self.write_report()
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Within the context no other process works on this run folder; ValueError where one already does.
-
-    The lock file is beside the folder, and goes with the process that holds it, however that ends.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(f"{folder}: another run is writing to it: wait for its end, or choose another name=") from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)            # while it is held: who waits for it makes a new one
-        lock.release()
-
-
 def read_keys(folder: Path) -> dict[str, str]:
     """What an earlier run left; a folder without a readable report starts anew."""
     try:
@@ -191,6 +190,12 @@ def read_keys(folder: Path) -> dict[str, str]:
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return {}
     return keys if isinstance(keys, dict) else {}
+
+
+def code_hash(sources: Sequence[Path]) -> str:
+    """SHA-256 over Python files and those in folders, whatever their place on the disk."""
+    files = [file for source in sources for file in (sorted(source.rglob("*.py")) if source.is_dir() else [source])]
+    return content_hash([[file.name, file.read_text(encoding="utf-8")] for file in files])
 
 
 def content_hash(value: Any) -> str:

@@ -1,4 +1,5 @@
 """Every setting of inference.py. The defaults are the papers'; the YAML files in configs/ hold the values of a kind of run."""
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,7 @@ class InferenceConfig:
     dtype: str = setting("auto", "auto: float16 on a GPU, bfloat16 on CPUs that have it, else float32",
                          ("auto", "float32", "bfloat16", "float16"))
     memory_limit_gb: float = setting(0.0, "GiB the video models may take on the device; 0: what is free")
-    num_threads: int = setting(0, "CPU threads; 0: one per core")
+    num_threads: int = setting(0, "CPU threads, at most one per core; 0: one per core")
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     motion: MotionConfig = field(default_factory=MotionConfig)
     pose: PoseConfig = field(default_factory=PoseConfig)
@@ -109,10 +110,14 @@ class InferenceConfig:
             value = getattr(self, name) or ""
             if re.match(r"\w+://", value):
                 raise ValueError(f"{name}: must be a file on this machine (found the address {value}): download it first")
-            if value.startswith("~"):
-                setattr(self, name, str(Path(value).expanduser()))
-        if not self.image:
-            raise ValueError("image: is empty: name a picture of the person, as in image=me.png")
+        for name, remedy in (("image", "name a picture of the person, as in image=me.png"),
+                             ("outputs", "name the folder of all runs, as in outputs=outputs")):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name}: is empty: {remedy}")
+        for group, names in (("generator", ("svd", "checkpoint")), ("motion", ("weights",)), ("pose", ("detector", "keypoints"))):
+            for name in names:
+                if not getattr(getattr(self, group), name).strip():
+                    raise ValueError(f"{group}.{name}: is empty: name its weights, or leave the key out for its default")
         for name, smallest in (("height", 64), ("width", 64), ("fps", 1), ("refinements", 0), ("resolution", 0), ("sample_stride", 0),
                                ("memory_limit_gb", 0), ("num_threads", 0)):
             if getattr(self, name) < smallest:
@@ -121,6 +126,7 @@ class InferenceConfig:
                               ("refinements", MAX_REFINEMENTS), ("num_threads", MAX_THREADS)):
             if getattr(self, name) > largest:
                 raise ValueError(f"{name}: must be at most {largest:g} (found {getattr(self, name):g})")
+        self.num_threads = min(self.num_threads, os.cpu_count() or 1)
         for key in ("adapter", "generator"):
             getattr(self, key).check(key)
         if not 0 <= self.motion.transition_seconds <= MAX_TRANSITION_SECONDS:

@@ -32,7 +32,7 @@ class OnnxModel:
         """device: cpu, cuda or cuda:N. num_threads: CPU threads, 0 = as many as there are cores."""
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such ONNX file: see weights/README.md for where it comes from")
+            raise FileNotFoundError(f"{path}: no such ONNX file: python scripts/download_weights.py dwpose fetches the published ones")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.log_severity_level = 3

@@ -1,14 +1,13 @@
 """Several processes: one piece of work shared exactly, items dealt out over a folder, and stopping together."""
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from media.files import locked
 from runtime.device import launched_count
 
 log = logging.getLogger(__name__)
@@ -131,21 +131,7 @@ def joined_processes(device: torch.device, patience: timedelta) -> Iterator[Proc
 @contextmanager
 def only_run_in(folder: Path, processes: Processes = ALONE) -> Iterator[None]:
     """The main process holds the folder's lock; the system releases it when the process ends, however it ends."""
-    if not processes.is_main:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise ValueError(f"{folder}: another run is writing here (process {owner}): wait for it, or choose another "
-                             "name=") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with locked(folder, "choose another name=") if processes.is_main else nullcontext():
         yield
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from contextlib import nullcontext
 from dataclasses import asdict, fields
 from datetime import timedelta
 from pathlib import Path
@@ -24,13 +25,14 @@ from tqdm import tqdm
 from configs import run_main, show_log
 from dwpose.detector import PoseDetector
 from dwpose.draw import STYLES
+from media.files import locked
 from mimicmotion.checkpoint import load_image_encoder, load_vae
 from runtime.weights import weights_file
 from training_data.filters import PrepareSettings
 from training_data.folder import DataFolder, total_seconds, write_summary
 from training_data.latents import cache_latents, LatentCache, LatentSettings, TARGETS
 from training_data.preparing import full_disk, Preparation, write_pose_videos
-from training_data.sources import content_key, discover, read_table
+from training_data.sources import content_key, discover, PERSON_COLUMNS, read_table, TEXT_COLUMNS
 
 WAITING = timedelta(days=30)            # for the process with the longest videos
 SVD_PARTS = {"vae": "diffusion_pytorch_model", "image_encoder": "model"}       # folder -> name of its weights
@@ -46,8 +48,9 @@ def parsed_arguments() -> argparse.Namespace:
                         help="ONNX person detector (default: %(default)s)")
     parser.add_argument("--keypoints", type=Path, default=Path("weights/dwpose/dw-ll_ucoco_384.onnx"),
                         help="ONNX whole-body pose network (default: %(default)s)")
-    parser.add_argument("--captions", type=Path, help=".csv, .jsonl or .json with a column file and a column caption; "
-                                                      "a .txt beside a video needs no table")
+    parser.add_argument("--captions", type=Path, help=".csv, .jsonl or .json with a column file and a column caption "
+                                                      "(and person, if known: no person is in both halves of a "
+                                                      "validation split); a .txt beside a video needs no table")
     parser.add_argument("--keep-downloads", action="store_true", help="keep the whole videos behind links")
     parser.add_argument("--pose-videos", action="store_true", help="also write the drawn poses, in three kinds")
     parser.add_argument("--style", choices=sorted(STYLES), default="mimicmotion",
@@ -94,14 +97,16 @@ def prepare(arguments: argparse.Namespace, folder: DataFolder, state: PartialSta
     """Cut this process's share of the videos; the main process then puts the manifest together."""
     settings = PrepareSettings(**{field.name: getattr(arguments, field.name) for field in fields(PrepareSettings)})
     sources = discover(arguments.videos, folder.path)
-    captions = read_table(arguments.captions) if arguments.captions else {}
+    captions, persons = ((read_table(arguments.captions, columns) for columns in (TEXT_COLUMNS, PERSON_COLUMNS))
+                         if arguments.captions else ({}, {}))
     detector = PoseDetector.load(arguments.detector, arguments.keypoints, str(state.device),
                                  num_threads=1 if state.num_processes > 1 else 0)
     if state.is_main_process:
         networks = {name: content_key(getattr(arguments, name)) for name in ("detector", "keypoints")}
         folder.claim(asdict(settings) | networks)
     state.wait_for_everyone()
-    preparation = Preparation(folder, detector, settings, captions, keep_downloads=arguments.keep_downloads)
+    preparation = Preparation(folder, detector, settings, captions, persons,
+                              keep_downloads=arguments.keep_downloads)
     share = sources[state.process_index::state.num_processes]
     for source in tqdm(share, desc="preparing", unit="video", disable=not state.is_main_process):
         preparation(source)
@@ -136,6 +141,12 @@ def main() -> None:
     check(arguments)
     folder = DataFolder(arguments.output)
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=WAITING)    # unasked, CPU processes are all alone
+    with locked(folder.path, beside=True) if state.is_main_process else nullcontext():
+        work(arguments, folder, state)
+
+
+def work(arguments: argparse.Namespace, folder: DataFolder, state: PartialState) -> None:
+    """All that the command line asks for; the only run that writes to the folder."""
     if state.is_main_process:
         folder.remove_partial_files()
     state.wait_for_everyone()

@@ -17,17 +17,24 @@ import numpy as np
 from tqdm import tqdm
 
 from configs import run_main
-from media.files import save_array
+from media.files import locked, save_array
 from t2m.body import retargeted
-from t2m.features import canonical, CONTACTS, FEATURE_BLOCKS, features, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY
-from t2m.motion import JOINT_NAMES, Motion, NUM_JOINTS, PARENTS
-from t2m.motion_set import statistics_file
+from t2m.features import (canonical, CONTACTS, FEATURE_BLOCKS, features, NUM_FEATURES, ROOT_HEIGHT, ROOT_VELOCITY,
+                          YAW_VELOCITY)
+from t2m.motion import (HEAD, JOINT_NAMES, LEFT_ANKLE, LEFT_KNEE, Motion, NUM_JOINTS, PARENTS, RIGHT_ANKLE,
+                        RIGHT_KNEE)
+from t2m.motion_set import read_array, statistics_file
 
 log = logging.getLogger(__name__)
 
 MIRRORED = "M"                     # before the names of mirrored motions, as published
 SHORTEST = 3                       # frames
 EMPHASIS = 5.0                     # the published training divides the root's and contacts' deviations by this
+LEGS = [LEFT_KNEE, LEFT_ANKLE, RIGHT_KNEE, RIGHT_ANKLE]      # the bones that end there
+LEG_METRES = 0.3, 1.6              # a small child's, a giant's
+UNITS = {"millimetres": 0.001, "centimetres": 0.01, "inches": 0.0254}        # in metres
+UPRIGHT = 0.9                      # cosine of the angle between a standing body and the way up
+MOSTLY = 0.9                       # of the frames
 TOLERANCE = 0.05                   # of a block's deviation; the published notebooks' own runs differ by less
 
 
@@ -47,17 +54,34 @@ def read_joints(path: Path) -> np.ndarray:
     """(T, 22, 3) metres; a ValueError says why a file cannot be used."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a .npy file of joints (found none): check the path")
-    try:
-        joints = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"expected a whole .npy file of numbers ({str(error).split('. ')[0]})") from None
+    joints = read_array(path)
     if joints.ndim != 3 or joints.shape[1] < NUM_JOINTS or joints.shape[2] != 3:
         raise ValueError(f"expected (T, {NUM_JOINTS} or more, 3) (found {joints.shape})")
     if len(joints) < SHORTEST:
         raise ValueError(f"expected at least {SHORTEST} frames (found {len(joints)})")
+    joints = joints[:, :NUM_JOINTS].astype(np.float64)
+    check_body(joints)
+    return joints
+
+
+def check_body(joints: np.ndarray) -> None:
+    """A ValueError unless joints (T, 22, 3) are a person's, in metres, y up.
+
+    A body that lies on its back all the time cannot be told from one that stands with z up, and is refused as well.
+    """
     if not np.isfinite(joints).all():
         raise ValueError("expected finite numbers (found NaN or infinity)")
-    return joints[:, :NUM_JOINTS].astype(np.float64)
+    bones = np.linalg.norm(joints - joints[:, list(PARENTS)], axis=-1)                # (T, 22) metres
+    leg = float(np.median(bones[:, LEGS].sum(axis=1)) / 2)
+    if not LEG_METRES[0] <= leg <= LEG_METRES[1]:
+        unit = next((name for name, size in UNITS.items() if LEG_METRES[0] <= leg * size <= LEG_METRES[1]), "")
+        raise ValueError(f"expected metres (found legs {leg:.3g} long){f': are these {unit}?' if unit else ''}")
+    upward = joints[:, HEAD] - joints[:, [LEFT_ANKLE, RIGHT_ANKLE]].mean(axis=1)      # (T, 3)
+    upward /= np.maximum(np.linalg.norm(upward, axis=-1, keepdims=True), 1e-6)
+    for axis, name in ((0, "x"), (2, "z"), (1, "y")):
+        for sign in (1, -1)[axis == 1:]:
+            if (sign * upward[:, axis] > UPRIGHT).mean() > MOSTLY:
+                raise ValueError(f"expected y up (found a body that stands along {'-' * (sign < 0)}{name}): turn it")
 
 
 def bone_offsets(joints: np.ndarray) -> np.ndarray:
@@ -71,11 +95,27 @@ def prepared(joints: np.ndarray, offsets: np.ndarray | None) -> tuple[np.ndarray
     """Joints (T - 1, 22, 3) and features (T - 1, 263) of a motion, on the common skeleton when there is one."""
     if offsets is not None:
         joints = retargeted(joints, np.linalg.norm(offsets, axis=-1))
-    return canonical(joints)[:-1].astype(np.float32), features(Motion(joints))
+    rows = features(Motion(joints))
+    if not np.isfinite(rows).all():
+        raise ValueError("expected a motion that gives finite features (found NaN or infinity)")
+    return canonical(joints)[:-1].astype(np.float32), rows
+
+
+def usable(joints: Path, rows: Path) -> bool:
+    """Whether an earlier run left both files of a motion, whole and of a body."""
+    try:
+        body, numbers = read_array(joints), read_array(rows)
+        check_body(body)
+    except (ValueError, OSError, IndexError):
+        return False
+    return numbers.shape == (len(body), NUM_FEATURES) and bool(np.isfinite(numbers).all())
 
 
 def prepare(source: Path, target: Path, offsets: np.ndarray | None, mirror: bool) -> list[str]:
-    """Write new_joints/ and new_joint_vecs/; the names that are there afterwards."""
+    """Write new_joints/ and new_joint_vecs/; the names that are there afterwards.
+
+    What an earlier run left is kept where it is usable, and made again, or taken away, where not.
+    """
     files, names, skipped = sorted(path for path in source.glob("*.npy") if path.is_file()), [], []
     if not files:
         raise ValueError(f"{source}: expected NAME.npy files of joints (found none): check the path")
@@ -83,15 +123,17 @@ def prepare(source: Path, target: Path, offsets: np.ndarray | None, mirror: bool
         (target / part).mkdir(parents=True, exist_ok=True)
     for path in tqdm(files, desc="features", unit="motion"):
         for name, turn in ((path.stem, lambda joints: joints), (MIRRORED + path.stem, mirrored))[:1 + mirror]:
-            written = target / "new_joint_vecs" / f"{name}.npy"
-            if not written.exists():
+            body, vectors = (target / part / f"{name}.npy" for part in ("new_joints", "new_joint_vecs"))
+            if not usable(body, vectors):
                 try:
                     joints, rows = prepared(turn(read_joints(path)), offsets)
                 except ValueError as error:
-                    skipped.append(f"{name}: {error}")
+                    skipped.append(f"{name}: {str(error).removeprefix(f'{path}: ')}")
+                    body.unlink(missing_ok=True)
+                    vectors.unlink(missing_ok=True)
                     continue
-                save_array(target / "new_joints" / f"{name}.npy", joints)
-                save_array(written, rows)
+                save_array(body, joints)
+                save_array(vectors, rows)
             names.append(name)
     (target / "skipped.txt").write_text("".join(f"{line}\n" for line in skipped))
     if skipped:
@@ -111,6 +153,8 @@ def statistics(target: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     for block in FEATURE_BLOCKS:
         std[block] = std[block].mean()
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and std.min() > 0):
+        raise ValueError(f"{target}: expected motions that differ (found a feature without deviation): add motions")
     return mean, std
 
 
@@ -165,6 +209,12 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     offsets = bone_offsets(read_joints(arguments.offsets)) if arguments.offsets else None
+    with locked(arguments.target):
+        make(arguments, offsets)
+
+
+def make(arguments: argparse.Namespace, offsets: np.ndarray | None) -> None:
+    """All files of the target, and the comparison that is asked for."""
     names = prepare(arguments.joints, arguments.target, offsets, not arguments.no_mirror)
     mean, std = statistics(arguments.target, names)
     std = with_emphasis(std) if arguments.emphasis else std

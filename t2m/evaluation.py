@@ -21,6 +21,7 @@ from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
 
 POOL = 32                       # R-precision: a motion's own text against 31 others
 TOP = 3
+SAME = 1e-6                     # of the largest number: distances that differ by rounding alone
 DIVERSITY_PAIRS = 300
 FEET = ((LEFT_ANKLE, 0.08), (RIGHT_ANKLE, 0.08), (LEFT_TOE, 0.05), (RIGHT_TOE, 0.05))   # joint, metres up when standing
 WRISTS = [LEFT_WRIST, RIGHT_WRIST]
@@ -62,7 +63,8 @@ def distances(texts: np.ndarray, motions: np.ndarray) -> np.ndarray:
 def r_precision(texts: np.ndarray, motions: np.ndarray, rng: np.random.Generator) -> list[float]:
     """Share of motions whose own text is among the 1, 2, 3 nearest of 32 texts. Row i of both belongs together, (N, D).
 
-    Pools are random and of full size, so the last N mod 32 motions of a shuffle are left out.
+    Pools are random and of full size, so the last N mod 32 motions of a shuffle are left out. Among texts equally near
+    each is as likely to be the first, so that embeddings which are all alike score chance.
     """
     order = rng.permutation(len(texts))
     pools = [order[i:i + POOL] for i in range(0, len(order) - POOL + 1, POOL)]
@@ -71,8 +73,10 @@ def r_precision(texts: np.ndarray, motions: np.ndarray, rng: np.random.Generator
     hits = np.zeros(TOP)
     for pool in pools:
         apart = distances(motions[pool], texts[pool])                                 # (32 motions, 32 texts)
-        rank = (apart < np.diag(apart)[:, None]).sum(1)                               # texts nearer than one's own
-        hits += [(rank <= k).mean() for k in range(TOP)]
+        further = apart - np.diag(apart)[:, None]                                     # than one's own text
+        rounding = SAME * max(np.abs(motions[pool]).max(), np.abs(texts[pool]).max())
+        nearer, alike = (further < -rounding).sum(1), (np.abs(further) <= rounding).sum(1)      # (32,); its own is alike
+        hits += [np.clip((k - nearer) / alike, 0, 1).mean() for k in range(1, TOP + 1)]
     return (hits / len(pools)).tolist()
 
 

@@ -61,13 +61,13 @@ class MotionSet:
 
     @classmethod
     def _from_cache(cls, folder: Path, split: str) -> MotionSet:
-        starts, facts = np.load(folder / "starts.npy"), json.loads((folder / "facts.json").read_text())
+        starts, facts = read_array(folder / "starts.npy"), json.loads((folder / "facts.json").read_text())
         held_out = max(1, len(facts) // HELD_OUT_SHARE)
         chosen = range(len(facts) - held_out) if split == "train" else range(len(facts) - held_out, len(facts))
         entries = tuple(Entry(slice(int(starts[i]), int(starts[i + 1])), 0, int(starts[i + 1] - starts[i]),
                               (facts[i]["caption"],)) for i in chosen)
         return cls(entries, *(statistics_file(folder / f"{name}.npy") for name in ("mean", "std")),
-                   np.load(folder / "rows.npy", mmap_mode="r"))
+                   read_array(folder / "rows.npy", mmap_mode="r"))
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -75,7 +75,7 @@ class MotionSet:
     def rows(self, index: int, longest: int = LONGEST) -> Tensor:
         """(T, 263) float32, denormalised, T a multiple of 4."""
         entry = self.entries[index]
-        whole = self.cache[entry.source] if self.cache is not None else np.load(entry.source, mmap_mode="r")
+        whole = self.cache[entry.source] if self.cache is not None else read_array(entry.source, mmap_mode="r")
         count = min(entry.rows, longest) // FRAMES_PER_TOKEN * FRAMES_PER_TOKEN
         return torch.from_numpy(np.array(whole[entry.first:entry.first + count], dtype=np.float32))
 
@@ -140,7 +140,7 @@ def entries_of(folder: Path, name: str) -> list[Entry]:
     path, texts = folder / "new_joint_vecs" / f"{name}.npy", folder / "texts" / f"{name}.txt"
     if not (path.is_file() and texts.is_file()):
         return []                                               # HumanML3D's lists name motions that were filtered out
-    shape = np.load(path, mmap_mode="r").shape
+    shape = read_array(path, mmap_mode="r").shape
     if len(shape) != 2 or shape[1] != NUM_FEATURES:
         raise ValueError(f"{path}: expected (T, {NUM_FEATURES}) features (found {shape}): make them with "
                          "scripts/prepare_humanml3d.py")
@@ -160,12 +160,24 @@ def entries_of(folder: Path, name: str) -> list[Entry]:
     return [entry for entry in entries if entry.rows >= SHORTEST]
 
 
+def read_array(path: Path, mmap_mode: str | None = None) -> np.ndarray:
+    """An .npy file of numbers; a ValueError names one that is none, or damaged."""
+    try:
+        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected a whole .npy file of numbers ({str(error).split('. ')[0]}): "
+                         "make it anew") from None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: expected a whole .npy file of numbers (found an archive): make it anew")
+    return array
+
+
 def statistics_file(path: Path) -> Tensor:
     """(263,) float32 from Mean.npy or Std.npy."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected the features' mean or deviation (found none): "
                                 "run scripts/prepare_humanml3d.py")
-    values = torch.from_numpy(np.load(path)).float()
+    values = torch.from_numpy(read_array(path)).float()
     if values.shape != (NUM_FEATURES,) or not values.isfinite().all():
         raise ValueError(f"{path}: expected ({NUM_FEATURES},) finite numbers (found shape {tuple(values.shape)})")
     return values

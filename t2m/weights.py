@@ -31,7 +31,7 @@ def found(folder: Path, names: tuple[str, ...]) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"{folder}: expected one of {', '.join(names)} (found none): "
-                            "run scripts/download_weights.py, or point t2m at the folder that has it")
+                            "fetch them with python scripts/download_weights.py t2m, or train with python train_t2m.py")
 
 
 def read_config(folder: Path) -> dict:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from media import video_reader as seeking
-from training_data.paired import PairedClips
+from training_data.clips import PairedClips
 from media.video_reader import frames_at, stored_frames
 from media.video_reader import read_video
 from media.video_writer import write_video

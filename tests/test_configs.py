@@ -65,10 +65,18 @@ def test_other_types_are_read_as_yaml():
     assert load_config(Settings, ["path=a/b"]).path == "a/b"
 
 
+def test_a_path_may_begin_at_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("path: ~/a/b\n")
+    assert load_config(Settings, ["--config", "~/mine.yaml"]).path == str(tmp_path / "a" / "b")
+    assert load_config(Settings, ["path=~/c"]).path == str(tmp_path / "c")
+    assert load_config(Settings, ["path=a ~/c"]).path == "a ~/c"
+
+
 @pytest.mark.parametrize("arguments, says", [
     (["stepps=3"], "unknown key 'stepps': did you mean steps?"), (["optimizer.learning_rte=3"], "did you mean optimizer.learning_rate?"),
     (["learning_rate=3"], "did you mean optimizer.learning_rate?"), (["optimizer.name.x=3"], "unknown key"), (["zzzzzz=1"], "see --help"),
-    (["steps=many"], "steps: "), (["steps=1.5"], "steps: "), (["steps="], "steps: "), (["fast=perhaps"], "fast: "), (["optimizer=3"], "optimizer"),
+    (["steps=many"], "steps: "), (["steps=1.5"], "steps: "), (["steps="], "steps: expected a value (found nothing after 'steps=')"), (["fast=perhaps"], "fast: "), (["optimizer=3"], "optimizer"),
     (["optimizer.name=lion"], "optimizer.name: must be one of adam, sgd (found 'lion')"), (["steps"], "'steps': expected --config"),
     (["--steps=3"], "expected --config"), (["--config"], "expected one YAML file"), (["--config", "none.yaml"], "none.yaml: no such config file"),
     (["steps=[1"], "steps=[1"),
@@ -81,7 +89,7 @@ def test_a_mistake_is_one_line_that_names_the_key(arguments, says):
 
 @pytest.mark.parametrize("content, says", [
     ("stps: 3\n", "unknown key 'stps': did you mean steps?"), ("optimizer:\n  nme: x\n", "did you mean optimizer.name?"), ("- 1\n- 2\n", "found a list"),
-    ("a: [1\n", "line 2"), ("steps: many\n", "steps"), ("\x00", "not YAML"),
+    ("a: [1\n", "line 2"), ("steps: many\n", "steps"), ("steps:\n", "steps: expected a value (found nothing)"), ("\x00", "not YAML"),
 ])
 def test_a_mistake_in_a_file_names_the_file(tmp_path, content, says):
     path = tmp_path / "wrong.yaml"

@@ -51,6 +51,31 @@ def test_a_stage_is_reused_only_on_resume_and_only_with_equal_inputs(tmp_path):
     assert work.times == 3
 
 
+def test_a_stage_whose_code_has_changed_is_made_anew_and_that_is_said(tmp_path, caplog):
+    source, work = tmp_path / "code" / "stage.py", Counter("hello")
+    source.parent.mkdir()
+
+    def go(text: str) -> None:
+        source.write_text(text)
+        folder = RunFolder(tmp_path / "run", True, Report(), {"stage": [source.parent]})
+        folder.stage("stage_2", TEXT, work)
+        folder.stage("another", TEXT, Counter("of no code"))
+
+    go("x = 1\n")
+    go("x = 1\n")
+    assert work.times == 1 and not caplog.messages
+    go("x = 2\n")
+    assert work.times == 2 and caplog.messages == ["stage_2: made anew, as the code of this stage has changed since"]
+
+
+def test_a_result_that_cannot_be_read_says_how_to_go_on(tmp_path):
+    numbers = Artefact("number.txt", lambda number, path: path.write_text(str(number)), lambda path: int(path.read_text()))
+    RunFolder(tmp_path, True, Report()).stage("stage", numbers, lambda: 3)
+    (tmp_path / "number.txt").write_text("three")
+    with pytest.raises(ValueError, match="number.txt: expected what this stage wrote .*: mend it, or delete it, and it is"):
+        RunFolder(tmp_path, True, Report()).stage("stage", numbers, lambda: 3)
+
+
 def test_a_lost_result_is_made_again(tmp_path):
     work = Counter("hello")
     run(tmp_path, True, work)

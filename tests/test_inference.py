@@ -26,7 +26,7 @@ from dwpose.skeleton import FEET, LEFT_ANKLE, LEFT_KNEE, RIGHT_ANKLE, RIGHT_KNEE
 from media.video_reader import read_video
 from media.video_writer import load_frames, write_video
 from renderers.mimicmotion import SkeletonAdapter
-from run.folder import locked
+from media.files import locked
 from run.models import Models
 from run.settings import InferenceConfig
 from synthetic.motions import sample_motion
@@ -223,7 +223,7 @@ def test_the_seed_decides_the_video(models, arguments, tmp_path):
 
 
 def test_two_runs_never_write_to_one_folder(models, arguments, tmp_path):
-    with locked(tmp_path / "out" / "run"), pytest.raises(ValueError, match="out/run: another run is writing to it"):
+    with locked(tmp_path / "out" / "run", beside=True), pytest.raises(ValueError, match="out/run: another run is writing to it"):
         inference.main(arguments)
     assert inference.main([*arguments, "refinements=0"]) == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run"]
@@ -290,6 +290,10 @@ def broken(tmp_path: Path, name: str, content: bytes) -> str:
     (lambda t: "promt=x", "did you mean prompt"), (lambda t: "renderer=mimicmotoin", "did you mean mimicmotion?"),
     (lambda t: "image=", "image: is empty"), (lambda t: "image=https://example.org/me.png", "download it first"),
     (lambda t: "refinements=1000", "refinements: must be at most 10"), (lambda t: "num_threads=100000", "num_threads: must be at most"),
+    (lambda t: "outputs=", "outputs: is empty"), (lambda t: "generator.checkpoint=", "generator.checkpoint: is empty"),
+    (lambda t: "generator.num_inference_steps=100000", "generator.num_inference_steps: must be at most 1000"),
+    (lambda t: "prompt=he jumps 1000000 times", "more than the 180 s of one run"),
+    (lambda t: "pose.keypoints=nowhere.onnx", "download_weights.py dwpose"), (lambda t: "fps=", "fps: expected a value"),
     (lambda t: "generator.feature_cache=99", "generator.feature_cache: must be at most num_inference_steps"),
     (lambda t: "seed=seven", "seed"), (lambda t: "seed=-1", "seed"), (lambda t: f"seed={2**63}", "seed: must be 0 or more, and below 2^63"),
     (lambda t: "generator.tiles=wild", "generator.tiles: must be one of balanced, published"),
@@ -300,7 +304,7 @@ def broken(tmp_path: Path, name: str, content: bytes) -> str:
     (lambda t: "generator.noise_aug_strength=-0.1", "generator.noise_aug_strength: must be at least 0"),
     (lambda t: "height=100000", "height: must be at most 8192"), (lambda t: "num_threads=-3", "num_threads: must be at least 0"),
     (lambda t: "motion.transition_seconds=-1", "motion.transition_seconds: must be between 0 and 5"),
-    (lambda t: "motion.weights=nowhere", "motion.weights=nowhere"),
+    (lambda t: "motion.weights=nowhere", "download_weights.py t2m, or train your own"),
     (lambda t: "generator.svd=nowhere", "generator.svd=nowhere: vae/config.json is missing"),
     (lambda t: "adapter.checkpoint=nowhere", "adapter.checkpoint=nowhere"),
     (lambda t: "driving_video=nowhere.mp4", "driving_video=nowhere.mp4"),

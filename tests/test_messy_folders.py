@@ -42,14 +42,18 @@ def test_thumbnails_beside_videos_are_no_video(tmp_path):
     assert [source.kind for source in discover([str(tmp_path)], tmp_path / "data")] == ["pictures"]
 
 
-def test_every_kind_of_video_is_taken_and_what_is_none_is_named(tmp_path, caplog):
-    for name in ("a.mp4", "b.m4v", "c.ts", "d.odd", ".hidden.odd"):
-        write_video(tmp_path / "a.mp4", person(), FPS)
-        (tmp_path / name).write_bytes((tmp_path / "a.mp4").read_bytes())
-    (tmp_path / "a.txt").write_text("she waves")
-    found = discover([str(tmp_path)], tmp_path / "data")
-    assert [Path(source.name).name for source in found] == ["a.mp4", "b.m4v", "c.ts"]
-    assert "1 files are left out" in caplog.text and "the first is d.odd" in caplog.text
+def test_every_kind_of_video_is_tried_and_what_is_none_is_in_the_manifest(tmp_path):
+    videos = tmp_path / "videos"
+    write_video(videos / "a.mp4", person(), FPS)
+    for number, name in enumerate(("b.m4v", "c.odd", "without", ".hidden.odd")):
+        write_video(videos / "a.mp4", person(shade=60 + 40 * number), FPS)
+        (videos / name).write_bytes((videos / "a.mp4").read_bytes())
+    for name in ("a.txt", "d.dat"):
+        (videos / name).write_text("she waves")
+    lines = prepared(tmp_path / "data", [videos])
+    assert sorted(Path(line["source"]).name for line in lines if "clip" in line) == ["a.mp4", "b.m4v", "c.odd", "without"]
+    skipped, = (line for line in lines if "skip" in line)
+    assert Path(skipped["source"]).name == "d.dat" and skipped["skip"] == "cannot be read"
 
 
 def test_a_linked_folder_is_entered_once_and_a_loop_ends(tmp_path):

@@ -273,8 +273,9 @@ def test_a_plan_survives_json_and_a_broken_file_says_so():
     segments = [Segment("a person waves", 2.5), Segment("a person — bows", 1 / 3)]
     assert segments_from_json(segments_to_json(segments)) == segments
     for broken in ("", "[]", '{"segments": [{"text": "a"}]}', '{"segments": [3]}', '{"segments": [{"text": "a", "seconds": "soon"}]}',
-                   '{"segments": [{"text": "a", "seconds": -1}]}', '{"segments": [{"text": "a", "seconds": Infinity}]}'):
-        with pytest.raises(ValueError):
+                   '{"segments": [{"text": "a", "seconds": -1}]}', '{"segments": [{"text": "a", "seconds": Infinity}]}',
+                   '{"segments": []}', '{"segments": [{"text": "a", "seconds": 1e9}]}'):
+        with pytest.raises(ValueError, match="^plan.json: "):
             segments_from_json(broken)
 
 

@@ -14,13 +14,14 @@ import pytest
 
 from configs import load_config, run_main
 from dwpose.skeleton import NOSE, Skeleton
+from media.files import locked
 from media.video_reader import announced_frames, read_video
 from media.video_writer import write_video
 from rectangles import FPS, SETTINGS, WhiteRectangles, person, prepared, reasons
 from scripts.prepare_dataset import main
 from synthetic.clips import sample_clip
 from training_data import preparing
-from training_data.sources import discover, read_table
+from training_data.sources import discover, PERSON_COLUMNS, read_table
 from training_data.folder import DataFolder, write_summary
 from training_data.preparing import pieces, POSE_KINDS, Preparation, write_pose_videos
 from training_data.filters import PrepareSettings
@@ -155,6 +156,8 @@ def test_captions_come_from_a_table_or_from_beside_the_video_and_may_come_later(
     (tmp_path / "bad.csv").write_text("who,what\nb.mp4,jumps\n")
     with pytest.raises(ValueError, match="bad.csv, row 1: expected a column file"):
         read_table(tmp_path / "bad.csv")
+    (tmp_path / "who.csv").write_text("file,person\nb.mp4,ann\n")
+    assert read_table(tmp_path / "who.csv", PERSON_COLUMNS) == {"b.mp4": "ann"} and read_table(tmp_path / "who.csv") == {}
 
 
 def test_a_full_disk_ends_the_run_and_is_no_reason_to_skip(twenty, tmp_path, monkeypatch):
@@ -169,6 +172,45 @@ def test_a_full_disk_ends_the_run_and_is_no_reason_to_skip(twenty, tmp_path, mon
         prepared(tmp_path, [twenty])
     room[0] = 100
     assert reasons(prepared(tmp_path, [twenty])) == {"kept": 20}
+
+
+def test_what_was_not_the_files_fault_is_tried_again(tmp_path, monkeypatch):
+    write_video(tmp_path / "videos" / "a.mp4", person(), FPS)
+    (tmp_path / "videos" / "b.mp4").write_bytes(b"no video at all" * 99)
+    real, failing, asked = preparing.frames_of, [True], []
+
+    def frames_of(path, *rest):
+        asked.append(path.name)
+        if failing[0]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, *rest)
+    monkeypatch.setattr(preparing, "frames_of", frames_of)
+    assert reasons(prepared(tmp_path / "data", [tmp_path / "videos"])) == {"cannot be read": 2}
+    failing[0] = False
+    assert reasons(prepared(tmp_path / "data", [tmp_path / "videos"])) == {"kept": 1, "cannot be read": 1}
+    asked.clear()
+    prepared(tmp_path / "data", [tmp_path / "videos"])
+    assert asked == []                                      # b.mp4 is at fault itself, which is remembered
+
+
+def test_a_second_run_on_one_output_is_refused_and_leaves_the_first_ones_files(tmp_path, capsys):
+    write_video(tmp_path / "videos" / "a.mp4", person(), FPS)
+    half = tmp_path / "data" / "clips" / ".a.mp4.1.partial"
+    with locked(tmp_path / "data", beside=True):
+        half.parent.mkdir(parents=True)
+        half.write_bytes(b"half a clip")
+        assert command(tmp_path / "videos", "-o", tmp_path / "data") == 2
+    assert half.is_file() and "data: another run is writing to it" in capsys.readouterr().err
+
+
+def test_a_damaged_line_of_the_manifest_is_named(tmp_path):
+    write_video(tmp_path / "videos" / "a.mp4", person(), FPS)
+    prepared(tmp_path / "data", [tmp_path / "videos"])
+    data = DataFolder(tmp_path / "data")
+    for damaged in ('{"clip": "a', "", '{"clip": "a"}', "[]", "3"):
+        data.manifest.write_text(f"{data.manifest.read_text().splitlines()[0]}\n{damaged}\n")
+        with pytest.raises(ValueError, match="manifest.jsonl, line 2: expected "):
+            data.clips()
 
 
 def test_other_settings_are_refused_and_named(tmp_path):

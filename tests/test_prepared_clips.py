@@ -1,4 +1,6 @@
 """Training samples from a prepared data folder: the same moments everywhere, from videos and from cached latents."""
+import json
+import shutil
 import time
 
 import numpy as np
@@ -16,7 +18,7 @@ from training_data.latents import cache_latents, LatentCache, LatentSettings, Pl
 from training_data.folder import DataFolder
 from training_data.filters import joint_speed, motion_bucket
 from benchmarks.train_step import loading_stall
-from training_data.prepared import PreparedClips
+from training_data.clips import PreparedClips
 
 SIZE = (64, 48)                 # the training canvas, pixels
 LENGTHS = (12, 9, 20)           # frames per clip
@@ -63,6 +65,21 @@ def test_an_item_is_a_window_and_a_reference_of_one_clip_and_depends_on_its_posi
     assert all(torch.equal(item[key], again[key]) for key in item if isinstance(item[key], torch.Tensor))
     assert len({moments(clips[(2, position)]["target"])[0] for position in range(12)}) > 4
     assert default_collate([clips[(0, 1)], item])["hands"].shape == (2, 4, 2, 5)
+
+
+def test_a_clip_says_its_video_and_whose_folder_it_lies_in(data, tmp_path):
+    def origins(*sources, **more):
+        folder = DataFolder(shutil.copytree(data.path, tmp_path / str(len(list(tmp_path.iterdir())))))
+        folder.manifest.write_text("".join(f"{json.dumps(line | {'source': source} | more)}\n"
+                                           for line, source in zip(data.clips(), sources, strict=True)))
+        clips = PreparedClips(folder.path, 1, SIZE, style="bold")
+        return [clips.origin(index)[1:] for index in range(3)]
+
+    one, two, three = "/data/ann/1.mp4", "/data/ann/2.mp4", "/data/ben/1.mp4"
+    assert origins(one, two, three) == [(one, "ann"), (two, "ann"), (three, "ben")]
+    assert origins(one, one, two) == [(one, ""), (one, ""), (two, "")]
+    assert origins(one, two, "https://a.org/b/3.mp4")[2] == ("https://a.org/b/3.mp4", "")
+    assert origins(one, two, three, person_name="ann") == [("ann", "ann")] * 3
 
 
 def test_the_drawn_pose_and_the_hands_are_where_the_person_is_on_the_canvas(data):

@@ -13,15 +13,17 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
+from media.files import locked
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import VideoTask
 from tiny_training import launched, RandomClips, settings, train_video
 from training import checkpoints as checkpoint_folder, loop as training
 from training.batches import SampleStream
-from training.checkpoints import by_the_main_process, checkpoints, latest_checkpoint, refuse_other_settings
+from training.checkpoints import (by_the_main_process, checkpoints, chosen_checkpoint, latest_checkpoint,
+                                  refuse_other_settings)
 from training.learner import Learner
 from training.log import TrainingLog
-from training.loop import started, train
+from training.loop import agreed_checkpoint, started, train
 
 STEPS = 5
 
@@ -70,7 +72,7 @@ def gradients(folders: tuple, output: Path) -> None:
     task = VideoTask(PoseToVideo.load(*folders), config)
     learner = Learner(started(config), task, config)
     accelerator = learner.accelerator
-    stream = SampleStream(8, 2 // accelerator.num_processes, config.seed, num_processes=accelerator.num_processes,
+    stream = SampleStream(range(8), 2 // accelerator.num_processes, config.seed, num_processes=accelerator.num_processes,
                           process_index=accelerator.process_index)
     batch = default_collate([RandomClips()[key] for key in next(iter(stream))])
     accelerator.backward(learner(*task.inputs(batch)).mean())
@@ -168,7 +170,7 @@ def test_a_signal_saves_and_ends_and_going_on_is_exact(folders, never_stopped, t
 
 
 def test_a_loss_that_is_no_number_names_the_clip_and_keeps_the_checkpoint(folders, tmp_path):
-    clip = SampleStream(8, 1, seed=3).clip_at(3)
+    clip = SampleStream(range(8), 1, seed=3).clip_at(3)
     with pytest.raises(ValueError, match=rf"step 4: .*nan from clip {clip} \(sample 3\).*is intact"):
         train_video(PoseToVideo.load(*folders), ClipsThat(3), settings(tmp_path, max_steps=STEPS))
     assert all(tensor.isfinite().all() for name, tensor in state(tmp_path).items() if name.startswith("model"))
@@ -273,6 +275,53 @@ def test_fewer_steps_than_are_done_and_checkpoints_of_earlier_versions_are_refus
     file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "format"}))
     with pytest.raises(ValueError, match="checkpoint-2: expected a checkpoint of this version"):
         run(folders, halfway)
+
+
+@pytest.mark.parametrize("file, content", [
+    ("loop.pt", b"a text"), ("loop.pt", b""), ("trained.safetensors", b"x" * 99), ("averaged.safetensors", None),
+    ("model.safetensors", b"cut"), ("state.json", b"{"), ("state.json", b'{"format": 2}'), ("state.json", None)])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(never_stopped, tmp_path, file, content, caplog):
+    output = shutil.copytree(never_stopped, tmp_path / "run", symlinks=True)
+    older, newer = checkpoints(output)
+    (newer / file).unlink()
+    if content is not None:
+        (newer / file).write_bytes(content)
+    chosen = agreed_checkpoint(started(settings(output)), settings(output))
+    assert chosen == older and f"{newer.name}/{file}: expected " in caplog.text
+    assert checkpoints(output) == [older] and (output / "latest").resolve() == older.resolve()
+    assert len(list(output.glob(f"damaged-{newer.name}-*"))) == 1
+
+
+def test_a_file_that_is_damaged_without_a_change_of_its_size_is_named(never_stopped, tmp_path):
+    for file in ("loop.pt", "trained.safetensors", "state.json"):
+        output = shutil.copytree(never_stopped, tmp_path / file, symlinks=True)
+        path = latest_checkpoint(output) / file
+        path.write_bytes(b"x" * path.stat().st_size)
+        with pytest.raises(ValueError, match=f"{path.name}: expected .*: choose another checkpoint"):
+            chosen_checkpoint(output, True, path.parent.name)
+        for checkpoint in checkpoints(output):
+            (checkpoint / file).write_bytes(b"")
+        with pytest.raises(ValueError, match="no checkpoint beside it is whole"):
+            chosen_checkpoint(output, True, "latest")
+
+
+def test_going_on_after_a_damaged_checkpoint_equals_never_stopping(folders, never_stopped, tmp_path):
+    output = shutil.copytree(never_stopped, tmp_path / "run", symlinks=True)
+    (latest_checkpoint(output) / "loop.pt").write_bytes(b"")
+    assert_same(never_stopped, run(folders, output))
+
+
+def test_a_second_run_into_one_output_is_refused(folders, tmp_path):
+    with locked(tmp_path), pytest.raises(ValueError, match="another run is writing to it: wait for its end, or choose"):
+        run(folders, tmp_path)
+
+
+def test_more_clips_than_a_checkpoint_was_trained_on_are_said(folders, halfway):
+    class More(RandomClips):
+        def __len__(self):
+            return 9
+    with pytest.raises(ValueError, match="written with other settings .clips: 8 of 8 -> 9 of 9."):
+        train_video(PoseToVideo.load(*folders), More(), settings(halfway, max_steps=STEPS, conditioning_dropout=0.3))
 
 
 def test_another_number_of_processes_goes_on_where_the_samples_stopped(folders, halfway, caplog):

@@ -1,5 +1,6 @@
 """Text-to-motion training: HumanML3D's folder in, a loadable model out, stopped anywhere; and the papers' measures."""
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -61,6 +62,33 @@ def test_unusable_motions_are_listed_and_the_rest_is_mirrored(humanml3d):
     plain, mirror = (np.load(humanml3d / "new_joint_vecs" / f"{name}000001.npy") for name in ("", "M"))
     turned = mirrored(joints_from_features(torch.from_numpy(plain)).numpy())
     np.testing.assert_allclose(joints_from_features(torch.from_numpy(mirror)).numpy(), turned, atol=2e-3)
+
+
+WRONG = {                           # what is done to a good motion, and what is said of it
+    "millimetres": (lambda joints: joints * 1000, "expected metres .found legs .* long.: are these millimetres"),
+    "z_up": (lambda joints: joints[..., [0, 2, 1]] * (1, -1, 1), "expected y up .found a body that stands along z"),
+    "upside_down": (lambda joints: joints * (1, -1, 1), "expected y up .found a body that stands along -y"),
+    "zero": (lambda joints: joints * 0, "expected metres .found legs 0 long"),
+    "nan": (lambda joints: np.where(np.arange(len(joints))[:, None, None] == 9, np.nan, joints), "expected finite"),
+}
+
+
+def test_bodies_in_other_units_or_turned_are_named_and_reach_no_statistics(joints, tmp_path):
+    source, target = tmp_path / "joints", tmp_path / "made"
+    shutil.copytree(joints, source)
+    clean = statistics(target, prepare(source, target, None, mirror=False))
+    for name, (change, _) in WRONG.items():
+        np.save(source / f"{name}.npy", change(np.load(joints / "000000.npy")))
+    rows = target / "new_joint_vecs"
+    np.save(rows / "zero.npy", np.full((70, 263), 1e6, np.float32))                   # as an earlier run left them
+    np.save(rows / "000001.npy", np.full((70, 263), np.nan, np.float32))
+    (rows / "000002.npy").write_bytes(b"cut")
+    again = statistics(target, prepare(source, target, None, mirror=False))
+    for before, after in zip(clean, again):
+        np.testing.assert_array_equal(before, after)
+    skipped = (target / "skipped.txt").read_text()
+    assert all(re.search(f"^{name}: {says}", skipped, re.M) for name, (_, says) in WRONG.items())
+    assert not (rows / "zero.npy").exists() and len(list(rows.glob("*.npy"))) == 12
 
 
 def test_a_mirrored_person_still_faces_forward_and_waves_with_the_other_hand():
@@ -231,6 +259,9 @@ def test_r_precision_and_matching_know_who_belongs_together():
     assert r_precision(texts, texts, rng) == [1, 1, 1] and matching_distance(texts, texts) == 0
     first, second, third = r_precision(texts, rng.normal(size=(64, 8)), rng)
     assert first <= second <= third < 0.4
+    collapsed = np.ones((64, 8)) + 1e-12 * rng.normal(size=(64, 8))
+    assert r_precision(collapsed, collapsed, rng) == [1 / 32, 2 / 32, 3 / 32]
+    assert r_precision(np.ones((64, 8)), texts, rng) == [1 / 32, 2 / 32, 3 / 32]
     strangers = lambda: rng.normal(size=(320, 4))
     chance = np.mean([r_precision(strangers(), strangers(), rng) for _ in range(20)], axis=0)
     np.testing.assert_allclose(chance, [1 / 32, 2 / 32, 3 / 32], atol=0.012)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from dwpose.skeleton import FACE, hand_boxes, head_boxes, LEFT_HAND
@@ -17,13 +18,14 @@ from mimicmotion.latents import image_embeddings
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import (box_region_weight, DenoisingLoss, min_snr_weight, pose_region_weight, sample_randomness,
                               time_ids_of, VALIDATION_SIGMAS, VideoTask, VideoTrainConfig)
-from tiny_training import batch_of, launched, RandomClips, settings, train_video
+from tiny_training import batch_of, free_port, launched, RandomClips, settings, train_video
+from train_video_generation import check_cached_noise, VideoGenerationConfig
 from training import log as training_log
 from training.batches import SampleStream
 from training.learner import Learner
-from training.loop import started
+from training.loop import LONGEST_SAVE, started
 from training.optimizer import learning_rate_factor
-from training.validation import held_out
+from training.validation import held_out, split_by_origin, Validation
 
 
 @pytest.fixture
@@ -160,6 +162,15 @@ def test_the_network_is_told_the_clips_own_rate_motion_and_noise(tmp_path):
 
 
 @torch.no_grad()
+def test_noise_that_cached_latents_cannot_follow_is_refused_or_warned_of(caplog):
+    config = VideoGenerationConfig(dataset="data/set", cached_latents=True)
+    config.train.noise_aug_spread = 0.5
+    check_cached_noise(config, 0.02)
+    assert "noise_aug_spread: 0.5 is left out" in caplog.text
+    with pytest.raises(ValueError, match="noise_aug_strength: expected 0.1, with which the latents of data/set were cached"):
+        check_cached_noise(config, 0.1)
+
+
 def test_a_cached_embedding_stands_in_for_the_image_encoder(model, tmp_path):
     config = settings(tmp_path)
     batch = batch_of([0, 1])
@@ -181,8 +192,8 @@ def test_validation_is_the_same_every_time_and_leaves_the_training_alone(tiny_sv
     model = load()
     task = VideoTask(model, config)
     learner = Learner(started(config), task, config)
-    validation = held_out(task, RandomClips(), config)[1]
-    assert validation.indices == [6, 7]
+    validation = Validation(task, RandomClips(), held_out(RandomClips(), config).measured, config)
+    assert list(validation.indices) == [6, 7]
     first = validation(learner, 1)
     assert first == validation(learner, 2) and len(first) == len(VALIDATION_SIGMAS) + 1
     config.pose_weight, config.hand_weight, config.head_weight, config.min_snr_gamma = 5.0, 7.0, 3.0, 1.0
@@ -247,7 +258,7 @@ class Broken(RandomClips):
 
 
 def test_data_that_a_worker_cannot_use_is_said_in_its_own_line(model, tmp_path):
-    with pytest.raises(ValueError, match="^a.mp4: expected a whole video: make it anew$"):
+    with pytest.raises(ValueError, match=r"^clip \d \(sample \d\): a.mp4: expected a whole video: make it anew$"):
         train_video(model, Broken(), settings(tmp_path, num_workers=1))
 
 
@@ -269,6 +280,9 @@ def train_on_a_failing_disk(folders: tuple, output: Path) -> None:
         train_video(PoseToVideo.load(*folders), Unreadable(3), settings(output, num_workers=1))
     except ValueError as error:
         (output / f"said_{os.environ.get('RANK', 0)}").write_text(str(error))
+        if dist.is_initialized():                                           # others may have to wait for a long save
+            backend = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+            assert backend.options._timeout == LONGEST_SAVE
         raise SystemExit(2)
 
 
@@ -278,9 +292,32 @@ def test_what_one_process_cannot_read_ends_all_at_once_with_its_words(tiny_svd_f
     """A loading process that ignores SIGTERM is not waited for: it would be killed after a minute, with -9."""
     folders = tiny_svd_folder, tiny_checkpoint
     assert launched(num_processes, train_on_a_failing_disk, folders, tmp_path) == [2] * num_processes
-    clip = SampleStream(8, 1, seed=3).clip_at(3)
+    clip = SampleStream(range(8), 1, seed=3).clip_at(3)
     expected = f"{says}clip {clip} (sample 3): expected a readable file (disk failed): mend it or leave it out"
     assert {path.read_text() for path in tmp_path.glob("said_*")} == {expected}
+
+
+def test_no_video_and_no_known_person_is_in_both_halves(caplog):
+    pieces = [(f"{video}-{piece}.mp4", f"{video}.mp4", "") for video in range(12) for piece in range(1 + video % 4)]
+    caplog.set_level("INFO")
+    for count in (1, 5, 8):
+        trained, measured = split_by_origin(pieces, count)
+        assert len(measured) == count
+        assert not {pieces[index][1] for index in trained} & {pieces[index][1] for index in measured}
+    assert "of which no clip is trained on: " in caplog.text
+    persons = [(file, video, f"person {int(video[:-4]) % 5}") for file, video, _ in pieces]
+    trained, measured = split_by_origin(persons, 6)
+    assert measured and not {persons[index][2] for index in trained} & {persons[index][2] for index in measured}
+    one_folder = [(file, video, "videos") for file, video, _ in pieces]
+    assert split_by_origin(one_folder, 5) == split_by_origin(pieces, 5)            # a folder of everything says nothing
+    with pytest.raises(ValueError, match="expected clips of two videos at least"):
+        split_by_origin([("a-1.mp4", "a.mp4", ""), ("a-2.mp4", "a.mp4", "")], 1)
+
+
+def test_of_one_long_video_only_what_is_asked_for_is_measured():
+    pieces = [(f"{index}.mp4", "long.mp4" if index < 20 else "longer.mp4", "") for index in range(50)]
+    trained, measured = split_by_origin(pieces, 4)
+    assert trained == list(range(20, 50)) and measured == [0, 5, 10, 15]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 3])
@@ -317,15 +354,18 @@ train_video(PoseToVideo.load(svd, checkpoint), RandomClips(), settings(Path(outp
 """
 
 
-def test_two_launched_processes_equal_one_with_twice_the_batch(tiny_svd_folder, tiny_checkpoint, tmp_path):
+def test_two_launched_nodes_equal_one_process_with_twice_the_batch(tiny_svd_folder, tiny_checkpoint, tmp_path):
     script = tmp_path / "run.py"
     root = Path(__file__).resolve().parents[1]
     script.write_text(TWO_PROCESSES.format(root=str(root), tests=str(root / "tests")))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run([sys.executable, *launcher, str(script), str(tiny_svd_folder), str(tiny_checkpoint),
-                           str(tmp_path / "shared"), "1"], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    launcher = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1", "--master_addr", "127.0.0.1",
+                "--master_port", str(free_port()), "--node_rank"]
+    work = [str(script), str(tiny_svd_folder), str(tiny_checkpoint), str(tmp_path / "shared"), "1"]
+    nodes = [subprocess.Popen([sys.executable, *launcher, rank, *work], env=environment, stderr=subprocess.PIPE, text=True)
+             for rank in "01"]
+    said = [node.communicate(timeout=300)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said[0][-2000:] + said[1][-2000:]
     model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
     initial = {name: tensor.clone() for name, tensor in DenoisingLoss(model, settings(tmp_path)).state_dict().items()}
     train_video(model, RandomClips(), settings(tmp_path / "alone", max_steps=2, batch_size=2))

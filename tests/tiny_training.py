@@ -49,6 +49,13 @@ def train_video(model: PoseToVideo, clips: Dataset, config: VideoTrainConfig) ->
     return train(VideoTask(model, config), clips, config)
 
 
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def in_process(environment: dict, work, arguments: tuple) -> None:
     os.environ.update(environment, ACCELERATE_USE_CPU="true")
     work(*arguments)
@@ -56,9 +63,7 @@ def in_process(environment: dict, work, arguments: tuple) -> None:
 
 def launched(num_processes: int, work, *arguments) -> list[int]:
     """Exit codes of `work(*arguments)` in processes of their own, joined by gloo when there are several."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environments = [{}] if num_processes == 1 else [
         dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(num_processes), LOCAL_WORLD_SIZE=str(num_processes),
              MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)) for rank in range(num_processes)]

@@ -1,7 +1,7 @@
 """Batches of samples: an endless stream that can be entered anywhere, shared among processes."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from configs import AgreedError
 from runtime.processes import ignore_stop_signals
 from training.task import Batch, TrainConfig
 
@@ -16,24 +17,24 @@ from training.task import Batch, TrainConfig
 class SampleStream(Sampler):
     """Batches of (clip index, position). Position p is the p-th sample ever drawn; each epoch is a seeded permutation.
 
-    From `first` on, batch s of n processes takes positions [s * n * batch_size, (s + 1) * n * batch_size), so n
+    clips: the indices that are drawn from. From `first` on, batch s of n processes takes positions [s * n * batch_size, (s + 1) * n * batch_size), so n
     processes of batch 1 see what one process of batch n sees. `start` is the batch to begin with.
     """
 
-    def __init__(self, num_clips: int, batch_size: int, seed: int, *, num_processes: int = 1, process_index: int = 0,
-                 start: int = 0, first: int = 0):
-        if num_clips < 1:
+    def __init__(self, clips: Sequence[int], batch_size: int, seed: int, *, num_processes: int = 1,
+                 process_index: int = 0, start: int = 0, first: int = 0):
+        if not clips:
             raise ValueError("clips: expected at least one clip to train on (found none): check the data folder")
-        self.num_clips, self.batch_size, self.seed = num_clips, batch_size, seed
+        self.clips, self.batch_size, self.seed = clips, batch_size, seed
         self.num_processes, self.process_index, self.start, self.first = num_processes, process_index, start, first
 
     def clip_at(self, position: int) -> int:
         """The clip that position p takes."""
-        epoch, within = divmod(position, self.num_clips)
+        epoch, within = divmod(position, len(self.clips))
         if getattr(self, "_epoch", None) != epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self._epoch, self._order = epoch, torch.randperm(self.num_clips, generator=generator).tolist()
-        return self._order[within]
+            self._epoch, self._order = epoch, torch.randperm(len(self.clips), generator=generator).tolist()
+        return self.clips[self._order[within]]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         batch = self.start
@@ -44,20 +45,22 @@ class SampleStream(Sampler):
 
 
 class Named(Dataset):
-    """Clips whose errors say which clip and sample they come from, where they do not name a file themselves."""
+    """Clips whose errors say which clip, sample and file they come from."""
 
     def __init__(self, clips: Dataset):
         self.clips = clips
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
+        index, position = key
         try:
             return self.clips[key]
-        except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            index, position = key
-            raise ValueError(f"clip {index} (sample {position}): expected a readable file ({error}): "
-                             "mend it or leave it out") from error
+        except (ValueError, OSError) as error:
+            file = self.clips.origin(index)[0] if hasattr(self.clips, "origin") else ""
+            where = f"clip {index} (sample {position})" + f", {file}" * (file not in str(error))
+            says = str(error)
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                says = f"expected a readable file ({error}): mend it or leave it out"
+            raise ValueError(f"{where}: {says}") from error
 
 
 @contextmanager
@@ -82,18 +85,26 @@ def batches_of(clips: Dataset, stream: SampleStream, config: TrainConfig,
 
 
 def agreed_batches(batches: Iterator[Batch], accelerator: Accelerator) -> Iterator[Batch]:
-    """The batches of this process, until one process cannot read its own: then a ValueError in all of them."""
+    """The batches of this process, until one process cannot read its own: then all end, with its reason.
+
+    What the user can mend is one AgreedError in all; a fault of the program keeps its traceback in its own process.
+    """
     while True:
-        batch, reason = None, ""
+        batch, fault, reason = None, None, ""
         try:
             batch = next(batches)
-        except (ValueError, FileNotFoundError) as error:    # a worker's: torch puts its traceback before the line
-            reason = str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__name__}: ")
+        except ValueError as error:                         # a worker's: torch puts its traceback before the line
+            reason = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+        except Exception as error:                          # also of a worker that the system has killed
+            fault, reason = error, (str(error).strip().splitlines() or [""])[-1]
+            reason = reason if reason.startswith(type(error).__name__) else f"{type(error).__name__}: {reason}"
         if accelerator.num_processes > 1:
             failed = torch.tensor([bool(reason)], device=accelerator.device)
             if accelerator.gather(failed).any():
                 reasons = gather_object([reason])
                 reason = next(f"process {rank}: {said}" for rank, said in enumerate(reasons) if said)
+        if fault:
+            raise fault
         if reason:
-            raise ValueError(reason)
+            raise AgreedError(reason)
         yield batch

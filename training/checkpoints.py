@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+import pickle
 import random
 import shutil
 from collections.abc import Callable
@@ -21,10 +22,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from safetensors import SafetensorError
+from safetensors import safe_open, SafetensorError
 from safetensors.torch import load_file
 from torch.distributed.checkpoint import CheckpointException
 
+from configs import AgreedError
 from runtime.weights import save_tensors
 from training.learner import Learner
 from training.task import TrainConfig
@@ -32,6 +34,7 @@ from training.task import TrainConfig
 log = logging.getLogger(__name__)
 
 TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "unexpected pos", "file write failed", "iostream error")
+STATE_KEYS = {"step", "position", "num_processes", "sharded", "config"}
 FORMAT = 2                                               # of what a checkpoint's folder holds
 SAME_DATA = {"batch_size", "gradient_accumulation"}      # may change when their product with the processes stays
 
@@ -51,16 +54,19 @@ def latest_checkpoint(output: Path) -> Path | None:
     return (checkpoints(output) or [None])[-1]
 
 
-def chosen_checkpoint(output: Path, resume: bool, resume_from: str) -> Path | None:
-    """The checkpoint to go on from, None to begin. One that would be overwritten on the way is refused."""
+def chosen_checkpoint(output: Path, resume: bool, resume_from: str) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The checkpoint to go on from, None to begin, and newer damaged ones with what is wrong with them.
+
+    One that would be overwritten on the way is refused, and so is a run of which every checkpoint is damaged.
+    """
     there = checkpoints(output)
     if not resume:
         if there:
             raise ValueError(f"{output}: expected no checkpoint, as resume=false (found {there[-1].name}): "
                              "choose another output, or delete them")
-        return None
+        return None, []
     if resume_from == "latest":
-        return there[-1] if there else None
+        return newest_whole(there)
     chosen = Path(resume_from)
     chosen = chosen if chosen.exists() else output / resume_from
     chosen = chosen.resolve()
@@ -72,7 +78,75 @@ def chosen_checkpoint(output: Path, resume: bool, resume_from: str) -> Path | No
         raise ValueError(f"resume_from: {chosen.name} is older than {', '.join(later)} in {output}, which would be "
                          "mistaken for what follows it: resume_from=latest goes on from there; or move them away, or "
                          "choose another output")
-    return chosen
+    if reason := damage(chosen):
+        raise ValueError(f"{reason}: choose another checkpoint")
+    return chosen, []
+
+
+def newest_whole(there: list[Path]) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint that is not damaged, and the damaged ones after it with the reasons. there: oldest first."""
+    damaged = []
+    for checkpoint in reversed(there):
+        reason = damage(checkpoint)
+        if not reason:
+            return checkpoint, damaged
+        damaged.append((checkpoint, reason))
+    if damaged:
+        raise ValueError(f"{damaged[0][1]}: no checkpoint beside it is whole: bring one back, or choose another output")
+    return None, []
+
+
+def damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint's files, in a line that names the first one; nothing where they are whole."""
+    try:
+        state = read_state(checkpoint)
+        if state.get("format") != FORMAT:
+            return ""                                   # of another version, which `restore` says
+        for name, size in state.get("files", {}).items():
+            path = checkpoint / name
+            found = f"{path.stat().st_size:,} bytes" if path.is_file() else "none"
+            if found != f"{size:,} bytes":
+                raise ValueError(f"{path}: expected a file of {size:,} bytes (found {found})")
+        read_loop(checkpoint)
+        for path in checkpoint.glob("*.safetensors"):
+            read_weights(path, only_names=True)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def read_state(checkpoint: Path) -> dict:
+    """What state.json holds."""
+    path = checkpoint / "state.json"
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        lacking = sorted(STATE_KEYS - state.keys())
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: expected what a run goes on from (found {' '.join(str(error).split())})") from None
+    if state.get("format") == FORMAT and lacking:
+        raise ValueError(f"{path}: expected what a run goes on from (found no '{lacking[0]}')")
+    return state
+
+
+def read_loop(checkpoint: Path) -> dict:
+    """What loop.pt holds; tensors stay in the file until they are used."""
+    path = checkpoint / "loop.pt"
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        found = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: expected a whole torch file (found {found})") from None
+
+
+def read_weights(path: Path, *, only_names: bool = False) -> dict[str, torch.Tensor]:
+    """A .safetensors file's tensors."""
+    try:
+        if not only_names:
+            return load_file(path)
+        with safe_open(path, "pt") as file:
+            return dict.fromkeys(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: expected a whole file of tensors (found {error})") from None
 
 
 def require_writable(output: Path) -> None:
@@ -130,7 +204,7 @@ def by_the_main_process(accelerator: Accelerator, work: Callable[[], Path]) -> P
             reason = str(error)
     reason, *_ = gather_object([reason])
     if reason:
-        raise ValueError(reason)
+        raise AgreedError(reason)
     return made
 
 
@@ -199,7 +273,7 @@ def save(output: Path, learner: Learner, step: int, position: int) -> None:
     averaged = learner.averaged_state()
     state = {"format": FORMAT, "step": step, "position": position, "num_processes": accelerator.num_processes,
              "sharded": str(accelerator.distributed_type) if learner.sharded else None,
-             "config": asdict(config), "settings": learner.task.settings}
+             "config": asdict(config), "settings": learner.settings}
 
     def write(folder: Path) -> None:
         if not learner.sharded:
@@ -209,7 +283,8 @@ def save(output: Path, learner: Learner, step: int, position: int) -> None:
         if averaged:
             save_tensors(averaged, folder / "averaged.safetensors")
         torch.save({**learner.loop_state(), "randomness": randomness}, folder / "loop.pt")
-        (folder / "state.json").write_text(json.dumps(state, indent=1))
+        files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+        (folder / "state.json").write_text(json.dumps(state | {"files": files}, indent=1))
 
     by_the_main_process(accelerator, lambda: publish(partial, output, step, write, config.checkpoints_total_limit))
 
@@ -229,22 +304,22 @@ def write_shards(accelerator: Accelerator, output: Path, step: int) -> None:
 def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
     """Restore a run from a checkpoint: (step, samples taken so far). Other settings are refused, and named."""
     processes = learner.accelerator.num_processes
-    state = json.loads((checkpoint / "state.json").read_text())
+    state = read_state(checkpoint)
     if state.get("format") != FORMAT:
-        raise ValueError(f"{checkpoint}: expected a checkpoint of this version (found an earlier one's): its weights "
+        raise AgreedError(f"{checkpoint}: expected a checkpoint of this version (found an earlier one's): its weights "
                          "load as a model, which a run in another output can start from")
     kind = str(learner.accelerator.distributed_type) if learner.sharded else None
     if state["sharded"] != kind or (kind and state["num_processes"] != processes):
-        raise ValueError(f"{checkpoint}: expected the {state['num_processes']} processes that wrote it, with "
+        raise AgreedError(f"{checkpoint}: expected the {state['num_processes']} processes that wrote it, with "
                          f"{state['sharded'] or 'whole'} weights (found {processes} with {kind or 'whole'} weights): "
                          "cut-up weights go back to the same processes only; start as before, or choose another output")
-    refuse_other_settings(checkpoint, state, learner.config, learner.task.settings, processes)
+    refuse_other_settings(checkpoint, state, learner.config, learner.settings, processes)
     if learner.sharded:
         learner.accelerator.load_state(str(checkpoint / "sharded"))
     else:
-        learner.load_state(load_file(checkpoint / "trained.safetensors"), checkpoint)
-    averaged = {} if learner.ema is None else load_file(checkpoint / "averaged.safetensors")
-    loop = torch.load(checkpoint / "loop.pt", map_location="cpu", weights_only=True)
+        learner.load_state(read_weights(checkpoint / "trained.safetensors"), checkpoint)
+    averaged = {} if learner.ema is None else read_weights(checkpoint / "averaged.safetensors")
+    loop = read_loop(checkpoint)
     learner.load_loop_state(loop, averaged, checkpoint)
     if processes == state["num_processes"]:
         restore_random_state(loop["randomness"][learner.accelerator.process_index])
@@ -265,14 +340,15 @@ def refuse_other_settings(path: Path, state: dict, config: TrainConfig, settings
     then = {name: item.default for name, item in known.items()} | state["config"] | state.get("settings", {})
     now = json.loads(json.dumps(asdict(config) | settings))
     changed = {key for key, value in now.items()
-               if not (key in known and known[key].metadata["free"]) and then.get(key) != value}
+               if not (key in known and known[key].metadata["free"]) and then.get(key) != value
+               and (key in then or key != "clips")}                 # which earlier checkpoints do not say
     samples_then = then["batch_size"] * then["gradient_accumulation"] * state["num_processes"]
     if samples_then == config.batch_size * config.gradient_accumulation * processes:
         changed -= SAME_DATA
     changed -= set(config.allow_changes.replace(" ", "").split(","))
     if changed:
         listed = "; ".join(f"{key}: {then.get(key)} -> {now[key]}" for key in sorted(changed))
-        raise ValueError(f"{path}: written with other settings ({listed}): restore them, choose another output, or "
+        raise AgreedError(f"{path}: written with other settings ({listed}): restore them, choose another output, or "
                          f"allow_changes={','.join(sorted(changed))}")
     if then["max_steps"] != config.max_steps and config.final_learning_rate != 1:
         log.warning("max_steps: %d -> %d: the learning rate follows the new schedule from here on", then["max_steps"],

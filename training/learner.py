@@ -36,6 +36,7 @@ class Learner:
 
     def __init__(self, accelerator: Accelerator, task: Task, config: TrainConfig):
         self.accelerator, self.task, self.config = accelerator, task, config
+        self.settings = dict(task.settings)                     # what checkpoints remember beside the config
         self.sharded = accelerator.distributed_type in SHARDED
         if self.sharded:
             refuse_what_shards_cannot(accelerator, config)

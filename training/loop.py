@@ -7,53 +7,73 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
+import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, gather_object, GradientAccumulationPlugin, ProjectConfiguration, set_seed
+from accelerate.utils import (DistributedType, gather_object, GradientAccumulationPlugin, InitProcessGroupKwargs,
+                              ProjectConfiguration, set_seed)
 from safetensors import SafetensorError
 from torch.utils.data import Dataset
 
+from configs import AgreedError
+from media.files import locked
 from runtime.device import keep_freed_memory
 from runtime.processes import shut_down, StopRequest
 from training.batches import batches_of, SampleStream
 from training.checkpoints import (by_the_main_process, cannot_write, chosen_checkpoint, free_gigabytes,
-                                  require_writable, restore, save)
+                                  point_latest_at, require_writable, restore, save)
 from training.learner import Learner
 from training.log import trackers, TrainingLog
 from training.task import Batch, Task, TrainConfig
-from training.validation import held_out, on_device
+from training.validation import held_out, on_device, Validation
 
 log = logging.getLogger(__name__)
+
+LONGEST_SAVE = timedelta(hours=3)               # the processes that do not write wait so long for the one that does
 
 
 def train(task: Task, clips: Dataset, config: TrainConfig) -> Path:
     """Train the task's objective on `clips`; the folder `config.output`, which then holds the exported model.
 
-    A clip is asked for as clips[(index, position)] and is a dict with `position` and what the task reads; the last
-    `validation_clips` of them are held out. Under `accelerate launch` each process takes its share of every step.
+    A clip is asked for as clips[(index, position)] and is a dict with `position` and what the task reads. Where
+    clips.origin(index) gives (file, video, person or folder), messages name the file, and videos are held out whole for
+    validation. One run at a time writes to an output. Under `accelerate launch` each process takes its share of every step.
     Afterwards the objective has the (averaged) weights that were exported. A finished run is exported again.
     SIGTERM or SIGINT ends the program with a checkpoint and 128 + the signal's number.
     """
     output = Path(config.output)
     require_writable(output)
     accelerator = started(config)
-    num_clips, validation = held_out(task, clips, config)
+    with ExitStack() as stack:
+        by_the_main_process(accelerator, lambda: stack.enter_context(locked(output)))
+        if accelerator.log_with:
+            accelerator.init_trackers("train", config=asdict(config))
+        return trained(task, clips, config, accelerator)
+
+
+def trained(task: Task, clips: Dataset, config: TrainConfig, accelerator: Accelerator) -> Path:
+    """`train`, once the processes have met and the output is this run's."""
+    output, split = Path(config.output), held_out(clips, config)
     chosen = agreed_checkpoint(accelerator, config)
     learner = Learner(accelerator, task, config)
+    validation = Validation(task, clips, split.measured, config) if split.measured else None
+    learner.settings["clips"] = f"{len(split.trained)} of {len(clips)}"
     set_seed(config.seed, device_specific=True)                                         # dropout, if a network has any
     refuse_too_little_space(learner, output)
     if learner.sharded and config.validate_every and config.validation_videos:
         log.warning("validation_videos: none are made while the weights are cut up, the validation loss is measured")
     step, position = restore(chosen, learner) if chosen else (0, 0)
     if step > config.max_steps:
-        raise ValueError(f"max_steps: expected at least {step}, where {chosen.name} stands (found {config.max_steps}): "
+        raise AgreedError(f"max_steps: expected at least {step}, where {chosen.name} stands (found {config.max_steps}): "
                          f"that run has gone further; its model is in {chosen}")
-    stream = SampleStream(num_clips, config.batch_size, config.seed, first=position,
+    stream = SampleStream(split.trained, config.batch_size, config.seed, first=position,
                           num_processes=accelerator.num_processes, process_index=accelerator.process_index)
     curves, signal = TrainingLog(accelerator, stream, config, step), 0                  # what all processes agree on
     with (StopRequest() as stop, task.training_mode(),
@@ -110,15 +130,14 @@ def finish(learner: Learner, output: Path) -> None:
 
 
 def started(config: TrainConfig) -> Accelerator:
-    """The accelerator, with trackers running and whatever launcher started this process."""
+    """The accelerator, on whatever launcher started this process."""
     output = Path(config.output)
     names = trackers(config.report_to)
     accumulation = GradientAccumulationPlugin(config.gradient_accumulation)     # a number would yield to the launcher's
     accelerator = Accelerator(mixed_precision=config.mixed_precision, log_with=names or None,
                               gradient_accumulation_plugin=accumulation,
+                              kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_SAVE)],
                               project_config=ProjectConfiguration(str(output), logging_dir=str(output / "logs")))
-    if names:
-        accelerator.init_trackers("train", config=asdict(config))
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         accelerator.state.deepspeed_plugin.deepspeed_config |= {
             "train_micro_batch_size_per_gpu": config.batch_size, "gradient_clipping": config.max_grad_norm,
@@ -131,13 +150,26 @@ def started(config: TrainConfig) -> Accelerator:
 
 
 def agreed_checkpoint(accelerator: Accelerator, config: TrainConfig) -> Path | None:
-    """The checkpoint to go on from, None to begin; machines that see different folders are refused."""
-    chosen = chosen_checkpoint(Path(config.output), config.resume, config.resume_from)
+    """The checkpoint to go on from, None to begin; machines that see different folders are refused.
+
+    Newer ones that are damaged are warned of and put aside, so that nothing takes them for what follows.
+    """
+    output = Path(config.output)
+    chosen, damaged = chosen_checkpoint(output, config.resume, config.resume_from)
     seen = set(gather_object([chosen.name if chosen else "none"]))
     if len(seen) > 1:
         found = " and ".join(sorted(seen))
-        raise ValueError(f"{config.output}: expected one folder that all processes see (found {found} in it): "
-                         "put output on a disk that the machines share")
+        raise AgreedError(f"{output}: expected one folder that all processes see (found {found} in it): "
+                          "put output on a disk that the machines share")
+
+    def put_aside() -> None:
+        for checkpoint, reason in damaged:
+            log.warning("%s; going on from %s", reason, chosen.name)
+            os.replace(checkpoint, checkpoint.with_name(f"damaged-{checkpoint.name}-{time.time():.0f}"))
+        if damaged:
+            point_latest_at(chosen)
+
+    by_the_main_process(accelerator, put_aside)
     return chosen
 
 

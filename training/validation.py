@@ -4,7 +4,12 @@ The training loss hardly moves, as most of it is which noise level was drawn; tw
 """
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,13 +19,17 @@ from media.video_writer import write_video
 from training.learner import Learner
 from training.task import Batch, Task, TrainConfig, VALIDATION_POSITION
 
+log = logging.getLogger(__name__)
+
 VIDEO_FPS = 8
+LARGEST_SHARE = 0.1                         # of all clips, that persons or folders may cost where videos would do
+NAMED = 5                                   # held-out videos in the log
 
 
 class Validation:
     """Held-out clips, by index of `clips`, and what is measured on them."""
 
-    def __init__(self, task: Task, clips: Dataset, indices: list[int], config: TrainConfig):
+    def __init__(self, task: Task, clips: Dataset, indices: Sequence[int], config: TrainConfig):
         self.task, self.clips, self.indices, self.config = task, clips, indices, config
 
     def batch(self, number: int, device: torch.device) -> Batch:
@@ -60,13 +69,68 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
 
 
-def held_out(task: Task, clips: Dataset, config: TrainConfig) -> tuple[int, Validation | None]:
-    """How many of `clips`, from the first, are trained on; and the validation, where clips are held out for it."""
-    num_clips = len(clips) - config.validation_clips
-    if config.validate_every and not config.validation_clips:
+class Split(NamedTuple):
+    """Which clips are trained on and which are measured, by index. In neither: more clips of a held-out video."""
+
+    trained: Sequence[int]
+    measured: Sequence[int]
+
+
+def held_out(clips: Dataset, config: TrainConfig) -> Split:
+    """The last `validation_clips` of the clips, or, where `clips.origin` says where they come from, whole videos.
+
+    What is held out is a function of the names alone, so that new clips hardly change it.
+    """
+    count = config.validation_clips
+    if config.validate_every and not count:
         raise ValueError("validate_every: expected validation_clips of at least 1 (found 0): say how many to hold out")
-    if num_clips < 1:
-        raise ValueError(f"clips: expected more than the {config.validation_clips} held out for validation "
+    if len(clips) - count < 1:
+        raise ValueError(f"clips: expected more than the {count} held out for validation "
                          f"(found {len(clips)}): check the data folder, or lower validation_clips")
-    indices = list(range(num_clips, len(clips)))
-    return num_clips, Validation(task, clips, indices, config) if indices else None
+    if not count:
+        return Split(range(len(clips)), ())
+    if hasattr(clips, "origin"):
+        return split_by_origin([clips.origin(index) for index in range(len(clips))], count)
+    log.info("validation: the last %d of %d clips are held out; these clips do not say which video they come from",
+             count, len(clips))
+    return Split(range(len(clips) - count), range(len(clips) - count, len(clips)))
+
+
+def split_by_origin(origins: Sequence[tuple[str, str, str]], count: int) -> Split:
+    """Hold out whole videos with about `count` clips. origins: (file, video, person or folder) of every clip.
+
+    Persons and folders are held out whole, too, unless that would cost many more clips than are measured.
+    """
+    for kind, column in (("persons or folders", 2), ("videos", 1)):
+        groups = defaultdict(list)                                      # name -> indices
+        for index, origin in enumerate(origins):
+            groups[origin[column] or origin[1]].append(index)
+        chosen = whole_groups(groups, count)
+        held = sorted(index for name in chosen for index in groups[name])
+        dear = column == 2 and len(held) > max(2 * count, len(origins) * LARGEST_SHARE)
+        if len(held) < len(origins) and not dear:
+            break
+    else:
+        raise ValueError(f"validation_clips: expected clips of two videos at least (found {len(origins)} of "
+                         f"'{origins[0][1]}' alone, and no clip of a held-out video is trained on): add videos, or "
+                         "set validation_clips=0 and validate_every=0")
+    measured = [held[number * len(held) // count] for number in range(count)] if len(held) > count else held
+    names = sorted({origins[index][column] or origins[index][1] for index in measured})
+    log.info("validation: %d clips are held out, by %s, of which no clip is trained on: %s%s", len(measured), kind,
+             ", ".join(names[:NAMED]), f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    if len(measured) < count or len(measured) < len(held):
+        log.warning("validation: %d clips were asked for: %d are measured, %d more of the same %s are not used", count,
+                    len(measured), len(held) - len(measured), kind)
+    kept = set(range(len(origins))) - set(held)
+    return Split(sorted(kept), measured)
+
+
+def whole_groups(groups: dict[str, list[int]], count: int) -> list[str]:
+    """Names of groups with at most `count` clips together, in an order made from the names; or the smallest alone."""
+    order = sorted(groups, key=lambda name: hashlib.sha256(name.encode(errors="backslashreplace")).digest())
+    chosen, left = [], count
+    for name in order:
+        if len(groups[name]) <= left and len(chosen) + 1 < len(groups):
+            chosen.append(name)
+            left -= len(groups[name])
+    return chosen or [min(order, key=lambda name: len(groups[name]))]

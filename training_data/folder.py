@@ -32,6 +32,7 @@ from media.video_reader import frames_at
 TEMPLATE = Path(__file__).with_name("summary.html.j2")
 ODD_BYTES = "backslashreplace"      # bytes of a file name that are no UTF-8 become \udc.., which JSON reads back
 PARTIAL_FILES = (".*.partial", "*/.*.partial", "*/*/.*.partial")      # what a killed run leaves
+CLIP_KEYS = ("clip", "num_frames", "fps")       # of the manifest, that readers need
 SAMPLES, COLUMNS = 24, 6
 CELL = 240                      # pixels, the height of a sample frame
 GAP, CAPTION_HEIGHT = 6, 34     # pixels
@@ -89,6 +90,8 @@ class DataFolder:
         records = [read_json(path) for path in (self.path / "sources").glob("*.json")]
         for record in sorted(records, key=lambda record: (record["caption"] is None, record["source"])):
             about = {"source": record["source"], "caption": record["caption"]}
+            if record.get("person"):
+                about["person_name"] = record["person"]
             lines += [about | {"skip": skip["reason"], "detail": skip["detail"]} for skip in record["skips"]]
             twins = [owner[name] for name in record["pieces"] if name in owner]
             if twins:
@@ -106,7 +109,20 @@ class DataFolder:
         if not self.manifest.is_file():
             raise FileNotFoundError(f"{self.path}: expected a prepared data folder (found no manifest.jsonl): "
                                     "make it with scripts/prepare_dataset.py")
-        return [json.loads(line) for line in self.manifest.read_text(encoding="utf-8").splitlines()]
+        lines = self.manifest.read_text(encoding="utf-8").splitlines()
+        return [self._manifest_line(number, line) for number, line in enumerate(lines, start=1)]
+
+    def _manifest_line(self, number: int, line: str) -> dict:
+        try:
+            content = json.loads(line)
+            lacking = [] if "skip" in content else [key for key in CLIP_KEYS if key not in content]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self.manifest}, line {number}: expected JSON ({error}): "
+                             "run scripts/prepare_dataset.py again, which makes it anew") from None
+        if lacking or not isinstance(content, dict):
+            raise ValueError(f"{self.manifest}, line {number}: expected a clip or a skip (found no "
+                             f"'{(lacking or CLIP_KEYS)[0]}'): run scripts/prepare_dataset.py again, which makes it anew")
+        return content
 
     def clips(self) -> list[dict]:
         """The manifest's clips, in the order of their names."""

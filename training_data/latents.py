@@ -27,8 +27,8 @@ from media.video_reader import read_video
 from mimicmotion.latents import image_embeddings, image_latents
 from runtime.weights import save_tensors
 from training_data.folder import DataFolder, read_json, require_equal
-from training_data.paired import PIXELS_PER_LATENT
 
+PIXELS_PER_LATENT = 8
 CLIPS_PER_SHARD = 32
 PICTURES_PER_RUN = 8
 TARGETS = ("video", "poses")    # what is encoded: the frames, or the drawn poses (the skeleton adapter's pictures)

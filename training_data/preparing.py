@@ -14,10 +14,11 @@ import numpy as np
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
 from dwpose.skeleton import FACE, LEFT_EAR, RIGHT_EAR, Skeleton
+from media.video_reader import probe, VIDEO_SUFFIXES
 from media.video_writer import write_video
 from training_data.filters import clip_statistics, failed_filter, PrepareSettings
 from training_data.folder import DataFolder, read_json, write_json
-from training_data.sources import caption_of, content_key, DeadLink, fetched, frames_of, Source, stamp
+from training_data.sources import caption_of, content_key, DeadLink, fetched, frames_of, said_of, Source, stamp
 
 log = logging.getLogger(__name__)
 
@@ -28,25 +29,29 @@ CUT_JUMP = 4.0                  # and so many times the usual change of the last
 THUMBNAIL = 64                  # pixels, square
 BINS = 8                        # per colour channel
 USUAL_FRAMES = 12               # frames that tell what change is usual
+FFMPEG_ERRORS = 4096            # and above are FFmpeg's own error numbers, below the system's
 
 
 class Preparation:
     """Cuts videos into the clips of one data folder."""
 
     def __init__(self, folder: DataFolder, detector: PoseDetector, settings: PrepareSettings, captions: dict[str, str],
-                 *, keep_downloads: bool = False):
+                 persons: dict[str, str] | None = None, *, keep_downloads: bool = False):
+        """captions, persons: what is said of videos, by path, file name or label; the same name is the same person."""
         self.folder, self.detector, self.settings, self.captions = folder, detector, settings, captions
-        self.keep_downloads = keep_downloads
+        self.persons, self.keep_downloads = persons or {}, keep_downloads
 
     def __call__(self, source: Source) -> None:
         """Do what is left to do for one video, and record it."""
         path, caption = self.folder.source(source.name), caption_of(source, self.captions)
         record = read_json(path) if path.is_file() else None
+        about = {"caption": caption, "person": said_of(source, self.persons)}
         if record and self._holds(record, source):
-            if caption and caption != record["caption"]:
-                write_json(path, record | {"caption": caption})
+            news = {name: text for name, text in about.items() if text and text != record.get(name)}
+            if news:
+                write_json(path, record | news)
             return
-        record = {"source": source.name, "caption": caption, "stamp": None, "pieces": [], "skips": []}
+        record = {"source": source.name, "stamp": None, "pieces": [], "skips": []} | about
         try:
             self._cut(source, record)
         except DeadLink as error:
@@ -55,10 +60,13 @@ class Preparation:
             if full_disk(error):
                 raise
             record["skips"].append({"reason": "cannot be read", "detail": str(error)})
+            record["again"] = not of_the_file(error)
         write_json(path, record)
 
     def _holds(self, record: dict, source: Source) -> bool:
-        """Is a record of an earlier run still true? Links that were dead are asked again."""
+        """Is a record of an earlier run still true? What was not the file's fault, and dead links, are tried again."""
+        if record.get("again"):
+            return False
         if source.kind == "link":
             return not any(skip["reason"] == "dead link" for skip in record["skips"])
         return Path(source.name).exists() and record["stamp"] == stamp(Path(source.name))
@@ -67,6 +75,8 @@ class Preparation:
         """Fill the record, piece by piece; what is on disk when an error comes stays in the record."""
         settings = self.settings
         path = fetched(source.name, self.folder.downloads) if source.kind == "link" else Path(source.name)
+        if path.is_file() and path.suffix.lower() not in VIDEO_SUFFIXES:
+            probe(path)                                                         # before all of it is read
         key = content_key(path)
         record["stamp"] = stamp(path) if source.kind != "link" else None
         fps, frames = frames_of(path, settings.short_side, settings.fps or None, settings.picture_fps)
@@ -136,6 +146,15 @@ def write_pose_videos(folder: DataFolder, clips: Iterable[dict], style: str) -> 
             if not path.is_file():
                 skeleton = Skeleton.load(folder.skeleton(clip["clip"]))
                 write_video(path, draw(as_kind(skeleton, kind), style), skeleton.fps, crf=CLIP_CRF)
+
+
+def of_the_file(error: BaseException | None) -> bool:
+    """Is a video itself at fault? Not where the system could not read or write (a disk, a mount, a permission)."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL) and error.errno < FFMPEG_ERRORS:
+            return False
+        error = error.__cause__ or error.__context__
+    return True
 
 
 def full_disk(error: BaseException) -> bool:

@@ -5,7 +5,6 @@ import csv
 import hashlib
 import http.client
 import json
-import logging
 import os
 import shutil
 import time
@@ -21,13 +20,13 @@ import numpy as np
 from media.images import is_picture, PICTURE_SUFFIXES, pictures_in, read_image, shrunk
 from media.video_reader import frame_stream, probe, VIDEO_SUFFIXES
 
-log = logging.getLogger(__name__)
-
-NO_VIDEOS = (*PICTURE_SUFFIXES, ".txt", ".csv", ".json", ".jsonl")       # what lies beside videos in good order
+NO_VIDEOS = (*PICTURE_SUFFIXES, ".txt", ".csv", ".json", ".jsonl", ".srt", ".vtt", ".md", ".html", ".pdf",
+             ".npy", ".npz", ".wav", ".mp3", ".zip")                             # what lies beside videos in good order
 PICTURE_FOLDERS = ("images", "frames")      # TikTok: 00001/images/0001.png beside 00001/masks and 00001/densepose
 HASHED_BYTES = 1 << 20                      # bytes read at a time
 NAME_COLUMNS = ("file", "video", "path", "url", "source", "name", "file_name", "videoid")
 TEXT_COLUMNS = ("caption", "text", "prompt")
+PERSON_COLUMNS = ("person", "identity", "subject")
 ATTEMPTS = 3
 TIMEOUT_SECONDS = 30
 GONE = (400, 401, 403, 404, 405, 410, 451)       # answers that asking again will not change
@@ -70,7 +69,7 @@ def sources_of(argument: str, output: Path) -> Iterator[Source]:
     elif path.is_file() and path.suffix.lower() == ".txt":
         lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
         yield from (Source(line, "link") for line in lines if is_link(line))
-    elif path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
+    elif path.is_file() and path.suffix.lower() not in NO_VIDEOS:
         yield Source(str(path.resolve()), "file")
     elif path.is_dir():
         yield from searched(path.resolve(), output)
@@ -82,7 +81,7 @@ def sources_of(argument: str, output: Path) -> Iterator[Source]:
 def searched(root: Path, output: Path) -> Iterator[Source]:
     """Every video and folder of pictures below `root`; a `root` without videos may be one, whatever its name.
 
-    Linked folders are entered, each once. Files of a kind nobody knows here are named in the log.
+    Linked folders are entered, each once. Files of a kind nobody knows here are tried, so that the manifest names them.
     """
     entered = {output}
     for folder, subfolders, files in os.walk(root, onerror=refuse, followlinks=True):
@@ -95,12 +94,8 @@ def searched(root: Path, output: Path) -> Iterator[Source]:
         named = here.name in PICTURE_FOLDERS or (here == root and not videos)           # beside videos: thumbnails
         if named and sum(is_picture(file) for file in files) > 1:
             yield Source(str(here), "pictures")
-        yield from (Source(str(here / file), "file") for file in videos)
-        others = [file for file in files if Path(file).suffix.lower() not in (*VIDEO_SUFFIXES, *NO_VIDEOS)
-                  and not file.startswith(".")]
-        if others:
-            log.warning("%s: %d files are left out, neither videos (%s) nor pictures, the first is %s", here, len(others),
-                        ", ".join(VIDEO_SUFFIXES), sorted(others)[0])
+        yield from (Source(str(here / file), "file") for file in files
+                    if Path(file).suffix.lower() not in NO_VIDEOS and not file.startswith("."))
 
 
 def refuse(error: OSError) -> None:
@@ -139,8 +134,9 @@ def frames_of(path: Path, short_side: int, fps: float | None, picture_fps: float
     return float(fps or probe(path).fps), frame_stream(path, fps=fps, max_short_side=short_side, strict=True)
 
 
-def read_table(path: Path) -> dict[str, str]:
-    """Captions by what the table calls the video: a path, a link, a file name with or without its ending."""
+def read_table(path: Path, columns: tuple[str, ...] = TEXT_COLUMNS) -> dict[str, str]:
+    """Captions, or what else `columns` hold, by what the table calls the video: a path, a link, a file name with or
+    without its ending."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a table of captions (found no file): check the path")
     if path.suffix.lower() not in TABLES:
@@ -148,11 +144,11 @@ def read_table(path: Path) -> dict[str, str]:
     captions = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         for number, row in enumerate(TABLES[path.suffix.lower()](file, path), start=1):
-            if not row.keys() & set(NAME_COLUMNS) or not row.keys() & set(TEXT_COLUMNS):
+            if not row.keys() & set(NAME_COLUMNS) or not row.keys() & {*TEXT_COLUMNS, *PERSON_COLUMNS}:
                 raise ValueError(f"{path}, row {number}: expected a column {' or '.join(NAME_COLUMNS[:3])} and a "
                                  f"column {' or '.join(TEXT_COLUMNS)} (found {', '.join(map(str, row))})")
             name = next((str(row[column]) for column in NAME_COLUMNS if row.get(column)), None)
-            text = next((one_line(str(row[column])) for column in TEXT_COLUMNS if row.get(column)), None)
+            text = next((one_line(str(row[column])) for column in columns if row.get(column)), None)
             if name and text:                               # a video without a caption is none to complain about
                 captions[name] = text
     return captions
@@ -192,11 +188,15 @@ def rows_of_json(file, path: Path) -> Iterator[dict]:
 TABLES = {".csv": rows_of_csv, ".jsonl": rows_of_jsonl, ".json": rows_of_json}
 
 
+def said_of(source: Source, table: dict[str, str]) -> str | None:
+    """What a table says about a video, or None."""
+    return next((table[name] for name in (source.name, Path(source.name).name, source.label) if name in table), None)
+
+
 def caption_of(source: Source, table: dict[str, str]) -> str | None:
     """The caption of a video, or None."""
-    for name in (source.name, Path(source.name).name, source.label):
-        if name in table:
-            return table[name]
+    if said := said_of(source, table):
+        return said
     if source.kind == "link":
         return None
     path = Path(source.name)
