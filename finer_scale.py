@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from dwpose.alignment import linearly_aligned
-from dwpose.detector import PoseDetector
+from dwpose.choosing import load_detector
 from dwpose.draw import draw
 from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,
                                 LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
@@ -217,9 +217,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="rescaled skeleton, .npz")
     parser.add_argument("--preview", type=Path, help="also draw it as a video")
     parser.add_argument("--published", action="store_true", help="only the three limbs of Fleximo's script")
-    parser.add_argument("--detector", type=Path, default=Path("weights/demo/dwpose/detector.onnx"),
-                        help="ONNX person detector, for a picture as reference")
-    parser.add_argument("--pose", type=Path, default=Path("weights/demo/dwpose/pose.onnx"), help="ONNX whole-body keypoints")
+    parser.add_argument("--detector", default="auto", help="for a picture as reference: auto (the best whose weights are here), dwpose, "
+                                                           "mediapipe, demo, or an ONNX person detector")
+    parser.add_argument("--pose", default="", help="ONNX whole-body keypoints, beside an ONNX person detector")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
@@ -236,7 +236,7 @@ def _reference(args: argparse.Namespace) -> Skeleton:
     """The reference skeleton: read from an .npz, or detected in a picture."""
     if args.reference.suffix == ".npz":
         return Skeleton.load(args.reference)
-    detector = PoseDetector.load(args.detector, args.pose)
+    detector = load_detector(args.detector, args.pose)
     return detector.detect(read_image(args.reference)[None], source=str(args.reference))
 
 

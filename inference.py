@@ -12,12 +12,14 @@ Stages, each a file in outputs/<name>/:
   plan        prompt -> actions with seconds                     plan.json
   motion      actions -> 3D joints, 20 a second                  motion.npz
   skeleton    3D joints -> 2D, in the person's proportions       skeleton.npz
+  preview     puppet beside the skeleton, and what may go wrong  preview.mp4, before the renderer starts
   poses       drawn skeleton without hands -> with hands         poses.mp4
   video       picture + poses -> video                           video.mp4
   seen_N      video -> the keypoints seen in it, over the plan's seen_N.npz      N = 1 to refinements
   refined_N   picture + their poses -> video                     video.mp4
 storyboard.png shows them all, report.json has seconds, memory and warnings, frames/ keeps the frames without loss.
-resume=true reuses every stage whose inputs did not change; plan.json and the .npz files may be edited in between.
+stop_after=skeleton ends before the renderer starts. resume=true reuses every stage in the folder whose inputs did not
+change; plan.json and the .npz files may be edited in between.
 """
 import logging
 import sys
@@ -44,8 +46,9 @@ from renderers import Renderer, Scene
 from run.cases import is_musepose, OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, Report, RunFolder
-from run.framing import around_person
+from run.framing import around_person, load_boxes, save_boxes
 from run.models import Models
+from run.preview import predicted, preview, risks, save_preview
 from run.poses import driving_skeleton, seen_skeleton
 from run.settings import InferenceConfig
 from run.storyboard import Row, video_writers, write_outputs, write_settings
@@ -77,6 +80,9 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models,
 
     scene = Scene(image, reference, skeleton, config.prompt, stages.depth(motion, skeleton))
     renderer, poses = models.renderer(config), None
+    stages.preview(scene, renderer)                                                 # risks, for report.json
+    if config.stop_after == "skeleton":
+        return rows, segments
     if renderer.adapter:
         poses = stages.frames("poses", renderer.adapter, scene)                     # (F, H, W, 3) uint8
         rows.append(Row("poses", "hands by the skeleton adapter", poses))
@@ -108,7 +114,10 @@ class Stages:
                 found = self._skeleton("reference", lambda: self._found(image), image)
             else:
                 person = self._skeleton("person", lambda: self._found(picture), picture)
-                image, found = around_person(picture, person, config.size, config.image)
+                people = self.folder.stage("people", Artefact("people.json", save_boxes, load_boxes),
+                                           lambda: self.models.boxes(picture), picture, config.pose.networks)
+                image, found, window = around_person(picture, person, config.size, config.image, people)
+                self.folder.report.facts["crop"] = asdict(window)
                 found = self._skeleton("reference", lambda: found, found)
             check_whole_person(found, config.image, config.pose.allow_cut_off)
         except (ValueError, FileNotFoundError):
@@ -160,6 +169,22 @@ class Stages:
         config = self.config
         depth = None if motion is None else body_depth(motion, config.size, config.fps, config.camera)
         return depth if depth is not None and len(depth) == len(skeleton) else None
+
+    def preview(self, scene: Scene, renderer: Renderer) -> None:
+        """preview.mp4, and in report.json and a line on screen what may look wrong; left out where nobody watches the run."""
+        if not self.writers:
+            return
+        config, report = self.config, self.folder.report
+        artefact = Artefact("preview.mp4", save_preview, lambda path: None)             # for people: no stage reads it
+        self.folder.stage("preview", artefact, lambda: preview(scene, config.puppet), scene, config.puppet)
+        seconds, memory = self.models.cost(config, len(scene.skeleton))
+        doubts = renderer.doubts(scene)
+        for doubt in doubts:
+            log.warning("%s: %s", config.renderer, doubt)
+        report.facts |= {"risks": [*risks(scene), *doubts], "predicted": {"seconds": seconds, "bytes": memory}}
+        self.folder.write_report()
+        log.info("%s: what may look wrong: %s", self.folder.path / "preview.mp4", "; ".join(report.facts["risks"]) or "nothing found")
+        log.info("%s: %s", config.renderer, predicted(len(scene.skeleton), seconds, memory))
 
     def frames(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None = None) -> np.ndarray:
         """A renderer's frames of a scene, (F, H, W, 3) uint8. poses: the adapter's frames, where there are any."""
@@ -217,8 +242,9 @@ def run(config: InferenceConfig, models: Models, report: Report) -> None:
             folder = RunFolder(config.folder, config.resume, report, code_of_stages(config))
             write_settings(config, folder.path)
             rows, segments = animate(config, folder, models, writers)
-            with report.stage("outputs", "storyboard.png"):
-                write_outputs(config, folder.path, rows, segments, writers)
+            if config.stop_after != "skeleton":
+                with report.stage("outputs", "storyboard.png"):
+                    write_outputs(config, folder.path, rows, segments, writers)
             folder.finish()
     except OSError as error:
         if isinstance(error, FileNotFoundError):
@@ -226,7 +252,8 @@ def run(config: InferenceConfig, models: Models, report: Report) -> None:
         place = error.filename if error.filename and Path(error.filename).exists() else config.folder  # not temporary
         raise ValueError(f"{place}: {error.strerror or error}: make room, or choose another place "
                          "with outputs=") from error
-    print(f"\n{report.table()}\n\n{config.folder / 'video.mp4'}\n{config.folder / 'storyboard.png'}")
+    made = ("preview.mp4", "report.json") if config.stop_after == "skeleton" else ("video.mp4", "storyboard.png")
+    print(f"\n{report.table()}\n", *(config.folder / name for name in made), sep="\n")
 
 
 def load_configs(argv: list[str]) -> list[InferenceConfig]:

@@ -83,7 +83,7 @@ def segments_from_json(text: str) -> list[Segment]:
     except ValueError as error:
         raise ValueError(f"plan.json: {error}") from error
     if not segments:
-        raise ValueError(f"plan.json: expected at least one segment (found none)")
+        raise ValueError("plan.json: expected at least one segment (found none)")
     check_total(sum(segment.seconds for segment in segments), "plan.json")
     return segments
 

@@ -2,12 +2,17 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 import logging
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from dwpose.detector import PoseDetector
 from dwpose.mediapipe_networks import DOWNLOAD, INSTALL, MODELS, RUNTIME
+from dwpose.skeleton import Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +21,18 @@ FILES = {                           # below the weights' folder, in the order th
     "mediapipe": tuple(f"mediapipe/{name}.tflite" for name in MODELS),
     "demo": ("demo/dwpose/detector.onnx", "demo/dwpose/pose.onnx"),
 }
+
+
+class Detector(Protocol):
+    """What every detector does with frames (F, H, W, 3) uint8 RGB, or one frame after the other: see `PoseDetector`."""
+
+    def find(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
+             source: str = "frames") -> Skeleton: ...
+
+    def find_with_boxes(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
+                        source: str = "frames") -> tuple[Skeleton, list[np.ndarray]]: ...
+
+    def detect_everybody(self, frames: np.ndarray) -> list[np.ndarray]: ...
 
 
 def has_photograph_weights(weights: str | os.PathLike = "weights") -> bool:
@@ -44,18 +61,23 @@ def chosen_detector(weights: str | os.PathLike = "weights", name: str = "auto") 
     raise FileNotFoundError(f"{weights}: expected a detector's files (found none, not even {missing['demo'][0]}): {DOWNLOAD}")
 
 
-def detector_files(weights: str | os.PathLike = "weights", name: str = "auto") -> list[Path]:
-    """The files of the chosen detector's networks."""
-    return [Path(weights) / file for file in FILES[chosen_detector(weights, name)]]
+def detector_files(detector: str, keypoints: str = "", weights: str | os.PathLike = "weights") -> list[Path]:
+    """The files of a detector's networks. detector: auto or a name of FILES; or an ONNX file, whose keypoints are another."""
+    if detector in ("auto", *FILES):
+        return [Path(weights) / file for file in FILES[chosen_detector(weights, detector)]]
+    return [Path(detector), Path(keypoints)]
 
 
-def load_detector(weights: str | os.PathLike = "weights", name: str = "auto", device: str = "cpu",
-                  num_threads: int = 0):
-    """The chosen detector, ready to read. num_threads: CPU threads per network, 0 = as many as suit it."""
-    kind = chosen_detector(weights, name)
-    files = [Path(weights) / file for file in FILES[kind]]
-    if kind == "mediapipe":
-        from dwpose.mediapipe import MediaPipeDetector              # seven files that most runs do not need
+def load_detector(detector: str = "auto", keypoints: str = "", device: str = "cpu", *, weights: str | os.PathLike = "weights",
+                  num_threads: int = 0, detector_channels: str = "rgb", pose_channels: str = "rgb") -> Detector:
+    """The detector of these settings, ready to read; `detector_files` tells what they mean.
+
+    num_threads: CPU threads per network, 0 = as many as suit it. Channel orders: as in `PoseDetector.load`.
+    """
+    files = detector_files(detector, keypoints, weights)
+    if files[0].suffix == ".tflite":
+        from dwpose.mediapipe import MediaPipeDetector              # with its runtime, which most runs do not need
 
         return MediaPipeDetector.load(files[0].parent, num_threads=num_threads or 1)
-    return PoseDetector.load(*files, device, num_threads=num_threads)
+    return PoseDetector.load(*files, device, num_threads=num_threads, detector_channels=detector_channels,
+                             pose_channels=pose_channels)

@@ -46,6 +46,11 @@ class PoseDetector:
         frames: (F, H, W, 3) uint8 RGB, or one frame after the other, of which only the people are kept. person:
         "largest", "center", or an index counted from the left. source: what to call the frames in messages.
         """
+        return self.find_with_boxes(frames, fps, person=person, source=source)[0]
+
+    def find_with_boxes(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
+                        source: str = "frames") -> tuple[Skeleton, list[np.ndarray]]:
+        """As `find`, and per frame the boxes (n, 5) of everybody: left, top, right, bottom in pixels, score."""
         boxes, crops, size = self._people(frames, source)                       # F times (n, 5), n crops
         remedy = f"use a {'front-facing picture of' if len(boxes) == 1 else 'clip with'} the whole body"
         if not any(map(len, boxes)):
@@ -61,7 +66,7 @@ class PoseDetector:
         if best < MIN_BODY_KEYPOINTS:
             raise ValueError(f"{source}: no person with >= {MIN_BODY_KEYPOINTS} confident body keypoints "
                              f"(best has {best}): {remedy}")
-        return Skeleton(keypoints, size, fps)
+        return Skeleton(keypoints, size, fps), boxes
 
     def _people(self, frames: np.ndarray | Iterable[np.ndarray],
                 source: str) -> tuple[list[np.ndarray], list[list[np.ndarray]], tuple[int, int]]:

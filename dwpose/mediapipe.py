@@ -14,15 +14,12 @@ from itertools import chain, islice
 import cv2
 import numpy as np
 
-from dwpose.tracking import with_short_gaps_filled
-from dwpose.mediapipe_geometry import Region, whole
-from dwpose.mediapipe_keypoints import as_keypoints, body_depth, has_sure_face, person_box, person_mask, unsure
-from dwpose.mediapipe_networks import DEFAULT_FOLDER, Networks, Pose
-from dwpose.mediapipe_person import FollowedPerson, Reading
-from dwpose.mediapipe_search import TILE_SIDES, belongs_to, found, last_resorts, near, same_head, tiles
+from dwpose.mediapipe_networks import DEFAULT_FOLDER, Networks, Pose, Region, whole
+from dwpose.mediapipe_person import (as_keypoints, body_depth, FollowedPerson, has_sure_face, person_box, person_mask,
+                                     Reading, region_of_detection, unsure)
 from dwpose.plausibility import implausible
 from dwpose.skeleton import BODY, is_seen, NUM_KEYPOINTS, Skeleton
-from dwpose.tracking import areas, chosen_track
+from dwpose.tracking import areas, chosen_track, with_short_gaps_filled
 
 LONGEST_SIDE = 2048             # pixels: larger pictures are read at this size, where crops are still far below it
 CROWD = 10                      # of more people than this in a picture, the smallest are left out
@@ -33,6 +30,15 @@ SMALLEST_TILE = 1 / 3           # of the largest person's region: smaller people
 READ_AGAIN = 2                  # times at most that somebody new is read again
 SAME_PERSON = 0.15              # of the body's extent that the same body points may lie apart on average
 AROUND_LOST = 2.0               # where somebody was lost, so many sides of the last region are looked at
+TILE_SIDES = (1.0, 0.5, 0.25)   # of the picture's longer side, in the order they are searched
+OUTER_SIDE = 2.0                # for somebody who does not fit into the picture
+TURNS = (np.pi / 2, -np.pi / 2, np.pi)      # radians, for where nobody stands upright
+TURNED_SIDES = (1.0, 0.5)
+SAME_PLACE = 0.25               # of the smaller side: detections whose centres lie so near are of one person,
+SAME_SIZE = 1.6                 # if their sides differ no more than so many times
+NEAR = 0.05                     # of a region's side: it need not be read again
+SAME_HEAD = 0.08                # of the smaller side: readings whose heads lie so near on average are of one person
+HEAD, BODY_CORE = slice(0, 11), slice(0, 29)        # of the pose's points
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,11 @@ class MediaPipeDetector:
         frames: (F, H, W, 3) uint8 RGB, or one frame after the other. person: "largest", "center", or an index counted
         from the left. source: what to call the frames in messages. A single frame is read as a picture by itself.
         """
+        return self.find_with_boxes(frames, fps, person=person, source=source)[0]
+
+    def find_with_boxes(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
+                        source: str = "frames") -> tuple[Skeleton, list[np.ndarray]]:
+        """As `find`, and per frame the boxes (n, 5) of everybody: left, top, right, bottom in pixels, score."""
         remaining = checked(frames, source)
         first = list(islice(remaining, 2))
         size = first[0].shape[:2]
@@ -89,7 +100,7 @@ class MediaPipeDetector:
         frames_of_person, seen = chosen_person(people, size, person, source)
         keypoints = np.zeros((len(people), NUM_KEYPOINTS, 3), np.float32)
         keypoints[frames_of_person] = [one.keypoints for one in seen]
-        return Skeleton(keypoints, size, fps)
+        return Skeleton(keypoints, size, fps), [boxes_of(frame) for frame in people]
 
     def detect_everybody(self, frames: np.ndarray) -> list[np.ndarray]:
         """Per frame all people (n, 133, 3), each frame by itself, the surest person first; n may be 0."""
@@ -258,6 +269,11 @@ def largest(people: list[Seen], count: int) -> list[Seen]:
     return sorted(people, key=lambda seen: -areas(seen.box[None]).item())[:count]
 
 
+def boxes_of(people: list[Seen]) -> np.ndarray:
+    """The boxes (n, 5) of those who are surely people."""
+    return np.array([seen.box for seen in people if not seen.doubt], np.float32).reshape(-1, 5)
+
+
 def chosen_person(people: list[list[Seen]], size: tuple[int, int], person: str | int,
                   source: str) -> tuple[np.ndarray, list[Seen]]:
     """The frames (K,) in which the chosen person is, and what is seen of that person there."""
@@ -267,6 +283,61 @@ def chosen_person(people: list[list[Seen]], size: tuple[int, int], person: str |
         why = f"; the likeliest place: {max(doubts, key=lambda seen: seen.reading.pose.score).doubt}" if doubts else ""
         raise ValueError(f"{source}: no person found (frames: {len(people)}{why}): use a "
                          f"{'picture' if len(people) == 1 else 'clip'} that shows a person at least from head to waist")
-    boxes = [np.array([seen.box for seen in frame]).reshape(-1, 5) for frame in sure]
-    frames, places = chosen_track(boxes, size, person, source)
+    frames, places = chosen_track([boxes_of(frame) for frame in people], size, person, source)
     return frames, [sure[frame][place] for frame, place in zip(frames, places)]
+
+
+def tiles(size: tuple[int, int], shares: Iterable[float], angle: float = 0.0) -> list[Region]:
+    """Squares that cover a picture of (height, width), each half over its neighbour, from the first share on."""
+    around = whole(size)
+    return [Region(x, y, around.side * share, angle) for share in shares
+            for y in _centres(size[0], around.side * share) for x in _centres(size[1], around.side * share)]
+
+
+def _centres(extent: int, side: float) -> list[float]:
+    """Where along an axis of `extent` pixels tiles lie."""
+    if side >= extent:
+        return [extent / 2]
+    return np.linspace(side / 2, extent - side / 2, int(np.ceil(2 * (extent / side - 1))) + 1).tolist()
+
+
+def last_resorts(size: tuple[int, int]) -> Iterator[list[Region]]:
+    """What to look at where nobody is found upright and within the picture."""
+    yield tiles(size, (OUTER_SIDE,))
+    for angle in TURNS:
+        yield tiles(size, TURNED_SIDES, angle)
+
+
+def found(networks: Networks, picture: np.ndarray, looked_at: Iterable[Region]) -> list[Region]:
+    """Regions in which a person can be read, one per place, the most certain first."""
+    people = [person for region in looked_at for person in networks.poses(picture, region)]
+    people.sort(key=lambda person: -person.score)
+    regions: list[Region] = []
+    for person in people:
+        region = region_of_detection(person.points)
+        if region.side >= 2 and not any(same_place(region, other) for other in regions):
+            regions.append(region)
+    return regions
+
+
+def same_place(one: Region, other: Region) -> bool:
+    small, large = sorted((one.side, other.side))
+    return large <= SAME_SIZE * small and np.hypot(one.x - other.x, one.y - other.y) < SAME_PLACE * small
+
+
+def near(one: Region, other: Region) -> bool:
+    """Do two regions hardly differ in place?"""
+    return bool(np.hypot(one.x - other.x, one.y - other.y) < NEAR * other.side)
+
+
+def belongs_to(region: Region, person: Pose) -> bool:
+    """Was a person already read where something is detected, or is it a part of that person?"""
+    low, high = person.points[BODY_CORE, :2].min(axis=0), person.points[BODY_CORE, :2].max(axis=0)
+    inside = low[0] <= region.x <= high[0] and low[1] <= region.y <= high[1]
+    return same_place(region, person.region) or bool(inside and region.side < person.region.side)
+
+
+def same_head(one: Pose, other: Pose) -> bool:
+    """Are two readings of one person? Then their heads lie together."""
+    apart = np.linalg.norm(one.points[HEAD, :2] - other.points[HEAD, :2], axis=1).mean()
+    return bool(apart < SAME_HEAD * min(one.region.side, other.region.side))

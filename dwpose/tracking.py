@@ -27,13 +27,15 @@ def chosen_track(boxes: list[np.ndarray], size: tuple[int, int], person: str | i
         middle = np.array(size[::-1]) / 2
         away = [np.linalg.norm((path[:, :2] + path[:, 2:4]) / 2 - middle, axis=1) / min(size) for path in paths]
         best = int(np.argmax([(areas(path) / (1 + far) ** 4).sum() for path, far in zip(paths, away)]))
+    elif person in ("left", "right"):
+        best = int((np.argmin if person == "left" else np.argmax)([(path[:, 0] + path[:, 2]).mean() for path in paths]))
     elif isinstance(person, int) and not isinstance(person, bool):
         if not 0 <= person < len(tracks):
             raise ValueError(f"{source}: person {person} asked for ({len(tracks)} found): "
-                             f"choose 0 to {len(tracks) - 1}, counted from the left, or largest or center")
+                             f"choose 0 to {len(tracks) - 1}, counted from the left, or largest, center, left or right")
         best = int(np.argsort([(path[:, 0] + path[:, 2]).mean() for path in paths])[person])
     else:
-        raise ValueError(f"person: expected largest, center or an index from the left (found {person!r})")
+        raise ValueError(f"person: expected largest, center, left, right or an index from the left (found {person!r})")
     track = with_returns(best, tracks, paths, source)
     crowded = sum(len(found) > 1 for found in boxes)
     if crowded > CROWDED * len(boxes):

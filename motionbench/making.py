@@ -143,7 +143,7 @@ class Bench:
     def making_key(self) -> str:
         """Every setting and weight of inference that a video depends on."""
         config = self.inference
-        paths = [config.motion.weights, config.pose.detector, config.pose.keypoints]
+        paths = [config.motion.weights, *config.pose.networks]
         for part in (config.adapter, config.generator):
             paths += [part.svd, part.checkpoint] if part.checkpoint else []
         config = replace(config, pose=replace(config.pose, cache=""))

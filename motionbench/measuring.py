@@ -60,7 +60,7 @@ def measuring_key(clip: Clip, made: dict) -> str:
     inference = clip.bench.inference
     truth = [clip.bench.seconds, clip.bench.seed] if clip.truth is not None else None
     pose = inference.pose
-    seen_by = [asdict(replace(pose, cache="")), Path(pose.detector), Path(pose.keypoints)]
+    seen_by = [asdict(replace(pose, cache="")), *pose.networks]
     return content_hash([clip.cell.name, clip.variant.name, made["failure"], clip.video_file,
                          clip.file("clips", ".npz"), truth, seen_by, clip.bench.pictures[clip.cell.identity],
                          list(clip.bench.motions), list(inference.size), inference.fps])

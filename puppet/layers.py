@@ -12,8 +12,7 @@ import numpy as np
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import is_seen
-from puppet.background import filled, met, spread
-from puppet.cutout import capsule, least_cover, matte, parts, person_mask, refined_mask, with_fringe
+from puppet.cutout import capsule, filled, least_cover, matte, met, parts, person_mask, refined_mask, spread, with_fringe
 from puppet.limbs import HEAD, LIMBS, NECK, PELVIS, Limb, unit
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head

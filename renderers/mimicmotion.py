@@ -6,6 +6,7 @@ by all launched processes together.
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import math
 from collections import defaultdict
@@ -18,21 +19,22 @@ import numpy as np
 import torch
 
 from dwpose.draw import draw
-from mimicmotion.checkpoint import check_video_model, size_multiple
+from mimicmotion.checkpoint import check_video_model, load_vae, size_multiple
 from mimicmotion.edm import check_schedule
 from mimicmotion.footprint import Footprint
+from mimicmotion.latents import decode
 from mimicmotion.memory import fitting_plan, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.sampling import check_tiling
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts
-from renderers import check_size, Renderer, Scene
-from renderers.settings import MimicMotionConfig, VideoModelConfig
+from renderers import check_size, MimicMotionConfig, Renderer, Scene, VideoModelConfig
 from runtime.device import free_memory
 from runtime.processes import ALONE, Processes
 
 log = logging.getLogger(__name__)
 
 Show = Callable[[np.ndarray], None]
+KNOWN_PICTURES = "known_pictures.json"      # beside a checkpoint: what it draws, and how well its VAE rebuilds such a picture at least
 
 
 class MimicMotion(Renderer):
@@ -63,11 +65,35 @@ class MimicMotion(Renderer):
             fitting_plan(wanted, run, memory)
 
     @classmethod
+    def cost(cls, settings: MimicMotionConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str,
+             dtype: torch.dtype) -> tuple[None, int]:
+        """Bytes of the larger of its models; how long a step takes is known when the first is done."""
+        needs = []
+        for key, model in groups(settings).items():
+            footprint = partial(Footprint.of, Path(model.svd), Path(model.checkpoint), size)
+            wanted, run = wanted_plan(key, model, footprint, num_frames, device, dtype)
+            needs.append(run.need(fitting_plan(wanted, run, memory)))
+        return None, max(needs)
+
+    @classmethod
     def load(cls, settings: MimicMotionConfig, device: str, *, dtype: torch.dtype = torch.float32,
              memory_limit_gb: float = 0.0, processes: Processes = ALONE, keep_loaded: bool = False,
              earlier: MimicMotion | None = None) -> MimicMotion:
         models = earlier.models if earlier else VideoModels(device, dtype, memory_limit_gb, processes, keep_loaded)
         return cls(settings, models)
+
+    def doubts(self, scene: Scene) -> list[str]:
+        """A picture that is nothing like what the video weights were trained on, where they say what that was."""
+        generator = self.settings.generator
+        folder = Path(generator.checkpoint)
+        known_path = (folder if folder.is_dir() else folder.parent) / KNOWN_PICTURES
+        if not known_path.is_file():
+            return []
+        known, rebuilt = json.loads(known_path.read_text(encoding="utf-8")), rebuilt_psnr(scene.image, Path(generator.svd))
+        return [] if rebuilt >= known["rebuilt_psnr"] else [
+            f"these weights draw {known['what']}, and this picture is unlike them (their VAE rebuilds it to {rebuilt:.0f} dB, its own kind to "
+            f"{known['rebuilt_psnr']:.0f} or more): for a photograph renderer=puppet (bash scripts/photo.sh image=me.jpg), or the published "
+            "weights (configs/fleximo.yaml)"]
 
     def inputs(self, scene: Scene) -> list:
         drawn = scene.image, scene.skeleton, scene.reference, self.settings.style
@@ -101,6 +127,16 @@ class SkeletonAdapter(Renderer):
         with_hands = draw(scene.reference, self.settings.style)[0]                          # (H, W, 3) uint8
         job = VideoJob("adapter", self.settings.adapter, generator.get_state(), with_hands, handless[0], handless[1][0])
         return self.models.video(job, show, progress)
+
+
+def rebuilt_psnr(image: np.ndarray, svd: Path) -> float:
+    """How exactly a VAE gives back a picture (H, W, 3) uint8, dB: low for pictures unlike those it was trained on."""
+    vae = load_vae(svd / "vae", torch.float32)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1           # (1, 3, H, W)
+    with torch.no_grad():
+        latents = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor        # (1, 4, h, w)
+    rebuilt = decode(vae, latents)[0].numpy()                                               # (H, W, 3) uint8
+    return float(10 * np.log10(255**2 / max(np.square(rebuilt.astype(np.float32) - image).mean(), 1e-6)))
 
 
 def groups(settings: MimicMotionConfig) -> dict[str, VideoModelConfig]:

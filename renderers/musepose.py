@@ -15,8 +15,7 @@ from musepose.checkpoint import WeightFiles
 from musepose.memory import Footprint, Plan, Run, fitted
 from musepose.pipeline import check_size, MusePose
 from musepose.windows import check_windows, padded_length
-from renderers import Renderer, Scene
-from renderers.settings import MusePoseConfig
+from renderers import MusePoseConfig, Renderer, Scene
 from runtime.device import free_memory
 from runtime.processes import ALONE, Processes
 

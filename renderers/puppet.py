@@ -19,14 +19,14 @@ from tqdm import tqdm
 from dwpose import skeleton as coco
 from dwpose.choosing import chosen_detector, has_photograph_weights
 from dwpose.skeleton import Skeleton
-from renderers import Renderer, Scene
-from renderers.settings import PuppetConfig
+from renderers import PuppetConfig, Renderer, Scene
 from puppet.layers import ORDER, Cut, Joint, Layer, Shadow, cut_layers, smoothstep
 from puppet.limbs import HEAD, KNEES, NECK, PELVIS, Pose, body_points, eye_roll, followed, posed, unit, whole_reference
 
 log = logging.getLogger(__name__)
 
 GRID = 4                            # pixels between the points of a frame that are asked where they come from
+CUT_SECONDS, FRAME_SECONDS = 6.0, 0.06      # per megapixel, on one slow core
 BYTES_PER_PIXEL = 250               # while the picture is cut
 NEAR = (1.8, 3.2)                   # half widths of a limb from a joint, between which its bend ends
 FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, below which a joint is a hinge
@@ -67,6 +67,19 @@ class Puppet(Renderer):
             mask = MediaPipeDetector.load().mask_of
         return cls(settings, mask)
 
+    @classmethod
+    def cost(cls, settings: PuppetConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str = "cpu",
+             dtype: torch.dtype = torch.float32) -> tuple[float, int]:
+        megapixels = size[0] * size[1] / 1e6
+        return megapixels * (CUT_SECONDS + FRAME_SECONDS * num_frames), size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
+
+    def doubts(self, scene: Scene) -> list[str]:
+        """For how long the person is seen from behind, of which the picture shows nothing."""
+        reference, fps = whole_reference(body_points(scene.reference.keypoints)[0]), scene.skeleton.fps
+        turned = posed(followed(scene.skeleton, reference), reference, eye_roll(scene.skeleton, scene.reference), fps, None).mirrored
+        told = f"the puppet shows the front mirrored and without the face for {turned.sum() / fps:.1f} s (from {turned.argmax() / fps:.1f} s)"
+        return [told] if turned.any() else []
+
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
                  show: Callable[[np.ndarray], None] | None = None, progress: bool = True) -> np.ndarray:
         checked(scene)
@@ -79,7 +92,6 @@ class Puppet(Renderer):
                          shadow=self.settings.shadow, hands=self.settings.hands)
         points = followed(scene.skeleton, reference)
         pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth)
-        report_turns(pose, scene.skeleton.fps)
         turned = gaussian_filter1d((pose.mirrored & face_unseen(scene.skeleton)).astype(float), TURN_SECONDS * scene.skeleton.fps)
         ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, len(points))
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
@@ -108,13 +120,6 @@ def checked(scene: Scene) -> None:
                          f"{len(scene.skeleton)})")
     if scene.depth is not None and scene.depth.shape != (len(scene.skeleton), coco.BODY.stop):
         raise ValueError(f"depth: expected ({len(scene.skeleton)}, {coco.BODY.stop}) metres (found {scene.depth.shape})")
-
-
-def report_turns(pose: Pose, fps: float) -> None:
-    """Say for how long the person is seen from behind, of which the picture shows nothing."""
-    if pose.mirrored.any():
-        log.warning("puppet: the person is turned round for %.1f s, first after %.1f s: the picture has no back, so its front is mirrored and the face left out",
-                    pose.mirrored.sum() / fps, pose.mirrored.argmax() / fps)
 
 
 def nearness_of(cut: Cut, depth: np.ndarray | None, fps: float, num_frames: int) -> np.ndarray:

@@ -52,6 +52,7 @@ class Report:
     """Everything report.json says about a run."""
     stages: list[StageEntry] = field(default_factory=list)
     warnings: WarningList = field(default_factory=WarningList)
+    facts: dict[str, Any] = field(default_factory=dict)      # what stages found out: by name, what json can hold
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -80,7 +81,7 @@ class Report:
 
     def as_dict(self) -> dict:
         return {"seconds": round(sum(entry.seconds for entry in self.stages), 3),
-                "stages": [asdict(entry) for entry in self.stages], "warnings": self.warnings.messages}
+                "stages": [asdict(entry) for entry in self.stages], "warnings": self.warnings.messages} | self.facts
 
     def table(self) -> str:
         """The closing table: one line per stage, seconds and GiB."""

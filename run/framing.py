@@ -1,16 +1,19 @@
 """The picture cut to the video's shape around its person, with room for what the person is going to do."""
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dwpose.skeleton import Skeleton
+from dwpose.skeleton import BODY, Skeleton
 
 log = logging.getLogger(__name__)
 
+ROOMS = 1.0, 0.6, 0.3, 0.1              # of the room around the person that is kept, to leave somebody else out
 CROWN = 0.06                            # above the highest seen point, of the body's extent
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
 OUTSIDE = 0.15                          # how far the window may reach beyond the picture, of the body's extent
@@ -28,17 +31,41 @@ class Window:
         return f"{self.width}x{self.height} from ({self.left}, {self.top})"
 
 
-def person_window(person: Skeleton, size: tuple[int, int]) -> Window:
+def person_window(person: Skeleton, size: tuple[int, int], others: np.ndarray | None = None) -> Window:
     """The window of the shape of `size` (height, width) around the person (F = 1) of a picture.
 
-    It lies inside the picture where the picture is large enough, and otherwise reaches a little beyond its edges.
+    It lies inside the picture where the picture is large enough, and otherwise reaches a little beyond its edges. others:
+    boxes (n, 4 or more) of people who are left out where the person, with less room around, allows it.
     """
+    widest = window_with_room(person, size, 1.0)
+    if others is None or not len(others):
+        return widest
+    x0, x1 = (float(end(person.xy[0, person.seen[0], 0])) for end in (np.min, np.max))
+    choices = [widest]
+    for room in ROOMS:
+        window = window_with_room(person, size, room)
+        free = max(window.width - (x1 - x0), 0)
+        lefts = [window.left, round(x0 - 0.05 * free), round(x1 + 0.05 * free) - window.width]
+        choices += [replace(window, left=left) for left in lefts if left <= x0 and left + window.width >= x1]
+    return min(choices, key=lambda window: sum(share_inside(box, window) for box in others))    # the first of equals
+
+
+def share_inside(box: np.ndarray, window: Window) -> float:
+    """How much of a box (left, top, right, bottom) lies in the window, [0, 1]."""
+    low = np.maximum(box[:2], (window.left, window.top))
+    high = np.minimum(box[2:4], (window.left + window.width, window.top + window.height))
+    area = np.prod(np.maximum(box[2:4] - box[:2], 1e-6))
+    return float(np.prod(np.maximum(high - low, 0)) / area)
+
+
+def window_with_room(person: Skeleton, size: tuple[int, int], room: float) -> Window:
+    """`person_window` with a share of the room that it leaves for the movement."""
     points = person.xy[0, person.seen[0]]                                               # (N, 2)
     (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
     extent = max(y1 - y0, x1 - x0)
     y0 = y0 - CROWN * extent
     aspect = size[1] / size[0]
-    height = max((y1 - y0) + (ABOVE + BELOW) * extent, max(2 * BESIDE * extent, x1 - x0) / aspect)
+    height = max((y1 - y0) + room * (ABOVE + BELOW) * extent, max(2 * room * BESIDE * extent, x1 - x0) / aspect)
     most = np.array(person.size) + 2 * OUTSIDE * extent                                 # height, width
     height = min(height, most[0], most[1] / aspect)
     spare = height - (y1 - y0)
@@ -79,12 +106,44 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
     return image, person.with_xy(moved.astype(np.float32), size)
 
 
-def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], source: str) -> tuple[np.ndarray, Skeleton]:
-    """The picture framed around its person: (H, W, 3) uint8 RGB and the Skeleton (F = 1), both on the canvas `size`."""
-    window = person_window(person, size)
+def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], source: str,
+                  people: np.ndarray | None = None) -> tuple[np.ndarray, Skeleton, Window]:
+    """The picture framed around its person: (H, W, 3) uint8 RGB and the Skeleton (F = 1), both on the canvas `size`, and where.
+
+    people: boxes (n, 4 or more) of everybody, of whom the person is one.
+    """
+    others = other_people(person, people)
+    window = person_window(person, size, others)
     log.info("%s: framed around the person, %s of %dx%d", source, window, *picture.shape[1::-1])
+    if len(others):
+        log.warning("%s: %d people: one is followed; %s (pose.person= chooses)", source, len(others) + 1,
+                    ", ".join(whereabouts(box, person, window) for box in others))
     image, reference = framed(picture, window, person, size)
     points = reference.xy[0, reference.seen[0]]
     if ((points < 0) | (points > size[::-1])).any() and not ((person.xy[0, person.seen[0]] < 0).any()):
         log.warning("%s: the person does not fit the video's shape whole: change height and width", source)
-    return image, replace(reference, fps=person.fps)
+    return image, replace(reference, fps=person.fps), window
+
+
+def other_people(person: Skeleton, people: np.ndarray | None) -> np.ndarray:
+    """The boxes (n, 4) of the people without the person's own: the one that holds most of the body's points."""
+    if people is None or len(people) < 2:
+        return np.zeros((0, 4))
+    points = person.xy[0, BODY][person.seen[0, BODY]]                                   # (N, 2)
+    held = [((points >= box[:2]) & (points <= box[2:4])).all(axis=1).mean() - 1e-9 * np.prod(box[2:4] - box[:2]) for box in people]
+    return np.delete(people[:, :4], int(np.argmax(held)), axis=0)
+
+
+def whereabouts(box: np.ndarray, person: Skeleton, window: Window) -> str:
+    """Where another person is, and whether the window shows any of it."""
+    side = "left" if box[0] + box[2] < 2 * person.xy[0, person.seen[0], 0].mean() else "right"
+    share = share_inside(box, window)
+    return f"the one on the {side} " + ("is left out" if share < 0.02 else f"is {100 * share:.0f} % inside the frame and does not move")
+
+
+def save_boxes(boxes: np.ndarray, path: Path) -> None:
+    path.write_text(json.dumps(np.asarray(boxes).astype(float).round(2).tolist()), encoding="utf-8")
+
+
+def load_boxes(path: Path) -> np.ndarray:
+    return np.array(json.loads(path.read_text(encoding="utf-8")), np.float32).reshape(-1, 5)

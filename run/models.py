@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 import dwpose
 import media.video_reader
-from dwpose.choosing import load_detector
-from dwpose.detector import PoseDetector
+from dwpose.choosing import Detector, load_detector
 from dwpose.skeleton import Skeleton
 from dwpose.tracking import with_short_gaps_filled
 from llm_planner import Segment
@@ -45,12 +44,10 @@ class Models:
         self._renderer: Renderer | None = None
 
     @cached_property
-    def _detector(self) -> PoseDetector:
+    def _detector(self) -> Detector:
         pose = self.config.pose
-        if pose.kind:
-            return load_detector(name=pose.kind, device=self.device, num_threads=self.config.num_threads)
-        return PoseDetector.load(pose.detector, pose.keypoints, self.device, num_threads=self.config.num_threads,
-                                 detector_channels=pose.detector_channels, pose_channels=pose.keypoint_channels)
+        return load_detector(pose.detector, pose.keypoints, self.device, num_threads=self.config.num_threads,
+                             detector_channels=pose.detector_channels, pose_channels=pose.keypoint_channels)
 
     def detect(self, frames: np.ndarray | Iterable[np.ndarray], fps: float, source: str, *seen: Any,
                max_gap_seconds: float = 0.0) -> Skeleton:
@@ -66,6 +63,10 @@ class Models:
         networks = *pose.networks, pose.detector_channels, pose.keypoint_channels
         found = cached_detection(pose.cache if seen else "", find, *seen, fps, pose.person, *networks)
         return with_short_gaps_filled(found, source, max_gap_seconds)
+
+    def boxes(self, picture: np.ndarray) -> np.ndarray:
+        """Everybody in a picture (H, W, 3): (n, 5) left, top, right, bottom in pixels, score."""
+        return self._detector.find_with_boxes(picture[None])[1][0]
 
     def motions(self, segments: list[Segment]) -> list[Motion]:
         """One 3D motion per segment; a warning names each that the weights were never taught."""
@@ -92,6 +93,12 @@ class Models:
     def check_renderer(self, config: InferenceConfig, num_frames: int) -> None:
         """A one-line ValueError for what the chosen renderer cannot make, before anything is loaded."""
         renderer_class(config.renderer).check(
+            config.renderer_settings, config.size, num_frames, free_memory(self.device, config.memory_limit_gb),
+            device=self.device, dtype=self.dtype)
+
+    def cost(self, config: InferenceConfig, num_frames: int) -> tuple[float | None, int | None]:
+        """About how many seconds and bytes the chosen renderer takes for a video on this device; None: not known."""
+        return renderer_class(config.renderer).cost(
             config.renderer_settings, config.size, num_frames, free_memory(self.device, config.memory_limit_gb),
             device=self.device, dtype=self.dtype)
 

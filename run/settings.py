@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs import setting
-from dwpose.choosing import detector_files, FILES
-from renderers import RENDERERS
-from renderers.settings import MimicMotionConfig, MusePoseConfig, PuppetConfig, VideoModelConfig
+from dwpose.choosing import detector_files
+from renderers import MimicMotionConfig, MusePoseConfig, PuppetConfig, RENDERERS, VideoModelConfig
 
 MAX_FPS = 240.0                     # frames per second
 MAX_SIDE = 8192                     # pixels
@@ -46,20 +45,15 @@ class PoseConfig:
     keypoint_channels: str = setting("rgb", "the same for the keypoint network", ("rgb", "bgr"))
     style: str = setting("mimicmotion", "the brush the video weights were trained on; fleximo: nose and eyes only, no face points",
                          ("mimicmotion", "fleximo", "musepose", "bold"))
-    person: str = setting("largest", "who, when there are several", ("largest", "center"))
+    person: str = setting("largest", "who, when there are several; left, right: in the picture", ("largest", "center", "left", "right"))
     allow_cut_off: bool = setting(False, "go on although the person's feet, hands or head are outside the picture")
     plausible: bool = setting(True, "refuse a picture in which the detector sees a pose that no person can have: a cat, a cup, a crowd")
     cache: str = setting("outputs/.poses", "folder of poses already detected, by the content of video, picture and networks; empty: none")
 
     @property
-    def kind(self) -> str | None:
-        """The detector by name, where it is not named by its files."""
-        return self.detector if self.detector in ("auto", *FILES) else None
-
-    @property
     def networks(self) -> list[Path]:
         """The files of the networks that find people and their keypoints."""
-        return detector_files(name=self.kind) if self.kind else [Path(self.detector), Path(self.keypoints)]
+        return detector_files(self.detector, self.keypoints)
 
 
 @dataclass
@@ -90,6 +84,8 @@ class InferenceConfig:
                                first=True)
     refinement_trust: float = setting(1.0, "share of the way planned points move to where the video shows them; 0: only what the plan "
                                       "lacks is taken from the video")
+    stop_after: str = setting("video", "skeleton: ends after preview.mp4 and what may look wrong, before the renderer starts; resume=true goes "
+                                       "on from there", ("video", "skeleton"))
     resume: bool = setting(False, "reuse every stage in the run folder whose inputs did not change", first=True)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = setting("auto", "auto: float16 on a GPU, bfloat16 on CPUs that have it, else float32",

@@ -23,7 +23,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from configs import run_main, show_log
-from dwpose.detector import PoseDetector
+from dwpose.choosing import detector_files, load_detector
 from dwpose.draw import STYLES
 from media.files import locked
 from mimicmotion.checkpoint import load_image_encoder, load_vae
@@ -44,9 +44,9 @@ def parsed_arguments() -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="*", metavar="VIDEOS", help="folders, videos, lists of links")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="the data folder")
-    parser.add_argument("--detector", type=Path, default=Path("weights/dwpose/yolox_l.onnx"),
-                        help="ONNX person detector (default: %(default)s)")
-    parser.add_argument("--keypoints", type=Path, default=Path("weights/dwpose/dw-ll_ucoco_384.onnx"),
+    parser.add_argument("--detector", default="weights/dwpose/yolox_l.onnx",
+                        help="ONNX person detector (default: %(default)s); or auto, dwpose, mediapipe, demo")
+    parser.add_argument("--keypoints", default="weights/dwpose/dw-ll_ucoco_384.onnx",
                         help="ONNX whole-body pose network (default: %(default)s)")
     parser.add_argument("--captions", type=Path, help=".csv, .jsonl or .json with a column file and a column caption "
                                                       "(and person, if known: no person is in both halves of a "
@@ -99,10 +99,12 @@ def prepare(arguments: argparse.Namespace, folder: DataFolder, state: PartialSta
     sources = discover(arguments.videos, folder.path)
     captions, persons = ((read_table(arguments.captions, columns) for columns in (TEXT_COLUMNS, PERSON_COLUMNS))
                          if arguments.captions else ({}, {}))
-    detector = PoseDetector.load(arguments.detector, arguments.keypoints, str(state.device),
-                                 num_threads=1 if state.num_processes > 1 else 0)
+    detector = load_detector(arguments.detector, arguments.keypoints, str(state.device),
+                             num_threads=1 if state.num_processes > 1 else 0)
     if state.is_main_process:
-        networks = {name: content_key(getattr(arguments, name)) for name in ("detector", "keypoints")}
+        files = detector_files(arguments.detector, arguments.keypoints)
+        networks = dict(zip(("detector", "keypoints"), map(content_key, files))) if len(files) == 2 else {
+            file.stem: content_key(file) for file in files}
         folder.claim(asdict(settings) | networks)
     state.wait_for_everyone()
     preparation = Preparation(folder, detector, settings, captions, persons,

@@ -35,7 +35,7 @@ class WhiteRectangles:
     people: Any = lambda frames: [bright(frame) for frame in frames]
     seconds: float = 0.0
 
-    def find(self, frames: np.ndarray, fps: float, *, source: str) -> Skeleton:
+    def find_with_boxes(self, frames: np.ndarray, fps: float, *, source: str) -> tuple[Skeleton, list[np.ndarray]]:
         time.sleep(self.seconds)
         boxes = self.people(frames)
         if not any(map(len, boxes)):
@@ -45,7 +45,7 @@ class WhiteRectangles:
             if len(found):
                 keypoints[frame, :, :2] = found[0, :2] + places * (found[0, 2:4] - found[0, :2])
                 keypoints[frame, :, 2] = 0.9
-        return Skeleton(keypoints, frames.shape[1:3], fps)
+        return Skeleton(keypoints, frames.shape[1:3], fps), boxes
 
 
 def person(num_frames: int = 12, *, shade: int = 90, step: int = 2, people: int = 1) -> np.ndarray:

@@ -35,7 +35,7 @@ from t2m.project import body_depth, project
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE, FPS = (96, 64), 5.0
-KINDS = {"waves": "wave", "squats": "squat", "jumps": "jump", "bows": "bow"}
+KINDS = {"kicks": "kick", "waves": "wave", "squats": "squat", "jumps": "jump", "bows": "bow"}
 
 
 class StandIns(Models):
@@ -69,6 +69,7 @@ class StandInRenderer:
 
     def __init__(self, real, config, models):
         self.real, self.config, self.models, self.inputs = real, config, models, real.inputs
+        self.doubts = lambda scene: ["a stand-in"]
         self.settings = real.settings.adapter if isinstance(real, SkeletonAdapter) else real.settings.generator
         self.adapter = StandInRenderer(real.adapter, config, models) if real.adapter else None
 
@@ -131,7 +132,7 @@ def test_a_run_leaves_every_artefact_and_each_reads_back(models, arguments, tmp_
     folder = tmp_path / "out" / "run"
     names = sorted(path.name for path in folder.iterdir())
     assert names == sorted(["run.yaml", "plan.json", "motion.npz", "reference.npz", "skeleton.npz", "seen_1.npz", "frames", "poses.mp4",
-                            "video.mp4", "storyboard.png", "report.json"])
+                            "video.mp4", "preview.mp4", "storyboard.png", "report.json"])
     assert [s["text"] for s in json.loads((folder / "plan.json").read_text())["segments"]] == ["a person waves", "a person bows"]
     frames, fps = read_video(folder / "video.mp4")
     assert frames.shape == (12, *SIZE, 3) and fps == FPS
@@ -220,6 +221,21 @@ def test_the_seed_decides_the_video(models, arguments, tmp_path):
         inference.main([*arguments, "refinements=0", f"name={name}", f"seed={seed}"])
     a, b, c = (load_frames(tmp_path / "out" / name / "frames" / "video.mkv") for name in "abc")
     assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def test_a_run_that_stops_after_the_skeleton_says_what_may_look_wrong_and_is_gone_on_from(models, arguments, tmp_path, capsys):
+    assert inference.main([*arguments, "refinements=0", "stop_after=skeleton", "prompt=A person kicks a ball for 2 s."]) == 0
+    folder = tmp_path / "out" / "run"
+    assert models.calls == ["detect", "motions"] and "preview.mp4" in capsys.readouterr().out
+    assert not (folder / "video.mp4").exists() and not (folder / "frames").exists()
+    frames, fps = read_video(folder / "preview.mp4")
+    assert frames.shape == (10, SIZE[0], 2 * SIZE[1], 3) and fps == FPS
+    report = json.loads((folder / "report.json").read_text())
+    assert "not drawn, as only the person moves: ball" in report["risks"] and "a stand-in" in report["risks"]
+    assert report["predicted"]["bytes"] > 1e6
+    assert inference.main([*arguments, "refinements=0", "resume=true", "prompt=A person kicks a ball for 2 s."]) == 0
+    assert models.calls == ["detect", "motions", "poses", "video"] and (folder / "video.mp4").is_file()
+    assert all(reused(folder)[name] for name in ("reference", "plan", "motion", "skeleton", "preview"))
 
 
 def test_two_runs_never_write_to_one_folder(models, arguments, tmp_path):
@@ -368,7 +384,7 @@ def test_a_disk_that_fills_up_on_the_way_is_one_line_and_leaves_no_half_file(mod
     with pytest.raises(ValueError, match=r"out/run: No space left on device: make room"):
         inference.main(arguments)
     left = {path.name for path in (tmp_path / "out" / "run").rglob("*") if path.is_file()}
-    assert left == {"run.yaml", "report.json", "reference.npz", "plan.json", "motion.npz", "skeleton.npz"}
+    assert left == {"run.yaml", "report.json", "reference.npz", "plan.json", "motion.npz", "skeleton.npz", "preview.mp4"}
 
 
 def test_the_program_ends_with_one_line_and_code_2(tmp_path):

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from dwpose import choosing
-from dwpose.mediapipe import CROWD, MediaPipeDetector, checked, shrunk
-from dwpose.mediapipe_geometry import (FACE_AGREEMENT, HAND_AGREEMENT, RIGHT, UP, Detection, Region, aligned, anchors,
-                                       around, around_palm, corner_and_sides, crop, detections, steadied, turned, whole)
-from dwpose.mediapipe_keypoints import BODY_OF_POSE, FOOT_OF_POSE, IBUG_OF_MESH, as_keypoints, person_mask, small_toe
-from dwpose.mediapipe_networks import FACE_STRIDES, MODELS, POSE_STRIDES, Networks, Pose, load_network, refined
-from dwpose.mediapipe_person import FollowedPerson, OneEuro, hand_regions, region_ahead, region_of_detection
-from dwpose.mediapipe_search import tiles
+from dwpose.mediapipe import checked, CROWD, MediaPipeDetector, shrunk, tiles
+from dwpose.mediapipe_networks import (aligned, anchors, around, around_palm, corner_and_sides, crop, Detection,
+                                       detections, FACE_AGREEMENT, FACE_STRIDES, HAND_AGREEMENT, load_network, MODELS,
+                                       Networks, Pose, POSE_STRIDES, refined, Region, RIGHT, steadied, turned, UP, whole)
+from dwpose.mediapipe_person import (as_keypoints, BODY_OF_POSE, FollowedPerson, FOOT_OF_POSE, hand_regions,
+                                     IBUG_OF_MESH, OneEuro, person_mask, region_ahead, region_of_detection, small_toe)
 from dwpose.skeleton import (BODY, FACE, FEET, LEFT_HAND, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_SHOULDER, SEEN_CONFIDENCE,
                              Skeleton)
 from runtime.published_weights import files_of

@@ -6,9 +6,8 @@ move the official landmarks by pixels. The numbers that fixtures/ holds are comp
 import numpy as np
 import pytest
 
-from dwpose.mediapipe_geometry import Region, crop, whole
-from dwpose.mediapipe_keypoints import person_mask
-from dwpose.mediapipe_person import FollowedPerson, region_of_detection
+from dwpose.mediapipe_networks import crop, Region, whole
+from dwpose.mediapipe_person import FollowedPerson, person_mask, region_of_detection
 
 LANDMARK_PIXELS, MEDIAN_PIXELS = 0.1, 0.005     # of one stage
 STILL_PIXELS = 0.25                             # of a whole run on a picture, x and y

@@ -22,7 +22,7 @@ from mimicmotion.savings import feed_forward_in_parts
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.networks import PoseUNet
 from renderers.mimicmotion import MimicMotion, VideoJob, VideoModels
-from renderers.settings import MimicMotionConfig, VideoModelConfig
+from renderers import MimicMotionConfig, VideoModelConfig
 from runtime.device import CUDA_CONTEXT, free_memory, GIB
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"

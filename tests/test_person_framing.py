@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dwpose.skeleton import BODY, LEFT_ANKLE, LEFT_WRIST, NOSE, NUM_KEYPOINTS, Skeleton
-from run.framing import around_person, framed, person_window, Window
+from run.framing import around_person, framed, load_boxes, person_window, save_boxes, share_inside, Window
 
 SIZE = (1024, 576)
 
@@ -34,7 +34,7 @@ def marked(size: tuple[int, int], person: Skeleton) -> np.ndarray:
     ((3000, 2000), 900, 1200, 1500)])
 def test_the_whole_person_is_in_the_frame_where_the_dots_are(size, x, top, bottom):
     person = person_at(size, x, top, bottom)
-    image, reference = around_person(marked(size, person), person, SIZE, "me.png")
+    image, reference, window = around_person(marked(size, person), person, SIZE, "me.png")
     assert image.shape == (*SIZE, 3) and reference.size == SIZE
     points = reference.xy[0, reference.seen[0]]
     assert ((points >= 0) & (points < SIZE[::-1])).all()
@@ -62,7 +62,7 @@ def test_half_a_body_fills_the_frame_and_its_missing_points_stay_absent():
     keypoints = person.keypoints.copy()
     keypoints[0, keypoints[0, :, 1] > 790] = 0
     half = Skeleton(keypoints, (800, 600), 15.0)
-    image, reference = around_person(marked((800, 600), half), half, SIZE, "me.png")
+    image, reference, _ = around_person(marked((800, 600), half), half, SIZE, "me.png")
     assert (reference.present == half.present).all() and not reference.keypoints[~reference.present].any()
 
 
@@ -73,3 +73,30 @@ def test_a_person_wider_than_the_video_is_named(caplog):
     with caplog.at_level(logging.WARNING):
         around_person(marked((400, 3000), person), person, SIZE, "me.png")
     assert "does not fit" in caplog.text
+
+
+def box_of(person: Skeleton) -> list[float]:
+    points = person.xy[0, person.seen[0]]
+    return [*(points.min(axis=0) - 20), *(points.max(axis=0) + 20), 0.9]
+
+
+@pytest.mark.parametrize("beside, says", [(430, "the one on the right is left out"), (330, "inside the frame and does not move")])
+def test_somebody_beside_the_person_is_left_out_where_possible_and_named(beside, says, caplog):
+    size = (1000, 2000)
+    person, other = person_at(size, 700, 150, 850), person_at(size, 700 + beside, 150, 850)
+    people = np.array([box_of(other), box_of(person)])
+    with caplog.at_level(logging.WARNING):
+        image, reference, window = around_person(marked(size, person), person, SIZE, "two.png", people)
+    assert "2 people" in caplog.text and says in caplog.text
+    points = reference.xy[0, reference.seen[0]]
+    assert ((points >= 0) & (points < SIZE[::-1])).all()                        # whoever is followed stays whole
+    alone = person_window(person, SIZE)
+    assert share_inside(people[0], window) < share_inside(people[0], alone)
+
+
+def test_where_everybody_is_is_kept_exactly(tmp_path):
+    boxes = np.array([[1.5, 2.0, 30.0, 40.5, 0.9]], np.float32)
+    save_boxes(boxes, tmp_path / "people.json")
+    np.testing.assert_array_equal(load_boxes(tmp_path / "people.json"), boxes)
+    save_boxes(boxes[:0], tmp_path / "people.json")
+    assert load_boxes(tmp_path / "people.json").shape == (0, 5)

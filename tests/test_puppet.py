@@ -10,7 +10,7 @@ from dwpose import skeleton as coco
 from dwpose.skeleton import Skeleton
 from motionbench.picture import psnr
 from renderers import Scene
-from puppet.background import filled
+from puppet.cutout import filled
 from puppet.limbs import body_points, followed, person_size, whole_reference
 from renderers.puppet import Puppet, PuppetConfig
 from synthetic.clips import sample_clip

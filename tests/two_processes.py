@@ -10,8 +10,7 @@ from safetensors.torch import save_file
 from dwpose.skeleton import Skeleton
 from mimicmotion.latents import decoded_windows
 from mimicmotion.pipeline import PoseToVideo
-from renderers import Scene
-from renderers.settings import VideoModelConfig
+from renderers import Scene, VideoModelConfig
 from run.models import Models
 from run.settings import InferenceConfig
 from runtime.processes import ALONE, join_processes, Processes

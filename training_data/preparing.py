@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dwpose.detector import PoseDetector
+from dwpose.choosing import Detector
 from dwpose.draw import draw
 from dwpose.skeleton import FACE, LEFT_EAR, RIGHT_EAR, Skeleton
 from media.video_reader import probe, VIDEO_SUFFIXES
@@ -35,7 +35,7 @@ FFMPEG_ERRORS = 4096            # and above are FFmpeg's own error numbers, belo
 class Preparation:
     """Cuts videos into the clips of one data folder."""
 
-    def __init__(self, folder: DataFolder, detector: PoseDetector, settings: PrepareSettings, captions: dict[str, str],
+    def __init__(self, folder: DataFolder, detector: Detector, settings: PrepareSettings, captions: dict[str, str],
                  persons: dict[str, str] | None = None, *, keep_downloads: bool = False):
         """captions, persons: what is said of videos, by path, file name or label; the same name is the same person."""
         self.folder, self.detector, self.settings, self.captions = folder, detector, settings, captions
@@ -102,10 +102,8 @@ class Preparation:
             return skipped("small picture", f"{height}x{width} pixels, {self.settings.min_side} wanted")
         if len(frames) < round(self.settings.min_seconds * fps):
             return skipped("too short", f"{len(frames) / fps:.2f} seconds, {self.settings.min_seconds:g} wanted")
-        boxes: list[np.ndarray] = []                                            # F times (n, 5)
-        detector = replace(self.detector, people=remembering(self.detector.people, boxes))
         try:
-            skeleton = detector.find(frames, fps, source=f"{source} at {first / fps:.1f} s")
+            skeleton, boxes = self.detector.find_with_boxes(frames, fps, source=f"{source} at {first / fps:.1f} s")
         except ValueError as error:
             return skipped("nobody", str(error))
         numbers = clip_statistics(skeleton, boxes)
@@ -114,15 +112,6 @@ class Preparation:
         skeleton.save(self.folder.skeleton(name))
         write_video(self.folder.clip(name), frames, fps, crf=CLIP_CRF)
         return {"clip": name} | about | numbers
-
-
-def remembering(people, boxes: list[np.ndarray]):
-    """The person detector, which also puts what it finds into `boxes`: one pass tells the person and the crowd."""
-    def detect(frames):
-        found = people(frames)
-        boxes.extend(found)
-        return found
-    return detect
 
 
 def as_kind(skeleton: Skeleton, kind: str) -> Skeleton:

@@ -1,0 +1,215 @@
+"""What a run will look like, before its renderer starts: a small video in seconds, and in words what may go wrong.
+
+The video shows the puppet, which is the picture's own pixels on the planned skeleton, beside that skeleton over the
+picture. The words come from the skeleton, the picture's person, the prompt, and the renderer itself.
+"""
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from dwpose.draw import draw
+from dwpose.proportions import BONES, CHILDREN, distances, full_lengths, PARENTS, unshortened, with_middles
+from dwpose.skeleton import (ANKLES, BODY, KNEES, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_HAND, LEFT_WRIST, NOSE,
+                             RIGHT_ANKLE, RIGHT_EAR, RIGHT_EYE, RIGHT_HAND, RIGHT_WRIST, SHOULDERS, Skeleton)
+from media.video_writer import encode
+from renderers import PuppetConfig, renderer_class, Scene
+from runtime.device import GIB
+
+log = logging.getLogger(__name__)
+
+LONGER_SIDE = 448                   # pixels of a preview's frame
+FRAMES_PER_SECOND = 8.0             # of a preview, at most
+DIMMED = 0.55                       # of the picture's light, below the drawn skeleton
+BRIEF = 0.2                         # seconds that are not worth a word
+FAST = 0.12                         # of the person's height, from one frame to the next
+SLIDING = 0.35                      # heights a second that a foot on the floor moves
+ON_THE_FLOOR = 0.02                 # of the height: so near its lowest place a foot stands
+SMALL = 0.35                        # of the canvas height: below, a hand is a few pixels
+OTHER_LENGTH = (0.7, 1.4)           # of a bone against the picture's person
+PARTS = {                           # name: points, one of which stands for the part
+    "head": (NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR), "left hand": (LEFT_WRIST,), "right hand": (RIGHT_WRIST,),
+    "left foot": (LEFT_ANKLE,), "right foot": (RIGHT_ANKLE,)}
+BONE_NAMES = dict(zip(range(len(BONES)), (
+    "left shoulder", "right shoulder", "left upper arm", "right upper arm", "left forearm", "right forearm", "trunk", "left hip",
+    "right hip", "left thigh", "right thigh", "left shin", "right shin", "neck")))
+LIMB_ROWS = [row for row, name in BONE_NAMES.items() if "arm" in name or "thigh" in name or "shin" in name]
+THINGS = re.compile(r"\b(chairs?|benche?s?|sofas?|tables?|stairs?|ladders?|ropes?|balls?|basketballs?|footballs?|bikes?|bicycles?|horses?|"
+                    r"dogs?|cats?|cars?|doors?|boxe?s?|bags?|books?|phones?|cups?|bottles?|guitars?|swords?|umbrellas?|hats?|weights?|"
+                    r"dumbbells?|rackets?|skateboards?|flowers?)\b", re.IGNORECASE)
+
+
+def small(scene: Scene) -> Scene:
+    """The scene with frames small and few enough for a preview."""
+    size = scene.image.shape[:2]
+    shrunk = min(LONGER_SIDE / max(size), 1.0)
+    height, width = (max(round(side * shrunk / 2) * 2, 2) for side in size)
+    scale = np.array([width / size[1], height / size[0]], np.float32)
+    step = max(round(scene.skeleton.fps / FRAMES_PER_SECOND), 1)
+    smaller = lambda skeleton: skeleton.with_xy((skeleton.xy + 0.5) * scale - 0.5, (height, width))
+    skeleton = replace(smaller(scene.skeleton[::step]), fps=scene.skeleton.fps / step)
+    return Scene(cv2.resize(scene.image, (width, height), interpolation=cv2.INTER_AREA), smaller(scene.reference), skeleton,
+                 scene.prompt, None if scene.depth is None else scene.depth[::step])
+
+
+def preview(scene: Scene, settings: PuppetConfig) -> tuple[np.ndarray, float]:
+    """Frames (K, h, 2 w, 3) uint8 and how many there are a second. Where the puppet cannot be cut, the skeleton stands alone."""
+    scene = small(scene)
+    drawn = draw(scene.skeleton, "bold")                                                 # (K, h, w, 3)
+    picture = (DIMMED * scene.image).astype(np.uint8)
+    over = np.where(drawn.max(axis=-1, keepdims=True) > 0, drawn, picture)
+    try:
+        puppet = renderer_class("puppet").load(settings)
+        moved = puppet(scene, torch.Generator().manual_seed(0), progress=False)
+    except ValueError as error:
+        log.warning("preview: only the skeleton is shown: %s", error)
+        moved = np.repeat(picture[None], len(over), axis=0)
+    return np.concatenate([moved, over], axis=2), scene.skeleton.fps
+
+
+def save_preview(made: tuple[np.ndarray, float], path: Path) -> None:
+    frames, fps = made
+    encode(path, "mp4", frames, fps, crf=23)
+
+
+def predicted(num_frames: int, seconds: float | None, memory: int | None) -> str:
+    """What the renderer will take, in words."""
+    time = "time unknown before its first step" if seconds is None else f"about {seconds:.0f} s on a slow core"
+    return f"{num_frames} frames, {time}, " + ("memory unknown" if memory is None else f"about {memory / GIB:.1f} GiB")
+
+
+def risks(scene: Scene) -> list[str]:
+    """What may look wrong in any renderer's video, each in a few words."""
+    plan = Movement.of(scene)
+    found = (*missing_parts(scene.reference), *leaving(plan), *turning_away(plan), *too_fast(plan), *overlapping(plan),
+             *sliding(plan), *other_proportions(scene), *things(scene.prompt))
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Movement:
+    """The planned skeleton with what the checks below need."""
+
+    skeleton: Skeleton
+    reference: Skeleton
+    height: float                   # pixels: of the picture's person, or of what is seen of it
+
+    @classmethod
+    def of(cls, scene: Scene) -> Movement:
+        points = scene.reference.xy[0, BODY][scene.reference.seen[0, BODY]]
+        lengths = distances(with_middles(scene.reference.keypoints), PARENTS, CHILDREN)[0]                  # (14,)
+        scale = np.median((lengths / [bone.metres for bone in BONES])[lengths > 0]) if (lengths > 0).any() else 0
+        return cls(scene.skeleton, scene.reference, float(max(np.ptp(points, axis=0).max(initial=1) if len(points) else 1, 1.6 * scale)))
+
+    def seconds(self, frames: np.ndarray) -> float:
+        """How long frames (F,) bool last together."""
+        return float(frames.sum()) / self.skeleton.fps
+
+    def told(self, frames: np.ndarray, words: str) -> Iterator[str]:
+        """The words, with how long and from when, unless it is brief."""
+        if self.seconds(frames) > BRIEF:
+            yield f"{words} for {self.seconds(frames):.1f} s (from {frames.argmax() / self.skeleton.fps:.1f} s)"
+
+
+def on_canvas(skeleton: Skeleton, points: tuple[int, ...]) -> np.ndarray:
+    """(F,) bool: one of the points is seen and inside the canvas."""
+    xy = skeleton.xy[:, list(points)]                                                                       # (F, P, 2)
+    within = ((xy >= 0) & (xy < skeleton.size[::-1])).all(axis=-1)
+    return (within & skeleton.seen[:, list(points)]).any(axis=1)
+
+
+def missing_parts(reference: Skeleton) -> Iterator[str]:
+    """What the picture does not show of the person, and whether it shows enough."""
+    missing = [name for name, points in PARTS.items() if not on_canvas(reference, points)[0]]
+    if missing:
+        yield f"not in the picture: {', '.join(missing)}"
+    hands = {"left hand": LEFT_HAND, "right hand": RIGHT_HAND}
+    hidden = [name for name, points in hands.items() if name not in missing and not reference.seen[0, points].any()]
+    if hidden:
+        yield f"fingers not seen: {' and '.join(hidden)}"
+    points = reference.xy[0, BODY][reference.seen[0, BODY]]
+    share = np.ptp(points[:, 1]) / reference.size[0] if len(points) else 0.0
+    if not missing and share < SMALL:
+        yield f"the person is small, {100 * share:.0f} % of the frame's height"
+
+
+def leaving(plan: Movement) -> Iterator[str]:
+    """Parts that leave the frame, of those that the picture shows."""
+    skeleton = plan.skeleton
+    for name, points in PARTS.items():
+        planned = skeleton.seen[:, list(points)].any(axis=1)
+        if on_canvas(plan.reference, points)[0]:
+            yield from plan.told(planned & ~on_canvas(skeleton, points), f"the {name} leaves the frame")
+
+
+def turning_away(plan: Movement) -> Iterator[str]:
+    """A face that the picture shows and the movement turns away: no picture has a person's back, too."""
+    face = [NOSE, LEFT_EYE, RIGHT_EYE]
+    if plan.reference.seen[0, face].any():
+        yield from plan.told(~plan.skeleton.seen[:, face].any(axis=1), "the person turns away, which the picture does not show,")
+
+
+def too_fast(plan: Movement) -> Iterator[str]:
+    """Hands and feet that jump from frame to frame."""
+    ends = [LEFT_WRIST, RIGHT_WRIST, *ANKLES]
+    steps = np.linalg.norm(np.diff(plan.skeleton.xy[:, ends], axis=0), axis=-1) / plan.height               # (F - 1, 4)
+    both = plan.skeleton.seen[1:, ends] & plan.skeleton.seen[:-1, ends]
+    steps = np.where(both, steps, 0)
+    fast = (steps > FAST).any(axis=1)
+    if fast.any():
+        yield (f"fast: a limb moves up to {100 * steps.max():.0f} % of the body's height between frames, {fast.sum()} times "
+               f"(fps={2 * plan.skeleton.fps:g} shows it smoother)")
+
+
+def overlapping(plan: Movement) -> Iterator[str]:
+    """Hands before the face, and legs that cross."""
+    xy, seen = plan.skeleton.xy, plan.skeleton.seen
+    for name, wrist in (("left", LEFT_WRIST), ("right", RIGHT_WRIST)):
+        near = np.linalg.norm(xy[:, wrist] - xy[:, NOSE], axis=-1) < 0.08 * plan.height
+        yield from plan.told(near & seen[:, wrist] & seen[:, NOSE], f"the {name} hand is at the face")
+    legs, shoulders = list((*ANKLES, *KNEES)), list(SHOULDERS)
+    order = np.sign(xy[:, shoulders[0], 0] - xy[:, shoulders[1], 0])                                        # (F,)
+    gap = (xy[:, LEFT_ANKLE, 0] - xy[:, RIGHT_ANKLE, 0]) * order
+    wide = abs(xy[:, shoulders[0], 0] - xy[:, shoulders[1], 0]) > 0.1 * plan.height
+    yield from plan.told((gap < -0.02 * plan.height) & wide & seen[:, legs + shoulders].all(axis=1), "the legs cross")
+
+
+def sliding(plan: Movement) -> Iterator[str]:
+    """Feet that stand and yet move sideways."""
+    feet, fps = plan.skeleton.xy[:, list(ANKLES)], plan.skeleton.fps                                        # (F, 2, 2)
+    if len(feet) < 3 or not plan.skeleton.seen[:, list(ANKLES)].all():
+        return
+    floor = feet[..., 1].max(axis=1, keepdims=True)                                                         # (F, 1)
+    stands = feet[..., 1] > floor - ON_THE_FLOOR * plan.height
+    step = np.diff(feet, axis=0) * fps / plan.height                                                        # (F - 1, 2, 2) heights a second
+    slides = (abs(step[..., 0]) > SLIDING) & (abs(step[..., 1]) < SLIDING / 2)
+    yield from plan.told((slides | ~(stands[1:] & stands[:-1])).all(axis=1) & slides.any(axis=1), "the feet slide over the floor")
+
+
+def other_proportions(scene: Scene) -> Iterator[str]:
+    """Bones that the movement has longer or shorter than the picture's person, its size apart."""
+    lengths, own = (unshortened(full_lengths(distances(with_middles(skeleton.keypoints), PARENTS, CHILDREN)))
+                    for skeleton in (scene.skeleton, scene.reference))                                      # (14,) pixels
+    both = (lengths > 0) & (own > 0)
+    if both.sum() < 3:
+        return
+    ratios = np.where(both, lengths / np.maximum(own, 1e-6), 0)
+    ratios = ratios / np.median(ratios[both])
+    rows = [row for row in LIMB_ROWS if both[row] and not OTHER_LENGTH[0] <= ratios[row] <= OTHER_LENGTH[1]]
+    if rows:
+        worst = max(rows, key=lambda row: abs(np.log(ratios[row])))
+        yield f"other proportions: the {BONE_NAMES[worst]} is {ratios[worst]:.1f} times as long as the picture's"
+
+
+def things(prompt: str) -> Iterator[str]:
+    """Things that the prompt names: only the person moves."""
+    named = list(dict.fromkeys(word.lower() for word in THINGS.findall(prompt)))
+    if named:
+        yield f"not drawn, as only the person moves: {', '.join(named)}"
