@@ -26,6 +26,7 @@ PLAIN = 8.0                         # grey levels, standard deviation of a backg
 COLOUR_BINS = 12                    # per channel of a part's histogram
 EDGE_COST, COLOUR_COST, WIDTH_COST = 1.2, 6.0, 3.0      # of a step, beside 1 for its length
 SEED_ROUNDS = 3                     # in which seeds that look like another part's are dropped
+BORDER_BLUR = 1.2                   # pixels of the segmented picture: standard deviation that smooths a border between parts
 LEAST_SHARE = 0.35                  # of the likelihood of its colour, for a seed of a part
 RIM = 3                             # pixels beside the hole that the fill meets
 BAND = 0.12                         # of the canvas width: how much beside the hole counts
@@ -179,7 +180,7 @@ def parts(image: np.ndarray, alpha: np.ndarray, seeds: list[np.ndarray], distanc
     nearest = np.argmin(nearness, axis=0)
     reached = np.isfinite(np.min(nearness, axis=0))
     nearest = nearest[tuple(distance_transform_edt(~reached, return_distances=False, return_indices=True))]
-    maps = [cv2.resize((nearest == part).astype(np.float32), alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    maps = [cv2.resize(cv2.GaussianBlur((nearest == part).astype(np.float32), (0, 0), BORDER_BLUR), alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
             for part in range(len(seeds))]
     soft = np.maximum(guided(image, maps, 3, 1e-3), 0) ** 2
     return (soft / np.maximum(soft.sum(axis=0), 1e-6)).astype(np.float32)

@@ -19,7 +19,7 @@ HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of 
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
 SHADOW_SIZE = (0.5, 0.17)           # of the trunk's length: half width and half height of where a foot's shadow can be
 DARKEST = 0.6                       # of the light that a shadow at the feet may take
-HAND_SHOWN = 0.4                    # of the place of a hand that belongs to the arm, where the picture shows one
+HAND_SHOWN = 0.12                   # square hand lengths beyond the wrist that belong to the arm, where the picture shows a hand
 HAND_SIZE = 0.34                    # of the trunk's length
 HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
     ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),
@@ -471,15 +471,20 @@ def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) 
         if limb.trunk == "pelvis" or last_joint(limb, points) < 2:
             continue
         root, middle, end, tip = limb.points
-        beyond = np.zeros(image.shape[:2], np.uint8)
-        capsule(beyond, (0.35 * points[end, :2] + 0.65 * points[tip, :2], points[tip, :2]), 0.3 * widths[limb.name], 1)
-        if points[tip, 2] or not beyond.any() or (alpha * shares[limb.name])[beyond > 0].mean() > HAND_SHOWN:
-            continue
         way = unit(points[end, :2] - points[middle, :2])
+        if points[tip, 2] or not inside(points[end], image.shape[:2]) or beyond(alpha * shares[limb.name], points[end, :2], way, HAND_SIZE * trunk) > HAND_SHOWN:
+            continue
         left_side = limb.points[0] == coco.LEFT_SHOULDER
         pixels, corner = drawn_hand(points[end, :2], way, HAND_SIZE * trunk, skin, thumb=1 if left_side else -1)
         layers.append(Layer("hand", f"{limb.name} tip", limb, way, (), pixels, corner, outline(pixels[..., 3], corner), hidden=True))
     return layers
+
+
+def beyond(cover: np.ndarray, wrist: np.ndarray, way: np.ndarray, length: float) -> float:
+    """How much of a cover (H, W) lies a hand's length or less beyond the wrist, where fingers would be, in square hand lengths."""
+    x, y = np.arange(cover.shape[1])[None] - wrist[0], np.arange(cover.shape[0])[:, None] - wrist[1]
+    along, aside = (x * way[0] + y * way[1]) / length, (y * way[0] - x * way[1]) / length
+    return float(cover[(along > 0.35) & (along < 1.1) & (abs(aside) < 0.5)].sum()) / length**2
 
 
 def skin_colour(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
