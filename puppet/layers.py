@@ -114,7 +114,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     if not (mask > 0.5).any():
         raise ValueError("puppet: expected a person in the picture's mask (found an empty mask): choose a picture in which "
                          "the person stands out from the background")
-    alpha = matte(image, mask)
+    alpha = matte(image, joined(mask, bones(points, limbs, widths, trunk)))
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
     zones = shadow_zones(points, limbs, size, trunk) if shadow else {}
     fill = filled(image, hole | (sum(zones.values(), np.zeros(size, np.float32)) > 0.02), rng)
@@ -162,6 +162,25 @@ def bones(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk
         lines.append(((0.55 * xy[shoulder] + 0.45 * xy[NECK], 0.55 * xy[hip] + 0.45 * xy[PELVIS]), 0.16 * trunk))
     lines.append(((xy[NECK], xy[HEAD]), 0.1 * trunk))
     return lines
+
+
+def joined(mask: np.ndarray, lines: list) -> np.ndarray:
+    """The person's mask (H, W) with gaps along bones closed: a bone whose two ends lie in it is the person's.
+
+    A thin shin or a buckle in the background's colours would otherwise cut off the foot.
+    """
+    closed = mask.copy()
+    for line, width in lines:
+        ends = []
+        for end in line:
+            place = np.zeros(mask.shape, np.uint8)
+            capsule(place, (end, end), max(0.6 * width, 2), 1)
+            ends.append(bool((mask[place > 0] > 0.5).any()))
+        if all(ends):
+            bone = np.zeros(mask.shape, np.uint8)
+            capsule(bone, line, max(0.25 * width, 1), 1)
+            closed = np.maximum(closed, bone)
+    return closed
 
 
 def head_disc(points: np.ndarray) -> tuple[np.ndarray, float]:

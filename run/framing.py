@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 ROOMS = 1.0, 0.6, 0.3, 0.1              # of the room around the person that is kept, to leave somebody else out
 CROWN = 0.06                            # above the highest seen point, of the body's extent
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
-STREAK, STREAK_REACH = 0.04, 0.15        # of the picture's width: blur of a carried-on edge, and where it is reached
+STREAK, STREAK_REACH = 0.02, 0.15        # of the picture's width: blur of a carried-on edge, and where it is reached
 OUTSIDE = 0.15                          # how far the window may reach beyond the picture, of the body's extent
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwpose.skeleton import EYES, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_HAND, RIGHT_WRIST, Skeleton
+from dwpose.skeleton import EYES, LEFT_ANKLE, LEFT_HAND, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_HAND, RIGHT_WRIST, Skeleton
 from media.images import fit_to_canvas, read_image
 from renderers import MimicMotionConfig, PuppetConfig, Scene, VideoModelConfig
 from renderers.mimicmotion import MimicMotion
