@@ -26,6 +26,8 @@ PLAIN = 8.0                         # grey levels, standard deviation of a backg
 COLOUR_BINS = 12                    # per channel of a part's histogram
 EDGE_COST, COLOUR_COST, WIDTH_COST = 1.2, 6.0, 3.0      # of a step, beside 1 for its length
 SEED_ROUNDS = 3                     # in which seeds that look like another part's are dropped
+SLIVER = 3                          # pixels of the segmented picture: half the width of a trunk's thinnest strip
+BORDER_BLUR = 1.2                   # pixels of the segmented picture: standard deviation that smooths a border between parts
 LEAST_SHARE = 0.35                  # of the likelihood of its colour, for a seed of a part
 RIM = 3                             # pixels beside the hole that the fill meets
 BAND = 0.12                         # of the canvas width: how much beside the hole counts
@@ -179,10 +181,25 @@ def parts(image: np.ndarray, alpha: np.ndarray, seeds: list[np.ndarray], distanc
     nearest = np.argmin(nearness, axis=0)
     reached = np.isfinite(np.min(nearness, axis=0))
     nearest = nearest[tuple(distance_transform_edt(~reached, return_distances=False, return_indices=True))]
-    maps = [cv2.resize((nearest == part).astype(np.float32), alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    nearest = without_slivers(nearest, inside)
+    maps = [cv2.resize(cv2.GaussianBlur((nearest == part).astype(np.float32), (0, 0), BORDER_BLUR), alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
             for part in range(len(seeds))]
     soft = np.maximum(guided(image, maps, 3, 1e-3), 0) ** 2
     return (soft / np.maximum(soft.sum(axis=0), 1e-6)).astype(np.float32)
+
+
+def without_slivers(nearest: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Parts (h, w) in which thin strips of the trunk beside another part are given to that part.
+
+    The shaded edge of an arm that hangs down is in the colours of the trunk; left there, it would stay when the arm is raised.
+    """
+    trunk = inside & (nearest == 0)
+    if not (inside & ~trunk).any():
+        return nearest
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * SLIVER + 1,) * 2)
+    thin = trunk & (cv2.morphologyEx(trunk.astype(np.uint8), cv2.MORPH_OPEN, kernel) == 0)
+    away, places = distance_transform_edt(~inside | trunk, return_indices=True)
+    return np.where(thin & (away <= 2 * SLIVER), nearest[tuple(places)], nearest)
 
 
 def colour_shares(image: np.ndarray, seeds: list[np.ndarray], models: list[int]) -> np.ndarray:

@@ -19,7 +19,7 @@ HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of 
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
 SHADOW_SIZE = (0.5, 0.17)           # of the trunk's length: half width and half height of where a foot's shadow can be
 DARKEST = 0.6                       # of the light that a shadow at the feet may take
-HAND_SHOWN = 0.4                    # of the place of a hand that belongs to the arm, where the picture shows one
+HAND_SHOWN = 0.12                   # square hand lengths beyond the wrist that belong to the arm, where the picture shows a hand
 HAND_SIZE = 0.34                    # of the trunk's length
 HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
     ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),
@@ -114,7 +114,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     if not (mask > 0.5).any():
         raise ValueError("puppet: expected a person in the picture's mask (found an empty mask): choose a picture in which "
                          "the person stands out from the background")
-    alpha = matte(image, mask)
+    alpha = matte(image, joined(mask, bones(points, limbs, widths, trunk)))
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
     zones = shadow_zones(points, limbs, size, trunk) if shadow else {}
     fill = filled(image, hole | (sum(zones.values(), np.zeros(size, np.float32)) > 0.02), rng)
@@ -162,6 +162,25 @@ def bones(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk
         lines.append(((0.55 * xy[shoulder] + 0.45 * xy[NECK], 0.55 * xy[hip] + 0.45 * xy[PELVIS]), 0.16 * trunk))
     lines.append(((xy[NECK], xy[HEAD]), 0.1 * trunk))
     return lines
+
+
+def joined(mask: np.ndarray, lines: list) -> np.ndarray:
+    """The person's mask (H, W) with gaps along bones closed: a bone whose two ends lie in it is the person's.
+
+    A thin shin or a buckle in the background's colours would otherwise cut off the foot.
+    """
+    closed = mask.copy()
+    for line, width in lines:
+        ends = []
+        for end in line:
+            place = np.zeros(mask.shape, np.uint8)
+            capsule(place, (end, end), max(0.6 * width, 2), 1)
+            ends.append(bool((mask[place > 0] > 0.5).any()))
+        if all(ends):
+            bone = np.zeros(mask.shape, np.uint8)
+            capsule(bone, line, max(0.25 * width, 1), 1)
+            closed = np.maximum(closed, bone)
+    return closed
 
 
 def head_disc(points: np.ndarray) -> tuple[np.ndarray, float]:
@@ -471,15 +490,20 @@ def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) 
         if limb.trunk == "pelvis" or last_joint(limb, points) < 2:
             continue
         root, middle, end, tip = limb.points
-        beyond = np.zeros(image.shape[:2], np.uint8)
-        capsule(beyond, (0.35 * points[end, :2] + 0.65 * points[tip, :2], points[tip, :2]), 0.3 * widths[limb.name], 1)
-        if points[tip, 2] or not beyond.any() or (alpha * shares[limb.name])[beyond > 0].mean() > HAND_SHOWN:
-            continue
         way = unit(points[end, :2] - points[middle, :2])
+        if points[tip, 2] or not inside(points[end], image.shape[:2]) or beyond(alpha * shares[limb.name], points[end, :2], way, HAND_SIZE * trunk) > HAND_SHOWN:
+            continue
         left_side = limb.points[0] == coco.LEFT_SHOULDER
         pixels, corner = drawn_hand(points[end, :2], way, HAND_SIZE * trunk, skin, thumb=1 if left_side else -1)
         layers.append(Layer("hand", f"{limb.name} tip", limb, way, (), pixels, corner, outline(pixels[..., 3], corner), hidden=True))
     return layers
+
+
+def beyond(cover: np.ndarray, wrist: np.ndarray, way: np.ndarray, length: float) -> float:
+    """How much of a cover (H, W) lies a hand's length or less beyond the wrist, where fingers would be, in square hand lengths."""
+    x, y = np.arange(cover.shape[1])[None] - wrist[0], np.arange(cover.shape[0])[:, None] - wrist[1]
+    along, aside = (x * way[0] + y * way[1]) / length, (y * way[0] - x * way[1]) / length
+    return float(cover[(along > 0.35) & (along < 1.1) & (abs(aside) < 0.5)].sum()) / length**2
 
 
 def skin_colour(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:

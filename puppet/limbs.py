@@ -187,7 +187,7 @@ def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: floa
         lower = bone_map(own[middle], own[end], points[:, middle], points[:, end], width, side, upper)
         rolled = angle_of(lower, own[end] - own[middle], side)
         if limb.trunk == "pelvis":
-            shin = np.linalg.norm(own[end] - own[middle])
+            shin = max(np.linalg.norm(own[end] - own[middle]), 1.0)
             rolled = rolled * ((floor - points[:, end, 1]) / (LIFTED * shin * size)).clip(0, 1)
         maps |= {f"{limb.name} upper": upper, f"{limb.name} lower": lower,
                  f"{limb.name} tip": turned_map(own[end], points[:, end], rolled, width, side)}

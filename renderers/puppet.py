@@ -29,8 +29,9 @@ GRID = 4                            # pixels between the points of a frame that 
 CUT_SECONDS, FRAME_SECONDS = 6.0, 0.06      # per megapixel, on one slow core
 BYTES_PER_PIXEL = 250               # while the picture is cut
 NEAR = (1.8, 3.2)                   # half widths of a limb from a joint, between which its bend ends
+NEAR_BENT = (0.7, 1.2)              # and where it is bent by a right angle: farther off, the limb would stay where it was, too
 FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, below which a joint is a hinge
-COMES_OUT = (0.12, 0.35)             # of the forearm's length from where a hand was hidden, between which it appears
+COMES_OUT = (0.14, 0.22)             # of the forearm's length from where a hand was hidden, between which it appears
 JUMP_SECONDS = 0.8                  # for which a person may be off the floor
 FADING = 6.0                        # of a shadow, for each trunk length the foot is above the floor
 TURN_SECONDS = 0.07                 # standard deviation with which a face gives way to the back of the head
@@ -243,7 +244,7 @@ def sources_of(layer: Layer, pose: Pose, index: int, box: tuple[int, int, int, i
         beyond = (away_x * bend.way[0] + away_y * bend.way[1]) / max(min(radius, bend.room), 2.0)
         weight = bend.weight * smoothstep(-1, 1, -beyond if joint.before else beyond)
         if joint.near:
-            weight = weight * (1 - smoothstep(*NEAR, np.hypot(away_x, away_y) / radius))
+            weight = weight * (1 - smoothstep(*bend.near, np.hypot(away_x, away_y) / radius))
         other = asked(pose.maps[joint.piece][index], x, y)
         source = [own + weight * (far - own) for own, far in zip(source, other)]
     grids = (cv2.resize((values - start).astype(np.float32), (columns * GRID, rows * GRID), interpolation=cv2.INTER_LINEAR)
@@ -266,6 +267,7 @@ class Bend:
     way: np.ndarray                 # (2,) across the fold, from the trunk outwards
     room: float                     # pixels on either side
     weight: float                   # 1 bends, 0 is a hinge: where the fold is too sharp for cloth
+    near: tuple[float, float] = NEAR
 
 
 def bend_of(layer: Layer, joint: Joint, pose: Pose, index: int) -> Bend:
@@ -288,4 +290,6 @@ def bend_of(layer: Layer, joint: Joint, pose: Pose, index: int) -> Bend:
         first, second, room = unit(upper), unit(lower), min(np.linalg.norm(upper), np.linalg.norm(lower)) / 2
     else:
         first, second, room = along(joint.piece), along(layer.piece), np.linalg.norm(upper) / 2
-    return Bend(place, unit(first + second), room, float(smoothstep(*FOLDED, first @ second)))
+    straight = float(np.clip(first @ second, 0, 1))
+    near = tuple(bent + straight * (far - bent) for bent, far in zip(NEAR_BENT, NEAR))
+    return Bend(place, unit(first + second), room, float(smoothstep(*FOLDED, first @ second)), near)

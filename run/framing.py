@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 ROOMS = 1.0, 0.6, 0.3, 0.1              # of the room around the person that is kept, to leave somebody else out
 CROWN = 0.06                            # above the highest seen point, of the body's extent
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
+STREAK, STREAK_REACH = 0.02, 0.15        # of the picture's width: blur of a carried-on edge, and where it is reached
 OUTSIDE = 0.15                          # how far the window may reach beyond the picture, of the body's extent
 
 
@@ -84,7 +85,7 @@ def inside(start: float, length: float, limit: float) -> float:
 def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[int, int]) -> tuple[np.ndarray, Skeleton]:
     """The window of a picture (H, W, 3) uint8 at `size` (height, width), and the person (F = 1) on that canvas.
 
-    Beyond an edge the picture is mirrored, or where that would mirror the person, its last row or column is repeated.
+    Beyond an edge the picture is mirrored, or where that would mirror the person, its last row or column is carried on and blurred.
     """
     points = person.xy[0, person.seen[0]]                                               # (N, 2)
     limits = picture.shape[1::-1]
@@ -96,7 +97,10 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
         for side in (0, 1):
             pad = [(0, 0)] * 3
             pad[1 - axis] = (beyond[axis][0], 0) if side == 0 else (0, beyond[axis][1])
-            padded = np.pad(padded, pad, "symmetric" if beyond[axis][side] < 0.8 * free[axis][side] else "edge")
+            mirrored = beyond[axis][side] < 0.8 * free[axis][side]
+            padded = np.pad(padded, pad, "symmetric" if mirrored else "edge")
+            if not mirrored:
+                padded = faded(padded, 1 - axis, side, beyond[axis][side])
     left, top = window.left + beyond[0][0], window.top + beyond[1][0]
     cut = padded[top:top + window.height, left:left + window.width]
     smaller = size[0] < window.height
@@ -104,6 +108,20 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
     scale = np.array([size[1] / window.width, size[0] / window.height])
     moved = (person.xy - (window.left, window.top) + 0.5) * scale - 0.5
     return image, person.with_xy(moved.astype(np.float32), size)
+
+
+def faded(picture: np.ndarray, axis: int, side: int, extent: int) -> np.ndarray:
+    """The outer `extent` rows (axis 0) or columns of a picture (H, W, 3) uint8 more and more blurred outwards, where edges were repeated.
+
+    side: 0 the first ones, 1 the last.
+    """
+    upright = np.swapaxes(picture, 0, axis)[::1 - 2 * side]                             # the rows to blur come first
+    strip = np.ascontiguousarray(upright[:extent])
+    sigma = STREAK * upright.shape[1]
+    blurred = cv2.GaussianBlur(strip, (2 * round(2 * sigma) + 1, 1), sigma, borderType=cv2.BORDER_REPLICATE)
+    share = ((extent - np.arange(extent)) / (STREAK_REACH * upright.shape[1])).clip(0, 1)[:, None, None]
+    mixed = np.concatenate([(strip + share * (blurred.astype(np.float32) - strip)).round().astype(np.uint8), upright[extent:]])
+    return np.swapaxes(mixed[::1 - 2 * side], 0, axis)
 
 
 def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], source: str,

@@ -9,4 +9,6 @@ if ! python -c "import ai_edge_litert" 2>/dev/null; then
     python -m pip install --quiet --disable-pip-version-check -r requirements-photo.txt
 fi
 [[ -d weights/mediapipe ]] || python scripts/download_weights.py photograph
-exec python inference.py --config configs/photo.yaml "${arguments[@]+"${arguments[@]}"}"
+motion=()
+[[ -d weights/t2m ]] && motion=(motion.weights=weights/t2m)                # T2M-GPT's published weights, where they are
+exec python inference.py --config configs/photo.yaml "${motion[@]+"${motion[@]}"}" "${arguments[@]+"${arguments[@]}"}"

@@ -140,7 +140,7 @@ def test_a_run_leaves_every_artefact_and_each_reads_back(models, arguments, tmp_
     assert shows(folder / "poses.mp4", folder / "frames" / "poses.mkv", tmp_path)
     assert len(Skeleton.load(folder / "skeleton.npz")) == 12
     table = capsys.readouterr().out
-    stages = ["reference", "plan", "motion", "skeleton", "poses", "video", "seen_1", "refined_1", "outputs"]
+    stages = ["reference", "plan", "motion", "skeleton", "preview", "poses", "video", "seen_1", "refined_1", "outputs"]
     assert list(reused(folder)) == stages and all(stage in table for stage in stages) and "peak GiB" in table
     assert Image.open(folder / "storyboard.png").size[0] > 1000
 

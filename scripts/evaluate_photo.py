@@ -1,0 +1,300 @@
+"""Measure what a photograph needs (detector, puppet, the whole run) and print one table.
+
+    python scripts/evaluate_photo.py                          minutes on two cores
+    python scripts/evaluate_photo.py --only still synthetic   some of it
+    python scripts/evaluate_photo.py --pictures me.jpg you.jpg    still pose and detection on pictures of one's own, too
+
+Measures: run, still, synthetic, detector, tracking, odd, honesty. People and motions are procedural, of held-out seeds; the
+odd pictures are made of them and of scikit-image's own. Seconds are of the processor, as other programs may run beside.
+Needs weights/mediapipe (scripts/download_weights.py photograph). Results go to outputs/evaluate_photo/results.json.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from configs import load_config, run_main
+from dwpose.choosing import load_detector
+from dwpose.mediapipe import MediaPipeDetector
+from dwpose.plausibility import implausible
+from dwpose.skeleton import BODY, Skeleton
+from media.images import fit_to_canvas, read_image
+from media.video_reader import probe
+from motionbench.picture import delta_e, psnr, ssim
+from motionbench.pose import pck
+from motionbench.table import format_table, ResultsFile, Target
+from renderers import PuppetConfig, Scene
+from renderers.mimicmotion import rebuilt_psnr
+from renderers.puppet import Puppet
+from run.framing import around_person
+from run.settings import InferenceConfig
+from synthetic.clips import HELD_OUT_SEED, sample_clip, SyntheticClip
+from synthetic.motions import KINDS
+from t2m.project import body_depth
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG, LARGE = ROOT / "configs" / "photo.yaml", ROOT / "assets" / "person_large.png"
+CANVAS = (1024, 576)                # height, width, pixels
+VIDEO = (1080, 1920)
+WRONG = 0.1                         # of the person's height: a pose off by more on average is nonsense
+NOBODY = ("chelsea", "coffee", "rocket", "coins", "text", "page", "moon", "clock", "brick", "grass", "gravel", "checkerboard",
+          "colorwheel", "horse", "logo", "hubble_deep_field", "immunohistochemistry", "retina", "motorcycle_left", "cat", "cell")
+
+TARGETS = (
+    Target("run", "preview", "photograph to preview.mp4, whole process, processor seconds", 10, unit="s", at_most=True),
+    Target("run", "preview_wall", "  the same by the clock, other programs beside", unit="s"),
+    Target("run", "video", "photograph to 6 s of 576×1024 at 15 fps, processor seconds", 45, unit="s", at_most=True),
+    Target("run", "video_wall", "  the same by the clock, other programs beside", unit="s"),
+    Target("run", "frame", "puppet, one frame of 576×1024, one thread", 0.08, unit="s", at_most=True),
+    Target("run", "cut", "  cutting the picture, once", unit="s"),
+    Target("still", "psnr", "standing still: lowest PSNR to the photograph", 40, unit="dB"),
+    Target("synthetic", "psnr", "puppet against the true video, synthetic people: PSNR", 28, unit="dB"),
+    Target("synthetic", "ssim", "  SSIM", 0.914),
+    Target("synthetic", "delta_e", "  colours, mean ΔE (CIEDE2000)", 3, at_most=True),
+    Target("synthetic", "pck", "  body keypoints re-detected", 0.93),
+    Target("synthetic", "true_pck", "  the same on the true video"),
+    Target("detector", "found", "photograph detector on synthetic people: share found"),
+    Target("detector", "error", "  mean error of body points, of the person's height"),
+    Target("detector", "pck", "  body points within 5 % of the height"),
+    Target("detector", "picture_seconds", "  seconds a picture, one core", unit="s"),
+    Target("tracking", "frame", "driving video of 1080p: a frame on one core", 0.25, unit="s", at_most=True),
+    Target("tracking", "kept", "  frames in which the chosen one of two people is kept", 1.0),
+    Target("odd", "pictures", "odd pictures"),
+    Target("odd", "nonsense", "  nonsense results", 0, at_most=True),
+    Target("odd", "tracebacks", "  tracebacks", 0, at_most=True),
+    Target("odd", "answered", "  people found, of pictures with one whole person"),
+    Target("honesty", "own", "the demo's VAE rebuilds synthetic people, lowest PSNR", 30, unit="dB"),
+    Target("honesty", "other", "  and scikit-image's photographs, highest PSNR", 30, unit="dB", at_most=True),
+)
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every measure is given."""
+
+    detector: MediaPipeDetector
+    output: Path
+    pictures: list[Path]
+    num_clips: int
+    num_frames: int                 # of the driving video
+
+    def clips(self, num_frames: int, size: tuple[int, int], fps: float = 10.0) -> Iterator[SyntheticClip]:
+        """Held-out people, each doing another kind of motion."""
+        kinds = np.random.default_rng(0).permutation(KINDS)
+        for index in range(self.num_clips):
+            yield sample_clip(HELD_OUT_SEED + index, str(kinds[index % len(kinds)]), num_frames=num_frames, fps=fps, size=size)
+
+
+def whole_run(bench: Bench) -> Values:
+    """The command of scripts/photo.sh in its own process, loading included; and one frame of the puppet."""
+    values = {}
+    for name, extra in (("preview", ["stop_after=skeleton"]), ("video", ["resume=true"])):
+        command = [sys.executable, "inference.py", "--config", str(CONFIG), f"image={LARGE}", f"outputs={bench.output.resolve()}", "name=run",
+                   "prompt=A person waves with the right hand for 3 s, then does a squat for 3 s.", "pose.cache=", *extra]
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "2"}, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        values[f"{name}_wall"] = time.perf_counter() - start
+        values[name] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    video = probe(bench.output / "run" / "video.mp4")
+    if video.seconds < 5.5:
+        raise ValueError(f"{bench.output / 'run'}: expected a video of 6 s (found {video.seconds:.1f})")
+    scene = still_scene(bench, LARGE, CANVAS)
+    seconds = [puppet_seconds(bench, scene, count) for count in (1, 21)]
+    frame = (seconds[1] - seconds[0]) / 20
+    return values | {"frame": frame, "cut": seconds[0] - frame}
+
+
+def still_scene(bench: Bench, path: Path, size: tuple[int, int]) -> Scene:
+    """The person of a picture, framed."""
+    picture = read_image(path)
+    image, reference, _ = around_person(picture, bench.detector.find(picture[None], source=str(path)), size, str(path))
+    return Scene(image, reference, reference, "", None)
+
+
+def puppet_seconds(bench: Bench, scene: Scene, num_frames: int) -> float:
+    """Processor seconds of the puppet for so many frames, with its cutting."""
+    cv2.setNumThreads(1)
+    still = replace(scene, skeleton=scene.reference[np.zeros(num_frames, int)])
+    start = time.process_time()
+    Puppet(PuppetConfig(), bench.detector.mask_of)(still, torch.Generator().manual_seed(0), progress=False)
+    return time.process_time() - start
+
+
+def still(bench: Bench) -> Values:
+    """Nobody moves: the puppet must give back the photograph. The lowest of all pictures and both ways of cutting."""
+    found = []
+    for path in (LARGE, ROOT / "assets" / "person.png", *bench.pictures):
+        scene = still_scene(bench, path, CANVAS if path != ROOT / "assets" / "person.png" else (320, 192))
+        for name, mask in (("mediapipe", bench.detector.mask_of), ("colour", None)):
+            frames = Puppet(PuppetConfig(), mask)(scene, torch.Generator().manual_seed(0), progress=False)
+            found.append(psnr(frames, scene.image[None]))
+            log.info("still, %s, mask=%s: %.1f dB", path.name, name, found[-1])
+    return {"psnr": min(found)}
+
+
+def synthetic(bench: Bench) -> Values:
+    """The puppet on the true skeletons of procedural people, against the frames that their renderer makes."""
+    judge, rows = load_detector("demo"), []
+    for clip in bench.clips(16, (320, 192)):
+        depth = body_depth(clip.motion, clip.size, clip.skeleton.fps, clip.camera)
+        scene = Scene(clip.reference, clip.reference_skeleton, clip.skeleton, "", depth)
+        made = Puppet(PuppetConfig(mask="colour"))(scene, torch.Generator().manual_seed(0), progress=False)
+        scores = [pck(seen_by(judge, frames, clip.skeleton), clip.skeleton, BODY) for frames in (made, clip.frames)]
+        rows.append({"psnr": psnr(made, clip.frames), "ssim": ssim(made, clip.frames), "delta_e": np.mean(list(delta_e(made, clip.frames, clip.skeleton).values())),
+                     "pck": scores[0], "true_pck": scores[1]})
+    return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
+
+
+def seen_by(detector, frames: np.ndarray, like: Skeleton) -> Skeleton:
+    """What a detector sees; nothing where it finds nobody."""
+    try:
+        return detector.find(frames, like.fps)
+    except ValueError as error:
+        log.info("%s", error)
+        return replace(like, keypoints=np.zeros_like(like.keypoints))
+
+
+def errors(found: Skeleton, truth: Skeleton) -> np.ndarray:
+    """Distances of the body points that both see, of the true person's height, of one frame."""
+    both = found.seen[0, BODY] & truth.seen[0, BODY]
+    height = np.ptp(truth.xy[0, BODY][truth.seen[0, BODY]], axis=0).max()
+    return np.linalg.norm(found.xy[0, BODY] - truth.xy[0, BODY], axis=-1)[both] / height
+
+
+def detection(bench: Bench) -> Values:
+    """The photograph detector on clay people, which it never saw, against the truth."""
+    off, found, start = [], [], time.process_time()
+    for clip in bench.clips(2, (640, 384)):
+        for frame, truth in ((clip.reference, clip.reference_skeleton), (clip.frames[-1], clip.skeleton[-1])):
+            seen = seen_by(bench.detector, frame[None], truth)
+            found.append(seen.seen.any())
+            off += errors(seen, truth).tolist()
+    return {"found": float(np.mean(found)), "error": float(np.mean(off)), "pck": float(np.mean(np.array(off) < 0.05)),
+            "picture_seconds": (time.process_time() - start) / len(found)}
+
+
+def two_people(num_frames: int) -> tuple[np.ndarray, SyntheticClip]:
+    """Frames (F, 1080, 1920, 3) of two people side by side, and the clip of the left one, in 1080x960."""
+    half = VIDEO[0], VIDEO[1] // 2
+    small = half[0] // 2, half[1] // 2
+    clips = [sample_clip(HELD_OUT_SEED + 500 + index, kind, num_frames=min(num_frames, 24), fps=10.0, size=small)
+             for index, kind in enumerate(("wave", "squat"))]
+    there = [np.stack([cv2.resize(frame, half[::-1], interpolation=cv2.INTER_CUBIC) for frame in clip.frames]) for clip in clips]
+    frames = np.concatenate(there, axis=2)                                              # (24, 1080, 1920, 3)
+    order = np.abs((np.arange(num_frames) + len(frames) - 1) % (2 * len(frames) - 2) - (len(frames) - 1))     # forth and back
+    return frames[order], clips[0]
+
+
+def tracking(bench: Bench) -> Values:
+    """A long video of two people of whom the left one is followed."""
+    frames, _ = two_people(bench.num_frames)
+    start = time.process_time()
+    skeleton = bench.detector.find(frames, 10.0, person=0)
+    seconds = (time.process_time() - start) / len(frames)
+    middle = (skeleton.xy * skeleton.seen[..., None]).sum(axis=1) / np.maximum(skeleton.seen.sum(axis=1), 1)[:, None]
+    kept = skeleton.seen[:, BODY].any(axis=1) & (middle[:, 0] < VIDEO[1] / 2)
+    return {"frame": seconds, "kept": float(kept.mean())}
+
+
+def odd_pictures() -> Iterator[tuple[str, np.ndarray, Skeleton | None]]:
+    """Pictures nobody asked for: name, pixels, and the truth where there is one person who should be found if anybody is."""
+    from skimage import data
+
+    for name in NOBODY:
+        try:
+            picture = np.asarray(getattr(data, name)())
+        except (AttributeError, OSError, ModuleNotFoundError, RuntimeError) as error:   # not in this version, or not on this machine
+            log.info("%s: left out: %s", name, type(error).__name__)
+            continue
+        picture = picture[..., :3] if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+        yield name, np.ascontiguousarray(picture if picture.dtype == np.uint8 else (255 * (picture > 0)).astype(np.uint8)), None
+    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    yield from (("noise", noise, None), ("black", 0 * noise, None), ("a stripe", np.ascontiguousarray(noise[:8]), None))
+    for index in range(8):
+        clip = sample_clip(HELD_OUT_SEED + 700 + index, num_frames=2, size=(512, 320))
+        image, truth = clip.reference, clip.reference_skeleton
+        yield f"person {index}", image, truth
+        yield f"upside down {index}", np.ascontiguousarray(image[::-1, ::-1]), truth.with_xy(np.array(image.shape[1::-1]) - 1 - truth.xy)
+        lying = np.ascontiguousarray(np.rot90(image))
+        yield f"lying {index}", lying, truth.with_xy(np.stack([truth.xy[..., 1], image.shape[1] - 1 - truth.xy[..., 0]], -1), lying.shape[:2])
+        tiny = cv2.copyMakeBorder(cv2.resize(image, (80, 128), interpolation=cv2.INTER_AREA), 300, 300, 300, 300, cv2.BORDER_REPLICATE)
+        yield f"tiny {index}", tiny, truth.with_xy(truth.xy / 4 + 300, tiny.shape[:2])
+        yield f"legs {index}", np.ascontiguousarray(image[300:]), None
+
+
+def odd(bench: Bench) -> Values:
+    """Every odd picture: an answer that is right, or one line that says why not."""
+    nonsense, tracebacks, answered, whole, count = 0, 0, 0, 0, 0
+    for name, picture, truth in odd_pictures():
+        count, whole = count + 1, whole + name.startswith("person")
+        try:
+            found = bench.detector.find(picture[None], source=name)
+        except ValueError as error:
+            tracebacks += "\n" in str(error)
+            continue
+        except Exception:
+            log.exception("%s", name)
+            tracebacks += 1
+            continue
+        wrong = implausible(found.keypoints[0]) is None and (truth is None and "legs" not in name or truth is not None and (
+            not len(errors(found, truth)) or errors(found, truth).mean() > WRONG))
+        if wrong:
+            log.info("%s: nonsense (%s)", name, "nobody is there" if truth is None else f"off by {errors(found, truth).mean():.2f}")
+        nonsense, answered = nonsense + wrong, answered + (name.startswith("person") and not wrong)
+    return {"pictures": count, "nonsense": nonsense, "tracebacks": tracebacks, "answered": answered / whole}
+
+
+def honesty(bench: Bench) -> Values:
+    """How well the demo's VAE gives back what it was trained on, and what it was not."""
+    from skimage import data
+
+    svd = Path(load_config(InferenceConfig, ["--config", str(ROOT / "configs" / "demo.yaml")]).generator.svd)
+    own = [rebuilt_psnr(clip.reference, ROOT / svd) for clip in bench.clips(1, (320, 192))]
+    other = [rebuilt_psnr(fit_to_canvas(picture, (320, 192)), ROOT / svd) for picture in
+             (data.astronaut(), data.chelsea(), data.coffee(), *map(read_image, bench.pictures))]
+    return {"own": min(own), "other": max(other)}
+
+
+MEASURES: dict[str, Callable[[Bench], Values]] = {"still": still, "synthetic": synthetic, "detector": detection, "honesty": honesty,
+                                                  "odd": odd, "tracking": tracking, "run": whole_run}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0], epilog=__doc__.split("\n\n", 1)[1],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help="only these measures")
+    parser.add_argument("--pictures", nargs="+", type=Path, default=[], metavar="PICTURE", help="of one's own, for still and honesty")
+    parser.add_argument("--clips", type=int, default=12, help="synthetic people per measure")
+    parser.add_argument("--frames", type=int, default=288, help="of the driving video")
+    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "evaluate_photo", help="folder for results.json")
+    arguments = parser.parse_args()
+    if arguments.clips < 1 or arguments.frames < 2:
+        parser.error("--clips must be at least 1, --frames at least 2")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    bench = Bench(load_detector("mediapipe", weights=ROOT / "weights"), arguments.output, arguments.pictures, arguments.clips, arguments.frames)
+    results, names = ResultsFile(arguments.output / "results.json"), arguments.only or list(MEASURES)
+    for name in names:
+        results.write(name, {"values": MEASURES[name](bench)})
+    entries = results.read()
+    print(f"\n{format_table(TARGETS, {name: entries[name]['values'] for name in names})}\n\n{results.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,113 @@
+"""What a run will show is told before it starts: a small video, and in words what may go wrong."""
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dwpose.skeleton import EYES, LEFT_ANKLE, LEFT_HAND, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_HAND, RIGHT_WRIST, Skeleton
+from media.images import fit_to_canvas, read_image
+from renderers import MimicMotionConfig, PuppetConfig, Scene, VideoModelConfig
+from renderers.mimicmotion import MimicMotion
+from run.preview import predicted, preview, risks
+from synthetic.clips import sample_clip
+from synthetic.motions import sample_motion
+from t2m.project import project
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE, FPS = (320, 192), 10.0
+
+
+@pytest.fixture(scope="module")
+def standing() -> Skeleton:
+    """Two seconds of somebody who stands, with hands."""
+    skeleton = project(sample_motion("stand", 2.0, np.random.default_rng(0)).motion, SIZE, FPS, "static")
+    keypoints = skeleton.keypoints.copy()
+    for hand, wrist in ((LEFT_HAND, LEFT_WRIST), (RIGHT_HAND, RIGHT_WRIST)):
+        keypoints[:, hand] = keypoints[:, [wrist]]
+    return replace(skeleton, keypoints=keypoints)
+
+
+def told(skeleton: Skeleton, reference: Skeleton | None = None, prompt: str = "") -> list[str]:
+    return risks(Scene(np.zeros((*SIZE, 3), np.uint8), reference or skeleton[0], skeleton, prompt, None))
+
+
+def changed(skeleton: Skeleton, joints: list[int], frames: slice, change) -> Skeleton:
+    keypoints = skeleton.keypoints.copy()
+    keypoints[frames, joints] = change(keypoints[frames, joints])
+    return replace(skeleton, keypoints=keypoints)
+
+
+def test_somebody_who_stands_gives_no_cause_for_words(standing):
+    assert told(standing) == []
+
+
+def test_a_limb_that_leaves_the_frame_is_named_with_its_seconds(standing):
+    away = changed(standing, [LEFT_WRIST], slice(5, 15), lambda points: points + (150, 0, 0))
+    (words,) = [words for words in told(away) if "leaves" in words]
+    assert words == "the left hand leaves the frame for 1.0 s (from 0.5 s)"
+
+
+def test_a_back_is_announced_only_where_the_picture_shows_a_face(standing):
+    turned = changed(standing, [NOSE, *EYES], slice(10, None), lambda points: 0 * points)
+    assert any(words.startswith("the person turns away") and "1.0 s" in words for words in told(turned, standing[0]))
+    assert not any("turns away" in words for words in told(turned, turned[19]))
+
+
+def test_jumps_between_frames_are_fast_and_the_remedy_is_named(standing):
+    keypoints = standing.keypoints.copy()
+    keypoints[::2, LEFT_WRIST, 1] -= 60
+    assert any(words.startswith("fast: ") and "fps=20" in words for words in told(replace(standing, keypoints=keypoints)))
+
+
+def test_feet_that_stand_and_move_slide_and_steps_do_not(standing):
+    keypoints = standing.keypoints.copy()
+    keypoints[:, [LEFT_ANKLE, RIGHT_ANKLE], 0] += 12 * np.arange(len(standing))[:, None] % 100
+    assert any("slide" in words for words in told(replace(standing, keypoints=keypoints)))
+    walking = project(sample_motion("march", 3.0, np.random.default_rng(0)).motion, SIZE, FPS, "static")
+    assert not any("slide" in words for words in told(walking))
+
+
+def test_another_persons_arm_is_found_by_its_length(standing):
+    longer = changed(standing, [LEFT_WRIST], slice(None), lambda points: points + (0, 45, 0))
+    assert any("left forearm is" in words for words in told(longer, standing[0]))
+
+
+def test_what_the_picture_does_not_show_and_what_cannot_be_drawn_are_named(standing):
+    half = changed(standing[0], [LEFT_ANKLE, RIGHT_ANKLE, RIGHT_WRIST, *range(LEFT_HAND.start, LEFT_HAND.stop)], slice(None), lambda points: 0 * points)
+    words = told(standing, half, "A person kicks a Ball and sits on a chair.")
+    assert "not in the picture: right hand, left foot, right foot" in words and "fingers not seen: left hand" in words
+    assert "not drawn, as only the person moves: ball, chair" in words
+
+
+def test_the_preview_shows_the_moved_picture_beside_the_skeleton_small_and_slow():
+    clip = sample_clip(5, "wave", num_frames=12, fps=24.0, size=(640, 384))
+    scene = Scene(clip.reference, clip.reference_skeleton, clip.skeleton, "", None)
+    frames, fps = preview(scene, PuppetConfig(mask="colour"))
+    assert frames.shape == (4, 448, 2 * 268, 3) and fps == 8
+    moved, drawn = frames[:, :, :268].astype(int), frames[:, :, 268:]
+    assert np.abs(moved[0] - moved[-1]).max() > 60                                             # the picture's own pixels move
+    assert (drawn.max(axis=-1) > 150).mean() > (drawn[..., 1] > 250).mean() > 0                # colours over a dim picture
+
+
+def test_a_picture_the_puppet_cannot_cut_still_has_a_preview(caplog):
+    clip = sample_clip(5, "wave", num_frames=2, size=SIZE)
+    nobody = replace(clip.reference_skeleton, keypoints=np.zeros_like(clip.reference_skeleton.keypoints))
+    frames, _ = preview(Scene(clip.reference, nobody, clip.skeleton, "", None), PuppetConfig(mask="colour"))
+    assert len(frames) == 2 and "only the skeleton is shown" in caplog.text
+
+
+def test_unknown_costs_are_not_made_up():
+    assert predicted(30, None, None) == "30 frames, time unknown before its first step, memory unknown"
+    assert predicted(30, 12.2, 2**30) == "30 frames, about 12 s on a slow core, about 1.0 GiB"
+
+
+def test_weights_that_say_what_they_draw_doubt_a_photograph_and_not_their_own_kind(monkeypatch):
+    from skimage.data import astronaut
+
+    monkeypatch.chdir(ROOT)
+    renderer = MimicMotion.load(MimicMotionConfig(VideoModelConfig("weights/demo/svd", "weights/demo/video"), None, "bold"), "cpu")
+    scene = lambda image: Scene(fit_to_canvas(image, SIZE), None, None, "", None)
+    (words,) = renderer.doubts(scene(astronaut()))
+    assert "draw clay figures" in words and "renderer=puppet" in words and "published" in words and "\n" not in words
+    assert renderer.doubts(scene(read_image("assets/person.png"))) == []
