@@ -165,7 +165,8 @@ def check_video_model(svd: Path, checkpoint: Path, key: str, tile_size: int | No
         checkpoint_file(checkpoint)
         missing = [name for name in ("config.json", "model.safetensors") if not (checkpoint / name).is_file()]
         if missing:
-            raise ValueError(f"{key}.checkpoint={checkpoint}: {missing[0]} is missing: see weights/README.md")
+            raise ValueError(f"{key}.checkpoint={checkpoint}: {missing[0]} is missing: {FETCH} mimicmotion "
+                             "(weights/README.md), or name the folder that a training wrote")
     elif not checkpoint.is_file():
         raise ValueError(f"{key}.checkpoint={checkpoint}: no such file or folder: {FETCH} mimicmotion "
                          "(weights/README.md)")

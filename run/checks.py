@@ -40,11 +40,12 @@ def check_plan(config: InferenceConfig) -> None:
     """A prompt that cannot be planned is refused at once, where no language model has to be asked."""
     check_prompt(config.prompt)
     if config.planner.backend == "rules":
+        before = logging.root.manager.disable
         logging.disable(logging.WARNING)                        # which come when it is planned for the run
         try:
             plan(config.prompt, **asdict(config.planner))
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(before)
 
 
 def check_motion_weights(folder: Path) -> None:

@@ -83,7 +83,8 @@ def check(arguments: argparse.Namespace) -> None:
     for part in SVD_PARTS:
         if not (arguments.cache_latents / part / "config.json").is_file():
             raise FileNotFoundError(f"--cache-latents {arguments.cache_latents}: expected an SVD folder in diffusers "
-                                    f"format (found no {part}/config.json): see weights/README.md")
+                                    f"format (found no {part}/config.json): fetch it with "
+                                    "python scripts/download_weights.py svd")
     latent_settings(arguments)
 
 

@@ -60,7 +60,7 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
     for name in ("vocab.json", "merges.txt"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: expected CLIP's tokenizer there (found none): "
-                                    "see weights/README.md")
+                                    "fetch it with python scripts/download_weights.py t2m")
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:      # what the tokenizers library raises has no class of its own

@@ -72,7 +72,7 @@ def launched(num_processes: int, work, *arguments) -> list[int]:
         worker.start()
     multiprocessing.connection.wait([worker.sentinel for worker in workers])
     for worker in workers:                              # as a launcher does: one that dies takes the others along
-        worker.join(60 if not any(other.exitcode for other in workers) else 1)
+        worker.join(60 if not any(other.exitcode for other in workers) else 5)
         worker.kill()
         worker.join()
     return [worker.exitcode for worker in workers]
