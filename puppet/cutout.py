@@ -52,14 +52,21 @@ def person_mask(image: np.ndarray, bones: list[tuple[Line, float]], head: tuple[
     return grabbed(image, labels, GRABCUT_SIDE / max(image.shape[:2]))
 
 
-def refined_mask(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """A network's coarse mask (H, W) moved to the picture's edges: GrabCut in a band about its outline."""
+def refined_mask(image: np.ndarray, probability: np.ndarray, bones: list[tuple[Line, float]]) -> np.ndarray:
+    """A network's coarse mask (H, W) moved to the picture's edges: GrabCut in a band about its outline.
+
+    bones: as for `person_mask`; what lies on one and in the mask is the person's, however thin and whatever its colour.
+    """
     reach = max(round(BAND_REACH * image.shape[0]), 2)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
     inside = (probability > 0.5).astype(np.uint8)
     labels = np.where(inside > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[cv2.erode(inside, kernel) > 0] = cv2.GC_FGD
     labels[cv2.dilate(inside, kernel) == 0] = cv2.GC_BGD
+    sure = np.zeros(image.shape[:2], np.uint8)
+    for line, width in bones:
+        capsule(sure, line, 0.4 * width, 1)
+    labels[(sure > 0) & (inside > 0)] = cv2.GC_FGD
     return grabbed(image, labels, min(1.0, GRABCUT_SIDE / max(image.shape[:2])))
 
 

@@ -110,7 +110,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     if mask is None:
         mask = person_mask(image, bones(points, limbs, widths, trunk), head_disc(points))
     else:
-        mask = refined_mask(image, mask)
+        mask = refined_mask(image, mask, bones(points, limbs, widths, trunk))
     if not (mask > 0.5).any():
         raise ValueError("puppet: expected a person in the picture's mask (found an empty mask): choose a picture in which "
                          "the person stands out from the background")
