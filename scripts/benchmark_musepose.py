@@ -56,8 +56,8 @@ class PublishedReading:
         rows = [row or 0 for row in context.readers]
         bank = context.features[self.name][rows].repeat_interleave(frames, dim=0)       # (B*F, N, C)
         result = plain(hidden_states, torch.cat([hidden_states, bank], dim=1))
-        blind = torch.tensor([row is None for row in context.readers]).repeat_interleave(frames)
-        if blind.any():
+        blind = [place * frames + frame for place, row in enumerate(context.readers) if row is None for frame in range(frames)]
+        if blind:
             result[blind] = plain(hidden_states[blind], hidden_states[blind])
         return result
 
