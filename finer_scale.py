@@ -19,7 +19,7 @@ import numpy as np
 from dwpose.alignment import linearly_aligned
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
-from dwpose.musepose_alignment import aligned_as_musepose
+from dwpose.musepose import aligned_as_musepose
 from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,
                                 LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)

@@ -8,11 +8,10 @@ import pytest
 
 import pose_align
 from dwpose.draw import draw
-from dwpose.musepose_alignment import (
-    aligned_as_musepose, compared, FACE, LEFT_FINGERS, LEFT_HAND, NECK, places, published_alignment, RIGHT_FINGERS, RIGHT_HAND,
-    SCALES,
+from dwpose.musepose import (
+    aligned_as_musepose, compared, FACE, LEFT_FINGERS, LEFT_HAND, NECK, painted_size, places, pose_frames,
+    published_alignment, RIGHT_FINGERS, RIGHT_HAND, SCALES, without_face,
 )
-from dwpose.musepose_brush import painted_size, pose_frames, without_face
 from dwpose.skeleton import BODY, HANDS, LEFT_ELBOW, LEFT_SHOULDER, NOSE, OPENPOSE_FROM_COCO, Skeleton
 from media.video_reader import read_video
 from media.video_writer import write_video
