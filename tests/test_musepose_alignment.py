@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+import finer_scale
 import pose_align
 from dwpose.draw import draw
 from dwpose.musepose import (
@@ -102,6 +103,13 @@ def test_proportions_come_from_all_frames_and_one_odd_frame_changes_nothing(numb
     keypoints[0, NOSE, 2] = 0
     after = compared(places(replace(driver, keypoints=keypoints)), places(reference)[0]).scales
     assert all(abs(after[name] / before[name] - 1) < 0.01 for name in SCALES)
+
+
+def test_any_movement_can_be_aligned_so_by_its_setting(numbers):
+    driver, reference = pair_of(numbers, "pair0")
+    found = finer_scale.aligned(driver, reference, "musepose")
+    assert np.array_equal(found.keypoints, aligned_as_musepose(driver, reference).keypoints)
+    assert not np.allclose(found.xy, finer_scale.aligned(driver, reference, "linear").xy, atol=1)
 
 
 def test_hands_that_are_missing_in_one_of_the_two_take_the_arms_scale(numbers):

@@ -1,4 +1,5 @@
 """MusePose behind the renderers' face, from its own YAML, over two processes, and in the memory there is."""
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from dwpose.skeleton import Skeleton
 from media.video_reader import probe, read_video
 from media.video_writer import write_video
 from musepose import memory
+from musepose.checkpoint import load_networks, load_saved_networks, PARTS, WeightFiles
 from musepose.memory import Footprint, Plan, Run, fitted
 from musepose.pipeline import MusePose
 from musepose.published_yaml import is_test_cases, is_training, read_test_cases, run_cases, training_settings
@@ -23,7 +25,8 @@ from PIL import Image
 from renderers import RENDERERS, Scene
 from renderers.musepose import MusePoseConfig, MusePoseRenderer, planned
 from runtime.processes import join_processes, shut_down
-from scripts import benchmark_musepose
+from scripts import benchmark_musepose, check_weights
+from scripts.convert_checkpoint import convert
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +200,20 @@ def test_musepose_own_training_yaml_is_understood(tmp_path):
     path.write_text(yaml.safe_dump(content | {"sead": 1}))
     with pytest.raises(ValueError, match="unknown key 'sead'"):
         training_settings(path)
+
+
+def test_the_official_folder_is_checked_and_converted_to_one_file(official, tmp_path, capsys):
+    assert check_weights.main([str(official)]) == 0
+    convert(official, tmp_path / "half", Path("none"), torch.float16)
+    assert check_weights.main([str(tmp_path / "half")]) == 0 and "WRONG" not in capsys.readouterr().out
+    ours, theirs = load_saved_networks(tmp_path / "half", torch.float16), load_networks(WeightFiles.of(official), torch.float16)
+    for part in PARTS:
+        found, wanted = (getattr(networks, part).state_dict() for networks in (ours, theirs))
+        assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+    swapped = shutil.copytree(official, tmp_path / "swapped")
+    shutil.copyfile(swapped / "MusePose" / "reference_unet.pth", swapped / "MusePose" / "denoising_unet.pth")
+    assert check_weights.main([str(swapped)]) == 2
+    assert "denoising_unet.pth: expected a denoiser (found a reference network" in capsys.readouterr().out
 
 
 def shared_video(folder: str) -> None:
