@@ -19,6 +19,7 @@ import numpy as np
 from dwpose.alignment import linearly_aligned
 from dwpose.choosing import load_detector
 from dwpose.draw import draw
+from dwpose.musepose import aligned_as_musepose
 from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,
                                 LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
@@ -43,6 +44,8 @@ def aligned(movement: Skeleton, reference: Skeleton, alignment: str) -> Skeleton
         return movement
     if alignment in ("anchors", "affine"):
         return rescale(movement, reference, limbs=alignment == "anchors")
+    if alignment == "musepose":
+        return aligned_as_musepose(movement, reference)
     return linearly_aligned(movement, reference, robust=alignment == "linear")
 
 

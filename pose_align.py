@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dwpose.detector import PoseDetector
-from dwpose.musepose_alignment import aligned_as_musepose
-from dwpose.musepose_brush import painted, pose_frames
+from dwpose.musepose import aligned_as_musepose, painted, pose_frames
 from dwpose.skeleton import HANDS, SEEN_CONFIDENCE, Skeleton
 from media.images import read_image
 from media.video_reader import frame_stream, probe

@@ -20,14 +20,12 @@ from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 
 from configs import load_config, run_main, setting, show_log
-from configs.published_customization import translated
-from newmove.clips import Clip, MotionClips, clips_in, warn_about_word
-from newmove.latent_cache import LatentCache
-from newmove.prompts import prompts_from
+from configs.published_flags import with_published_yaml
+from newmove.clips import Clip, clips_in, LatentCache, MotionClips, warn_about_word
+from newmove.generation import prompts_from
 from newmove.task import MotionTask, pieces_of
 from newmove.text_to_video import TextToVideo, fingerprint
-from newmove.timesteps import MODES
-from newmove.trainable import PAPER
+from newmove.objective import MODES, PAPER
 from newmove.wan import WanTextToVideo
 from runtime.device import chosen_device
 from runtime.processes import Processes
@@ -153,7 +151,7 @@ def customize(config: MotionCustomizationConfig) -> Path:
 
 def main() -> None:
     show_log()
-    customize(load_config(MotionCustomizationConfig, translated(sys.argv[1:]), __doc__))
+    customize(load_config(MotionCustomizationConfig, with_published_yaml(sys.argv[1:]), __doc__))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,14 @@
-"""The flags of the published training scripts (Fleximo's README, SVD_Xtend's train_svd.py) as settings of ours."""
+"""What the published training scripts are told, as settings of ours: flags (Fleximo's README, SVD_Xtend's train_svd.py), and
+the config.yaml of motion customisation.
+"""
+from __future__ import annotations
+
 import difflib
+import json
 import textwrap
+from pathlib import Path
+
+import yaml
 
 FLAGS = {                                    # flag with a value -> key
     "pretrained_model_name_or_path": "svd",
@@ -86,3 +94,107 @@ def flags_help() -> str:
     pairs += [f"--{flag} ({assignment})" for flag, assignment in SWITCHES.items()]
     text = "The published scripts' flags are understood, too: " + ", ".join(pairs)
     return "\n".join(textwrap.wrap(text, 118, break_on_hyphens=False, break_long_words=False))
+
+
+# ---------------------------------------------------------------------------- motion customisation's config.yaml
+
+KEYS = {                                     # key -> key; train_data's and validation_data's with their group
+    "pretrained_model_path": "model",
+    "output_dir": "train.output",
+    "prior_lambda": "prior_weight",
+    "trainable_modules": "trainable_modules",
+    "max_train_steps": "train.max_steps",
+    "learning_rate": "train.learning_rate",
+    "placeholder_token": "word",
+    "train_batch_size": "train.batch_size",
+    "lr_warmup_steps": "train.warmup_steps",
+    "adam_weight_decay": "train.weight_decay",
+    "max_grad_norm": "train.max_grad_norm",
+    "gradient_accumulation_steps": "train.gradient_accumulation",
+    "mixed_precision": "train.mixed_precision",
+    "gradient_checkpointing": "gradient_checkpointing",
+    "cache_latents": "cached_latents",
+    "cached_latent_dir": "cache",
+    "seed": "train.seed",
+    "train_data.width": "width",
+    "train_data.height": "height",
+    "train_data.use_bucketing": "bucketing",
+    "train_data.fps": "fps",
+    "train_data.n_sample_frames": "num_frames",
+    "train_data.path": "exemplars",
+    "train_data.class_path": "prior",
+    "train_data.sampling": "sampling",
+    "validation_data.prompt": "validation_prompts",
+}
+FIXED = {                                    # key -> the values under which nothing has to be done
+    "lr_scheduler": ("constant", "constant_with_warmup"), "adam_beta1": (0.9,), "adam_beta2": (0.999,), "adam_epsilon": (1e-8,),
+    "train_text_encoder": (False,), "scale_lr": (False,), "dataset_types": (["folder"],), "train_data.add_token": (False,),
+}
+UNUSED = {                                   # read by nothing in the published code, or not needed here
+    "initializer_token", "subject", "extra_unet_params", "kwargs", "enable_torch_2_attn", "enable_xformers_memory_efficient_attention", "text_encoder_gradient_checkpointing",
+    "train_data.sample_start_idx", "train_data.frame_step", "train_data.train_weights", "validation_data",
+}
+HANDLED = {"prior_preservation", "checkpointing_steps", "validation_steps", "train_data.fallback_prompt", "train_data.class_prompt",
+           "use_8bit_adam", "use_offset_noise", "offset_noise_strength",
+           "resume_from_checkpoint"}
+
+
+def published(path: Path) -> dict | None:
+    """The content of a config.yaml of the published code, None for any other file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None                                          # load_config says what is wrong with it
+    return values if isinstance(values, dict) and "pretrained_model_path" in values else None
+
+
+def with_published_yaml(argv: list[str]) -> list[str]:
+    """Arguments with `--config config.yaml` of motion customisation's published code turned into key=value."""
+    result = list(argv)
+    for number, argument in enumerate(argv[:-1]):
+        values = published(Path(argv[number + 1])) if argument == "--config" else None
+        if values is not None:
+            result[number:number + 2] = assignments(values, argv[number + 1])
+    return result
+
+
+def assignments(values: dict, source: str) -> list[str]:
+    """A published config as key=value; a key that is not known is refused."""
+    flat = {}
+    for key, value in values.items():
+        grouped = key in ("train_data", "validation_data") and isinstance(value, dict)
+        flat |= {f"{key}.{name}": inner for name, inner in value.items()} if grouped else {key: value}
+    ours = {}
+    for key, value in flat.items():
+        if key in KEYS and value is not None:
+            ours[KEYS[key]] = value
+        elif key in FIXED and value not in FIXED[key]:
+            raise ValueError(f"{source}: expected {key} to be {' or '.join(map(str, FIXED[key]))} (found {value!r}): other "
+                             "values are not supported here")
+        elif not (key in KEYS or key in FIXED or key in HANDLED or key in UNUSED or key.partition(".")[0] in UNUSED):
+            raise ValueError(f"{source}: unknown key '{key}': remove it")
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in (ours | handled(flat)).items()]
+
+
+def handled(flat: dict) -> dict:
+    """Keys whose values take another form here."""
+    ours = {}
+    for steps, every in (("checkpointing_steps", "train.checkpoint_every"), ("validation_steps", "train.validate_every")):
+        given = flat.get(steps)
+        gaps = [given] if isinstance(given, int) else sorted({*(given or [])})
+        if gaps:                                             # 1000, 1500, 2000: every 500
+            ours[every] = min([later - earlier for earlier, later in zip(gaps, gaps[1:])] or gaps)
+    if not flat.get("prior_preservation", True):
+        ours["prior"] = None
+    for published_key, key in (("train_data.fallback_prompt", "captions"), ("train_data.class_prompt", "prior_captions")):
+        texts = flat.get(published_key) or []
+        texts = [text for text in ([texts] if isinstance(texts, str) else texts) if text]
+        if texts:
+            ours[key] = texts
+    if flat.get("use_8bit_adam"):
+        ours["train.optimizer"] = "adamw_8bit"
+    if flat.get("use_offset_noise"):
+        ours["offset_noise"] = flat.get("offset_noise_strength", 0.1)
+    if flat.get("resume_from_checkpoint"):
+        ours["train.resume_from"] = flat["resume_from_checkpoint"]
+    return ours

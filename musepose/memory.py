@@ -21,9 +21,10 @@ from media.files import read_json
 from runtime.weights import empty
 from runtime.device import GIB
 from runtime.memory import FRAGMENTATION, gib, peak_bytes, RESERVE
-from musepose.attention import Context
+from musepose.networks import (
+    build_denoiser, build_pose_guider, build_reference_net, Context, Denoiser, PoseGuider, ReferenceNet,
+)
 from musepose.checkpoint import WeightFiles, base_config, guider_widths, named_tensors
-from musepose.networks import Denoiser, PoseGuider, ReferenceNet, build_denoiser, build_pose_guider, build_reference_net
 from musepose.pipeline import UNCONDITIONAL, CONDITIONAL, POSES_AT_ONCE
 
 log = logging.getLogger(__name__)

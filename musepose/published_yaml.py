@@ -27,7 +27,7 @@ from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
 from musepose.checkpoint import WeightFiles
 from musepose.pipeline import check_size, MusePose
-from musepose.windows import check_windows
+from musepose.sampling import check_windows
 
 log = logging.getLogger(__name__)
 

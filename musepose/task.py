@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from configs import setting
 from media.images import as_frames
-from musepose.attention import Context, spatial_blocks
+from musepose.networks import build_denoiser, Context, is_motion, spatial_blocks
 from musepose.checkpoint import Networks, fill, named_tensors, save_networks
-from musepose.diffusion import MIN_SNR_GAMMA, min_snr_weight, noised, offset_noise, scheduler, velocity
-from musepose.networks import build_denoiser, is_motion
+from musepose.sampling import MIN_SNR_GAMMA, min_snr_weight, noised, offset_noise, scheduler, velocity
 from musepose.pipeline import MusePose
 from runtime.weights import empty
 from training.task import Task, TrainConfig, VideoBatch

@@ -23,9 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from media.files import read_json, save_atomically
 from runtime.weights import empty, fill, read_tensors, save_tensors
 
-from newmove.timesteps import DiffusionNoise
-from newmove.trainable import train_only
-from newmove.trainable import save_trained
+from newmove.objective import DiffusionNoise, save_trained, train_only
 
 PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline")      # the same five parts
 FRAMES_AT_ONCE = 4                                                   # through the VAE
@@ -204,11 +202,21 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(first.numpy().tobytes()).hexdigest()[:16]
 
 
-def component(kind: type, folder: Path, dtype: torch.dtype) -> nn.Module:
-    """A diffusers network from its component folder, strictly."""
+def check_parts(folder: Path) -> str:
+    """The folder's networks held against its configs, by names and shapes alone; how many parameters each has."""
+    parts = {"unet": component(UNet3DConditionModel, folder / "unet", torch.float16, "meta"),
+             "vae": component(AutoencoderKL, folder / "vae", torch.float16, "meta"),
+             "text_encoder": load_text_encoder(folder / "text_encoder", torch.float16, "meta")}
+    load_tokenizer(folder / "tokenizer")
+    read_json(folder / "scheduler" / "scheduler_config.json")
+    return ", ".join(f"{name} {sum(p.numel() for p in part.parameters()):,}" for name, part in parts.items())
+
+
+def component(kind: type, folder: Path, dtype: torch.dtype, device: str = "cpu") -> nn.Module:
+    """A diffusers network from its component folder, strictly. device="meta": names and shapes only."""
     model = empty(kind.from_config, read_json(folder / "config.json"), folder)
     path = weights_file(folder, "diffusion_pytorch_model", dtype)
-    tensors = read_tensors(path, dtype)
+    tensors = read_tensors(path, dtype, device)
     if kind is AutoencoderKL:
         tensors = {renamed(name): tensor for name, tensor in tensors.items()}
     return fill(model, tensors, path).requires_grad_(False)
@@ -221,13 +229,13 @@ def renamed(name: str) -> str:
     return name
 
 
-def load_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
+def load_text_encoder(folder: Path, dtype: torch.dtype, device: str = "cpu") -> CLIPTextModel:
     """CLIP's text tower. Published files prefix every name with `text_model.`, which transformers 5 does not."""
     config = read_json(folder / "config.json")
     with init_empty_weights(include_buffers=False):
         model = CLIPTextModel(CLIPTextConfig.from_dict(config))
     path = weights_file(folder, "model", dtype)
-    tensors = {name.removeprefix("text_model."): tensor for name, tensor in read_tensors(path, dtype).items()
+    tensors = {name.removeprefix("text_model."): tensor for name, tensor in read_tensors(path, dtype, device).items()
                if name != COUNTER}
     return fill(model, tensors, path).requires_grad_(False)
 

@@ -20,8 +20,7 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 from media.files import read_json, save_atomically
 from runtime.weights import read_tensors, save_tensors
 
-from newmove.timesteps import FlowNoise
-from newmove.trainable import as_list
+from newmove.objective import as_list, FlowNoise
 
 NAME = "pytorch_lora_weights.safetensors"            # what diffusers looks for
 WORDS = 512                                          # text tokens; the rest are zeros, which the network was trained with

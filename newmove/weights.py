@@ -12,7 +12,7 @@ from runtime.weights import metadata, read_tensors
 
 from newmove import text_to_video, wan
 from newmove.text_to_video import ALIASES, TextToVideo
-from newmove.trainable import NAME
+from newmove.objective import NAME
 from newmove.wan import WanTextToVideo
 
 NAMES = (NAME, wan.NAME)                 # of what was trained

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dwpose.musepose_brush import pose_frames
+from dwpose.musepose import pose_frames
 from musepose.checkpoint import WeightFiles
 from musepose.memory import Footprint, Plan, Run, fitted
 from musepose.pipeline import check_size, MusePose
-from musepose.windows import check_windows, padded_length
+from musepose.sampling import check_windows, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
 from runtime.device import free_memory
 from runtime.processes import ALONE, Processes

@@ -67,7 +67,8 @@ class InferenceConfig:
                                 "0: resampled to fps")
     alignment: str = setting("anchors", "how a movement is laid over the person; anchors: every limb at the person's length (Fleximo); "
                              "affine: its first half, limbs as they were; linear: one scale and shift; published: the same by MimicMotion's "
-                             "formula; none: as projected, in its own place", ("anchors", "affine", "linear", "published", "none"))
+                             "formula; musepose: limb by limb by MusePose's; none: as projected, in its own place",
+                             ("anchors", "affine", "linear", "published", "musepose", "none"))
     framing: str = setting("centre", "how the picture gets the video's shape; centre: cut around its middle, as MimicMotion; person: around the "
                            "person, with room for the movement", ("centre", "person"))
     name: str = setting("run", "the run's folder is <outputs>/<name>", first=True)

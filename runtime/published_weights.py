@@ -104,6 +104,12 @@ T2M = Terms("Apache-2.0; trained on HumanML3D, whose AMASS motions are for resea
 MEDIAPIPE = Terms("Apache-2.0", "yes", "https://github.com/google-ai-edge/mediapipe/blob/master/LICENSE")
 STATISTICS = Terms("MIT; measured on HumanML3D, whose AMASS motions are for research", "ask the data's owners",
                    "https://github.com/EricGuo5513/text-to-motion")
+MUSEPOSE = Terms("MIT for the code; the weights are for non-commercial research", "no: non-commercial research only",
+                 f"{HUB}/TMElyralab/MusePose")
+VARIATIONS = Terms("CreativeML OpenRAIL-M", "yes, within its use restrictions", f"{HUB}/lambdalabs/sd-image-variations-diffusers")
+SD_VAE = Terms("MIT", "yes", f"{HUB}/stabilityai/sd-vae-ft-mse")
+ZEROSCOPE = Terms("CC-BY-NC-4.0", "no", f"{HUB}/cerspense/zeroscope_v2_576w")
+MODELSCOPE = Terms("CC-BY-NC-4.0", "no", f"{HUB}/ali-vilab/text-to-video-ms-1.7b")
 
 
 def svd(name: str, size: int, sha256: str = "", group: str = "svd") -> HubFile:
@@ -128,6 +134,22 @@ MEDIAPIPE_WHEEL = Wheel("mediapipe", "0.10.21", ("3.11", "cp311", "manylinux_2_2
 
 def mediapipe(member: str, size: int, sha256: str) -> WheelFile:
     return WheelFile("photograph", MEDIAPIPE_WHEEL, f"mediapipe/modules/{member}.tflite", "mediapipe", size, MEDIAPIPE, sha256)
+
+
+def variations(name: str, size: int, folder: str = "sd-image-variations-diffusers/", group: str = "musepose") -> HubFile:
+    """sd-image-variations' files; MusePose's layout has its image encoder one folder up."""
+    return HubFile(group, "lambdalabs/sd-image-variations-diffusers", name, f"musepose/{folder}".rstrip("/"), size, VARIATIONS)
+
+
+def text_to_video(group: str, repo: str, terms: Terms, half: str, *weights: tuple[str, int]) -> tuple[HubFile, ...]:
+    """A pipeline folder: its configs, and (folder, bytes) of `weights`. half: what the networks' files end in."""
+    configs = ("model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt",
+               "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json", "text_encoder/config.json",
+               "unet/config.json", "vae/config.json")
+    stem = lambda folder: ("diffusion_pytorch_model" if folder != "text_encoder" else "model" if "safe" in half else "pytorch_model")
+    sizes = {"tokenizer/vocab.json": 1_060_000, "tokenizer/merges.txt": 525_000}
+    return (*(HubFile(group, repo, name, group, sizes.get(name, 1_000), terms) for name in configs),
+            *(HubFile(group, repo, f"{folder}/{stem(folder)}{half}", group, size, terms) for folder, size in weights))
 
 
 FILES: tuple[HubFile | HandFile, ...] = (
@@ -156,6 +178,23 @@ FILES: tuple[HubFile | HandFile, ...] = (
     HandFile("t2m", ("t2m/net_best_fid.pth", "t2m/VQTransformer_corruption05/net_best_fid.pth",
                      "t2m/pretrained/VQTransformer_corruption05/net_best_fid.pth"), 913_971_193, T2M,
              "from the same zip: VQTransformer_corruption05/net_best_fid.pth is used"),
+    HubFile("musepose", "TMElyralab/MusePose", "MusePose/denoising_unet.pth", "musepose", 3402758813, MUSEPOSE,
+            "3851e59b6c6106219e5197730747e5c3f26a1582e807e08e2b23fa879c435b36"),
+    HubFile("musepose", "TMElyralab/MusePose", "MusePose/reference_unet.pth", "musepose", 3440402647, MUSEPOSE,
+            "e80019162d586dac73e5e67e47c9d456c4a78292a127bb3de844ae47aff558c9"),
+    HubFile("musepose", "TMElyralab/MusePose", "MusePose/pose_guider.pth", "musepose", 3402614286, MUSEPOSE,
+            "162c43ec616965e1df65ff818aec42acd0d699310e95939b74cbd70b56396234"),
+    HubFile("musepose", "TMElyralab/MusePose", "MusePose/motion_module.pth", "musepose", 916202377, MUSEPOSE,
+            "8427f8b660647834d6cbfcce7400ce7f48119c823ef6aad470a6d3a5b3720fd2"),
+    variations("unet/config.json", 1_150), variations("image_encoder/config.json", 703, ""),
+    variations("image_encoder/pytorch_model.bin", 1_215_993_967, ""),
+    variations("unet/diffusion_pytorch_model.bin", 3_438_354_725, group="musepose-base"),
+    HubFile("musepose", "stabilityai/sd-vae-ft-mse", "config.json", "musepose/sd-vae-ft-mse", 547, SD_VAE),
+    HubFile("musepose", "stabilityai/sd-vae-ft-mse", "diffusion_pytorch_model.safetensors", "musepose/sd-vae-ft-mse", 334_643_276, SD_VAE),
+    *text_to_video("zeroscope", "cerspense/zeroscope_v2_576w", ZEROSCOPE, ".bin",
+                   ("text_encoder", 680_900_000), ("unet", 2_823_000_000), ("vae", 167_400_000)),
+    *text_to_video("modelscope", "ali-vilab/text-to-video-ms-1.7b", MODELSCOPE, ".fp16.safetensors",
+                   ("text_encoder", 680_900_000), ("unet", 2_823_000_000), ("vae", 167_300_000)),
     *(HandFile("t2m", (f"t2m/{kind}.npy", f"t2m/meta/{kind}.npy", f"t2m/{EVALUATOR}/meta/{kind}.npy"), 2_232,
                STATISTICS, f"open {T2M_EVALUATOR}, download t2m.zip and copy {EVALUATOR}/meta/{kind}.npy to "
                f"weights/t2m/{kind}.npy; t2m_{kind}.npy of {SAME_STATISTICS} has the same numbers; HumanML3D's {kind.capitalize()}.npy has not "
@@ -182,6 +221,10 @@ GROUPS = {                               # name -> what it is for
     "t2m": "text to motion, with CLIP's text encoder",
     "photograph": "people in photographs on a CPU, run by ai-edge-litert; not in all",
     "mimicmotion-1": "the first video model, tiles of 16 frames; not in all",
+    "musepose": "the renderer musepose: its four files, VAE, image encoder; not in all",
+    "musepose-base": "the UNet that MusePose's first training stage starts from; not in all",
+    "zeroscope": "text to video, to teach a motion to; not in all",
+    "modelscope": "the same, the model ZeroScope came from; not in all",
     "svd-unet": "the UNet that training from plain SVD starts from; not in all",
 }
 ALL = ("mimicmotion", "svd", "dwpose", "t2m")

@@ -16,11 +16,10 @@ import torch
 from torch.utils.data import default_collate
 
 from configs import run_main
-from newmove.clips import MotionClips, clips_in
-from newmove.latent_cache import LatentCache
+from newmove.clips import clips_in, LatentCache, MotionClips
 from newmove.task import MotionTask
 from newmove.text_to_video import TextToVideo, fingerprint
-from newmove.trainable import PAPER
+from newmove.objective import PAPER
 from runtime.device import chosen_device
 from training.validation import on_device
 

@@ -2,6 +2,7 @@
 
     python scripts/benchmark_musepose.py                          re-enacted, random weights of a compute-bound width
     python scripts/benchmark_musepose.py --size 512 --frames 8 --width 64 --steps 1 --repeats 3
+    python scripts/benchmark_musepose.py --size 256 --processes 2         one video by two processes, against one
 
 Each way runs in a process of its own. The published way, re-enacted on the same networks: reference features beside every
 frame's own in both halves of the guidance, the unconditional half once more by itself, projections anew for every frame,
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,8 +35,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import musepose.pipeline
 from runtime.device import keep_freed_memory
-from musepose.attention import Context, attended, spatial_blocks
-from musepose.networks import build_denoiser, build_pose_guider, build_reference_net
+from runtime.processes import ALONE, join_processes, Processes, shut_down
+from musepose.networks import attended, build_denoiser, build_pose_guider, build_reference_net, Context, spatial_blocks
 from musepose.pipeline import MusePose
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,8 +57,8 @@ class PublishedReading:
         rows = [row or 0 for row in context.readers]
         bank = context.features[self.name][rows].repeat_interleave(frames, dim=0)       # (B*F, N, C)
         result = plain(hidden_states, torch.cat([hidden_states, bank], dim=1))
-        blind = torch.tensor([row is None for row in context.readers]).repeat_interleave(frames)
-        if blind.any():
+        blind = [place * frames + frame for place, row in enumerate(context.readers) if row is None for frame in range(frames)]
+        if blind:
             result[blind] = plain(hidden_states[blind], hidden_states[blind])
         return result
 
@@ -133,27 +134,32 @@ def arguments_of(args: argparse.Namespace) -> dict:
                 window=args.window, window_overlap=args.overlap, pad=False, progress=False)
 
 
-def run_one(args: argparse.Namespace) -> None:
-    """One way in this process: its latents into a file, and its numbers as the last line."""
-    torch.set_num_threads(args.threads)
+def measured(args: argparse.Namespace, way: str, processes: Processes = ALONE) -> tuple[dict, dict[str, Tensor]]:
+    """One way in this process: CPU seconds and bytes, and its latents and frames."""
     model, given = random_model(args.width), arguments_of(args)
-    if args.way == "here":
+    if way == "here":
         keep_freed_memory()                                                   # as inference.py does on a CPU
     before, seconds = resident(), []
     for _ in range(args.repeats):
         began = time.process_time()                                           # of this process, however busy the machine
         generator = torch.Generator().manual_seed(1)
-        if args.way == "published":
-            with published_way(model):
-                latents = model.sample(**given, generator=generator)
-            frames = [chunk for chunk in model.decoded(latents, 1)]
-        else:
-            latents = model.sample(**given, generator=generator, guidance_batch=1)
-            frames = [chunk for chunk in model.decoded(latents, 1)]
+        with published_way(model) if way == "published" else nullcontext():
+            latents = model.sample(**given, generator=generator, guidance_batch=2 if way == "published" else 1, processes=processes)
+        frames = np.concatenate(list(model.decoded(latents, 1, processes=processes)))
         seconds.append(time.process_time() - began)
-    save_file({"latents": latents.contiguous(), "frames": torch.from_numpy(np.ascontiguousarray(np.concatenate(frames)))}, args.out)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": min(seconds), "median": statistics.median(seconds), "peak": peak, "loaded": before}))
+    return ({"seconds": min(seconds), "median": statistics.median(seconds), "peak": peak, "loaded": before},
+            {"latents": latents.contiguous(), "frames": torch.from_numpy(frames)})
+
+
+def run_one(args: argparse.Namespace) -> None:
+    """One way in this process: what was made into a file, and its numbers as the last line."""
+    torch.set_num_threads(args.threads)
+    processes = join_processes(torch.device("cpu"))
+    numbers, made = measured(args, args.way, processes)
+    save_file(made, f"{args.out}.{processes.rank}")
+    print(json.dumps(numbers), flush=True)
+    shut_down()
 
 
 def resident() -> int:
@@ -161,21 +167,39 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def started(args: argparse.Namespace, way: str, out: Path, num_processes: int = 1) -> list[tuple[dict, dict[str, Tensor]]]:
+    """What each of the processes that make one video together measured and made."""
+    launcher = [] if num_processes == 1 else ["torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes), "-m"]
+    command = [sys.executable, "-m", *launcher, "scripts.benchmark_musepose", *sys.argv[1:], "--way", way, "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    numbers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [(each, load_file(f"{out}.{rank}")) for rank, each in enumerate(numbers)]
+
+
 def compare(args: argparse.Namespace, folder: Path) -> dict:
     """Both ways, and how they compare."""
-    results = {}
-    for way in WAYS:
-        command = [sys.executable, "-m", "scripts.benchmark_musepose", *sys.argv[1:], "--way", way, "--out", str(folder / way)]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-        results[way] = json.loads(done.stdout.splitlines()[-1])
-    made = [load_file(folder / way) for way in WAYS]
-    apart = (made[0]["latents"] - made[1]["latents"]).abs().max() / made[0]["latents"].abs().max()
-    levels = (made[0]["frames"].int() - made[1]["frames"].int()).abs().max()
-    old, new = (results[way] for way in WAYS)
+    ((old, theirs),), ((new, ours),) = (started(args, way, folder / way) for way in WAYS)
+    return compared(old, theirs, new, ours) | {"published": old, "here": new}
+
+
+def compared(old: dict, theirs: dict[str, Tensor], new: dict, ours: dict[str, Tensor]) -> dict:
+    """Ratios of what both ways took, and how far apart the results are."""
+    apart = (theirs["latents"] - ours["latents"]).abs().max() / theirs["latents"].abs().max()
+    levels = (theirs["frames"].int() - ours["frames"].int()).abs().max()
     return {"times as fast": round(old["seconds"] / new["seconds"], 2),
             "of its peak memory": round(new["peak"] / old["peak"], 2),
             "of its memory beside the weights": round((new["peak"] - new["loaded"]) / (old["peak"] - old["loaded"]), 2),
-            "latents apart": float(f"{apart:.1e}"), "pixel levels apart": int(levels), **results}
+            "latents apart": float(f"{apart:.1e}"), "pixel levels apart": int(levels)}
+
+
+def compare_processes(args: argparse.Namespace, folder: Path) -> dict:
+    """One video by one process and by several: CPU seconds of the busiest, and whether the bits are equal."""
+    (alone, wanted), = started(args, "here", folder / "alone")
+    several = started(args, "here", folder / "several", args.processes)
+    busiest = max(numbers["seconds"] for numbers, _ in several)
+    return {f"times as fast with {args.processes} processes": round(alone["seconds"] / busiest, 2),
+            "equal": all(torch.equal(made[name], wanted[name]) for _, made in several for name in wanted),
+            "alone": alone["seconds"], "each": [numbers["seconds"] for numbers, _ in several]}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -183,7 +207,8 @@ def parser() -> argparse.ArgumentParser:
     for name, default, words in (("size", 512, "pixels of a side"), ("frames", 4, "of the video"), ("steps", 1, "of DDIM"),
                                  ("width", 64, "channels of the first level"), ("window", 48, "frames denoised together"),
                                  ("overlap", 4, "frames windows share"), ("repeats", 1, "runs, the fastest counts"),
-                                 ("threads", 1, "CPU threads")):
+                                 ("threads", 1, "CPU threads"),
+                                 ("processes", 1, "that share the video; with several they are compared with one")):
         found.add_argument(f"--{name}", type=int, default=default, help=f"{words} ({default})")
     found.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     found.add_argument("--out", help=argparse.SUPPRESS)
@@ -195,7 +220,8 @@ def main() -> None:
     if args.way:
         return run_one(args)
     with TemporaryDirectory() as folder:
-        for name, value in compare(args, Path(folder)).items():
+        found = compare(args, Path(folder)) if args.processes == 1 else compare_processes(args, Path(folder))
+        for name, value in found.items():
             print(f"{name}: {value}")
 
 

@@ -26,6 +26,8 @@ from media.files import read_json
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_unet, load_vae, load_video_model,
                                     split_parts, SVD_FILES)
 from mimicmotion.networks import PoseNet, PoseUNet
+from musepose import checkpoint as musepose
+from newmove.text_to_video import PIPELINES, check_parts
 from run.checks import check_motion_weights
 from runtime.published_weights import digest, FILES, RECORD
 from runtime.weights import check_safetensors, empty, fill, read_tensors
@@ -48,6 +50,12 @@ def checks(path: Path) -> Iterator[Check]:
         return
     if any((path / name).is_file() for name in (*VQVAE_FILES, *GPT_FILES)):
         yield path, "text to motion", partial(motion, path)
+        return
+    if (path / "MusePose").is_dir():
+        yield from musepose_checks(musepose.WeightFiles.of(path))
+        return
+    if (path / "model_index.json").is_file() and read_json(path / "model_index.json").get("_class_name") in PIPELINES:
+        yield path, "text to video", partial(check_parts, path)
         return
     if (path / "model_index.json").is_file() or (path / "vae").is_dir():
         yield path, "SVD folder", partial(complete, path)
@@ -75,8 +83,30 @@ def folder_checks(folder: Path, config: dict) -> Iterator[Check]:
                 yield path, kind, partial(tensors, path, compare)
     elif "block_out_channels" in config and (folder / "model.safetensors").is_file():
         path = folder / "model.safetensors"
-        compare = partial(load_video_model, folder, folder, torch.float16, device="meta")
-        yield path, "video model", partial(tensors, path, compare)
+        is_musepose = any(name.startswith("denoiser.") for name in read_tensors(path, None, "meta"))
+        compare = (partial(musepose.load_saved_networks, folder, torch.float16, "meta") if is_musepose else
+                   partial(load_video_model, folder, folder, torch.float16, device="meta"))
+        yield path, "MusePose" if is_musepose else "video model", partial(tensors, path, compare)
+
+
+def musepose_checks(files: musepose.WeightFiles) -> Iterator[Check]:
+    """The official folder `pretrained_weights`: each file in its own place."""
+    half, channels = (torch.float16, "meta"), lambda: musepose.base_config(files)[0]["block_out_channels"][0]
+    denoiser = partial(musepose.load_denoiser, files, *half)
+    yield files.denoising_unet, "MusePose's denoiser", partial(tensors, files.denoising_unet, denoiser)
+    yield files.motion_module, "MusePose's motion modules", partial(tensors, files.motion_module, denoiser)
+    yield files.reference_unet, "MusePose's reference network", partial(
+        tensors, files.reference_unet, partial(musepose.load_reference_net, files, *half))
+    yield files.pose_guider, "MusePose's pose guider", partial(
+        tensors, files.pose_guider, lambda: musepose.load_pose_guider(files.pose_guider, channels(), *half))
+    for folder, kind, load in ((files.pretrained_vae, "VAE", musepose.load_vae),
+                               (files.image_encoder, "image encoder", musepose.load_image_encoder)):
+        yield folder, kind, partial(component, folder, partial(load, folder, *half))
+
+
+def component(folder: Path, compare: Callable[[], object]) -> str:
+    """The weights file of a component folder."""
+    return tensors(musepose.component_file(folder), compare)
 
 
 def file_checks(path: Path) -> Iterator[Check]:

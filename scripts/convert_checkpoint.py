@@ -2,9 +2,13 @@
 
     python scripts/convert_checkpoint.py weights/mimicmotion/MimicMotion_1-1.pth weights/mimicmotion-1-1
     python scripts/convert_checkpoint.py weights/t2m weights/t2m-half           T2M-GPT's pair and CLIP's text encoder
+    python scripts/convert_checkpoint.py outputs/motion weights/sks_dance       a customised model as a diffusers pipeline
+    python scripts/convert_checkpoint.py weights/musepose weights/musepose-half MusePose's four files: 4.4 GB of their 11.2
 
 The new folder appears whole, after it was read back and found equal, or not at all. float16 is exact for MimicMotion;
 T2M-GPT was published in float32 (--dtype float32 keeps it): rounded, a near tie of two tokens may fall differently.
+A customised model is trained further from outputs/motion, never from its pipeline: float16 rounds away most of what a few
+steps change. A LoRA of Wan needs no conversion: WanPipeline.load_lora_weights reads it as it is.
 """
 from __future__ import annotations
 
@@ -23,6 +27,9 @@ from torch import nn
 
 from configs import run_main
 from mimicmotion.checkpoint import load_video_model, save_checkpoint
+from musepose.checkpoint import base_config, load_networks, load_saved_networks, PARTS, save_networks, WeightFiles
+from newmove.text_to_video import TextToVideo
+from newmove.weights import load_customized, NAMES as CUSTOMIZED
 from run.checks import check_motion_weights
 from runtime.weights import read_tensors, save_tensors
 from t2m.generate import text_folders
@@ -35,16 +42,27 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json")
 
 
-def convert(source: Path, target: Path, svd: Path, dtype: torch.dtype, overwrite: bool = False) -> Path:
-    """`source`, a video checkpoint or a text-to-motion folder, as the folder `target`, which appears whole or not."""
+def convert(source: Path, target: Path, svd: Path, dtype: torch.dtype, overwrite: bool = False,
+            base: Path | None = None) -> Path:
+    """`source`, a video checkpoint, a text-to-motion folder or MusePose's, as the folder `target`, whole or not at all.
+
+    A customised model becomes a pipeline folder; base: of the model it was trained from, if it is no longer there.
+    """
     if target.exists() and not overwrite:
         raise ValueError(f"{target}: already there: choose another folder, or give --overwrite")
     holds_source = source.resolve().is_relative_to(target.resolve())
-    if target.exists() and (holds_source or not (target / "config.json").is_file()):
+    if target.exists() and (holds_source or not any((target / name).is_file() for name in ("config.json", "model_index.json"))):
         raise ValueError(f"{target}: expected a converted folder to replace (found something else): choose another")
     new, old = (target.with_name(f".{target.name}.{os.getpid()}.{word}") for word in ("partial", "old"))
     try:
-        convert_motion_model(source, new, dtype) if source.is_dir() else convert_video_model(source, new, svd, dtype)
+        if (source / "MusePose").is_dir():
+            convert_musepose(source, new, dtype)
+        elif is_customized(source):
+            export_customized(source, new, dtype, base)
+        elif source.is_dir():
+            convert_motion_model(source, new, dtype)
+        else:
+            convert_video_model(source, new, svd, dtype)
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
@@ -64,6 +82,31 @@ def convert_video_model(checkpoint: Path, target: Path, svd: Path, dtype: torch.
     save_checkpoint(target, *published, dtype=dtype, source=checkpoint.name)
     for theirs, ours in zip(published, load_video_model(svd, target, dtype)):
         check_equal(theirs, ours.state_dict(), target / "model.safetensors", dtype)
+
+
+def convert_musepose(folder: Path, target: Path, dtype: torch.dtype) -> None:
+    """MusePose's denoiser, reference network and pose guider in one file, the base UNet's config beside it."""
+    files = WeightFiles.of(folder)
+    published = load_networks(files, dtype)
+    save_networks(target, published, base_config(files)[0], dtype, source="MusePose")
+    saved = load_saved_networks(target, dtype)
+    for part in PARTS:
+        check_equal(getattr(published, part), getattr(saved, part).state_dict(), target / "model.safetensors", dtype)
+
+
+def is_customized(source: Path) -> bool:
+    """Is this what train_motion_customization.py wrote?"""
+    files = [source] if source.is_file() else [folder / name for folder in (source, source / "latest") for name in CUSTOMIZED]
+    return any(path.is_file() and path.name in CUSTOMIZED for path in files)
+
+
+def export_customized(source: Path, target: Path, dtype: torch.dtype, base: Path | None) -> None:
+    """The base model with what was trained put in its place, as a complete diffusers folder."""
+    model = load_customized(source, base)
+    if not isinstance(model, TextToVideo):
+        raise ValueError(f"{source}: expected a customised ZeroScope or ModelScope (found a LoRA of Wan): "
+                         "WanPipeline.load_lora_weights reads it as it is")
+    model.save(target, dtype)
 
 
 def convert_motion_model(folder: Path, target: Path, dtype: torch.dtype) -> None:
@@ -107,15 +150,18 @@ def check_equal(model: nn.Module, stored: dict[str, torch.Tensor], path: Path, d
             raise ValueError(f"{path}: '{name}' is not what was written, or too large for {dtype}: try --dtype float32")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="MimicMotion's .pth, or a folder with T2M-GPT's files")
+    parser.add_argument("source", type=Path, help="MimicMotion's .pth, a folder with T2M-GPT's files or MusePose's, "
+                        "or what train_motion_customization.py wrote")
     parser.add_argument("target", type=Path, help="the folder to make")
     parser.add_argument("--svd", type=Path, default=ROOT / "weights" / "svd", help="its unet/config.json has the sizes")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="number format to write (default: float16)")
+    parser.add_argument("--base", type=Path, help="the pipeline a customised model was trained from, if it was moved")
     parser.add_argument("--overwrite", action="store_true", help="replace a folder made before")
-    arguments = parser.parse_args()
-    target = convert(arguments.source, arguments.target, arguments.svd, DTYPES[arguments.dtype], arguments.overwrite)
+    arguments = parser.parse_args(argv)
+    target = convert(arguments.source, arguments.target, arguments.svd, DTYPES[arguments.dtype], arguments.overwrite,
+                     arguments.base)
     print(f"{target}: written and read back equal")
 
 

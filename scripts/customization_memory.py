@@ -6,13 +6,119 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-import torch
 from diffusers import UNet3DConditionModel
-from torch import nn
+import torch
+from torch import nn, Tensor
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
-from newmove.memory import ADAM_BYTES, training_memory
-from newmove.trainable import PAPER
+from newmove.objective import checkpointed_layers, PAPER, train_only
+
+ADAM_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}     # both moments of a number; 8 bit: a scale per 256 numbers
+IN_HALF = (F.linear, F.conv2d, F.conv3d)                      # by autocast; other functions follow their inputs
+IN_FLOAT = (F.group_norm, F.layer_norm)
+CONTEXT_BYTES = 0.6e9                                        # CUDA's own, and the allocator's rounding; an allowance
+
+
+def training_memory(network: nn.Module, groups, inputs: Sequence[Tensor], *, optimizer: str = "adamw_8bit",
+                    frozen_bytes: int = 2, checkpointing: bool = True) -> dict[str, float]:
+    """Bytes by what they are for, and their sum, of one step of UNet3DConditionModel on the meta device.
+
+    Network and inputs (noisy, timestep, text) are in half precision, as autocast's copies of them are. Latents and texts
+    are cached: VAE and text encoder do not count.
+    """
+    trained = set(train_only(network, groups))
+    counts = {True: 0, False: 0}
+    for name, parameter in network.named_parameters():
+        counts[name in trained] += parameter.numel()
+    kept, peak = activations(network, inputs, checkpointing)
+    found = {"trained weights, float32": 4.0 * counts[True], "their gradients, float32": 4.0 * counts[True],
+             f"{optimizer}'s moments": ADAM_BYTES[optimizer] * counts[True],
+             "their copies under autocast, half": 2.0 * counts[True], "frozen weights": float(frozen_bytes * counts[False]),
+             "activations kept": float(kept), "activations of the layer at work": float(peak), "CUDA": CONTEXT_BYTES}
+    return found | {"sum": sum(found.values())}
+
+
+def activations(network: nn.Module, inputs: Sequence[Tensor], checkpointing: bool) -> tuple[int, int]:
+    """Bytes kept from the way there, and the most that one layer adds while it is worked on again."""
+    parameters = {id(parameter) for parameter in network.parameters()}
+    kept, per_layer = Count(parameters), []
+    with recorded(checkpointed_layers(network) if checkpointing else [], kept, per_layer, parameters):
+        with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor), HalfPrecision():
+            noisy, timestep, text = inputs
+            network(noisy, timestep, encoder_hidden_states=text, return_dict=False)
+    return kept.bytes, max(per_layer, default=0)
+
+
+class HalfPrecision(TorchFunctionMode):
+    """What autocast and fused attention do on a GPU, in shapes and precisions, for the meta device, which has neither."""
+
+    def __torch_function__(self, function, types, arguments=(), named=None):
+        named = named or {}
+        if function is F.scaled_dot_product_attention:
+            return KeptByFusedAttention.apply(*(tensor.half() for tensor in arguments[:3]))
+        dtype = torch.half if function in IN_HALF else torch.float if function in IN_FLOAT else None
+        if dtype is None:
+            return function(*arguments, **named)
+        cast = lambda value: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        return function(*map(cast, arguments), **{name: cast(value) for name, value in named.items()})
+
+
+class KeptByFusedAttention(torch.autograd.Function):
+    """The shape of attention's result, and what its fused kernels save: inputs, output and a number per row."""
+
+    @staticmethod
+    def forward(context, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        result = query.new_empty(*query.shape[:-1], value.shape[-1])
+        context.save_for_backward(query, key, value, result, query.new_empty(query.shape[:-1], dtype=torch.float32))
+        return result
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor, ...]:
+        raise NotImplementedError("memory is counted on the way there")
+
+
+class Count:
+    """Adds up the bytes of tensors it is shown, each storage once, parameters never."""
+
+    def __init__(self, parameters: set[int]):
+        self.bytes, self.held, self.parameters = 0, {}, parameters
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        base = tensor if tensor._base is None else tensor._base
+        if id(base) not in self.parameters and storage._cdata not in self.held:
+            self.held[storage._cdata] = storage                      # held, so that its number is not used again
+            self.bytes += storage.nbytes()
+        return tensor
+
+
+@contextmanager
+def recorded(layers: Sequence[nn.Module], kept: Count, per_layer: list[int], parameters: set[int]) -> Iterator[None]:
+    """Within the context each layer counts its inputs as kept, and what it saves for itself as its own."""
+    def counting(forward: Callable) -> Callable:
+        def call(*arguments, **named):
+            for value in (*arguments, *named.values()):
+                if isinstance(value, Tensor):
+                    kept(value)
+            own = Count(parameters)
+            with torch.autograd.graph.saved_tensors_hooks(own, lambda tensor: tensor):
+                result = forward(*arguments, **named)
+            per_layer.append(own.bytes)
+            return result
+        return call
+
+    for layer in layers:
+        layer.forward = counting(layer.forward)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
 
 ZEROSCOPE = dict(sample_size=32, block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=1024, attention_head_dim=64)
 CLIPS, WORDS = 2, 77                        # exemplar and prior; CLIP's length

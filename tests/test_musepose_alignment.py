@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+import finer_scale
 import pose_align
 from dwpose.draw import draw
-from dwpose.musepose_alignment import (
-    aligned_as_musepose, compared, FACE, LEFT_FINGERS, LEFT_HAND, NECK, places, published_alignment, RIGHT_FINGERS, RIGHT_HAND,
-    SCALES,
+from dwpose.musepose import (
+    aligned_as_musepose, compared, FACE, LEFT_FINGERS, LEFT_HAND, NECK, painted_size, places, pose_frames,
+    published_alignment, RIGHT_FINGERS, RIGHT_HAND, SCALES, without_face,
 )
-from dwpose.musepose_brush import painted_size, pose_frames, without_face
 from dwpose.skeleton import BODY, HANDS, LEFT_ELBOW, LEFT_SHOULDER, NOSE, OPENPOSE_FROM_COCO, Skeleton
 from media.video_reader import read_video
 from media.video_writer import write_video
@@ -103,6 +103,13 @@ def test_proportions_come_from_all_frames_and_one_odd_frame_changes_nothing(numb
     keypoints[0, NOSE, 2] = 0
     after = compared(places(replace(driver, keypoints=keypoints)), places(reference)[0]).scales
     assert all(abs(after[name] / before[name] - 1) < 0.01 for name in SCALES)
+
+
+def test_any_movement_can_be_aligned_so_by_its_setting(numbers):
+    driver, reference = pair_of(numbers, "pair0")
+    found = finer_scale.aligned(driver, reference, "musepose")
+    assert np.array_equal(found.keypoints, aligned_as_musepose(driver, reference).keypoints)
+    assert not np.allclose(found.xy, finer_scale.aligned(driver, reference, "linear").xy, atol=1)
 
 
 def test_hands_that_are_missing_in_one_of_the_two_take_the_arms_scale(numbers):

@@ -11,12 +11,13 @@ from musepose_tiny import CONFIG, random_filled, tiny_files
 from safetensors.torch import load_file
 
 from runtime.weights import empty
-from musepose.attention import Context, ReadingAttention, TokenAttention, spatial_blocks
+from musepose.networks import (
+    build_denoiser, build_reference_net, Context, is_motion, ReadingAttention, spatial_blocks, TokenAttention,
+)
 from musepose.checkpoint import (
     WeightFiles, copied_tensors, guider_widths, load_denoiser, load_networks, load_pose_guider, load_reference_net,
     load_saved_networks, motion_name, named_tensors, published_motion_name, save_networks,
 )
-from musepose.networks import build_denoiser, build_reference_net, is_motion
 
 ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-4                 # of the largest value

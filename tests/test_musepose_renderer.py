@@ -1,8 +1,5 @@
 """MusePose behind the renderers' face, from its own YAML, over two processes, and in the memory there is."""
-import json
-import os
-import subprocess
-import sys
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,22 +8,25 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from musepose_tiny import tiny_files
-from safetensors.torch import load_file
+from musepose_tiny import tiny_files, tiny_model
+from safetensors.torch import load_file, save_file
 from test_musepose_networks import OFFICIAL
+from tiny_training import launched
 
 from dwpose.skeleton import Skeleton
 from media.video_reader import probe, read_video
 from media.video_writer import write_video
 from musepose import memory
+from musepose.checkpoint import load_networks, load_saved_networks, PARTS, WeightFiles
 from musepose.memory import Footprint, Plan, Run, fitted
 from musepose.pipeline import MusePose
 from musepose.published_yaml import is_test_cases, is_training, read_test_cases, run_cases, training_settings
 from PIL import Image
 from renderers import RENDERERS, Scene
 from renderers.musepose import MusePoseConfig, MusePoseRenderer, planned
-
-ROOT = Path(__file__).resolve().parent.parent
+from runtime.processes import join_processes, shut_down
+from scripts import benchmark_musepose, check_weights
+from scripts.convert_checkpoint import convert
 
 
 @pytest.fixture(scope="module")
@@ -202,42 +202,46 @@ def test_musepose_own_training_yaml_is_understood(tmp_path):
         training_settings(path)
 
 
-WORKER = """
-import sys, torch, numpy as np
-sys.path.insert(0, "tests")
-from musepose_tiny import tiny_model
-from runtime.processes import join_processes, shut_down
-from safetensors.torch import save_file
-torch.set_num_threads(1)
-processes = join_processes(torch.device("cpu"))
-frames = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), np.uint8)
-made = {}
-for name, count, guided in (("even", 8, 3.5), ("odd", 5, 3.5), ("alone", 9, 1.0)):
-    made[name] = tiny_model().sample(frames[0], frames[1:count + 1], torch.Generator().manual_seed(1), size=(32, 32), window=5,
-        window_overlap=2, num_inference_steps=2, guidance_scale=guided, guidance_batch=1, progress=False, processes=processes)
-made["frames"] = torch.from_numpy(np.ascontiguousarray(np.concatenate(list(tiny_model().decoded(made["even"], 3, processes=processes)))))
-save_file({name: tensor.contiguous() for name, tensor in made.items()}, f"{sys.argv[1]}/{processes.rank}.safetensors")
-shut_down()
-"""
+def test_the_official_folder_is_checked_and_converted_to_one_file(official, tmp_path, capsys):
+    assert check_weights.main([str(official)]) == 0
+    convert(official, tmp_path / "half", Path("none"), torch.float16)
+    assert check_weights.main([str(tmp_path / "half")]) == 0 and "WRONG" not in capsys.readouterr().out
+    ours, theirs = load_saved_networks(tmp_path / "half", torch.float16), load_networks(WeightFiles.of(official), torch.float16)
+    for part in PARTS:
+        found, wanted = (getattr(networks, part).state_dict() for networks in (ours, theirs))
+        assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+    swapped = shutil.copytree(official, tmp_path / "swapped")
+    shutil.copyfile(swapped / "MusePose" / "reference_unet.pth", swapped / "MusePose" / "denoising_unet.pth")
+    assert check_weights.main([str(swapped)]) == 2
+    assert "denoising_unet.pth: expected a denoiser (found a reference network" in capsys.readouterr().out
+
+
+def shared_video(folder: str) -> None:
+    """What each process makes, alone or with another, into a file."""
+    torch.set_num_threads(1)
+    processes = join_processes(torch.device("cpu"))
+    frames, model = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), np.uint8), tiny_model()
+    make = lambda count, guided: model.sample(
+        frames[0], frames[1:count + 1], torch.Generator().manual_seed(1), size=(32, 32), window=5, window_overlap=2,
+        num_inference_steps=2, guidance_scale=guided, guidance_batch=1, progress=False, processes=processes)
+    made = {"even": make(8, 3.5), "odd": make(5, 3.5), "alone": make(9, 1.0)}
+    made["frames"] = torch.from_numpy(np.concatenate(list(model.decoded(made["even"], 3, processes=processes))))
+    save_file({name: tensor.contiguous() for name, tensor in made.items()}, f"{folder}/{processes.count}_{processes.rank}.safetensors")
+    shut_down()
 
 
 def test_two_processes_make_the_video_of_one_bit_for_bit(tmp_path):
-    (tmp_path / "worker.py").write_text(WORKER)
-    made = {}
-    for count in (1, 2):
-        out = tmp_path / str(count)
-        out.mkdir()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count),
-                        str(tmp_path / "worker.py"), str(out)], cwd=ROOT, check=True, timeout=300, env=environment)
-        made[count] = [load_file(out / f"{rank}.safetensors") for rank in range(count)]
-    (alone,) = made[1]
-    for one in made[2]:
+    threads = torch.get_num_threads()
+    shared_video(str(tmp_path))
+    torch.set_num_threads(threads)
+    assert launched(2, shared_video, str(tmp_path)) == [0, 0]
+    alone, *both = (load_file(tmp_path / f"{name}.safetensors") for name in ("1_0", "2_0", "2_1"))
+    for one in both:
         assert one.keys() == alone.keys() and all(torch.equal(one[name], alone[name]) for name in alone)
 
 
-def test_benchmark_compares_equal_work(tmp_path):
-    said = subprocess.run([sys.executable, "-m", "scripts.benchmark_musepose", "--size", "64", "--frames", "2", "--width", "32"],
-                          cwd=ROOT, check=True, timeout=300, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}).stdout
-    facts = dict(line.split(": ", 1) for line in said.splitlines())
-    assert float(facts["latents apart"]) < 1e-3 and json.loads(facts["published"].replace("'", '"'))["seconds"] > 0
+def test_benchmark_compares_equal_work():
+    args = benchmark_musepose.parser().parse_args(["--size", "64", "--frames", "2", "--width", "32"])
+    found = benchmark_musepose.compared(*benchmark_musepose.measured(args, "published"), *benchmark_musepose.measured(args, "here"))
+    assert found["latents apart"] < 1e-3 and found["pixel levels apart"] <= 1
+    assert found["times as fast"] > 0

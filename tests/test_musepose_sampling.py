@@ -10,10 +10,8 @@ from safetensors.torch import load_file
 from test_musepose_networks import TOLERANCE, apart
 
 from musepose.checkpoint import WeightFiles, load_pose_guider, load_vae
-from musepose.diffusion import min_snr_weight, noised, scheduler, velocity
-from musepose.pipeline import MusePose, WindowedDenoiser
-from musepose.pixels import clip_pixels, picture_pixels, pose_pixels
-from musepose.windows import averaged, frame_windows, padded_length
+from musepose.sampling import averaged, frame_windows, min_snr_weight, noised, padded_length, scheduler, velocity
+from musepose.pipeline import clip_pixels, MusePose, picture_pixels, pose_pixels, WindowedDenoiser
 from scripts.benchmark_musepose import published_way
 
 

@@ -9,9 +9,8 @@ from accelerate import init_empty_weights
 from diffusers import UNet3DConditionModel
 
 from newmove.clips import Clip, bucket, clips_in, frame_indices, frame_stride, nearest_indices, start_choices, warn_about_word
-from newmove.prompts import prompts_from, read_prompts, seed_setting
-from newmove.timesteps import MODES, flow_sigmas, sample_timesteps, tilted, timestep_probabilities
-from newmove.trainable import PAPER, trained_names
+from newmove.generation import prompts_from, read_prompts, seed_setting
+from newmove.objective import flow_sigmas, MODES, PAPER, sample_timesteps, tilted, timestep_probabilities, trained_names
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ZEROSCOPE = dict(sample_size=32, block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=1024, attention_head_dim=64)

@@ -15,8 +15,7 @@ import pytest
 import generate_customized
 from media.video_writer import write_video
 from newmove import generation
-from newmove.generation import Video, generate, planned
-from newmove.prompts import Prompt
+from newmove.generation import generate, planned, Prompt, Video
 from newmove_goldens import complete
 
 ROOT = Path(__file__).parent.parent

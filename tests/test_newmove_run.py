@@ -14,15 +14,14 @@ from safetensors.torch import load_file
 import generate_customized
 import train_motion_customization as launcher
 from configs import CONFIG_FOLDER, load_config
-from configs.published_customization import translated
+from configs.published_flags import with_published_yaml
 from media.video_writer import write_video
 from newmove.clips import MotionClips
-from newmove.memory import training_memory
+from newmove.objective import NAME
 from newmove.task import pieces_of
 from newmove.text_to_video import TextToVideo
-from newmove.trainable import NAME
 from newmove_goldens import complete
-from scripts import customization_memory, export_customization
+from scripts import convert_checkpoint, customization_memory
 from tiny_training import launched
 from training.checkpoints import latest_checkpoint
 
@@ -157,13 +156,13 @@ def test_the_result_generates_and_exports(never_stopped, pipeline, tmp_path):
         ["-m", str(weights), "-o", str(tmp_path / out), "-p", "3,a man doing the sks dance"[2:], "-s", "3", "-r", "32", "-d", "2",
          "-steps", "2", "--device", "cpu", "--dtype", "float32"])
     generate(never_stopped, "customised")
-    export_customization.main([str(never_stopped), str(tmp_path / "pipeline"), "--dtype", "float32"])
+    convert_checkpoint.main([str(never_stopped), str(tmp_path / "pipeline"), "--dtype", "float32"])
     generate(tmp_path / "pipeline", "exported")
     generate(pipeline, "base")
     films = [next((tmp_path / out).glob("*.mp4")).read_bytes() for out in ("customised", "exported", "base")]
     assert films[0] == films[1] and films[0] != films[2]
-    with pytest.raises(ValueError, match="expected a new folder"):
-        export_customization.main([str(never_stopped), str(tmp_path / "pipeline")])
+    with pytest.raises(ValueError, match="already there: choose another"):
+        convert_checkpoint.main([str(never_stopped), str(tmp_path / "pipeline")])
 
 
 def test_a_mistake_is_found_before_a_model_is_loaded(pipeline, folders, tmp_path, monkeypatch):
@@ -183,7 +182,7 @@ def test_a_wan_folder_is_not_mistaken(pipeline, folders, tmp_path):
 def test_a_disk_that_fills_while_latents_are_cached_is_one_line(pipeline, folders, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
-    monkeypatch.setattr("newmove.latent_cache.save_tensors", full)
+    monkeypatch.setattr("newmove.clips.save_tensors", full)
     with pytest.raises(ValueError, match="latents: No space left on device: make room.*cache="):
         run(pipeline, folders, tmp_path, -1)
 
@@ -191,7 +190,7 @@ def test_a_disk_that_fills_while_latents_are_cached_is_one_line(pipeline, folder
 def test_the_published_config_is_understood(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(PUBLISHED)
-    config = load_config(launcher.MotionCustomizationConfig, translated(["--config", str(path), "train.seed=5"]))
+    config = load_config(launcher.MotionCustomizationConfig, with_published_yaml(["--config", str(path), "train.seed=5"]))
     assert (config.model, config.exemplars, config.prior, config.word) == ("weights/zs", "clips", "others", "sks")
     assert (config.width, config.height, config.num_frames, config.fps, config.sampling) == (256, 320, 12, 8, "low-level")
     assert (config.prior_weight, config.trainable_modules, config.captions) == (0.25, ["cross", "temporal"], [])
@@ -204,15 +203,15 @@ def test_the_published_config_is_understood(tmp_path):
                           ({"lerning_rate": 1}, "unknown key 'lerning_rate'")):
         path.write_text(yaml.safe_dump(values | change))
         if words is None:
-            assert load_config(launcher.MotionCustomizationConfig, translated(["--config", str(path)])).prior is None
+            assert load_config(launcher.MotionCustomizationConfig, with_published_yaml(["--config", str(path)])).prior is None
         else:
             with pytest.raises(ValueError, match=words):
-                translated(["--config", str(path)])
+                with_published_yaml(["--config", str(path)])
 
 
 def test_our_own_yaml_is_the_default(tmp_path):
     path = CONFIG_FOLDER / "train_motion_customization.yaml"
-    assert translated(["--config", str(path)]) == ["--config", str(path)]
+    assert with_published_yaml(["--config", str(path)]) == ["--config", str(path)]
     assert load_config(launcher.MotionCustomizationConfig, ["--config", str(path)]) == launcher.MotionCustomizationConfig()
 
 
@@ -239,5 +238,5 @@ def test_counted_activations_are_those_that_are_really_kept():
                 self.temp_convs = torch.nn.Linear(8, 8, dtype=torch.half)
             def forward(self, x, timestep, *, encoder_hidden_states, return_dict):
                 return torch.nn.functional.silu(self.temp_convs(x))
-        found = training_memory(Net(), ["temp_convs"], (torch.empty(10, 8, dtype=torch.half), None, None), checkpointing=False)
+        found = customization_memory.training_memory(Net(), ["temp_convs"], (torch.empty(10, 8, dtype=torch.half), None, None), checkpointing=False)
     assert found["activations kept"] == 2 * 10 * 8 * 2 and found["trained weights, float32"] == 4 * 72

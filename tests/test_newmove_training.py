@@ -9,13 +9,10 @@ from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
 from media.video_writer import write_video
-from newmove.clips import MotionClips, clips_in
-from newmove.latent_cache import LatentCache
-from newmove.objective import CustomizationLoss, debiased, with_checkpointing, without_dropout
+from newmove.clips import clips_in, LatentCache, MotionClips
+from newmove.objective import CustomizationLoss, debiased, NAME, PAPER, with_checkpointing, without_dropout
 from newmove.task import MotionTask
 from newmove.text_to_video import TextToVideo, fingerprint
-from newmove.trainable import PAPER
-from newmove.trainable import NAME
 from newmove.weights import check_weights, load_customized
 from newmove_goldens import complete
 

@@ -19,7 +19,7 @@ from configs import load_config
 from media.video_writer import write_video
 from newmove.clips import MotionClips, clips_in
 from newmove.task import MotionTask
-from newmove.trainable import PAPER
+from newmove.objective import PAPER
 from newmove.wan import NAME, WanTextToVideo
 from newmove.weights import check_weights, load_customized
 

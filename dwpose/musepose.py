@@ -7,13 +7,16 @@ missing instead of being scaled as the place (-1, -1).
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
+from dwpose.draw import draw
 from dwpose.skeleton import (
-    FACE, HANDS, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_HAND, LEFT_HEEL, LEFT_SMALL_TOE, NECK, NOSE, OPENPOSE_FROM_COCO, RIGHT_ANKLE,
-    RIGHT_BIG_TOE, RIGHT_HAND, RIGHT_HEEL, RIGHT_SMALL_TOE, SEEN_CONFIDENCE, Skeleton, openpose18,
+    FACE, HANDS, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_HAND, LEFT_HEEL, LEFT_SMALL_TOE, NECK, NOSE, openpose18,
+    OPENPOSE_FROM_COCO, RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_HAND, RIGHT_HEEL, RIGHT_SMALL_TOE, SEEN_CONFIDENCE, Skeleton,
 )
 
 BODY_POINTS = 18                                              # OpenPose's, before the hands' 2 x 21 in a `places` array
@@ -187,3 +190,43 @@ def published_alignment(driver: np.ndarray, target: np.ndarray, align_frame: int
     moved[missing] = -1
     return alignment, np.nan_to_num(moved, nan=-1.0) + alignment.offset
 
+
+# ---------------------------------------------------- its brush: a canvas 1024 wide, shrunk to 768 high, no face
+
+PAINT_HEIGHT = 768               # pixels of all frames written
+CANVAS_WIDTH = 1024              # pixels poses are drawn at
+
+
+def painted_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) a frame of this size is written at; even, as video codecs ask."""
+    return PAINT_HEIGHT, max(2, int(PAINT_HEIGHT / size[0] * size[1] // 2 * 2))
+
+
+def painted(frame: np.ndarray) -> np.ndarray:
+    """A frame (H, W, 3) at its painted size."""
+    return cv2.resize(frame, painted_size(frame.shape[:2])[::-1], interpolation=cv2.INTER_AREA)
+
+
+def pose_frames(skeleton: Skeleton) -> Iterator[np.ndarray]:
+    """The skeleton frame by frame, (768, W, 3) uint8 RGB.
+
+    On a canvas of the skeleton's own aspect, where the published script stretches one of the dance's, and limbs with it.
+    """
+    drawn = resized(without_face(skeleton), CANVAS_WIDTH)
+    for frame in range(len(drawn)):
+        yield painted(draw(drawn[frame], "musepose")[0])
+
+
+def resized(skeleton: Skeleton, width: int) -> Skeleton:
+    """The skeleton on a canvas of this width, in pixels."""
+    factor = width / skeleton.size[1]
+    keypoints = skeleton.keypoints.copy()
+    keypoints[..., :2] *= factor
+    return replace(skeleton, keypoints=keypoints, size=(round(skeleton.size[0] * factor), width))
+
+
+def without_face(skeleton: Skeleton) -> Skeleton:
+    """The same person with all 68 face points absent."""
+    keypoints = skeleton.keypoints.copy()
+    keypoints[:, FACE] = 0
+    return replace(skeleton, keypoints=keypoints)
