@@ -20,6 +20,7 @@ from configs import run_main, say
 PASSWORD = "FLEXIMO_PASSWORD"      # environment variable
 SHORTEST_PASSWORD = 8              # characters
 USER = "fleximo"
+FONTS = ("system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")       # of the reader's machine: none is fetched
 LOCAL = ("127.0.0.1", "localhost")
 SERVED = ".app"                    # below the folder of runs: what the page's addresses lead to; emptied at the start
 
@@ -34,7 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     is_open = arguments.share or arguments.host not in LOCAL
-    serve(arguments.outputs, arguments.host, arguments.port, arguments.share, password() if is_open else None)
+    page = launched(arguments.outputs, arguments.host, arguments.port, arguments.share, password() if is_open else None)
+    say(f"ready: {page.share_url or page.local_url}", sys.stdout)
+    page.block_thread()
     return 0
 
 
@@ -47,8 +50,8 @@ def password() -> str:
     return word
 
 
-def serve(outputs: Path, host: str, port: int, share: bool, word: str | None) -> None:
-    """The server, until it is ended. word: the password that every request needs; None: requests of this machine alone."""
+def launched(outputs: Path, host: str, port: int, share: bool = False, word: str | None = None):
+    """The page, served by threads of its own. word: the password that every request needs; None: for this machine alone."""
     served = (outputs / SERVED).absolute()
     shutil.rmtree(served, ignore_errors=True)
     served.mkdir(parents=True)
@@ -67,12 +70,11 @@ def serve(outputs: Path, host: str, port: int, share: bool, word: str | None) ->
     try:
         page.launch(server_name=host, server_port=port, share=share, auth=(USER, word) if word else None, allowed_paths=[], max_file_size=VIDEO_BYTES,
                     show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False, footer_links=[], quiet=True, prevent_thread_lock=True,
-                    theme=gradio.themes.Soft(primary_hue="teal", neutral_hue="slate"), css_paths=[ROOM / "style.css"],
+                    theme=gradio.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS, font_mono=("ui-monospace", "monospace")), css_paths=[ROOM / "style.css"],
                     app_kwargs={"middleware": [Middleware(Guard, hosts=None if word else LOCAL_HOSTS)], "docs_url": None, "redoc_url": None, "openapi_url": None})
     except OSError as error:
         raise ValueError(f"--port {port}: cannot be used ({error}): another server may have it, take another one") from None
-    say(f"ready: {page.share_url or page.local_url}", sys.stdout)
-    page.block_thread()
+    return page
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Desk:
         write_settings(config, folder)
         workshop = self.workshops[title]
         work = ((lambda job: self.previewed(job, workshop, config, segments or None)) if title == "preview"
-                else (lambda job: workshop.render(job, config)))
+                else (lambda job: workshop.render(job, config, segments or None)))
         job = self.jobs.submit(title, title, name, work)
         return {"run": name, "job": job.key, "pictures": [seen, digest(folder / runs.PICTURE)], "planned": prompt}
 

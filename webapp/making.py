@@ -34,6 +34,7 @@ from webapp.safety import check_length, MAX_FRAMES, MAX_SIDE
 
 PREVIEW_SIDE = 240                  # pixels of the shorter side: seconds for the puppet, and people are told from each other
 LIVE_SIDE = 200                     # of the newest frame while a video is made
+PREVIEW_FPS = 8.0                   # about as many frames of it a second
 DIMMED = 0.55                       # of the picture's brightness, under its skeleton
 KEPT_MODELS = 2                     # sets of networks a lane keeps loaded
 
@@ -167,8 +168,7 @@ class Workshop:
             config = limited(with_size(config))
             folder = RunFolder(config.folder, True, report)
             write_settings(config, folder.path)
-            writers = {"preview": LiveWriter(folder.path / PREVIEW, config.fps, job)}
-            stages = Stages(config, folder, models, writers)
+            stages = Stages(config, folder, models)
             image, reference = stages.reference()
             motion = None if config.driving_video else stages.motion(edited(stages, segments))
             skeleton = stages.skeleton(motion, reference)
@@ -176,17 +176,21 @@ class Workshop:
                 raise ValueError(f"video: {len(skeleton)} frames, expected at most {MAX_FRAMES}: cut it, or lower fps")
             scene = small_scene(Scene(image, reference, skeleton, config.prompt, stages.depth(motion, skeleton)))
             with report.stage("over picture", SKELETON):
-                write_video(folder.path / SKELETON, over_picture(scene.image, scene.skeleton), config.fps)
+                write_video(folder.path / SKELETON, over_picture(scene.image, scene.skeleton), scene.skeleton.fps)
             puppet = renderer_class("puppet").load(PuppetConfig(mask=config.puppet.mask), models.device)
-            stages.frames("preview", puppet, scene)
+            writers = {"preview": LiveWriter(folder.path / PREVIEW, scene.skeleton.fps, job)}
+            replace(stages, writers=writers).frames("preview", puppet, scene)
             if not (folder.path / PREVIEW).is_file():
                 raise ValueError(f"{folder.path / PREVIEW}: was deleted meanwhile: start anew")
 
-    def render(self, job: Job, config: InferenceConfig) -> None:
-        """The whole of inference.py; stages that the preview made are taken from it."""
+    def render(self, job: Job, config: InferenceConfig, segments: list[Segment] | None = None) -> None:
+        """The whole of inference.py; stages that the preview made are taken from it. segments: as in `preview`."""
         report = JobReport(job)
         with self.models(config) as models, report.listening():
             config = limited(checked(replace(config, resume=True), models, report))
+            if not config.driving_video:
+                with locked(config.folder):
+                    edited(Stages(config, RunFolder(config.folder, True, Report()), models), segments)
             run(config, models, report, lambda config, folder: {
                 name: LiveWriter(writer.path, writer.fps, job) for name, writer in video_writers(config, folder).items()})
 
@@ -201,14 +205,17 @@ def edited(stages: Stages, segments: list[Segment] | None) -> list[Segment]:
 
 
 def small_scene(scene: Scene) -> Scene:
-    """The scene with its shorter side at PREVIEW_SIDE pixels or less."""
+    """The scene with its shorter side at PREVIEW_SIDE pixels or less, and about PREVIEW_FPS frames a second."""
     image = shrunk(scene.image, PREVIEW_SIDE)
     factor = np.array(image.shape[1::-1]) / scene.image.shape[1::-1]
 
     def small(skeleton: Skeleton) -> Skeleton:
         return skeleton.with_xy(skeleton.xy * factor, image.shape[:2])
 
-    return replace(scene, image=image, reference=small(scene.reference), skeleton=small(scene.skeleton))
+    step = max(1, round(scene.skeleton.fps / PREVIEW_FPS))
+    skeleton = replace(small(scene.skeleton)[::step], fps=scene.skeleton.fps / step)
+    depth = None if scene.depth is None else scene.depth[::step]
+    return replace(scene, image=image, reference=small(scene.reference), skeleton=skeleton, depth=depth)
 
 
 def over_picture(image: np.ndarray, skeleton: Skeleton) -> Iterator[np.ndarray]:

@@ -238,8 +238,8 @@ class Page:
         if seen is not None:
             changed[self.seen] = seen
         if busy is not None:
-            changed |= {self.timer: gr.Timer(active=busy), self.stop_button: gr.update(visible=busy)}
-            changed |= {button: gr.update(interactive=not busy) for button in (self.preview_button, self.render_button)}
+            changed |= {self.timer: gr.Timer(active=busy), self.stop_button: gr.update(visible=busy), self.preview_button: gr.update(interactive=not busy)}
+            changed[self.render_button] = changed.get(self.render_button, {}) | gr.update(interactive=not busy)
         return changed
 
     def plan(self, prompt, preset, session) -> dict:
