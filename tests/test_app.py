@@ -25,7 +25,7 @@ from webapp import runs
 from webapp.desk import card, Desk, report_frame, warnings_card, weights_table, Wish
 from webapp.jobs import DONE, FAILED, Job, Jobs, MAX_WAITING, RUNNING, STOPPED
 from webapp.making import assignments, PRESETS, setting_rows, SETTINGS
-from webapp.safety import checked_picture, checked_plan, checked_prompt, checked_video, Guard, JSON_BYTES, MAX_SEGMENTS, REQUEST_BYTES
+from webapp.safety import checked_picture, checked_plan, checked_prompt, checked_video, Guard, JSON_BYTES, MAX_SEGMENTS, names_an_address, REQUEST_BYTES
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -203,7 +203,7 @@ def test_settings_that_equal_the_preset_are_left_out_and_others_are_checked_as_o
         assignments(preset, {"seed": None})
 
 
-def asked(guard, path="/", body=b"", **headers):
+def asked(guard, path="/", body=b"", method="GET", **headers):
     """Status of a request to a guarded server that answers 200 after the whole body."""
     sent, parts = [], [body[i:i + 65536] for i in range(0, len(body), 65536)] or [b""]
 
@@ -223,7 +223,7 @@ def asked(guard, path="/", body=b"", **headers):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "path": path, "headers": [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]}
+    scope = {"type": "http", "path": path, "method": method, "headers": [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]}
     asyncio.run(Guard(server, **guard)(scope, receive, send))
     return next((message["status"] for message in sent if message["type"] == "http.response.start"), None)
 
@@ -236,6 +236,19 @@ def asked(guard, path="/", body=b"", **headers):
     (dict(host="localhost", content_length="-5"), 400), (dict(host="localhost", content_length="1e9"), 400)])
 def test_who_asks_and_how_much_is_judged_before_anything_is_read(headers, status):
     assert asked({}, **headers) == status
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/file=http://127.0.0.1:22/", "/gradio_api/proxy=https://evil.example/", "/gradio_api/file=file:/etc/passwd"])
+def test_an_address_in_a_path_is_refused(path):
+    assert asked({}, path, host="localhost") == 403
+
+
+@pytest.mark.parametrize("body, is_refused", [
+    ('{"data": [{"path": "http://evil.example/x.png"}]}', True), ('[[[{"path": "\\u0068ttps://evil.example"}]]]', True), ("[" * 100_000, True),
+    ('{"data": [{"path": "/cache/x.png", "url": "http://127.0.0.1/x.png"}, "see http://x.example"]}', False), ("username=a&password=b", False), ("", False)])
+def test_a_file_that_is_an_address_never_reaches_gradio(body, is_refused):
+    assert names_an_address(body.encode()) == is_refused
+    assert asked({}, body=body.encode(), method="POST", host="localhost") == (400 if is_refused else 200)
 
 
 def test_a_body_longer_than_it_says_is_cut_off_and_an_open_server_takes_other_hosts():
@@ -372,6 +385,7 @@ def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_chan
         assert f"{folder.name}/plan.json" in archive.namelist() and archive.testzip() is None
     other, view = desk.opened(folder.name)
     assert other["run"] == folder.name and view["prompt"] == ONE_WAVE and Path(view["picture"]).is_file()
+    assert view["preset"] == "puppet" and {key: view["values"][key] for key in TINY} == TINY
     assert ended(desk, desk.go_on(folder.name)).state == DONE
     assert all(stage["reused"] for stage in json.loads((folder / "report.json").read_text())["stages"] if stage["name"] != "outputs")
 

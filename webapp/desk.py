@@ -28,7 +28,7 @@ from runtime.published_weights import files_of, GROUPS, HandFile
 from t2m.motion import Motion, PARENTS
 from webapp import runs
 from webapp.jobs import Cancelled, DONE, FAILED, Job, Jobs, STOPPED, WAITING
-from webapp.making import assignments, limited, needed_memory, planned, PRESETS, taught, why_not, Workshop
+from webapp.making import assignments, limited, needed_memory, planned, preset_of, PRESETS, setting_rows, taught, why_not, Workshop
 from webapp.safety import check_length, checked_picture, checked_plan, checked_prompt, checked_video
 
 ROOT = CONFIG_FOLDER.parent
@@ -162,10 +162,10 @@ class Desk:
         if job.state == DONE:
             return card("good", f"{job.title.capitalize()} done", f"{job.seconds:.0f} s")
         name, done, total = job.step
-        step = f"{name}: {done} of {total}" if total else job.stage
+        known = STAGES.get(job.stage) or ("A further pass" if job.stage.startswith(("seen", "refined")) else None)
+        step = f"{name}: {done} of {total} · " if total else "" if known else f"{job.stage} · " if job.stage else ""
         share = done / total if total else 0.0
-        title = STAGES.get(job.stage) or ("Second pass" if job.stage.startswith(("seen", "refined")) else "Starting")
-        return card("busy", title, f"{step} · {job.seconds:.0f} s", share)
+        return card("busy", known or ("Fetching" if job.title == "fetch" else "Working"), f"{step}{job.seconds:.0f} s", share)
 
     def shown(self, name: object) -> dict:
         """The view of a listed run: every part that its folder has."""
@@ -200,16 +200,22 @@ class Desk:
                     f"{what}, judged by {cost.runs} like it on this machine (memory of the whole server){sizes}.")
 
     def opened(self, name: object) -> tuple[dict, dict]:
-        """Session and view of a run that was chosen in the list: with its picture and prompt, to change and go on."""
+        """Session and view of a run that was chosen in the list: its picture, text and settings, to change and go on.
+
+        Beside the parts of the page the view then has "preset" and "values", the settings by key, where the run fits one.
+        """
         run = runs.find_run(self.outputs, name)
-        view = self.shown(run.name) | {"prompt": run.prompt, "status": card("quiet", "Opened", run.label), "live": None}
-        picture = run.path / runs.PICTURE
-        if not picture.is_file():
-            picture = Path(runs.settings_of(run).image)
-        view["picture"] = self.serve(checked_picture(picture)) if picture.is_file() else None
-        session = self.session_of(run)
-        if picture.is_file():
-            session["pictures"] = [digest(picture)]
+        view, session = self.shown(run.name) | {"status": card("quiet", "Opened", run.label), "live": None}, self.session_of(run)
+        try:
+            config = runs.settings_of(run)
+        except ValueError:
+            return session, view                              # the view says why
+        picture = next((path for path in (run.path / runs.PICTURE, Path(config.image)) if path.is_file()), None)
+        view |= {"picture": self.serve(checked_picture(picture)) if picture else None, "prompt": config.prompt,
+                 "driving": self.serve(run.path / runs.DRIVING)}
+        if preset := preset_of(config):
+            view |= {"preset": preset, "values": {key: value for key, value, *_ in setting_rows(config)}}
+        session |= {"pictures": [digest(picture)] if picture else [], "planned": config.prompt.strip()}
         return session, view
 
     def serve(self, path: Path) -> str | None:

@@ -51,11 +51,11 @@ class Preset:
 
 
 PRESETS = {
-    "puppet": Preset("Puppet: the photograph's own pixels move, seconds on a CPU", "photo.yaml"),
-    "demo": Preset("Demo: the small networks of this repository, minutes on a CPU", "demo.yaml"),
-    "fleximo": Preset("Fleximo: MimicMotion's weights with a skeleton adapter", "fleximo.yaml"),
-    "mimicmotion": Preset("MimicMotion: its published weights, no adapter", "fleximo.yaml", ("adapter.checkpoint=",)),
-    "musepose": Preset("MusePose: its published weights", "photo.yaml", ("renderer=musepose",)),
+    "puppet": Preset("Puppet: the picture's own pixels", "photo.yaml"),
+    "demo": Preset("Demo: this repository's networks", "demo.yaml"),
+    "fleximo": Preset("Fleximo: MimicMotion and adapter", "fleximo.yaml"),
+    "mimicmotion": Preset("MimicMotion", "fleximo.yaml", ("adapter.checkpoint=",)),
+    "musepose": Preset("MusePose", "photo.yaml", ("renderer=musepose",)),
 }
 SETTINGS = (                        # what a page may change; no key here names a file, a folder or an address
     "seed", "fps", "height", "width", "camera", "framing", "alignment", "refinements", "refinement_trust", "motion.sampling",
@@ -97,6 +97,15 @@ def limited(config: InferenceConfig) -> InferenceConfig:
     if max(config.size) > MAX_SIDE:
         raise ValueError(f"height, width: at most {MAX_SIDE} from the page (found {config.height}x{config.width}): use the command line")
     return config
+
+
+def preset_of(config: InferenceConfig) -> str | None:
+    """The preset that settings came from, by what they render with; None for another config file's."""
+    def look(config: InferenceConfig) -> tuple:
+        checkpoints = (config.generator.checkpoint, config.adapter.checkpoint) if config.renderer == "mimicmotion" else ()
+        return config.renderer, *checkpoints, config.motion.weights
+
+    return next((name for name, preset in PRESETS.items() if look(preset.config()) == look(config)), None)
 
 
 @lru_cache(maxsize=8)

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 ROOM = Path(__file__).parent
 POLL_SECONDS = 0.7
+CACHE_SECONDS = 24 * 3600          # for which an upload or a shown file stays, at least
 EXAMPLES = ("assets/person_large.png", "assets/person.png")
 PROMPT = "A person waves with the right hand, then does a squat."
 STORAGE = dict(storage_key="fleximo", secret="not a secret: what a browser keeps is checked again")
@@ -26,8 +27,7 @@ def build_page(desk: Desk):
     """The whole page, as gr.Blocks that nobody has launched yet."""
     import gradio as gr
 
-    with gr.Blocks(title="Picture and text to video", analytics_enabled=False) as page:
-        page.delete_cache = None
+    with gr.Blocks(title="Picture and text to video", analytics_enabled=False, fill_width=True, delete_cache=(3600, CACHE_SECONDS)) as page:
         Page(gr, desk, page).build()
     return page
 
@@ -68,13 +68,13 @@ class Page:
         parts["picture"].preprocess = self.upload(checked_picture)
         gr.Examples([str(views.ROOT / name) for name in EXAMPLES], parts["picture"], label="Or take one of these")
         parts["prompt"] = gr.Textbox(PROMPT, label="What the person does", lines=3, max_length=MAX_PROMPT_CHARACTERS, elem_id="prompt")
-        self.preset = gr.Dropdown([(preset.title, name) for name, preset in PRESETS.items()], value="puppet", label="Renderer", elem_id="preset")
+        self.preset = gr.Dropdown([(preset.title, name) for name, preset in PRESETS.items()], value="puppet", label="Renderer", elem_id="preset", info="Its price is shown before you render.")
         with gr.Row():
             self.plan_button = gr.Button("Plan", elem_id="plan-button", min_width=80, scale=1)
             self.preview_button = gr.Button("Preview", variant="primary", elem_id="preview-button", min_width=120, scale=2)
         with gr.Accordion("The movement of a video instead of a text", open=False):
-            self.driving = gr.File(label="Driving video (up to a minute)", file_types=VIDEO_TYPES, type="filepath", height=120, elem_id="driving")
-            self.driving.preprocess = self.upload(checked_video)
+            parts["driving"] = gr.File(label="Driving video (up to a minute)", file_types=VIDEO_TYPES, type="filepath", height=120, elem_id="driving")
+            parts["driving"].preprocess = self.upload(checked_video)
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             for key, value, text, choices in setting_rows(PRESETS["puppet"].config()):
                 self.settings[key] = self.setting(key, value, text, choices)
@@ -91,24 +91,23 @@ class Page:
     def result_column(self) -> None:
         gr, parts = self.gr, self.parts
         parts["status"] = gr.HTML(views.EMPTY, elem_id="status")
-        with gr.Row():
-            self.stop_button = gr.Button("Stop", variant="stop", elem_id="stop-button", visible=False, size="sm")
+        self.stop_button = gr.Button("Stop", elem_id="stop-button", visible=False, size="sm")
         parts["live"] = gr.Image(label="Newest frame", visible=False, height=240, elem_id="live", buttons=[], interactive=False)
+        parts["video"] = self.video("Video", "video", height=480)
         parts["plan"] = gr.Dataframe(headers=["action", "seconds", "taught"], datatype=["str", "str", "str"], column_count=(3, "fixed"), interactive=True,
                                      static_columns=[2], wrap=True, label="Plan: double-click to change, then Preview again", visible=False, elem_id="plan",
-                                     column_widths=["62%", "18%", "20%"], buttons=[])
+                                     column_widths=["60%", "18%", "22%"], buttons=[])
         parts["warnings"] = gr.HTML(visible=False, elem_id="warnings")
         with gr.Row():
             parts["over"] = self.video("Skeleton over the picture", "over")
             parts["preview"] = self.video("Puppet preview", "preview")
-        parts["motion"] = gr.HTML(value={}, html_template="<div class='label'>3D motion: drag to turn</div><canvas></canvas>", visible=False,
-                                  js_on_load=(ROOM / "motion_viewer.js").read_text(encoding="utf-8"), elem_id="motion")
         parts["cost"] = gr.HTML(visible=False, elem_id="cost")
         with gr.Row():
             self.render_button = gr.Button("Render", variant="primary", visible=False, elem_id="render-button", scale=2)
-            self.new_button = gr.Button("Keep this, begin another", visible=False, elem_id="new-button", scale=1)
-        parts["video"] = self.video("Video", "video", height=480)
-        parts["storyboard"] = gr.Image(label="Storyboard", visible=False, elem_id="storyboard", buttons=["download", "fullscreen"], interactive=False)
+            self.new_button = gr.Button("Begin another", visible=False, elem_id="new-button", scale=1)
+        parts["storyboard"] = gr.Image(label="Storyboard", show_label=False, visible=False, elem_id="storyboard", buttons=["download", "fullscreen"], interactive=False)
+        parts["motion"] = gr.HTML(value={}, html_template="<div class='caption'>3D motion: drag to turn</div><canvas></canvas>", visible=False,
+                                  js_on_load=(ROOM / "motion_viewer.js").read_text(encoding="utf-8"), elem_id="motion")
         with gr.Accordion("Take home", open=False, visible=False) as self.take_home:
             parts["files"] = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="files")
             self.pack_button = gr.Button("Also as GIF and as zip", size="sm", elem_id="pack-button")
@@ -121,7 +120,7 @@ class Page:
     def runs_column(self) -> None:
         gr = self.gr
         self.names, self.chosen = gr.State([]), gr.State("")
-        self.gallery = gr.Gallery(label="Newest first", columns=[2, 3, 4], height=420, object_fit="contain", allow_preview=False, elem_id="gallery",
+        self.gallery = gr.Gallery(label="Newest first", columns=3, height=460, object_fit="contain", allow_preview=False, elem_id="gallery",
                                   buttons=[], interactive=False)
         self.about = gr.HTML(views.card("quiet", "Choose a run above"), elem_id="about")
         with gr.Row():
@@ -174,9 +173,9 @@ class Page:
     # what joins them
 
     def join(self) -> None:
-        gr, wish = self.gr, [self.parts["picture"], self.parts["prompt"], self.driving, self.preset, self.parts["plan"], self.session, *self.settings.values()]
+        gr, wish = self.gr, [self.parts["picture"], self.parts["prompt"], self.parts["driving"], self.preset, self.parts["plan"], self.session, *self.settings.values()]
         everything = [*self.parts.values(), self.session, self.timer, self.stop_button, self.preview_button, self.render_button, self.new_button,
-                      self.take_home, self.seen]
+                      self.take_home, self.seen, self.preset, *self.settings.values()]
         self.on(self.plan_button.click, self.plan, [self.parts["prompt"], self.preset, self.session], [self.parts["plan"], self.session])
         self.on(self.preview_button.click, self.begin("preview"), wish, everything)
         self.on(self.render_button.click, self.begin("render"), wish, everything)
@@ -226,9 +225,12 @@ class Page:
     def updates(self, view: dict, session: dict | None = None, seen: str | None = None, busy: bool | None = None) -> dict:
         """A view as Gradio's updates. busy: whether a job is under way; None leaves the buttons alone."""
         gr, changed = self.gr, {}
+        if "preset" in view:
+            changed |= {self.preset: view["preset"]} | {self.settings[key]: value for key, value in view["values"].items()}
         for name, value in view.items():
-            part = self.parts[name]
-            stays = name in ("picture", "prompt", "status")
+            if name in ("preset", "values"):
+                continue
+            part, stays = self.parts[name], name in ("picture", "prompt", "driving", "status")
             changed[part] = gr.update(value=value if value is not None or name != "motion" else {}, **({} if stays else {"visible": value is not None}))
         if "files" in view:
             changed |= {self.take_home: gr.update(visible=bool(view["files"])), self.new_button: gr.update(visible=bool(view["files"])),

@@ -4,6 +4,7 @@ A page's request is never a path: runs are chosen from the list of those that ar
 """
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -118,12 +119,14 @@ class Guard:
             return await self.app(scope, receive, send)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if refusal := self.refusal(scope["path"], headers):
-            status, text = refusal
-            if scope["type"] == "websocket":
-                return await send({"type": "websocket.close", "code": 1008})
-            await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
-            return await send({"type": "http.response.body", "body": text.encode()})
-        await self.app(scope, limited(receive, limit_of(scope["path"])), with_headers(send))
+            return await refuse(scope, send, *refusal)
+        receive = limited(receive, limit_of(scope["path"]))
+        if scope.get("method") == "POST" and not is_upload(scope["path"]):
+            body = await whole(receive)
+            if body is None or names_an_address(body):
+                return await refuse(scope, send, 400, "expected JSON without addresses")
+            receive = given(body, receive)
+        await self.app(scope, receive, with_headers(send))
 
     def refusal(self, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
         """Status and reason, or None for a request that may pass."""
@@ -133,12 +136,67 @@ class Guard:
         origin = headers.get("origin")
         if origin and urlsplit(origin).netloc != headers.get("x-forwarded-host", host):
             return 403, "another site's page asked"
+        if "proxy=" in path or "://" in path or ":/" in path:
+            return 403, "this server fetches nothing from others"
         length = headers.get("content-length", "0")
         if not length.isdecimal():
             return 400, "content-length is no number"
         if int(length) > limit_of(path):
             return 413, f"at most {limit_of(path) >> 20} MiB"
         return None
+
+
+async def refuse(scope, send, status: int, text: str) -> None:
+    if scope["type"] == "websocket":
+        return await send({"type": "websocket.close", "code": 1008})
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+async def whole(receive) -> bytes | None:
+    """The body of a request; None where the connection ended before it did."""
+    parts = []
+    while (message := await receive())["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+    return None
+
+
+def given(body: bytes, receive):
+    """The ASGI channel of a request whose body was read already."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again():
+        return waiting.pop() if waiting else await receive()
+
+    return again
+
+
+def names_an_address(body: bytes) -> bool:
+    """Whether a file of a JSON request is an address, which Gradio would fetch; also where the JSON is too deep to be read.
+
+    What is no JSON, such as the form of a login, holds no files.
+    """
+    try:
+        left = [json.loads(body)] if body[:1] in b"{[" else []
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if "://" in str(value.get("path", "")):
+                return True
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return False
+
+
+def is_upload(path: str) -> bool:
+    return path.rstrip("/").endswith("/upload")
 
 
 def host_name(host: str) -> str:
@@ -148,7 +206,7 @@ def host_name(host: str) -> str:
 
 def limit_of(path: str) -> int:
     """Bytes that a request to this path may send."""
-    return REQUEST_BYTES if path.rstrip("/").endswith("/upload") else JSON_BYTES
+    return REQUEST_BYTES if is_upload(path) else JSON_BYTES
 
 
 def limited(receive, limit: int):
