@@ -234,9 +234,9 @@ def load_plan(path: Path) -> list[Segment]:
     return segments_from_json(path.read_text(encoding="utf-8"))
 
 
-def run(config: InferenceConfig, models: Models, report: Report) -> None:
-    """One run folder, from checked settings."""
-    models.config, writers = config, video_writers(config, config.folder)
+def run(config: InferenceConfig, models: Models, report: Report, writers_of=video_writers) -> None:
+    """One run folder, from checked settings. writers_of(config, folder): who writes the videos, by stage."""
+    models.config, writers = config, writers_of(config, config.folder)
     try:
         with locked(config.folder, "choose another name=", beside=True):
             folder = RunFolder(config.folder, config.resume, report, code_of_stages(config))

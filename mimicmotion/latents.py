@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from diffusers.models.resnet import SpatioTemporalResBlock
 from einops import rearrange
 from torch import Tensor
-from tqdm import tqdm
 
 from mimicmotion.savings import is_zero_initialised, spatial_only
 from runtime.cpu_layers import faster_on_cpu
 from runtime.processes import ALONE, Processes
+from runtime.progress import Steps
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def decoded_windows(vae, latents: Tensor, chunk_size: int = 8, overlap: int = 0,
     """
     overlap = overlap if mixes_frames(vae) else 0
     with (spatial_only(vae.decoder, when=is_zero_initialised), faster_on_cpu(vae.decoder, latents.device),
-          tqdm(total=len(latents), desc="decoding", unit="frame", dynamic_ncols=True, disable=not progress) as bar):
+          Steps(total=len(latents), desc="decoding", unit="frame", dynamic_ncols=True, disable=not progress) as bar):
         for window in blended_windows(vae, latents, chunk_size, overlap, processes):
             yield rearrange((window * 255).round().byte(), "f c h w -> f h w c").contiguous().cpu()
             bar.update(len(window))

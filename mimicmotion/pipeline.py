@@ -13,7 +13,6 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 from einops import rearrange
 from torch import nn, Tensor
-from tqdm import tqdm
 from transformers import CLIPVisionModelWithProjection
 
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_vae, load_video_model,
@@ -25,6 +24,7 @@ from mimicmotion.sampling import Denoiser, Tile, tile_ranges
 from mimicmotion.savings import cached_cross_attention, FeatureCache, is_zero_initialised, spatial_only
 from runtime.cpu_layers import faster_on_cpu
 from runtime.processes import ALONE, Processes
+from runtime.progress import Steps
 
 POSES_AT_ONCE = 16                                                            # frames per PoseNet call
 
@@ -123,8 +123,8 @@ class PoseToVideo:
               cached_cross_attention(self.unet, torch.cat([torch.zeros_like(embedding), embedding])) as tokens):
             denoise = Denoiser(self.unet, [Tile.of(frames, self.device) for frames in ranges], picture, tokens, numbers,
                                pose_features, guidance, guidance_batch, FeatureCache(feature_cache), processes)
-            for timestep, with_guidance in zip(tqdm(scheduler.timesteps, desc="denoising", unit="step",
-                                                    dynamic_ncols=True, disable=not progress), guided):
+            for timestep, with_guidance in zip(Steps(scheduler.timesteps, desc="denoising", unit="step",
+                                                     dynamic_ncols=True, disable=not progress), guided):
                 noisy = scheduler.scale_model_input(latents, timestep)        # (F, 4, h, w)
                 v = denoise(noisy, timestep, with_guidance)
                 latents = scheduler.step(v, timestep, latents).prev_sample

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
-from diffusers import AutoencoderKL
-from einops import rearrange
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
+from einops import rearrange
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 from transformers import CLIPVisionModelWithProjection
 
 from musepose.checkpoint import load_image_encoder, load_networks, load_saved_networks, load_vae, Networks, WeightFiles
@@ -27,6 +26,7 @@ from musepose.sampling import averaged, check_windows, frame_windows, padded_len
 from runtime.cpu_layers import faster_on_cpu
 from runtime.memory import keep_idle_on_cpu
 from runtime.processes import ALONE, Processes
+from runtime.progress import Steps
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class MusePose:
                                    self.context(image, size, reference_dtype), torch.cat([features, last]),
                                    guidance_scale, guidance_batch, processes)
         with faster_on_cpu(self.denoiser, self.device):
-            for timestep in tqdm(ddim.timesteps, desc="denoising", unit="step", dynamic_ncols=True, disable=not progress):
+            for timestep in Steps(ddim.timesteps, desc="denoising", unit="step", dynamic_ncols=True, disable=not progress):
                 latents = ddim.step(denoise(latents, timestep), timestep, latents).prev_sample
                 if not latents.isfinite().all():
                     raise ValueError(f"latents: expected finite values (found inf or NaN at timestep {int(timestep)}, "
@@ -167,7 +167,7 @@ class MusePose:
 
         Where memory runs out it goes on from there with half the chunk.
         """
-        with tqdm(total=len(latents), desc="decoding", unit="frame", dynamic_ncols=True, disable=not progress) as bar:
+        with Steps(total=len(latents), desc="decoding", unit="frame", dynamic_ncols=True, disable=not progress) as bar:
             done = 0
             while done < len(latents):
                 work = lambda chunk: self.decoded_pixels(chunk, output_size)

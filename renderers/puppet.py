@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
-from tqdm import tqdm
 
 from dwpose import skeleton as coco
 from dwpose.choosing import chosen_detector, has_photograph_weights
@@ -22,6 +21,7 @@ from dwpose.skeleton import Skeleton
 from renderers import PuppetConfig, Renderer, Scene
 from puppet.layers import ORDER, Cut, Joint, Layer, Shadow, cut_layers, smoothstep
 from puppet.limbs import HEAD, KNEES, NECK, PELVIS, Pose, body_points, eye_roll, followed, posed, unit, whole_reference
+from runtime.progress import Steps
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Puppet(Renderer):
         ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, len(points))
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
         floor = floor_of(points, scene.skeleton.fps)
-        for index in tqdm(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
+        for index in Steps(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
             frames[index] = drawn(cut, pose, reference, Moment(index, ranks[index], floor[index], turned[index]))
             if show is not None:
                 show(frames[index:index + 1])

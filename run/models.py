@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import dwpose
 import media.video_reader
@@ -22,6 +21,7 @@ from run.folder import content_hash
 from run.settings import InferenceConfig
 from runtime.device import chosen_device, chosen_dtype, free_memory, keep_freed_memory, seed_for
 from runtime.processes import join_processes, Processes
+from runtime.progress import Steps
 from t2m.motion import Motion
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ class Models:
         sampled = self.config.motion.sampling == "sampled"
         generator = torch.Generator().manual_seed(seed_for(self.config.seed, "motion")) if sampled else None
         return [t2m(segment.text, segment.seconds, generator)
-                for segment in tqdm(segments, desc="motion", unit="segment", dynamic_ncols=True)]
+                for segment in Steps(segments, desc="motion", unit="segment", disable=not self.progress,
+                                      dynamic_ncols=True)]
 
     def renderer(self, config: InferenceConfig) -> Renderer:
         """The chosen renderer; where only settings differ from the last call it goes on with the networks it has."""

@@ -26,6 +26,7 @@ MAY_IMPORT = {                                       # room -> other local rooms
     "renderers": {"mimicmotion", "musepose", "puppet", "dwpose", "media", "runtime", "configs", "run.settings"},
     "run": {"renderers", "t2m", "dwpose", "mimicmotion", "media", "runtime", "configs", "llm_planner", "planning"},
     "motionbench": {"run", "inference", "synthetic", "t2m", "dwpose", "mimicmotion.latents", "mimicmotion.sampling", "media", "runtime", "configs", "renderers"},
+    "webapp": {"inference", "run", "renderers", "t2m", "dwpose", "media", "runtime", "configs", "llm_planner"},
 }
 OPEN_ROOMS = ("benchmarks", "demo", "scripts", "comfyui")             # may import everything; nothing imports the last three and tests
 ROOMS = [room for room in (*MAY_IMPORT, *OPEN_ROOMS) if (ROOT / room).is_dir()]

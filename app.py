@@ -1,0 +1,81 @@
+"""The whole system in a browser: picture and text -> plan, skeleton, puppet preview, video.
+
+    python app.py                               http://127.0.0.1:7860, for this machine alone
+    python app.py --port 8000 --outputs runs
+    python app.py --host 0.0.0.0                for the network; asks for a password, or takes it from FLEXIMO_PASSWORD
+    python app.py --share                       through Gradio's tunnel; the same
+
+Needs requirements-app.txt. Runs are folders below --outputs, as inference.py makes them.
+"""
+import argparse
+import logging
+import os
+import shutil
+import sys
+from getpass import getpass
+from pathlib import Path
+
+from configs import run_main, say
+
+PASSWORD = "FLEXIMO_PASSWORD"      # environment variable
+SHORTEST_PASSWORD = 8              # characters
+USER = "fleximo"
+FONTS = ("system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")       # of the reader's machine: none is fetched
+LOCAL = ("127.0.0.1", "localhost")
+SERVED = ".app"                    # below the folder of runs: what the page's addresses lead to; emptied at the start
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of all runs (default: outputs)")
+    parser.add_argument("--port", type=int, default=7860, help="default: 7860")
+    parser.add_argument("--host", default=LOCAL[0], help="address to listen at; any but 127.0.0.1 needs a password")
+    parser.add_argument("--share", action="store_true", help="a public address by Gradio's tunnel; needs a password")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    is_open = arguments.share or arguments.host not in LOCAL
+    page = launched(arguments.outputs, arguments.host, arguments.port, arguments.share, password() if is_open else None)
+    say(f"ready: {page.share_url or page.local_url}", sys.stdout)
+    page.block_thread()
+    return 0
+
+
+def password() -> str:
+    """The password of an open server, from the environment or typed; never from the command line, which others can read."""
+    word = os.environ.get(PASSWORD) or (getpass(f"password for user {USER}: ") if sys.stdin.isatty() else "")
+    if len(word) < SHORTEST_PASSWORD:
+        raise ValueError(f"password: expected at least {SHORTEST_PASSWORD} characters in {PASSWORD} (found {len(word)}): --host and "
+                         "--share open this machine to others")
+    return word
+
+
+def launched(outputs: Path, host: str, port: int, share: bool = False, word: str | None = None):
+    """The page, served by threads of its own. word: the password that every request needs; None: for this machine alone."""
+    served = (outputs / SERVED).absolute()
+    shutil.rmtree(served, ignore_errors=True)
+    served.mkdir(parents=True)
+    os.environ |= {"GRADIO_TEMP_DIR": str(served), "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_NUM_PORTS": "1"}
+    try:
+        import gradio
+        from starlette.middleware import Middleware
+    except ImportError as error:
+        raise ValueError(f"{error.name}: expected Gradio (found none): pip install -r requirements-app.txt") from None
+    from webapp.desk import Desk
+    from webapp.page import build_page, ROOM
+    from webapp.safety import Guard, LOCAL_HOSTS, VIDEO_BYTES
+
+    page = build_page(Desk(outputs.absolute(), served))
+    page.queue(max_size=32)
+    try:
+        page.launch(server_name=host, server_port=port, share=share, auth=(USER, word) if word else None, allowed_paths=[], max_file_size=VIDEO_BYTES,
+                    show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False, footer_links=[], quiet=True, prevent_thread_lock=True,
+                    theme=gradio.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS, font_mono=("ui-monospace", "monospace")), css_paths=[ROOM / "style.css"],
+                    app_kwargs={"middleware": [Middleware(Guard, hosts=None if word else LOCAL_HOSTS)], "docs_url": None, "redoc_url": None, "openapi_url": None})
+    except OSError as error:
+        raise ValueError(f"--port {port}: cannot be used ({error}): another server may have it, take another one") from None
+    return page
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,445 @@
+"""What is behind the web page, without Gradio: jobs, runs, the checks of everything from outside, and the way to a video."""
+
+import asyncio
+import json
+import shlex
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import load_config
+from inference import load_configs
+from llm_planner import Segment
+from media.video_reader import read_video
+from run.folder import RunFolder
+from run.settings import InferenceConfig
+from webapp import runs
+from webapp.desk import card, Desk, report_frame, warnings_card, weights_table, Wish
+from webapp.jobs import DONE, FAILED, Job, Jobs, MAX_WAITING, RUNNING, STOPPED
+from webapp.making import assignments, PRESETS, setting_rows, SETTINGS
+from webapp.safety import checked_picture, checked_plan, checked_prompt, checked_video, Guard, JSON_BYTES, MAX_SEGMENTS, names_an_address, REQUEST_BYTES
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+TINY = {"height": 256, "width": 144, "fps": 4.0}
+ONE_WAVE = "A person waves for 1 second."
+
+
+def wait_for(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def ended(desk, session, seconds=300.0):
+    job = desk.jobs.find(session["job"])
+    wait_for(lambda: job.is_over, seconds)
+    return job
+
+
+# jobs
+
+def stepping(steps, seconds=0.01, started=None):
+    """Work of so many steps, each of which may be stopped."""
+    def work(job):
+        for done in range(steps):
+            if started is not None:
+                started.set()
+            job.tell("step", done, steps)
+            time.sleep(seconds)
+    return work
+
+
+def test_one_job_runs_at_a_time_and_the_others_see_their_place():
+    jobs, order, gate = Jobs("render"), [], threading.Event()
+    first = jobs.submit("render", "render", "a", lambda job: (gate.wait(30), order.append("a")))
+    others = [jobs.submit("render", "render", name, lambda job, name=name: order.append(name)) for name in "bc"]
+    wait_for(lambda: first.state == RUNNING)
+    assert [jobs.place(job) for job in (first, *others)] == [0, 1, 2]
+    gate.set()
+    wait_for(lambda: others[-1].is_over)
+    assert order == ["a", "b", "c"] and {job.state for job in (first, *others)} == {DONE}
+
+
+def test_a_cancelled_job_stops_before_its_next_step_and_a_waiting_one_never_starts():
+    jobs, started, ran = Jobs("render"), threading.Event(), []
+    running = jobs.submit("render", "render", "a", stepping(10_000, started=started))
+    waiting = jobs.submit("render", "render", "b", lambda job: ran.append("b"))
+    started.wait(30)
+    jobs.cancel(waiting.key)
+    jobs.cancel(running.key)
+    wait_for(lambda: running.is_over)
+    after = jobs.submit("render", "render", "a", lambda job: ran.append("a"))
+    wait_for(lambda: after.is_over)
+    assert running.state == waiting.state == STOPPED and running.step[1] < 9_999 and ran == ["a"]
+
+
+def test_a_full_lane_and_a_second_job_on_the_same_run_are_refused_in_one_line():
+    jobs, gate = Jobs("render"), threading.Event()
+    first = jobs.submit("render", "render", "first", lambda job: gate.wait(30))
+    wait_for(lambda: first.state == RUNNING)
+    with pytest.raises(ValueError, match="first: a render is under way"):
+        jobs.submit("render", "preview", "first", print)
+    for number in range(MAX_WAITING):
+        jobs.submit("render", "render", f"{number}", lambda job: None)
+    with pytest.raises(ValueError, match="jobs are waiting already"):
+        jobs.submit("render", "render", "more", print)
+    gate.set()
+
+
+@pytest.mark.parametrize("error, said", [
+    (ValueError("image:\n no person: use another"), "image: no person: use another"),
+    (OSError(28, "No space left on device", "/disk/video.mp4"), "/disk/video.mp4: No space left on device: make room, then go on"),
+    (KeyError("secret/path"), "a mistake of the program")])
+def test_a_failed_job_says_one_line_and_the_next_one_runs(error, said):
+    def fail(job):
+        raise error
+
+    jobs = Jobs("render")
+    failed, after = jobs.submit("render", "render", "a", fail), jobs.submit("render", "render", "b", lambda job: None)
+    wait_for(lambda: after.is_over)
+    assert failed.state == FAILED and said in failed.message and "\n" not in failed.message and "secret" not in failed.message
+    assert after.state == DONE
+
+
+def test_only_a_keys_holder_finds_a_job():
+    jobs = Jobs("render")
+    job = jobs.submit("render", "render", "a", lambda job: None)
+    assert jobs.find(job.key) is job and len(job.key) > 20
+    for other in ("", None, 0, ["x"], {"a": 1}, job.key[:-1]):
+        assert jobs.find(other) is None and jobs.cancel(other) is None
+
+
+# what comes from outside
+
+def huge_png(path, side=30_000):
+    """A picture whose header says side x side; hardly anything follows."""
+    Image.new("1", (8, 8)).save(path, "PNG")
+    data = bytearray(path.read_bytes())
+    data[16:24] = side.to_bytes(4, "big") * 2
+    import zlib
+
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name, content, said", [
+    ("text.png", b"not a picture", "expected a PNG, JPEG or WebP"),
+    ("page.png", SCRIPT.encode(), "expected a PNG, JPEG or WebP"),
+    ("movie.gif", b"GIF89a" + bytes(50), "expected a PNG, JPEG or WebP"),
+    ("print.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "expected a PNG, JPEG or WebP"),
+    ("empty.jpg", b"", "expected a PNG, JPEG or WebP"),
+    ("huge.png", 30_000, "megapixels"),
+    ("large.png", 7_500, "50 megapixels (found 7500x7500, 56)"),
+    ("long.png", bytes((25 << 20) + 1), "at most 25 MiB")])
+def test_a_picture_is_judged_before_it_is_decoded(tmp_path, name, content, said):
+    path = tmp_path / name
+    huge_png(path, content) if isinstance(content, int) else path.write_bytes(content)
+    start = time.thread_time()
+    with pytest.raises(ValueError, match="picture: .*") as refused:
+        checked_picture(path)
+    assert said in str(refused.value) and "\n" not in str(refused.value) and str(tmp_path) not in str(refused.value)
+    assert time.thread_time() - start < 2
+
+
+@pytest.mark.parametrize("content", [b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n", b"", b"MZ" + bytes(100), SCRIPT.encode()])
+def test_a_playlist_is_no_driving_video(tmp_path, content):
+    (tmp_path / "dance.mp4").write_bytes(content)
+    with pytest.raises(ValueError, match="driving video: expected an MP4"):
+        checked_video(tmp_path / "dance.mp4")
+
+
+@pytest.mark.parametrize("rows, said", [
+    ([["waves", "abc", ""]], "row 1: expected seconds"), ([["waves", "nan"]], "row 1: must last"), ([["waves", "-1"]], "row 1: must last"),
+    ([["waves", "inf"]], "row 1: must last"), ([["", "2"]], "row 1: expected 1 to"), ([["x" * 301, "2"]], "found 301"), ([["waves"]], "found 1 cell"),
+    ([["waves", "1"]] * (MAX_SEGMENTS + 1), f"at most {MAX_SEGMENTS} actions")])
+def test_a_plan_from_the_page_is_refused_by_its_row(rows, said):
+    with pytest.raises(ValueError, match="plan") as refused:
+        checked_plan(rows)
+    assert said in str(refused.value)
+
+
+def test_a_plan_from_the_page_is_read_as_typed():
+    assert checked_plan([["waves", "2,5", "yes"], ["", "", ""], [" squats ", " 3 "], "ab", None]) == [Segment("waves", 2.5), Segment("squats", 3.0)]
+
+
+@pytest.mark.parametrize("prompt", [None, 7, ["a"], {"text": "a"}, "", " \n", "x" * 2001])
+def test_a_prompt_is_a_text_of_some_length(prompt):
+    with pytest.raises(ValueError, match="prompt: "):
+        checked_prompt(prompt)
+
+
+def test_no_setting_of_the_page_is_a_text_of_ones_own():
+    for key, value, help_text, choices in setting_rows(PRESETS["puppet"].config()):
+        assert choices or isinstance(value, (bool, int, float)), key
+        assert help_text
+
+
+@pytest.mark.parametrize("key", ["outputs", "image", "name", "driving_video", "planner.base_url", "planner.api_key_env", "planner.backend", "generator.checkpoint",
+                                 "motion.weights", "pose.cache", "pose.detector", "device", "x", ""])
+def test_files_addresses_and_keys_cannot_be_set_from_the_page(key):
+    with pytest.raises(ValueError, match="cannot be set from the page"):
+        assignments(PRESETS["demo"], {key: "/etc"})
+
+
+def test_settings_that_equal_the_preset_are_left_out_and_others_are_checked_as_on_the_command_line():
+    preset = PRESETS["demo"]
+    values = {key: value for key, value, *_ in setting_rows(preset.config())}
+    assert assignments(preset, values) == []
+    changes = assignments(preset, values | {"seed": 3.0, "pose.plausible": False, "camera": "orbit"})
+    assert preset.config(*changes).seed == 3 and changes == ["seed=3", "camera=orbit", "pose.plausible=false"]
+    with pytest.raises(ValueError, match="camera: must be one of"):
+        preset.config(*assignments(preset, {"camera": "/etc"}))
+    with pytest.raises(ValueError, match="seed: is empty"):
+        assignments(preset, {"seed": None})
+
+
+def asked(guard, path="/", body=b"", method="GET", **headers):
+    """Status of a request to a guarded server that answers 200 after the whole body."""
+    sent, parts = [], [body[i:i + 65536] for i in range(0, len(body), 65536)] or [b""]
+
+    async def server(scope, receive, send):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            if not message.get("more_body"):
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive():
+        part = parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "path": path, "method": method, "headers": [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]}
+    asyncio.run(Guard(server, **guard)(scope, receive, send))
+    return next((message["status"] for message in sent if message["type"] == "http.response.start"), None)
+
+
+@pytest.mark.parametrize("headers, status", [
+    (dict(host="127.0.0.1:7860"), 200), (dict(host="localhost"), 200), (dict(host="127.0.0.1:7860", origin="http://127.0.0.1:7860"), 200),
+    (dict(host="evil.example"), 403), (dict(host="127.0.0.1.evil.example:7860"), 403), (dict(), 403),
+    (dict(host="127.0.0.1:7860", origin="http://evil.example"), 403), (dict(host="127.0.0.1:7860", origin="null"), 403),
+    (dict(host="localhost", content_length="3221225472"), 413), (dict(host="localhost", content_length=str(JSON_BYTES + 1)), 413),
+    (dict(host="localhost", content_length="-5"), 400), (dict(host="localhost", content_length="1e9"), 400)])
+def test_who_asks_and_how_much_is_judged_before_anything_is_read(headers, status):
+    assert asked({}, **headers) == status
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/file=http://127.0.0.1:22/", "/gradio_api/proxy=https://evil.example/", "/gradio_api/file=file:/etc/passwd"])
+def test_an_address_in_a_path_is_refused(path):
+    assert asked({}, path, host="localhost") == 403
+
+
+@pytest.mark.parametrize("body, is_refused", [
+    ('{"data": [{"path": "http://evil.example/x.png"}]}', True), ('[[[{"path": "\\u0068ttps://evil.example"}]]]', True), ("[" * 100_000, True),
+    ('{"data": [{"path": "/cache/x.png", "url": "http://127.0.0.1/x.png"}, "see http://x.example"]}', False), ("username=a&password=b", False), ("", False)])
+def test_a_file_that_is_an_address_never_reaches_gradio(body, is_refused):
+    assert names_an_address(body.encode()) == is_refused
+    assert asked({}, body=body.encode(), method="POST", host="localhost") == (400 if is_refused else 200)
+
+
+def test_a_body_longer_than_it_says_is_cut_off_and_an_open_server_takes_other_hosts():
+    assert asked({}, body=bytes(JSON_BYTES + 1), host="localhost") is None
+    assert asked({}, "/gradio_api/upload", body=bytes(JSON_BYTES + 1), host="localhost") == 200
+    assert asked({}, "/gradio_api/upload", host="localhost", content_length=str(REQUEST_BYTES + 1)) == 413
+    assert asked(dict(hosts=None), host="studio.example") == 200
+    assert asked(dict(hosts=None), host="studio.example", origin="http://evil.example") == 403
+
+
+def test_texts_of_people_are_never_markup():
+    job = Job(SCRIPT, SCRIPT, print, state=FAILED, message=SCRIPT)
+    desk = Desk(Path("nowhere"), Path("nowhere"))
+    for html in (desk.status(job), card("bad", SCRIPT, SCRIPT), warnings_card([SCRIPT]), report_frame(Path("nowhere"), SCRIPT)):
+        assert "<script" not in html and "<img" not in html
+    assert "download_weights.py mimicmotion" in weights_table(ROOT / "weights")
+
+
+# run folders
+
+def made_run(outputs, name, prompt="A person waves.", **files):
+    folder = outputs / name
+    folder.mkdir(parents=True)
+    (folder / "run.yaml").write_text(json.dumps({"prompt": prompt, "renderer": "puppet"}))
+    for file, content in files.items():
+        (folder / file.replace("__", ".")).write_text(content)
+    return folder
+
+
+def test_the_list_shows_what_can_be_read_and_names_choose_only_from_it(tmp_path, caplog):
+    outputs, other = tmp_path / "outputs", tmp_path / "other"
+    made_run(outputs, "good", SCRIPT)
+    made_run(outputs, ".deleted-1")
+    made_run(outputs, "broken")
+    (outputs / "broken" / "run.yaml").write_text("a: [")
+    (outputs / "broken2").mkdir()
+    (outputs / "broken2" / "run.yaml").write_text("just a text")
+    made_run(other, "outside")
+    (outputs / "link").symlink_to(other / "outside")
+    assert {run.name for run in runs.runs_in(outputs)} == {"good", "broken2"}
+    for name in ("../other/outside", "link", str(other / "outside"), "good/../good", ".", "", None, 3, ["good"], "good\0"):
+        with pytest.raises(ValueError, match="not there any more"):
+            runs.find_run(outputs, name)
+    assert runs.runs_in(tmp_path / "none") == []
+
+
+def test_of_many_who_delete_one_run_each_is_answered_and_nothing_else_goes(tmp_path):
+    made_run(tmp_path, "a")
+    kept = made_run(tmp_path, "b", notes__txt="mine")
+    desk = Desk(tmp_path, tmp_path / ".app")
+
+    def delete(_):
+        try:
+            desk.delete("a")
+            return "deleted"
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(delete, range(8)))
+    assert answers.count("deleted") == 1
+    assert all("not there any more" in answer or "another run is writing" in answer for answer in answers if answer != "deleted")
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["b"] and (kept / "notes.txt").read_text() == "mine"
+    assert not list(tmp_path.glob(".deleted*"))
+
+
+def test_a_run_under_way_is_not_deleted(tmp_path):
+    made_run(tmp_path, "a")
+    desk, gate = Desk(tmp_path, tmp_path / ".app"), threading.Event()
+    desk.jobs.submit("render", "render", "a", lambda job: gate.wait(30))
+    with pytest.raises(ValueError, match="a render is under way"):
+        desk.delete("a")
+    gate.set()
+
+
+def test_a_run_of_another_version_is_shown_with_the_reason_and_cannot_go_on(tmp_path):
+    made_run(tmp_path, "old", report__json="[1]", plan__json="{}")
+    (tmp_path / "old" / "run.yaml").write_text("prompt: A person waves.\nrenderer: puppet\nsamplerr: 3\n")
+    desk = Desk(tmp_path, tmp_path / ".app")
+    view = desk.shown("old")
+    assert "does not fit this version" in view["cost"] and "samplerr" in view["cost"]
+    with pytest.raises(ValueError, match="start it anew"):
+        desk.go_on("old")
+
+
+def test_what_is_served_is_a_link_in_the_served_folder_that_follows_the_file(tmp_path):
+    folder, desk = made_run(tmp_path, "a", **{"video__mp4": "one"}), Desk(tmp_path, tmp_path / ".app")
+    first = desk.serve(folder / "video.mp4")
+    assert first == desk.serve(folder / "video.mp4") and Path(first).is_relative_to(tmp_path / ".app") and Path(first).stat().st_nlink == 2
+    (folder / "new").write_text("another")
+    (folder / "new").replace(folder / "video.mp4")
+    assert Path(desk.serve(folder / "video.mp4")).read_text() == "another" and Path(first).read_text() == "one"
+    assert desk.serve(folder / "missing.mp4") is None
+
+
+def test_the_command_line_that_is_shown_makes_the_same_run(tmp_path):
+    prompt = "A person says \"it's ${HOME}\"; then $(touch x) waves & jumps"
+    config = PRESETS["demo"].config(f"prompt={prompt}", f"outputs={tmp_path}", "name=a b")
+    words = shlex.split(runs.command_line("configs/demo.yaml", [f"prompt={prompt}", f"outputs={tmp_path}", "name=a b"]))
+    assert words[:2] == ["python", "inference.py"]
+    assert load_configs([*words[2:3], str(ROOT / words[3]), *words[4:]]) == [config]
+
+
+# the way to a video
+
+def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_changed_made_again(tmp_path):
+    desk = Desk(tmp_path, tmp_path / ".app")
+    wish = dict(picture=str(ROOT / "assets" / "person_large.png"), prompt=ONE_WAVE, values=TINY)
+    session = desk.begin("preview", Wish(**wish), {})
+    assert ended(desk, session).state == DONE, desk.jobs.find(session["job"]).message
+    view, seen, again = desk.poll(session, "")
+    assert not again and desk.poll(session, seen)[0].keys() == {"status", "live"}
+    assert all(view[part] for part in ("over", "preview", "motion", "plan", "command", "cost")) and view["video"] is None
+    assert view["plan"] == [["a person waves", "1", "yes"]] and "foretold" in view["cost"]
+
+    folder = tmp_path / session["run"]
+    reference = (folder / "reference.npz").stat().st_mtime_ns
+    rows = [["a person waves", "1", "yes"], ["a person does a squat", "1", ""]]
+    session = desk.begin("render", Wish(**wish, rows=rows), session)
+    job = ended(desk, session)
+    assert job.state == DONE, job.message
+    assert session["run"] == folder.name and (folder / "reference.npz").stat().st_mtime_ns == reference
+    stages = {stage["name"]: stage for stage in json.loads((folder / "report.json").read_text())["stages"]}
+    assert stages["reference"]["reused"] and not stages["motion"]["reused"]
+    frames, fps = read_video(folder / "video.mp4")
+    assert frames.shape[1:] == (256, 144, 3) and len(frames) == pytest.approx(8, abs=2) and fps == 4
+    view = desk.poll(session, "")[0]
+    assert [row[0] for row in view["plan"]] == ["a person waves", "a person does a squat"] and view["video"] and "judged by 1" in view["cost"]
+
+    found = runs.find_run(tmp_path, folder.name)
+    names = {path.name for path in runs.downloads(found, everything=True)}
+    assert {"video.mp4", "animation.gif", "run.zip", "storyboard.png", "skeleton.npz"} <= names
+    with zipfile.ZipFile(folder / "run.zip") as archive:
+        assert f"{folder.name}/plan.json" in archive.namelist() and archive.testzip() is None
+    other, view = desk.opened(folder.name)
+    assert other["run"] == folder.name and view["prompt"] == ONE_WAVE and Path(view["picture"]).is_file()
+    assert view["preset"] == "puppet" and {key: view["values"][key] for key in TINY} == TINY
+    assert ended(desk, desk.go_on(folder.name)).state == DONE
+    assert all(stage["reused"] for stage in json.loads((folder / "report.json").read_text())["stages"] if stage["name"] != "outputs")
+
+
+def test_a_render_with_an_edited_plan_but_no_preview_follows_the_table(tmp_path):
+    """The table is what the person saw: a render must not fall back to the prompt's own plan."""
+    desk = Desk(tmp_path, tmp_path / ".app")
+    rows = [["a person does a squat", "1", "yes"]]
+    wish = Wish(str(ROOT / "assets" / "person_large.png"), ONE_WAVE, rows=rows, values=TINY)
+    session = desk.begin("render", wish, {"planned": ONE_WAVE})
+    job = ended(desk, session)
+    assert job.state == DONE, job.message
+    assert json.loads((tmp_path / session["run"] / "plan.json").read_text())["segments"] == [{"text": "a person does a squat", "seconds": 1.0}]
+
+
+def test_a_picture_with_nobody_says_so_and_leaves_no_folder(tmp_path):
+    Image.fromarray(np.full((256, 144, 3), 128, np.uint8)).save(tmp_path / "grey.png")
+    desk = Desk(tmp_path / "outputs", tmp_path / "outputs" / ".app")
+    session = desk.begin("preview", Wish(str(tmp_path / "grey.png"), ONE_WAVE, values=TINY), {})
+    job = ended(desk, session)
+    assert job.state == FAILED and "person" in job.message and "\n" not in job.message
+    assert [path.name for path in (tmp_path / "outputs").iterdir() if not path.name.startswith(".")] == []
+
+
+def test_a_cancelled_render_keeps_what_is_finished_and_goes_on_from_there(tmp_path, monkeypatch):
+    desk, stages = Desk(tmp_path, tmp_path / ".app"), []
+    entered = Job.enter
+
+    def enter(job, stage):
+        stages.append(stage)
+        if stage == "video" and stages.count("video") == 1:
+            job.cancel()
+        entered(job, stage)
+
+    monkeypatch.setattr(Job, "enter", enter)
+    session = desk.begin("render", Wish(str(ROOT / "assets" / "person_large.png"), ONE_WAVE, values=TINY), {})
+    assert ended(desk, session).state == STOPPED
+    kept = RunFolder(tmp_path / session["run"], True, None).keys
+    assert "skeleton" in kept and "video" not in kept
+    before = (tmp_path / session["run"] / "motion.npz").stat().st_mtime_ns
+    assert ended(desk, desk.go_on(session["run"])).state == DONE
+    assert (tmp_path / session["run"] / "motion.npz").stat().st_mtime_ns == before
+
+
+def test_importing_app_is_quick_and_brings_neither_gradio_nor_torch():
+    code = "import sys, app; print({'gradio', 'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("word", ["", "short"])
+def test_an_open_server_without_a_good_password_is_refused(word):
+    import os
+
+    done = subprocess.run([sys.executable, "app.py", "--host", "0.0.0.0"], capture_output=True, text=True, cwd=ROOT, timeout=120, stdin=subprocess.DEVNULL,
+                          env=os.environ | {"FLEXIMO_PASSWORD": word})
+    assert done.returncode == 2 and "password: expected at least 8 characters" in done.stderr and len(done.stderr.splitlines()) == 1

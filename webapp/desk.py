@@ -1,0 +1,328 @@
+"""What happens behind the page's buttons, in plain values: no Gradio here, so that tests and other pages can use it.
+
+A view is a dict: name of a part of the page -> what it shows now; None empties it, and a part that is not named stays.
+A session is what one browser keeps: {"run", "job", "pictures", "planned"}. It comes from outside, so it only ever chooses
+among what is there.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from configs import CONFIG_FOLDER
+from llm_planner import segments_from_json
+from media.files import save_atomically
+from media.images import read_image
+from run.settings import InferenceConfig
+from run.storyboard import write_settings
+from runtime.published_weights import files_of, GROUPS, HandFile
+from t2m.motion import Motion, PARENTS
+from webapp import runs
+from webapp.jobs import Cancelled, DONE, FAILED, Job, Jobs, STOPPED, WAITING
+from webapp.making import assignments, limited, needed_memory, planned, preset_of, PRESETS, setting_rows, taught, why_not, Workshop
+from webapp.safety import check_length, checked_picture, checked_plan, checked_prompt, checked_video
+
+ROOT = CONFIG_FOLDER.parent
+GIB = 2**30
+STAGES = {"person": "Finding the person", "reference": "Finding the person", "plan": "Planning the actions", "motion": "From text to 3D motion",
+          "skeleton": "Fitting the skeleton to the person", "over picture": "Drawing the skeleton over the picture",
+          "preview": "Puppet preview", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
+VIEWER_FRAMES = 150                # of the turnable motion; longer ones are thinned
+EMPTY = ("<div class='card quiet'><b>Three steps to a video</b><ol><li>Drop a picture of a person, head to feet, or take an example.</li>"
+         "<li>Say what the person does.</li><li>Press <i>Preview</i>: plan, skeleton and a puppet come in seconds. Then <i>Render</i>.</li></ol></div>")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one browser asks for. Everything in it comes from outside."""
+    picture: str | None = None     # a file that was uploaded
+    prompt: str = ""
+    driving: str | None = None     # a file that was uploaded
+    preset: str = "puppet"
+    rows: list = field(default_factory=list)       # the plan's table
+    values: dict = field(default_factory=dict)     # settings by key
+
+
+class Desk:
+    """One server's runs and jobs."""
+
+    def __init__(self, outputs: Path, served: Path):
+        """outputs: the folder of all runs; served: a folder on the same disk from which the page's files are served."""
+        self.outputs, self.served = outputs, served
+        self.jobs = Jobs("preview", "render", "fetch")
+        self.workshops = {"preview": Workshop(), "render": Workshop()}
+
+    def begin(self, title: str, wish: Wish, session: dict) -> dict:
+        """Checks a wish and queues it as a preview or a render; the new session."""
+        preset = PRESETS.get(wish.preset)
+        if preset is None:
+            raise ValueError("model: expected one of the list")
+        if not wish.picture:
+            raise ValueError("picture: is missing: drop one, or take an example")
+        picture, changes = checked_picture(wish.picture), assignments(preset, wish.values)
+        driving = checked_video(wish.driving) if wish.driving else None
+        prompt = wish.prompt.strip() if driving else checked_prompt(wish.prompt)
+        is_same_prompt = session.get("planned") == prompt
+        segments = checked_plan(wish.rows) if is_same_prompt and not driving else []
+        seen = digest(picture)
+        name = self.run_of(session, seen) or runs.new_name(self.outputs)
+        folder = self.outputs / name
+        where = [f"image={folder / runs.PICTURE}", f"prompt={prompt}", f"name={name}", f"outputs={self.outputs}",
+                 *([f"driving_video={folder / runs.DRIVING}"] if driving else [])]
+        config = limited(preset.config(*changes, *where, "resume=true"))
+        if segments:
+            check_length(segments, config.fps)
+        if other := self.jobs.working_on(name):
+            raise ValueError(f"this run: a {other.title} is under way: stop it, or wait for its end")
+        self.store(folder, picture, driving)
+        write_settings(config, folder)
+        workshop = self.workshops[title]
+        work = ((lambda job: self.previewed(job, workshop, config, segments or None)) if title == "preview"
+                else (lambda job: workshop.render(job, config, segments or None)))
+        job = self.jobs.submit(title, title, name, work)
+        return {"run": name, "job": job.key, "pictures": [seen, digest(folder / runs.PICTURE)], "planned": prompt}
+
+    def previewed(self, job: Job, workshop: Workshop, config: InferenceConfig, segments) -> None:
+        """A preview; the folder of a picture in which there is nobody does not stay."""
+        try:
+            workshop.preview(job, config, segments)
+        except ValueError:
+            if not any((config.folder / name).is_file() for name in ("reference.npz", "person.npz")):
+                shutil.rmtree(config.folder, ignore_errors=True)
+            raise
+        job.enter("what a render takes")
+        needed_memory(config, runs.frames_of(config.folder))            # slow the first time: not while the page waits
+
+    def run_of(self, session: dict, seen: str) -> str | None:
+        """The session's run, where it is still there and its picture is the one of the wish."""
+        known = session.get("pictures")
+        if isinstance(known, list) and seen in known:
+            return next((run.name for run in runs.runs_in(self.outputs) if run.name == session.get("run")), None)
+        return None
+
+    def store(self, folder: Path, picture: Path, driving: Path | None) -> None:
+        """The uploads under names of ours; the picture is written anew, so that nothing but pixels stays of it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = read_image(picture)
+        save_atomically(folder / runs.PICTURE, lambda partial: Image.fromarray(pixels).save(partial, "PNG"))
+        if driving:
+            save_atomically(folder / runs.DRIVING, lambda partial: shutil.copyfile(driving, partial))
+
+    def plan(self, prompt: object, preset: str) -> list[list[str]]:
+        """The prompt's plan as rows of the table."""
+        config = PRESETS[preset if preset in PRESETS else "puppet"].config(f"prompt={checked_prompt(prompt)}")
+        segments = planned(config)
+        return runs.plan_rows(segments, taught(config.motion.weights, segments))
+
+    def go_on(self, name: object) -> dict:
+        """Queues the render of a listed run with its own settings: only what is missing or changed is made."""
+        run = runs.find_run(self.outputs, name)
+        config = limited(runs.settings_of(run))
+        job = self.jobs.submit("render", "render", run.name, lambda job: self.workshops["render"].render(job, config))
+        return self.session_of(run, job.key)
+
+    def session_of(self, run: runs.Run, job: str = "") -> dict:
+        picture = run.path / runs.PICTURE
+        return {"run": run.name, "job": job, "pictures": [digest(picture)] if picture.is_file() else [], "planned": run.prompt}
+
+    def delete(self, name: object) -> None:
+        run = runs.find_run(self.outputs, name)
+        if other := self.jobs.working_on(run.name):
+            raise ValueError(f"{run.name}: a {other.title} is under way: stop it first")
+        runs.delete_run(run)
+
+    def poll(self, session: dict, seen: object) -> tuple[dict, str, bool]:
+        """View of the session's job, what was seen of it (give it to the next call), and whether to ask again."""
+        job = self.jobs.find(session.get("job"))
+        if job is None:
+            return {}, "", False
+        view: dict = {"status": self.status(job), "live": None if job.is_over else job.frame}
+        if job.is_over and seen != f"{job.key} over":
+            view |= self.shown(session.get("run")) | {"status": self.status(job)}
+        return view, f"{job.key} over" if job.is_over else job.key, not job.is_over
+
+    def status(self, job: Job) -> str:
+        """The job as a card of HTML: everything in it is escaped."""
+        if job.state == WAITING:
+            before = self.jobs.place(job)
+            return card("busy", f"Waiting: {before} before you", "It starts by itself. You may close this page.")
+        if job.state == STOPPED:
+            return card("quiet", "Stopped", "What is finished is kept: press again to go on.")
+        if job.state == FAILED:
+            return card("bad", "This did not work", job.message)
+        if job.state == DONE:
+            return card("good", f"{job.title.capitalize()} done", f"{job.seconds:.0f} s")
+        name, done, total = job.step
+        known = STAGES.get(job.stage) or ("A further pass" if job.stage.startswith(("seen", "refined")) else None)
+        step = f"{name}: {done} of {total} · " if total else "" if known else f"{job.stage} · " if job.stage else ""
+        share = done / total if total else 0.0
+        return card("busy", known or ("Fetching" if job.title == "fetch" else "Working"), f"{step}{job.seconds:.0f} s", share)
+
+    def shown(self, name: object) -> dict:
+        """The view of a listed run: every part that its folder has."""
+        try:
+            run = runs.find_run(self.outputs, name)
+        except ValueError:
+            return dict.fromkeys(("over", "preview", "video", "storyboard", "files", "command", "cost", "motion", "warnings"))
+        videos = {part: self.serve(run.path / file) for part, file in
+                  (("over", runs.SKELETON), ("preview", runs.PREVIEW), ("video", "video.mp4"), ("storyboard", "storyboard.png"))}
+        view = videos | {"files": [self.serve(path) for path in runs.downloads(run)] or None, "motion": motion_value(run.path / "motion.npz"),
+                         "warnings": warnings_card(runs.warnings_of(run.path))}
+        try:
+            config = runs.settings_of(run)
+            view |= {"plan": plan_of(run, config), "command": runs.command_line(f"{run.path / 'run.yaml'}", ["resume=true"]),
+                     "cost": self.cost(config, runs.frames_of(run.path))}
+        except ValueError as error:
+            view |= {"plan": None, "command": None, "cost": card("bad", "An older run", str(error))}
+        return view
+
+    def cost(self, config: InferenceConfig, num_frames: int) -> str | None:
+        """What a render with these settings takes, as a card; None before there is a skeleton."""
+        if not num_frames:
+            return None
+        if reason := why_not(config, num_frames):
+            return card("bad", "This model cannot render here", reason)
+        what = f"{num_frames} frames of {config.height}x{config.width}"
+        memory, cost = needed_memory(config, num_frames), runs.expected_cost(self.outputs, config, num_frames)
+        sizes = f", about {memory / GIB:.1f} GiB for its networks and frames" if memory else ""
+        if cost is None:
+            return card("quiet", "Before you render", f"{what}{sizes}. No run like it on this machine yet, so no seconds are foretold.")
+        return card("quiet", f"Render: about {length(cost.seconds)}, {cost.memory / GIB:.1f} GiB",
+                    f"{what}, judged by {cost.runs} like it on this machine (memory of the whole server){sizes}.")
+
+    def opened(self, name: object) -> tuple[dict, dict]:
+        """Session and view of a run that was chosen in the list: its picture, text and settings, to change and go on.
+
+        Beside the parts of the page the view then has "preset" and "values", the settings by key, where the run fits one.
+        """
+        run = runs.find_run(self.outputs, name)
+        view, session = self.shown(run.name) | {"status": card("quiet", "Opened", run.label), "live": None}, self.session_of(run)
+        try:
+            config = runs.settings_of(run)
+        except ValueError:
+            return session, view                              # the view says why
+        picture = next((path for path in (run.path / runs.PICTURE, Path(config.image)) if path.is_file()), None)
+        view |= {"picture": self.serve(checked_picture(picture)) if picture else None, "prompt": config.prompt,
+                 "driving": self.serve(run.path / runs.DRIVING)}
+        if preset := preset_of(config):
+            view |= {"preset": preset, "values": {key: value for key, value, *_ in setting_rows(config)}}
+        session |= {"pictures": [digest(picture)] if picture else [], "planned": config.prompt.strip()}
+        return session, view
+
+    def serve(self, path: Path) -> str | None:
+        """The file under an address of its own in the served folder: a link, so no second copy; None where it is gone."""
+        if not path.is_file():
+            return None
+        stat = path.stat()
+        place = self.served / hashlib.sha256(f"{path.resolve()} {stat.st_mtime_ns} {stat.st_size}".encode()).hexdigest()[:24] / path.name
+        if not place.is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, place)
+            except FileExistsError:
+                return str(place)                          # another page asked at the same time
+            except OSError:
+                shutil.copyfile(path, place)               # the file is on another disk
+        return str(place)
+
+    def fetch(self, group: object) -> Job:
+        """Queues the download of one group of weights."""
+        if group not in GROUPS:
+            raise ValueError("weights: expected one of the list")
+        return self.jobs.submit("fetch", "fetch", "", lambda job: fetch_weights(job, str(group)))
+
+
+def fetch_weights(job: Job, group: str) -> None:
+    """scripts/download_weights.py in a process of its own; its newest line is the job's stage."""
+    command = [sys.executable, str(ROOT / "scripts" / "download_weights.py"), group]
+    lines = []
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        for line in filter(str.strip, process.stdout):                  # in text mode a bar's \r ends a line, too
+            lines.append(line.strip())
+            try:
+                job.enter(lines[-1][:200])
+            except Cancelled:
+                process.terminate()
+                raise
+    if process.returncode:
+        problems = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        raise ValueError("; ".join(problems[:3]) or (lines or ["the download ended early"])[-1])
+
+
+def card(kind: str, title: str, text: str = "", share: float | None = None) -> str:
+    """A card of HTML; title and text are escaped."""
+    bar = "" if share is None else f"<div class='bar'><div style='width:{100 * min(max(share, 0), 1):.0f}%'></div></div>"
+    return f"<div class='card {kind}'><b>{escape(title)}</b><div>{escape(text)}</div>{bar}</div>"
+
+
+def warnings_card(warnings: list[str]) -> str | None:
+    """What the stages found doubtful, one line each."""
+    if not warnings:
+        return None
+    items = "".join(f"<li>{escape(warning)}</li>" for warning in dict.fromkeys(warnings))
+    return f"<div class='card warn'><b>Worth a look</b><ul>{items}</ul></div>"
+
+
+def plan_of(run: runs.Run, config: InferenceConfig) -> list[list[str]] | None:
+    """plan.json of a run as rows; None where there is none."""
+    file = run.path / "plan.json"
+    if config.driving_video or not file.is_file():
+        return None
+    segments = segments_from_json(file.read_text(encoding="utf-8"))
+    return runs.plan_rows(segments, taught(config.motion.weights, segments))
+
+
+def motion_value(path: Path) -> dict | None:
+    """The 3D motion for the page's viewer: joints in centimetres, (T, 22, 3)."""
+    if not path.is_file():
+        return None
+    motion = Motion.load(path)
+    step = max(1, -(-len(motion) // VIEWER_FRAMES))
+    joints = np.round(motion.joints[::step] * 100).astype(int)
+    return {"joints": joints.tolist(), "fps": motion.fps / step, "parents": list(PARENTS)}
+
+
+def weights_table(weights: Path) -> str:
+    """Which weights are here, how large they are, on which terms, and the command for the rest, as HTML."""
+    lines = []
+    for group, purpose in GROUPS.items():
+        files = files_of(group)
+        there = sum(any((weights / path).is_file() for path in (file.paths if isinstance(file, HandFile) else (file.path,))) for file in files)
+        state = "<b class='yes'>here</b>" if there == len(files) else f"{there} of {len(files)} files"
+        terms = "<br>".join(f"{escape(t.licence)} · commercial use: {escape(t.commercial)}" for t in dict.fromkeys(file.terms for file in files))
+        lines.append(f"<tr><td><b>{escape(group)}</b><br>{escape(purpose)}</td><td>{state}</td><td>{sum(f.size for f in files) / 1e9:.2f} GB</td>"
+                     f"<td>{terms}</td><td><code>python scripts/download_weights.py {escape(group)}</code></td></tr>")
+    return ("<div class='scroll'><table class='weights'><tr><th>weights</th><th>state</th><th>size</th><th>licence</th><th>command</th></tr>"
+            + "".join(lines) + "</table></div>")
+
+
+def reports_in(outputs: Path) -> list[str]:
+    """Names of MotionBench's runs that have a report, the newest first."""
+    files = sorted((outputs / "motionbench").glob("*/report.html"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return [file.parent.name for file in files]
+
+
+def report_frame(outputs: Path, name: object) -> str:
+    """A report in a frame of its own, in which no script runs."""
+    if name not in reports_in(outputs):
+        return card("quiet", "No report yet", "bash scripts/eval_motionbench.sh measures a checkpoint; its report is then shown here.")
+    page = (outputs / "motionbench" / str(name) / "report.html").read_text(encoding="utf-8")
+    return f"<iframe class='report' sandbox='' srcdoc=\"{escape(page)}\"></iframe>"
+
+
+def length(seconds: float) -> str:
+    """A duration in words."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,263 @@
+"""What the page's buttons do: settings from its choices, a preview, a render; by the functions of inference.py, in its run folders."""
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from configs import CONFIG_FOLDER, load_config, rows
+from dwpose.draw import draw
+from dwpose.skeleton import Skeleton
+from inference import checked, run, save_plan, Stages
+from llm_planner import plan, Segment
+from media.images import shrunk
+from media.video_writer import StreamingVideoWriter, write_video
+from renderers import renderer_class, Scene
+from renderers.settings import PuppetConfig
+from run.checks import with_size
+from run.folder import locked, Report, RunFolder
+from run.models import Models
+from run.settings import InferenceConfig
+from run.storyboard import video_writers, write_settings
+from runtime.device import chosen_device, chosen_dtype, free_memory
+from t2m.generate import KnownMotions
+from webapp.jobs import Job
+from webapp.runs import PREVIEW, SKELETON
+from webapp.safety import check_length, MAX_FRAMES, MAX_SIDE
+
+PREVIEW_SIDE = 240                  # pixels of the shorter side: seconds for the puppet, and people are told from each other
+LIVE_SIDE = 200                     # of the newest frame while a video is made
+PREVIEW_FPS = 8.0                   # about as many frames of it a second
+DIMMED = 0.55                       # of the picture's brightness, under its skeleton
+KEPT_MODELS = 2                     # sets of networks a lane keeps loaded
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A choice of the page: a config file of this repository, and the renderer where it is not the file's own."""
+    title: str
+    file: str
+    changes: tuple[str, ...] = ()
+
+    def config(self, *changes: str) -> InferenceConfig:
+        return load_config(InferenceConfig, ["--config", str(CONFIG_FOLDER / self.file), *self.changes, *changes])
+
+
+PRESETS = {
+    "puppet": Preset("Puppet: the picture's own pixels", "photo.yaml"),
+    "demo": Preset("Demo: this repository's networks", "demo.yaml"),
+    "fleximo": Preset("Fleximo: MimicMotion and adapter", "fleximo.yaml"),
+    "mimicmotion": Preset("MimicMotion", "fleximo.yaml", ("adapter.checkpoint=",)),
+    "musepose": Preset("MusePose", "photo.yaml", ("renderer=musepose",)),
+}
+SETTINGS = (                        # what a page may change; no key here names a file, a folder or an address
+    "seed", "fps", "height", "width", "camera", "framing", "alignment", "refinements", "refinement_trust", "motion.sampling",
+    "motion.transition_seconds", "pose.person", "pose.allow_cut_off", "pose.plausible", "generator.num_inference_steps",
+    "generator.guidance_scale", "musepose.num_inference_steps", "musepose.guidance_scale", "puppet.mask", "puppet.shadow", "puppet.hands",
+)
+
+
+def setting_rows(config: InferenceConfig) -> list[tuple[str, object, str, tuple]]:
+    """(key, value, help, choices) of every setting a page may change."""
+    texts = {key: text for key, _, text in rows(InferenceConfig)}
+    found = []
+    for key in SETTINGS:
+        *groups, name = key.split(".")
+        owner = getattr(config, groups[0]) if groups else config
+        choices = owner.__dataclass_fields__[name].metadata.get("choices") or ()
+        found.append((key, getattr(owner, name), texts[key].rpartition(" [")[0] if choices else texts[key], tuple(choices)))
+    return found
+
+
+def assignments(preset: Preset, values: dict[str, object]) -> list[str]:
+    """key=value for what differs from the preset; a key that no page may change is refused."""
+    known = {key: value for key, value, _, _ in setting_rows(preset.config())}
+    changes = []
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"{str(key)[:40]}: cannot be set from the page")
+        if isinstance(value, str) and value == "" or value is None:
+            raise ValueError(f"{key}: is empty: give it a value")
+        if isinstance(known[key], int) and not isinstance(known[key], bool) and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if value != known[key]:
+            changes.append(f"{key}={str(value).lower() if isinstance(value, bool) else value}")
+    return changes
+
+
+def limited(config: InferenceConfig) -> InferenceConfig:
+    """The settings, where a page may ask for as much."""
+    if max(config.size) > MAX_SIDE:
+        raise ValueError(f"height, width: at most {MAX_SIDE} from the page (found {config.height}x{config.width}): use the command line")
+    return config
+
+
+def preset_of(config: InferenceConfig) -> str | None:
+    """The preset that settings came from, by what they render with; None for another config file's."""
+    def look(config: InferenceConfig) -> tuple:
+        checkpoints = (config.generator.checkpoint, config.adapter.checkpoint) if config.renderer == "mimicmotion" else ()
+        return config.renderer, *checkpoints, config.motion.weights
+
+    return next((name for name, preset in PRESETS.items() if look(preset.config()) == look(config)), None)
+
+
+@lru_cache(maxsize=8)
+def known_motions(weights: str) -> KnownMotions | None:
+    path = Path(weights) / "known_motions.json"
+    return KnownMotions.of(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def taught(weights: str, segments: list[Segment]) -> list[bool | None]:
+    """For each action whether the motion weights were trained on such a one; None where they have no list."""
+    motions = known_motions(weights)
+    return [None if motions is None else motions.covers(segment.text) for segment in segments]
+
+
+def planned(config: InferenceConfig) -> list[Segment]:
+    """The prompt's plan, by the offline rules: it costs no time and no network."""
+    return plan(config.prompt, backend="rules", max_seconds=config.planner.max_seconds)
+
+
+class JobReport(Report):
+    """A run's report that tells its job which stage begins, and keeps the warnings of this thread alone."""
+
+    def __init__(self, job: Job):
+        super().__init__()
+        self.job, own = job, threading.get_ident()
+        self.warnings.addFilter(lambda record: record.thread == own)
+
+    def stage(self, name: str, file: str):
+        self.job.enter(name)
+        return super().stage(name, file)
+
+
+class LiveWriter(StreamingVideoWriter):
+    """A video writer whose newest frame the page shows."""
+
+    def __init__(self, path: Path, fps: float, job: Job):
+        super().__init__(path, fps)
+        self.job = job
+
+    def write(self, frames: np.ndarray) -> None:
+        self.job.frame = shrunk(frames[-1], LIVE_SIDE)
+        super().write(frames)
+
+
+class Workshop:
+    """Networks that stay loaded between the jobs of one lane; used by its thread alone."""
+
+    def __init__(self):
+        self._models: dict[tuple, Models] = {}
+
+    @contextmanager
+    def models(self, config: InferenceConfig) -> Iterator[Models]:
+        key = repr(config.pose), config.device, config.dtype, config.memory_limit_gb
+        models = self._models.pop(key, None) or Models(config, progress=False)
+        models.config = config
+        self._models[key] = models                            # the newest last
+        while len(self._models) > KEPT_MODELS:
+            del self._models[next(iter(self._models))]
+        with models:
+            yield models
+
+    def preview(self, job: Job, config: InferenceConfig, segments: list[Segment] | None) -> None:
+        """Plan, motion, skeleton over the picture, and the puppet in small: what a render would do, in seconds.
+
+        segments: the plan as the page's table has it; None: the prompt's own.
+        """
+        report = JobReport(job)
+        with self.models(config) as models, report.listening(), locked(config.folder):
+            config = limited(with_size(config))
+            folder = RunFolder(config.folder, True, report)
+            write_settings(config, folder.path)
+            stages = Stages(config, folder, models)
+            image, reference = stages.reference()
+            motion = None if config.driving_video else stages.motion(edited(stages, segments))
+            skeleton = stages.skeleton(motion, reference)
+            if len(skeleton) > MAX_FRAMES:
+                raise ValueError(f"video: {len(skeleton)} frames, expected at most {MAX_FRAMES}: cut it, or lower fps")
+            scene = small_scene(Scene(image, reference, skeleton, config.prompt, stages.depth(motion, skeleton)))
+            with report.stage("over picture", SKELETON):
+                write_video(folder.path / SKELETON, over_picture(scene.image, scene.skeleton), scene.skeleton.fps)
+            puppet = renderer_class("puppet").load(PuppetConfig(mask=config.puppet.mask), models.device)
+            writers = {"preview": LiveWriter(folder.path / PREVIEW, scene.skeleton.fps, job)}
+            replace(stages, writers=writers).frames("preview", puppet, scene)
+            if not (folder.path / PREVIEW).is_file():
+                raise ValueError(f"{folder.path / PREVIEW}: was deleted meanwhile: start anew")
+
+    def render(self, job: Job, config: InferenceConfig, segments: list[Segment] | None = None) -> None:
+        """The whole of inference.py; stages that the preview made are taken from it. segments: as in `preview`."""
+        report = JobReport(job)
+        with self.models(config) as models, report.listening():
+            config = limited(checked(replace(config, resume=True), models, report))
+            if not config.driving_video:
+                with locked(config.folder):
+                    edited(Stages(config, RunFolder(config.folder, True, Report()), models), segments)
+            run(config, models, report, lambda config, folder: {
+                name: LiveWriter(writer.path, writer.fps, job) for name, writer in video_writers(config, folder).items()})
+
+
+def edited(stages: Stages, segments: list[Segment] | None) -> list[Segment]:
+    """The plan, with the page's table in its place where there is one: plan.json, which a resumed run takes as it is."""
+    own = stages.plan()
+    if segments and segments != own:
+        save_plan(segments, stages.folder.path / "plan.json")
+    check_length(segments or own, stages.config.fps)
+    return segments or own
+
+
+def small_scene(scene: Scene) -> Scene:
+    """The scene with its shorter side at PREVIEW_SIDE pixels or less, and about PREVIEW_FPS frames a second."""
+    image = shrunk(scene.image, PREVIEW_SIDE)
+    factor = np.array(image.shape[1::-1]) / scene.image.shape[1::-1]
+
+    def small(skeleton: Skeleton) -> Skeleton:
+        return skeleton.with_xy(skeleton.xy * factor, image.shape[:2])
+
+    step = max(1, round(scene.skeleton.fps / PREVIEW_FPS))
+    skeleton = replace(small(scene.skeleton)[::step], fps=scene.skeleton.fps / step)
+    depth = None if scene.depth is None else scene.depth[::step]
+    return replace(scene, image=image, reference=small(scene.reference), skeleton=skeleton, depth=depth)
+
+
+def over_picture(image: np.ndarray, skeleton: Skeleton) -> Iterator[np.ndarray]:
+    """The skeleton drawn over the dimmed picture, frame by frame, (H, W, 3) uint8."""
+    ground = (image * DIMMED).astype(np.uint8)
+    for index in range(len(skeleton)):
+        lines = draw(skeleton[index])[0]                                          # (H, W, 3)
+        yield np.where(lines.any(axis=-1, keepdims=True), lines, ground)
+
+
+def needed_memory(config: InferenceConfig, num_frames: int) -> int | None:
+    """Bytes the chosen renderer's largest step takes by its own memory plan; None for one that has none."""
+    from renderers.mimicmotion import Footprint, groups, wanted_plan      # with diffusers: seconds
+
+    if config.renderer == "puppet":
+        return config.height * config.width * (3 * num_frames + 250)
+    if config.renderer != "mimicmotion":
+        return None
+    device = chosen_device(config.device)
+    needs = []
+    for key, settings in groups(config.mimicmotion).items():
+        footprint = partial(Footprint.of, Path(settings.svd), Path(settings.checkpoint), config.size)
+        wanted, model_run = wanted_plan(key, settings, footprint, num_frames, device, chosen_dtype(config.dtype, device))
+        needs.append(model_run.need(wanted))
+    return max(needs)
+
+
+def why_not(config: InferenceConfig, num_frames: int) -> str | None:
+    """Why the chosen renderer cannot make this here, in one line, before anything is loaded; None where it can."""
+    try:
+        device = chosen_device(config.device)
+        renderer_class(config.renderer).check(config.renderer_settings, config.size, num_frames, free_memory(device, config.memory_limit_gb),
+                                              device=device, dtype=chosen_dtype(config.dtype, device))
+    except (ValueError, FileNotFoundError) as error:
+        return " ".join(str(error).split())
+    return None

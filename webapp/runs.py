@@ -1,0 +1,248 @@
+"""The run folders as the page shows them: which there are, their pictures, files to take home, what they took. Nothing else is stored."""
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import secrets
+import shlex
+import shutil
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image, UnidentifiedImageError
+
+from configs import load_config
+from llm_planner import Segment
+from media.files import save_atomically
+from media.images import shrunk
+from media.video_reader import read_video
+from media.video_writer import write_video
+from run.folder import locked
+from run.settings import InferenceConfig
+
+log = logging.getLogger(__name__)
+
+THUMBNAIL_SIDE, GIF_SIDE = 180, 256                # pixels of the shorter side
+GIF_FPS = 10.0
+BLANK = np.full((160, 120, 3), 200, np.uint8)      # of a run without a picture
+MAX_LISTED = 60
+PICTURE, DRIVING = "picture.png", "driving.mp4"    # a page's uploads, in the run folder
+SKELETON, PREVIEW = "over_picture.mp4", "preview.mp4"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder of runs with a run.yaml: what people want to know about it at first sight."""
+    path: Path
+    prompt: str
+    renderer: str
+    changed: float                                 # seconds since the epoch
+    finished: bool
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def label(self) -> str:
+        day = datetime.datetime.fromtimestamp(self.changed).strftime("%d %b %H:%M")
+        return f"{self.prompt[:60] or self.name} · {self.renderer} · {day}{'' if self.finished else ' · unfinished'}"
+
+
+def runs_in(outputs: Path) -> list[Run]:
+    """The newest first; folders that cannot be read are left out."""
+    found = []
+    for file in outputs.glob("*/run.yaml") if outputs.is_dir() else ():
+        if file.parent.name.startswith(".") or file.parent.is_symlink():
+            continue
+        try:
+            found.append(run_of(file))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            log.warning("%s: cannot be read (%s): it is not listed", file, " ".join(str(error).split())[:120])
+    return sorted(found, key=lambda run: run.changed, reverse=True)[:MAX_LISTED]
+
+
+def run_of(file: Path) -> Run:
+    """A run by its run.yaml."""
+    stat = file.stat()
+    prompt, renderer = headline(file, stat.st_mtime_ns)
+    changed = max([stat.st_mtime, *(other.stat().st_mtime for other in (file.parent / "report.json",) if other.is_file())])
+    return Run(file.parent, prompt, renderer, changed, (file.parent / "storyboard.png").is_file())
+
+
+@lru_cache(maxsize=1024)
+def headline(file: Path, changed: int) -> tuple[str, str]:
+    """Prompt (or the driving video's name) and renderer of a run.yaml; `changed` is when, so that it is read once."""
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values = values if isinstance(values, dict) else {}
+    driving = values.get("driving_video")
+    prompt = f"the movement of {Path(str(driving)).name}" if driving else str(values.get("prompt") or "")
+    return " ".join(prompt.split()), str(values.get("renderer") or "?")
+
+
+def find_run(outputs: Path, name: object) -> Run:
+    """The listed run of this name; a name that a page sends is never part of a path. ValueError where there is none."""
+    run = next((run for run in runs_in(outputs) if run.name == name), None)
+    if run is None:
+        raise ValueError("runs: this run is not there any more: refresh the list")
+    return run
+
+
+def new_name(outputs: Path) -> str:
+    """A folder name nobody has, with its time."""
+    return f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def settings_of(run: Run, *changes: str) -> InferenceConfig:
+    """The run's own settings, with changes as key=value; ValueError where another version wrote them."""
+    where = [f"outputs={run.path.parent}", f"name={run.name}", "resume=true"]
+    try:
+        return load_config(InferenceConfig, ["--config", str(run.path / "run.yaml"), *changes, *where])
+    except ValueError as error:
+        raise ValueError(f"{run.name}: its run.yaml does not fit this version ({error}): start it anew") from error
+
+
+def delete_run(run: Run) -> None:
+    """The folder goes, first out of sight: of two who delete at once one is told that it is gone."""
+    with locked(run.path):
+        gone = run.path.with_name(f".deleted-{secrets.token_hex(8)}")
+        try:
+            run.path.rename(gone)
+        except FileNotFoundError:
+            raise ValueError(f"{run.name}: is not there any more: refresh the list") from None
+    shutil.rmtree(gone)
+
+
+def thumbnail(run: Run) -> np.ndarray | None:
+    """A small picture of the run, (h, w, 3) uint8 RGB: the middle of its video, else its picture; None without either."""
+    for file, small in ((run.path / "video.mp4", small_frame), (run.path / PREVIEW, small_frame), (run.path / PICTURE, small_picture)):
+        if file.is_file():
+            try:
+                return small(file, file.stat().st_mtime_ns)
+            except (OSError, ValueError, UnidentifiedImageError) as error:
+                log.warning("%s: no thumbnail (%s)", file, " ".join(str(error).split())[:120])
+    return None
+
+
+@lru_cache(maxsize=4 * MAX_LISTED)
+def small_frame(file: Path, changed: int) -> np.ndarray:
+    frames, _ = read_video(file, fps=2.0, max_frames=5)
+    return shrunk(frames[len(frames) // 2], THUMBNAIL_SIDE)
+
+
+@lru_cache(maxsize=MAX_LISTED)
+def small_picture(file: Path, changed: int) -> np.ndarray:
+    with Image.open(file) as picture:
+        picture.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+        return np.asarray(picture.convert("RGB"))
+
+
+def report_of(path: Path) -> dict:
+    """report.json of a run folder; empty where there is none, or not a whole one."""
+    try:
+        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def warnings_of(path: Path) -> list[str]:
+    return [str(warning) for warning in report_of(path).get("warnings", [])]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a render is expected to take on this machine."""
+    seconds: float
+    memory: int                                    # bytes of the process, with what it holds anyway
+    runs: int                                      # that this is judged by
+
+
+def expected_cost(outputs: Path, config: InferenceConfig, num_frames: int) -> Cost | None:
+    """From earlier runs with the same renderer, weights, steps and size: their seconds for each frame. None without any."""
+    rates, peaks = [], []
+    for run in runs_in(outputs):
+        report = report_of(run.path)
+        stages = [stage for stage in report.get("stages", []) if is_rendering(stage.get("name", "")) and not stage.get("reused")]
+        if stages and pace_of(run) == pace_key(config) and (frames := frames_of(run.path)):
+            rates.append(sum(stage["seconds"] for stage in stages) / frames)
+            peaks.append(max(max(stage["peak_gpu_memory"], stage["peak_memory"]) for stage in stages))
+    return Cost(float(np.median(rates)) * num_frames, int(max(peaks)), len(rates)) if rates else None
+
+
+def frames_of(folder: Path) -> int:
+    """How many frames the run's skeleton has; 0 without one."""
+    try:
+        with np.load(folder / "skeleton.npz", allow_pickle=False) as arrays:
+            return len(arrays["keypoints"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return 0
+
+
+def is_rendering(stage: str) -> bool:
+    return stage in ("poses", "video") or stage.startswith(("refined", "seen"))
+
+
+def pace_of(run: Run) -> tuple | None:
+    """What the pace of a run hangs on; None where its settings cannot be read."""
+    try:
+        return stored_pace(run.path / "run.yaml", (run.path / "run.yaml").stat().st_mtime_ns)
+    except (ValueError, OSError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def stored_pace(file: Path, changed: int) -> tuple:
+    return pace_key(load_config(InferenceConfig, ["--config", str(file)]))
+
+
+def pace_key(config: InferenceConfig) -> tuple:
+    steps = getattr(config.renderer_settings, "num_inference_steps", config.generator.num_inference_steps)
+    return (config.renderer, config.generator.checkpoint if config.renderer == "mimicmotion" else "", steps if config.renderer != "puppet" else 0,
+            config.size, config.resolution, config.refinements, config.device)
+
+
+def downloads(run: Run, everything: bool = False) -> list[Path]:
+    """The files to take home. everything: also a looping GIF and a zip of the folder, which are made now."""
+    if everything:
+        make_gif(run)
+        make_zip(run)
+    names = ("video.mp4", "poses.mp4", PREVIEW, SKELETON, "storyboard.png", "motion.npz", "skeleton.npz", "plan.json", "animation.gif", "run.zip")
+    return [run.path / name for name in names if (run.path / name).is_file()]
+
+
+def make_gif(run: Run) -> None:
+    """animation.gif of the video, small enough to be sent."""
+    source = next((run.path / name for name in ("video.mp4", PREVIEW) if (run.path / name).is_file()), None)
+    if source is None:
+        raise ValueError(f"{run.name}: no video yet: render it first")
+    frames, fps = read_video(source, fps=GIF_FPS, max_frames=300)
+    write_video(run.path / "animation.gif", [shrunk(frame, GIF_SIDE) for frame in frames], fps)
+
+
+def make_zip(run: Run) -> None:
+    """run.zip of everything in the folder; videos and arrays are compressed already."""
+    files = [file for file in sorted(run.path.rglob("*")) if file.is_file() and file.name not in ("run.zip",) and not file.name.startswith(".")]
+
+    def write(partial: Path) -> None:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            for file in files:
+                archive.write(file, f"{run.name}/{file.relative_to(run.path)}")
+
+    save_atomically(run.path / "run.zip", write)
+
+
+def command_line(config_file: str, assignments: list[str]) -> str:
+    """The same run on the command line, to copy."""
+    return " ".join(["python", "inference.py", "--config", shlex.quote(config_file), *map(shlex.quote, assignments)])
+
+
+def plan_rows(segments: list[Segment], known: list[bool | None]) -> list[list[str]]:
+    """The plan as rows of the page's table."""
+    marks = {True: "yes", False: "not taught", None: "?"}
+    return [[segment.text, f"{segment.seconds:g}", marks[mark]] for segment, mark in zip(segments, known)]
