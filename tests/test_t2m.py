@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from t2m.features import NUM_FEATURES
-from t2m.generate import KnownMotions, stem, TextEncoder, TextToMotion
+from t2m.generate import TextEncoder, TextToMotion
+from t2m.known_motions import KnownMotions, stem
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from t2m.weights import load_strictly

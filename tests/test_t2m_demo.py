@@ -13,7 +13,8 @@ from synthetic.motions import KINDS, sample_motion, sides_of
 from t2m.generate import TextToMotion
 from t2m.joining import join_motions
 from t2m.motion import LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, PELVIS, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST
-from t2m.evaluation import motion_kind, MotionBank, round_trip_errors
+from t2m.evaluation import round_trip_errors
+from t2m.known_motions import motion_kind, MotionBank
 from t2m.features import features
 from t2m.task import Normalisation
 
