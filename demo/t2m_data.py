@@ -47,13 +47,14 @@ VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=120, depth=3)
 GPT_SIZE = dict(num_codes=512, width=128, text_dim=TEXT_DIM, block_size=51, num_layers=2, num_heads=4, dropout=0.1)
 STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
-TEMPERATURE, DRAWS = 1.0, 8     # of the shipped model; of so many motions the one nearest to what was asked for is taken
+TEMPERATURE, DRAWS = 1.0, 12     # of the shipped model; of so many motions the one nearest to what was asked for is taken
 EXAMPLES, EXAMPLE_SECONDS, EXAMPLE_SEED = 3, 4.0, 7
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
     r"\b(walk|run|jog|march|strid|stroll)\w*\b.{0,20}\b(circles?|square|figure of eight)\b", r"\b(sit|push|pull|press|chin)[- ]?ups?\b",
-    r"\bpirouett\w*|\b(cart|hand)(wheel|stand|spring)\w*|\bsomersault\w*|\b(back)?flips?\b",
-    r"\b(spin|twirl|whirl|turn|rotat)\w*\b.{0,20}\b(twice|(two|three|four|five|six|several|many|[2-9]) times)\b",
-    r"\b(bend|lean|tilt)\w*\b.{0,20}\bleft\b.{0,20}\bright\b", r"\b(bend|lean|tilt)\w*\b.{0,20}\bright\b.{0,20}\bleft\b")
+    r"\b(cart|hand)(wheel|stand|spring)\w*|\bsomersault\w*|\b(back)?flips?\b")
+SENSES = (                      # what words mean together, before each by itself
+    (r"\b(bend|lean|tilt|inclin)\w*\b(?!.{0,30}\b(arm|leg|knee|head)s?\b).{0,30}\b(left|right|sideways|sides?)\b", ("stretch",)),
+    (r"\b(spin|twirl|whirl|pirouett)\w*\b(?!.{0,20}\barms?\b)", ("spin",)))
 VAGUE = frozenset(              # verbs of the phrases that say nothing about the motion by themselves
     "act be beat boot bring cast come confirm deliver deny display do down draw drive drop edge exercise express face "
     "form get give go have head hide hit hold hook keep land launch look lower make move open pass pause pay perform "
@@ -284,7 +285,7 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
 
 def write_known_motions(path: Path, vqvae: VQVAE, mean: np.ndarray, std: np.ndarray) -> None:
     """What KnownMotions.of reads: words and phrases of the training captions, and examples as tokens."""
-    listed = known_words() | {"beyond": BEYOND, "examples": examples(vqvae, mean, std)}
+    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "examples": examples(vqvae, mean, std)}
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in listed.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 

@@ -239,7 +239,7 @@ def gpt_to_train(arguments: argparse.Namespace) -> GPT:
 def train_vqvae(cache: MotionCache, norm: Normalisation, arguments: argparse.Namespace) -> VQVAE:
     """Features to tokens and back; logs its errors on motions no step saw."""
     vqvae, seed = vqvae_to_train(arguments), arguments.seed
-    train(VQVAETask(vqvae, norm, batch=VQVAE_BATCH, free_steps=min(150, arguments.vqvae_steps - 1), seed=seed, edges=EDGES),
+    train(VQVAETask(vqvae, norm, batch=VQVAE_BATCH, free_steps=min(200, arguments.vqvae_steps - 1), seed=seed, edges=EDGES),
           Windows(cache, 64, seed), stage("vqvae", arguments.vqvae_steps, VQVAE_BATCH, 0.02, arguments))
     held_out = {"procedural": cache.held_out(HELD_OUT)[::2]}
     if arguments.mocap:

@@ -12,15 +12,14 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from t2m.features import FORWARD_SMOOTHING, joints_from_features
-from t2m.known_motions import (asked_count, asked_side, KnownMotions, motion_costs, MotionBank, times_done, unrest,
-                               UP_AND_DOWN)
+from t2m.known_motions import (asked_count, asked_side, KnownMotions, motion_costs, MotionBank, times_done, unrest)
 from t2m.motion import Motion, MOTION_FPS
 from t2m.transformer import GPT
 from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
 from t2m.weights import (found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, VQVAE_FILES,
                          without_memory)
 
-UNLIKE = 1.5                     # a cost of known_motions.motion_costs: 19 of 20 motions that are right cost less
+UNLIKE = 2.5                     # a cost of known_motions.motion_costs: 49 of 50 motions that are right cost less
 SECONDS_PER_TOKEN = FRAMES_PER_TOKEN / MOTION_FPS      # 4 / 20 = 0.2 s
 
 
@@ -147,7 +146,7 @@ class TextToMotion:
         kind, done_with = min(costs, key=costs.get)
         unlike = min((cost for (other, _), cost in costs.items() if not meant or other in meant), default=costs[kind, done_with])
         wrong = 4 * bool(meant and kind not in meant) + 2 * bool(side and done_with in ("left", "right") and done_with != side)
-        miscounted = count is not None and kind in UP_AND_DOWN and times_done(motion.joints) != count
+        miscounted = count is not None and times_done(kind, motion.joints) not in (None, count)
         return wrong + miscounted, unlike + unrest(motion.joints)
 
     @torch.no_grad()
@@ -175,6 +174,9 @@ class TextToMotion:
         shown, _ = min(costs, key=costs.get)
         if shown not in meant:
             return f"the motion drawn for it looks like another: {shown.replace('_', ' ')}"
+        done, count = times_done(shown, motion.joints), asked_count(text)
+        if done == 0 or count is not None and done not in (None, count):
+            return f"the motion drawn for it does this {done} time{'s' * (done != 1)}, not {count or 1}"
         return None if min(costs.values()) < UNLIKE else "the motion drawn for it is unlike any known one"
 
     @torch.no_grad()

@@ -63,6 +63,7 @@ class KnownMotions:
     stems: frozenset[str]
     phrases: tuple[str, ...]
     verbs: Mapping[str, frozenset[str]] = field(default_factory=dict)       # stem: kinds
+    senses: tuple[tuple[re.Pattern, frozenset[str]], ...] = ()              # patterns whose kinds go before all words
     vague: Mapping[str, frozenset[str]] = field(default_factory=dict)       # of verbs that say little by themselves
     nouns: Mapping[str, frozenset[str]] = field(default_factory=dict)
     beyond: tuple[re.Pattern, ...] = ()
@@ -71,10 +72,13 @@ class KnownMotions:
     @classmethod
     def of(cls, words: Iterable[str], phrases: Iterable[str], verbs: Mapping[str, Iterable[str]] | None = None,
            vague: Mapping[str, Iterable[str]] | None = None, nouns: Mapping[str, Iterable[str]] | None = None, beyond: Iterable[str] = (),
+           senses: Iterable[tuple[str, Iterable[str]]] = (),
            examples: Iterable[tuple[str, str | None, Iterable[int]]] = ()) -> KnownMotions:
         """From the entries of known_motions.json; `beyond` are regular expressions."""
-        return cls(frozenset(stem(word) for word in words), tuple(phrases), by_stem(verbs or {}), by_stem(vague or {}),
-                   by_stem(nouns or {}), tuple(re.compile(pattern, re.IGNORECASE) for pattern in beyond),
+        return cls(frozenset(stem(word) for word in words), tuple(phrases), by_stem(verbs or {}),
+                   tuple((re.compile(pattern, re.IGNORECASE), frozenset(kinds)) for pattern, kinds in senses),
+                   by_stem(vague or {}), by_stem(nouns or {}),
+                   tuple(re.compile(pattern, re.IGNORECASE) for pattern in beyond),
                    tuple(Example(kind, side, tuple(codes)) for kind, side, codes in examples))
 
     def covers(self, text: str) -> bool:
@@ -88,6 +92,9 @@ class KnownMotions:
         """Kinds a text may mean: those all its verbs may mean, else any of them, and any that a vague verb may mean; by
         its nouns where it has no verb.
         """
+        for pattern, kinds in self.senses:
+            if pattern.search(text):
+                return kinds
         verbs, vague, nouns = ([kinds[s] for s in stems(text) if s in kinds] for kinds in (self.verbs, self.vague, self.nouns))
         clear = frozenset.intersection(*verbs) or frozenset.union(*verbs) if verbs else frozenset()
         return clear.union(*vague) or frozenset().union(*nouns)
@@ -107,8 +114,15 @@ def asked_count(text: str) -> int | None:
     return 1 if ONE.search(text) else None
 
 
-def times_done(joints: np.ndarray) -> int:
-    """How often the head goes down and comes up again, or up and down where it rises. joints: (T, 22, 3)"""
+def times_done(kind: str, joints: np.ndarray) -> int | None:
+    """How often a motion (T, 22, 3) of this kind does it: whole turns of a spin, else how often the head goes down and
+    comes up again, or up and down where it rises; None for kinds that this does not count.
+    """
+    if kind == "spin":
+        forward = forward_vector(across_hips(joints))
+        return round(abs(np.ptp(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2])))) / (2 * np.pi))
+    if kind not in UP_AND_DOWN:
+        return None
     height = joints[:, HEAD, 1] - np.median(joints[:FIRST_FRAMES, HEAD, 1])              # (T,)
     away = height if height.max() > RISE else -height
     beyond, back = AWAY * max(away.max(), RISE), BACK * max(away.max(), RISE)
