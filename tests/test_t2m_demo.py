@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from demo.t2m_prompts import unseen_prompts
+from unseen_prompts import unseen_prompts
 from synthetic.captions import gerund, phrases_of, third_person
 from synthetic.motions import KINDS, sample_motion, sides_of
 from t2m.generate import TextToMotion
