@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from demo.real_motion import read_clips, split
 from dwpose import skeleton as coco
 from dwpose.draw import draw
 from dwpose.proportions import BONES
@@ -31,9 +32,10 @@ from run.settings import InferenceConfig
 from runtime.device import seed_for
 from synthetic.clips import HELD_OUT_SEED, sample_clip, SyntheticClip
 from synthetic.motions import KINDS, MotionSample, sample_motion, sides_of
-from t2m.evaluation import motion_costs, MotionBank, round_trip_errors
+from t2m.evaluation import frechet_distance, round_trip_errors
 from t2m.features import features
 from t2m.generate import TextToMotion
+from t2m.known_motions import motion_costs, MotionBank, pose_descriptors
 from t2m.task import Normalisation
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,13 @@ EXAMPLES = 8                        # of each kind and side, to compare a motion
 TRUE_MOTIONS = 2                    # of each kind and side, to see how far the comparison itself can be trusted
 ROUND_TRIP_SECONDS = 3.2            # T2M-GPT's training window: 64 frames at 20 a second
 ROUND_TRIPS_PER_KIND = 4
+REAL_PROMPTS = {            # what is asked for, to be compared with the clips of a category
+    "walk": ("A person walks forward.", "a man is walking straight ahead", "the woman walks"),
+    "run": ("A person runs forward.", "a man is running", "the woman runs ahead"),
+    "jump": ("A person jumps.", "a man jumps up high", "the woman leaps into the air"),
+    "kick": ("A person kicks with the right leg.", "a man kicks a ball with the right foot", "the woman does a kick with her right foot"),
+    "sit down": ("A person sits down.", "a man sits down on a chair", "the woman takes a seat")}
+REAL_DRAWS = 4              # of each
 NUM_PUPPETS, PUPPET_FRAMES = 200, 16
 NUM_BROKEN, BROKEN_FRAMES = 10_000, 4
 CANVAS = (320, 192)         # height, width, pixels
@@ -70,6 +79,7 @@ class Bench:
     num_clips: int
     seed: int                       # moves to other held-out people; 0 is the published figure
     output: Path                    # where contact sheets go
+    mocap: Path | None = None       # folder of real motion, see demo/real_motion.py
 
     def clips(self, description: str) -> Iterator[SyntheticClip]:
         """Held-out clips: each of another person, doing kinds in a shuffled order, none twice before all were done."""
@@ -176,15 +186,21 @@ def phrasings(bench: Bench) -> Values:
     bank = MotionBank.of((sample.kind, sample.side, sample.motion.joints)
                          for sample in true_motions(EXAMPLES, rng, "example motions"))
     made = bench.models.motions([Segment(phrasing.text, PHRASING_SECONDS) for phrasing in PHRASINGS])
+    model = TextToMotion.load(bench.config.motion.weights)
+    warned = [model.unknown_motion(phrasing.text, motion) is not None for phrasing, motion in zip(PHRASINGS, made)]
     verdicts = [judged(phrasing, motion.joints, bank) for phrasing, motion in zip(PHRASINGS, made)]
     bench.output.mkdir(parents=True, exist_ok=True)
-    answers = [asdict(phrasing) | asdict(verdict) for phrasing, verdict in zip(PHRASINGS, verdicts)]
+    answers = [asdict(phrasing) | asdict(verdict) | {"warned": told}
+               for phrasing, verdict, told in zip(PHRASINGS, verdicts, warned)]
     (bench.output / "phrasings.json").write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
     controls = []
     for sample in true_motions(TRUE_MOTIONS, rng, "true motions"):
         asked = Phrasing(sample.caption, (sample.kind,), sample.side if sample.side in ("left", "right") else None)
         controls.append(judged(asked, sample.motion.joints, bank))
-    return {f"{prefix}{question}": share([getattr(verdict, f"right_{question}") for verdict in group])
+    right = [verdict.right_kind for verdict in verdicts]
+    warnings = {"warned": share([w for w, r in zip(warned, right) if not r] or [True]),
+                "false_alarms": share([w for w, r in zip(warned, right) if r])}
+    return warnings | {f"{prefix}{question}": share([getattr(verdict, f"right_{question}") for verdict in group])
             for prefix, group in (("", verdicts), ("true_", controls)) for question in ("kind", "side")}
 
 
@@ -231,6 +247,25 @@ def round_trip(bench: Bench) -> Values:
     errors = round_trip_errors(model.vqvae, norm, [
         torch.from_numpy(features(motion, model.forward_smoothing)) for motion in motions])
     return {name: 1000 * metres for name, metres in errors.items()}
+
+
+def real_motion(bench: Bench) -> Values:
+    """How like real people: `pose` and `joints` in millimetres of held-out clips through tokens and back, and for each of
+    REAL_PROMPTS the Fréchet distance of generated motions to all real ones, over their moments' descriptors.
+    """
+    if bench.mocap is None:
+        raise ValueError("real_motion: expected a folder of real motion (found none): name one with --mocap")
+    clips, model = read_clips(bench.mocap), TextToMotion.load(bench.config.motion.weights)
+    errors = round_trip_errors(model.vqvae, Normalisation(model.mean.float(), model.std.float()), [
+        torch.from_numpy(features(clip.motion, model.forward_smoothing)) for clip in split(clips)[1]])
+    values = {name: 1000 * metres for name, metres in errors.items()}
+    for category, texts in REAL_PROMPTS.items():
+        made = [model(text, PHRASING_SECONDS, torch.Generator().manual_seed(seed_for(bench.seed, f"{text} {draw}")))
+                for text in texts for draw in range(REAL_DRAWS)]
+        real = [clip.motion for clip in clips if clip.category == category and (clip.kind or category == "run")]
+        first, second = (np.concatenate([pose_descriptors(motion.joints) for motion in group]) for group in (made, real))
+        values[f"frechet_{category.split()[0]}"] = frechet_distance(first, second)
+    return values
 
 
 def rescaling(bench: Bench) -> Values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn, Tensor
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
+from demo.real_motion import augmented, read_clips, split
 from runtime.weights import save_tensors
 from synthetic.captions import ADJECTIVES, caption, PEOPLE, SCENES, SUBJECTS
 from synthetic.motions import KINDS, sample_motion, sides_of
@@ -45,7 +47,14 @@ VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=120, depth=3)
 GPT_SIZE = dict(num_codes=512, width=128, text_dim=TEXT_DIM, block_size=51, num_layers=2, num_heads=4, dropout=0.1)
 STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
-TEMPERATURE = 1.0               # of the shipped model's draws
+TEMPERATURE, DRAWS = 1.0, 12     # of the shipped model; of so many motions the one nearest to what was asked for is taken
+EXAMPLES, EXAMPLE_SECONDS, EXAMPLE_SEED = 3, 4.0, 7
+BEYOND = (                      # known words in a sense, or so often, as no training motion has it
+    r"\b(walk|run|jog|march|strid|stroll)\w*\b.{0,20}\b(circles?|square|figure of eight)\b", r"\b(sit|push|pull|press|chin)[- ]?ups?\b",
+    r"\b(cart|hand)(wheel|stand|spring)\w*|\bsomersault\w*|\b(back)?flips?\b")
+SENSES = (                      # what words mean together, before each by itself
+    (r"\b(bend|lean|tilt|inclin)\w*\b(?!.{0,30}\b(arm|leg|knee|head)s?\b).{0,30}\b(left|right|sideways|sides?)\b", ("stretch",)),
+    (r"\b(spin|twirl|whirl|pirouett)\w*\b(?!.{0,20}\barms?\b)", ("spin",)))
 VAGUE = frozenset(              # verbs of the phrases that say nothing about the motion by themselves
     "act be beat boot bring cast come confirm deliver deny display do down draw drive drop edge exercise express face "
     "form get give go have head hide hit hold hook keep land launch look lower make move open pass pause pay perform "
@@ -78,13 +87,13 @@ class MotionCache:
         return [self.motion(index) for index in range(len(self) - count, len(self))]
 
 
-def prepare(folder: Path, num_motions: int, seed: int) -> MotionCache:
-    """Sample motions once; kinds in turn, those with sides twice as often."""
+def prepare(folder: Path, num_motions: int, seed: int, mocap: Path | None = None) -> MotionCache:
+    """Sample motions once; kinds in turn, those with sides twice as often. Real ones, where a folder is given, come first."""
     if not (folder / "facts.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
+        facts, rows = real_motions(mocap) if mocap else ([], [])
         rng = np.random.default_rng(seed)
         order = [kind for kind in KINDS for _ in range(2 if sides_of(kind) else 1)]
-        facts, rows = [], []
         for index in tqdm(range(num_motions), desc="motions"):
             num_rows = FRAMES_PER_TOKEN * int(rng.integers(MIN_TOKENS, MAX_TOKENS + 1))
             sample = sample_motion(order[index % len(order)], (num_rows + 1) / MOTION_FPS, rng)
@@ -96,6 +105,17 @@ def prepare(folder: Path, num_motions: int, seed: int) -> MotionCache:
         (folder / "facts.json").write_text(json.dumps(facts))
     return MotionCache(np.load(folder / "rows.npy", mmap_mode="r"), np.load(folder / "starts.npy"),
                        json.loads((folder / "facts.json").read_text()))
+
+
+def real_motions(mocap: Path) -> tuple[list[dict], list[np.ndarray]]:
+    """What the training clips of a folder of real motion show, and their features (T, 263) float16."""
+    facts, rows = [], []
+    for clip in tqdm(augmented(split(read_clips(mocap))[0]), desc="real motions"):
+        num_rows = min(len(clip.motion) - 1, FRAMES_PER_TOKEN * MAX_TOKENS) // FRAMES_PER_TOKEN * FRAMES_PER_TOKEN
+        rows.append(features(clip.motion, FORWARD_SMOOTHING)[:num_rows].astype(np.float16))
+        facts.append(dict(kind=clip.kind or clip.category, side=clip.side, repetitions=None, caption=clip.captions[0],
+                          captions=clip.captions, plain=clip.kind is not None))
+    return facts, rows
 
 
 def statistics(cache: MotionCache, folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -130,8 +150,8 @@ def window_of(rows: Tensor, num_rows: int, rng: np.random.Generator) -> Tensor:
 
 def training_prompt(fact: dict, num_tokens: int, rng: np.random.Generator) -> str:
     """A fresh caption as inference will phrase it: mostly with the length, and mostly with what people write around it."""
-    text = fact["caption"]
-    if rng.random() < 0.7:
+    text = _pick(fact["captions"], rng) if "captions" in fact else fact["caption"]
+    if rng.random() < (0.7 if "captions" not in fact else 0.5 * fact["plain"]):
         text = caption(fact["kind"], fact["side"], fact["repetitions"], rng, name_side=rng.random() > UNSIDED_SHARE)
     if rng.random() < 0.4:
         text = with_stranger(text, rng)
@@ -252,9 +272,9 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     """Write everything TextToMotion.load reads, weights in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(dict(
-        vqvae=VQVAE_SIZE, gpt=GPT_SIZE, prompt=PROMPT, temperature=TEMPERATURE,
+        vqvae=VQVAE_SIZE, gpt=GPT_SIZE, prompt=PROMPT, temperature=TEMPERATURE, draws=DRAWS,
         forward_smoothing=FORWARD_SMOOTHING), indent=1) + "\n")
-    (folder / "known_motions.json").write_text(json.dumps(known_motions(), indent=1) + "\n")
+    write_known_motions(folder / "known_motions.json", vqvae, mean, std)
     save_half(vqvae, folder / "vqvae.safetensors")
     save_half(gpt, folder / "gpt.safetensors")
     np.save(folder / "mean.npy", mean)
@@ -263,8 +283,37 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
 
 
-def known_motions() -> dict[str, list[str]]:
-    """Words that name a motion, and one phrase per motion, in the words of the training captions."""
-    verbs = {verb for phrases in PHRASES.values() for phrase in phrases for verb in STARRED.findall(phrase)}
+def write_known_motions(path: Path, vqvae: VQVAE, mean: np.ndarray, std: np.ndarray) -> None:
+    """What KnownMotions.of reads: words and phrases of the training captions, and examples as tokens."""
+    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "examples": examples(vqvae, mean, std)}
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in listed.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def known_words() -> dict:
+    """Words that name a motion, one phrase per motion, and which kinds verbs and nouns may mean."""
+    verbs, vague, nouns = defaultdict(set), defaultdict(set), defaultdict(set)
+    for listed, phrases in PHRASES.items():
+        kind = listed.split(":")[0]
+        for phrase in phrases:
+            for verb in STARRED.findall(phrase):
+                (vague if verb in VAGUE else verbs)[verb].add(kind)
+            for noun in set(re.findall("[a-z]+", phrase)) & set(NAMED):
+                nouns[noun].add(kind)
     phrases = [" ".join(STARRED.sub(r"\1", listed[0]).format_map(EXAMPLE).split()) for listed in PHRASES.values()]
-    return dict(words=sorted({*NAMED, *(verbs - VAGUE)}), phrases=phrases)
+    kinds = {name: {word: sorted(listed[word]) for word in sorted(listed)}
+             for name, listed in (("verbs", verbs), ("vague", vague), ("nouns", nouns))}
+    return dict(words=sorted({*NAMED, *verbs}), phrases=phrases) | kinds
+
+
+@torch.no_grad()
+def examples(vqvae: VQVAE, mean: np.ndarray, std: np.ndarray) -> list[tuple[str, str | None, list[int]]]:
+    """Kind, side and tokens of a few motions of every kind and side, always the same ones."""
+    rng, found = np.random.default_rng(EXAMPLE_SEED), []
+    for kind in KINDS:
+        for side in sides_of(kind) or (None,):
+            for _ in range(EXAMPLES):
+                motion = sample_motion(kind, EXAMPLE_SECONDS + 1 / MOTION_FPS, rng, side=side).motion
+                rows = torch.from_numpy((features(motion, FORWARD_SMOOTHING) - mean) / std).float()
+                found.append((kind, side, vqvae.encode(rows[None])[0].tolist()))
+    return found

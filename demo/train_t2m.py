@@ -1,13 +1,15 @@
-"""Train the demo's text-to-motion model on procedural motions: the VQ-VAE, then the text encoder with the GPT.
+"""Train the demo's text-to-motion model on procedural motions, and on real ones where a folder of them is given.
 
-    python demo/train_t2m.py --work data/t2m --out weights/demo/t2m
+    python demo/train_t2m.py --work data/t2m --out weights/demo/t2m [--mocap FOLDER] [--start-from weights/demo/t2m]
 
-Every stage saves to --work and goes on from there when started again.
+First the VQ-VAE, then the text encoder by itself, then the GPT with it. Every stage saves to --work and goes on from there
+when started again. demo/real_motion.py says what the folder holds.
 """
 from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,13 @@ from torch.utils.data import Dataset
 from transformers import CLIPTokenizer
 
 from configs import run_main
-from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, GPT_SIZE, HARD_TO_KEEP, MAX_TOKENS, MotionCache,
+from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, FORWARD_SMOOTHING, GPT_SIZE, HARD_TO_KEEP, MAX_TOKENS, MotionCache,
                            prepare, save_half, statistics, text_encoder, train_tokenizer, training_prompt, VQVAE_SIZE,
                            window_of)
+from demo.real_motion import read_clips, split
 from t2m.evaluation import round_trip_errors
+from t2m.features import features
+from t2m.generate import TextToMotion
 from t2m.task import gpt_loss, Normalisation, VQVAETask
 from t2m.transformer import GPT
 from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
@@ -30,8 +35,21 @@ from training.task import Batch, Task, TrainConfig
 log = logging.getLogger(__name__)
 
 HELD_OUT = 164                  # motions at the end of the cache that no step sees
+REAL_WINDOWS, REAL_PROMPTS = 0.5, 0.3       # shares of what the VQ-VAE and the GPT see that are real, where there are any
+PLAIN_WEIGHT = 3.0              # in prompts: real clips that show one kind and no more
+VQVAE_BATCH = 64                # windows
 ENCODED_AT_ONCE = 32            # motions of one length
+CODE_LAYERS = ("trans_base.tok_emb.", "trans_head.head.")
 EDGES = ("encoder.model.0", "decoder.model.6", "tok_emb", "embedding", "trans_head.head", "reader.head")
+
+
+def up_to(facts: list[dict], weights: list[float], real_share: float) -> np.ndarray:
+    """(M,) of each motion, the chance that it or one before it is drawn; real ones together have `real_share` of it."""
+    real, weights = np.array(["captions" in fact for fact in facts]), np.array(weights)
+    if real.any():
+        weights = np.where(real, real_share * weights / weights[real].sum(),
+                           (1 - real_share) * weights / weights[~real].sum())
+    return np.cumsum(weights / weights.sum())
 
 
 class Windows(Dataset):
@@ -39,8 +57,10 @@ class Windows(Dataset):
 
     def __init__(self, cache: MotionCache, window: int, seed: int):
         self.cache, self.window, self.seed = cache, window, seed
-        weights = np.array([3.0 if fact["kind"] in HARD_TO_KEEP else 1.0 for fact in cache.facts[:-HELD_OUT]])
-        self.up_to = np.cumsum(weights / weights.sum())
+        facts = cache.facts[:-HELD_OUT]
+        lengths = num_tokens(cache).tolist()
+        self.up_to = up_to(facts, [float(length) if "captions" in fact else 3.0 if fact["kind"] in HARD_TO_KEEP else 1.0
+                                   for fact, length in zip(facts, lengths)], REAL_WINDOWS)
 
     def __len__(self) -> int:
         return len(self.up_to)
@@ -57,14 +77,16 @@ class Prompts(Dataset):
 
     def __init__(self, cache: MotionCache, seed: int):
         self.cache, self.seed, self.lengths = cache, seed, num_tokens(cache)
+        facts = cache.facts[:-HELD_OUT]
+        self.up_to = up_to(facts, [PLAIN_WEIGHT if fact.get("plain") else 1.0 for fact in facts], REAL_PROMPTS)
 
     def __len__(self) -> int:
-        return len(self.cache) - HELD_OUT
+        return len(self.up_to)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | str]:
         _, position = key
         rng = np.random.default_rng((self.seed, position))
-        index = int(rng.integers(len(self)))
+        index = min(int(np.searchsorted(self.up_to, rng.random(), side="right")), len(self) - 1)
         prompt = training_prompt(self.cache.facts[index], int(self.lengths[index]), rng)
         return {"motion": torch.tensor(index), "prompt": prompt, "position": torch.tensor(position)}
 
@@ -170,34 +192,75 @@ class PromptTask(TextTask):
         save_half(self.gpt, folder / "gpt.safetensors")
 
 
-def stage(folder: Path, steps: int, batch: int, learning_rate: float, seed: int) -> TrainConfig:
+def stage(name: str, steps: int, batch: int, learning_rate: float, arguments: argparse.Namespace) -> TrainConfig:
     """Muon with a warm-up of 30 steps and a cosine to a fiftieth."""
-    return TrainConfig(output=str(folder), max_steps=steps, batch_size=batch, optimizer="muon",
+    return TrainConfig(output=str(arguments.work / name), max_steps=steps, batch_size=batch, optimizer="muon",
                        learning_rate=learning_rate, adam_learning_rate=1e-3, warmup_steps=30, final_learning_rate=0.02,
-                       ema_decay=0.0, mixed_precision="bf16", num_workers=0, checkpoint_every=200,
-                       checkpoints_total_limit=1, report_to="none", seed=seed)
+                       ema_decay=0.0, mixed_precision=arguments.mixed_precision, num_workers=0, checkpoint_every=200,
+                       checkpoints_total_limit=1, report_to="none", seed=arguments.seed)
+
+
+def vqvae_to_train(arguments: argparse.Namespace) -> VQVAE:
+    """Fresh, or the encoder and decoder of --start-from; the codebook starts at latents in any case."""
+    torch.manual_seed(arguments.seed)
+    vqvae = VQVAE(**VQVAE_SIZE)
+    if arguments.start_from:
+        trained = TextToMotion.load(arguments.start_from).vqvae.vqvae
+        vqvae.vqvae.encoder.load_state_dict(trained.encoder.state_dict())
+        vqvae.vqvae.decoder.load_state_dict(trained.decoder.state_dict())
+    return vqvae
+
+
+def reader_to_train(cache: MotionCache, arguments: argparse.Namespace) -> TextReader:
+    """Fresh, with a tokenizer made for the captions, or the encoder and tokenizer of --start-from."""
+    tokenizer = arguments.work / "tokenizer"
+    if not tokenizer.exists() and arguments.start_from:
+        shutil.copytree(arguments.start_from / "tokenizer", tokenizer)
+    if not tokenizer.exists():
+        train_tokenizer(tokenizer, caption_corpus(40000, arguments.seed), vocab_size=1700)
+    torch.manual_seed(arguments.seed)
+    reader = TextReader(cache, CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True))
+    if arguments.start_from:
+        reader.encoder.load_state_dict(TextToMotion.load(arguments.start_from).encoder.model.state_dict())
+    return reader
+
+
+def gpt_to_train(arguments: argparse.Namespace) -> GPT:
+    """Fresh, or all but what reads and writes codes from --start-from: its codes meant other poses."""
+    torch.manual_seed(arguments.seed)
+    gpt = GPT(**GPT_SIZE)
+    if arguments.start_from:
+        trained, fresh = TextToMotion.load(arguments.start_from).gpt.state_dict(), gpt.state_dict()
+        kept = {name: tensor for name, tensor in trained.items() if not name.startswith(CODE_LAYERS)}
+        gpt.load_state_dict(fresh | kept)
+    return gpt
+
+
+def train_vqvae(cache: MotionCache, norm: Normalisation, arguments: argparse.Namespace) -> VQVAE:
+    """Features to tokens and back; logs its errors on motions no step saw."""
+    vqvae, seed = vqvae_to_train(arguments), arguments.seed
+    train(VQVAETask(vqvae, norm, batch=VQVAE_BATCH, free_steps=min(200, arguments.vqvae_steps - 1), seed=seed, edges=EDGES),
+          Windows(cache, 64, seed), stage("vqvae", arguments.vqvae_steps, VQVAE_BATCH, 0.02, arguments))
+    held_out = {"procedural": cache.held_out(HELD_OUT)[::2]}
+    if arguments.mocap:
+        held_out["real"] = [torch.from_numpy(features(clip.motion, FORWARD_SMOOTHING))
+                            for clip in split(read_clips(arguments.mocap))[1]]
+    for name, motions in held_out.items():
+        errors = round_trip_errors(vqvae.eval(), norm, motions)
+        log.info("vqvae: held-out %s mm: %s", name, "  ".join(f"{joint} {1000 * m:.1f}" for joint, m in errors.items()))
+    return vqvae
 
 
 def train_stages(cache: MotionCache, mean: np.ndarray, std: np.ndarray,
                  arguments: argparse.Namespace) -> tuple[VQVAE, GPT, TextReader]:
     """The VQ-VAE, the text encoder by itself, and the GPT with it."""
     norm, seed = Normalisation(torch.from_numpy(mean).float(), torch.from_numpy(std).float()), arguments.seed
-    torch.manual_seed(seed)
-    vqvae = VQVAE(**VQVAE_SIZE)
-    train(VQVAETask(vqvae, norm, batch=64, free_steps=min(200, arguments.vqvae_steps - 1), seed=seed, edges=EDGES),
-          Windows(cache, 64, seed), stage(arguments.work / "vqvae", arguments.vqvae_steps, 64, 0.02, seed))
-    errors = round_trip_errors(vqvae.eval(), norm, cache.held_out(HELD_OUT)[::2])
-    log.info("vqvae: held-out mm: %s", "  ".join(f"{name} {1000 * metres:.1f}" for name, metres in errors.items()))
-    if not (arguments.work / "tokenizer").exists():
-        train_tokenizer(arguments.work / "tokenizer", caption_corpus(40000, seed), vocab_size=1700)
-    prompts = Prompts(cache, seed)
-    torch.manual_seed(seed)
-    reader = TextReader(cache, CLIPTokenizer.from_pretrained(arguments.work / "tokenizer", local_files_only=True))
-    train(TextTask(reader), prompts, stage(arguments.work / "text", arguments.text_steps, 256, 0.01, seed))
-    torch.manual_seed(seed)
-    gpt = GPT(**GPT_SIZE)
+    vqvae = train_vqvae(cache, norm, arguments)
+    prompts, reader = Prompts(cache, seed), reader_to_train(cache, arguments)
+    train(TextTask(reader), prompts, stage("text", arguments.text_steps, 256, 0.01, arguments))
+    gpt = gpt_to_train(arguments)
     train(PromptTask(reader, gpt, *token_table(vqvae, norm, cache), seed), prompts,
-          stage(arguments.work / "gpt", arguments.gpt_steps, 128, 0.01, seed))
+          stage("gpt", arguments.gpt_steps, 128, 0.01, arguments))
     return vqvae, gpt.eval(), reader.eval()
 
 
@@ -205,6 +268,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("data/t2m"), help="folder for motions and checkpoints")
     parser.add_argument("--out", type=Path, default=Path("weights/demo/t2m"), help="folder for the weights")
+    parser.add_argument("--mocap", type=Path, help="folder of real motions with captions to train on as well")
+    parser.add_argument("--start-from", type=Path, help="weights whose VQ-VAE and feature statistics to start from")
+    parser.add_argument("--mixed-precision", choices=("no", "bf16"), default="bf16", help="no: for CPUs without bf16")
     parser.add_argument("--motions", type=int, default=18000, help="procedural motions to train on")
     parser.add_argument("--vqvae-steps", type=int, default=2400, help="of the VQ-VAE")
     parser.add_argument("--text-steps", type=int, default=6000, help="of the text encoder by itself")
@@ -213,8 +279,8 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
-    cache = prepare(arguments.work / "motions", arguments.motions, arguments.seed)
-    mean, std = statistics(cache, arguments.work / "motions")
+    cache = prepare(arguments.work / "motions", arguments.motions, arguments.seed, arguments.mocap)
+    mean, std = statistics(cache, arguments.start_from or arguments.work / "motions")
     vqvae, gpt, reader = train_stages(cache, mean, std, arguments)
     export(arguments.out, vqvae, gpt, reader.encoder, arguments.work / "tokenizer", mean, std)
 

@@ -69,18 +69,18 @@ class Models:
         return self._detector.find_with_boxes(picture[None])[1][0]
 
     def motions(self, segments: list[Segment]) -> list[Motion]:
-        """One 3D motion per segment; a warning names each that the weights were never taught."""
+        """One 3D motion per segment; a warning names each that the weights were never taught, or that came out as another."""
         from t2m.generate import TextToMotion       # with transformers: seconds, and only where there is a prompt
 
         t2m = TextToMotion.load(self.config.motion.weights, self.device)
-        for i, segment in enumerate(segments, start=1):
-            if reason := t2m.unknown_motion(segment.text):
-                log.warning("segment %d '%s': %s: expect another movement", i, segment.text, reason)
         sampled = self.config.motion.sampling == "sampled"
         generator = torch.Generator().manual_seed(seed_for(self.config.seed, "motion")) if sampled else None
-        return [t2m(segment.text, segment.seconds, generator)
-                for segment in Steps(segments, desc="motion", unit="segment", disable=not self.progress,
-                                      dynamic_ncols=True)]
+        made = [t2m(segment.text, segment.seconds, generator)
+                for segment in Steps(segments, desc="motion", unit="segment", disable=not self.progress, dynamic_ncols=True)]
+        for i, (segment, motion) in enumerate(zip(segments, made), start=1):
+            if reason := t2m.unknown_motion(segment.text, motion):
+                log.warning("segment %d '%s': %s: expect another movement", i, segment.text, reason)
+        return made
 
     def renderer(self, config: InferenceConfig) -> Renderer:
         """The chosen renderer; where only settings differ from the last call it goes on with the networks it has."""

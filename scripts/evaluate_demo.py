@@ -3,7 +3,8 @@
     python scripts/evaluate_demo.py
     python scripts/evaluate_demo.py --only round_trip rescaling --clips 4
 
-Measures: phrasings, round_trip, pose_to_video, skeleton_adapter, pose_net, rescaling, demo_run. People, motions and
+Measures: phrasings, round_trip, real_motion (with --mocap), pose_to_video, skeleton_adapter, pose_net, rescaling,
+demo_run. People, motions and
 phrasings were never trained on. Results go to outputs/evaluate_demo/results.json, pictures beside it. A measure that was
 made with the same weights and arguments is not made again; --fresh makes it again.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 import torch
 
 from configs import load_config, run_main
-from demo.measures import Bench, phrasings, pose_net, pose_to_video, rescaling, round_trip, skeleton_adapter, Values
+from demo.measures import Bench, phrasings, pose_net, pose_to_video, real_motion, rescaling, round_trip, skeleton_adapter, Values
 from media.video_reader import read_video
 from motionbench.table import format_table, ResultsFile, Target
 from run.folder import content_hash
@@ -41,11 +42,17 @@ DEMO_THREADS = 2
 TARGETS = (
     Target("phrasings", "kind", "phrasings → intended motion", 0.85, 0.95),
     Target("phrasings", "side", "phrasings → intended side", 0.90, 0.98),
+    Target("phrasings", "warned", "  the others: warned of", 0.80, 0.95),
+    Target("phrasings", "false_alarms", "  the intended ones: warned of all the same"),
     Target("phrasings", "true_kind", "  the same judge on true motions: kind"),
     Target("phrasings", "true_side", "  the same judge on true motions: side"),
     Target("round_trip", "joints", "VQ-VAE round trip, all joints", 25, 12, "mm", at_most=True),
     Target("round_trip", "wrists", "VQ-VAE round trip, wrists", 40, 20, "mm", at_most=True),
     Target("round_trip", "pose", "  the same from the pelvis, all joints", unit="mm"),
+    Target("real_motion", "pose", "real people through the VQ-VAE: pose from the pelvis", 50, 35, "mm", at_most=True),
+    Target("real_motion", "joints", "real people through the VQ-VAE: all joints", 150, 90, "mm", at_most=True),
+    *(Target("real_motion", f"frechet_{name}", f"  Fréchet distance of {what} to real ones")
+      for name, what in (("walk", "walks"), ("run", "runs"), ("jump", "jumps"), ("kick", "kicks"), ("sit", "sits"))),
     Target("pose_to_video", "psnr_gain", "pose to video: PSNR over repeating the picture", 5, 8, "dB"),
     Target("pose_to_video", "psnr", "  PSNR", unit="dB"),
     Target("pose_to_video", "ssim", "pose to video: SSIM", 0.90, 0.94),
@@ -82,6 +89,7 @@ class Measure:
     work: Callable[[Bench], Values]
     parts: tuple[str, ...]          # keys of the config, with the weights they name
     by_clip: bool = False           # whether --clips matters
+    real: bool = False              # whether it compares with --mocap
 
 
 def demo_run(bench: Bench) -> Values:
@@ -102,6 +110,7 @@ def demo_run(bench: Bench) -> Values:
 MEASURES = {
     "phrasings": Measure(phrasings, ("motion",)),
     "round_trip": Measure(round_trip, ("motion",)),
+    "real_motion": Measure(real_motion, ("motion",), real=True),
     "pose_to_video": Measure(pose_to_video, ("generator", "pose"), by_clip=True),
     "skeleton_adapter": Measure(skeleton_adapter, ("adapter", "pose"), by_clip=True),
     "pose_net": Measure(pose_net, ("pose",), by_clip=True),
@@ -136,6 +145,8 @@ def key_of(name: str, bench: Bench) -> str:
              for name, part in ((name, getattr(config, name)) for name in measure.parts)]
     files = [Path(value) for part in parts for value in part.values()
              if isinstance(value, str) and Path(value).is_relative_to(bench.weights.resolve())]
+    if measure.real and bench.mocap:
+        files += [bench.mocap / "mocap.npz", bench.mocap / "clips.jsonl"]
     settings = [{key: value for key, value in part.items() if Path(str(value)) not in files} for part in parts]
     return content_hash([name, settings, files, bench.seed, bench.num_clips if measure.by_clip else 0,
                          config.size, config.fps])
@@ -169,6 +180,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="other held-out people; 0 is the published figure")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "evaluate_demo",
                         help="folder for results.json and the contact sheets")
+    parser.add_argument("--mocap", type=Path, help="folder of real motion, for real_motion (see demo/real_motion.py)")
     parser.add_argument("--fresh", action="store_true", help="make again what results.json already has")
     arguments = parser.parse_args()
     if arguments.clips < 1 or arguments.seed < 0:
@@ -179,8 +191,10 @@ def main() -> int:
     config = load_config(InferenceConfig, ["--config", str(CONFIG), *weight_arguments(shipped, arguments.weights)])
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    bench = Bench(config, Models(config), arguments.weights, arguments.clips, arguments.seed, arguments.output)
-    results, names = ResultsFile(arguments.output / "results.json"), arguments.only or list(MEASURES)
+    bench = Bench(config, Models(config), arguments.weights, arguments.clips, arguments.seed, arguments.output,
+                  arguments.mocap)
+    results, names = ResultsFile(arguments.output / "results.json"), arguments.only or [
+        name for name, measure in MEASURES.items() if arguments.mocap or not measure.real]
     failures = measure_all(names, bench, results, arguments.fresh)
 
     current = {name: entry for name in names if (entry := results.kept(name, key_of(name, bench)))}

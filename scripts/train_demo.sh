@@ -2,6 +2,7 @@
 # Rebuilds everything in weights/demo, in order. Every step is seeded, resumable, and skipped when it is done:
 # interrupt it and run it again. About five hours on two CPU cores; PROCESSES=8 on a larger machine.
 #     bash scripts/train_demo.sh [folder for weights, default weights/demo_rebuilt]
+#     MOCAP=FOLDER bash scripts/train_demo.sh # text to motion on real motion too; demo/real_motion.py says what it holds
 #     QUICK=1 bash scripts/train_demo.sh      # a few pictures and steps of everything, to see that all of it runs
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
@@ -20,7 +21,7 @@ quick() { [[ -z "${QUICK:-}" ]] || echo "$@"; }          # the arguments of a qu
 python demo/prepare_clips.py "$data" --clips 9000 --frames 3 --fps 1.2 $(quick --clips 24)
 
 # text to motion, and the pose detector
-python demo/train_t2m.py --work "$runs/t2m" --out "$weights/t2m" \
+python demo/train_t2m.py --work "$runs/t2m${MOCAP:+_real}" --out "$weights/t2m" ${MOCAP:+--mocap "$MOCAP"} \
     $(quick --motions 600 --vqvae-steps 8 --text-steps 8 --gpt-steps 8)
 python demo/train_pose.py --clips "$data" --work "$runs/pose" --out "$weights/dwpose" \
     $(quick --person-steps 8 --pose-steps 8 4)

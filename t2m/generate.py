@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,16 +12,15 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from t2m.features import FORWARD_SMOOTHING, joints_from_features
+from t2m.known_motions import (asked_count, asked_side, KnownMotions, motion_costs, MotionBank, times_done, unrest)
 from t2m.motion import Motion, MOTION_FPS
 from t2m.transformer import GPT
 from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
 from t2m.weights import (found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, VQVAE_FILES,
                          without_memory)
 
+UNLIKE = 2.5                     # a cost of known_motions.motion_costs: 49 of 50 motions that are right cost less
 SECONDS_PER_TOKEN = FRAMES_PER_TOKEN / MOTION_FPS      # 4 / 20 = 0.2 s
-WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
-SUFFIXES = ("ing", "ed", "es", "s")
-SHORTEST_STEM = 3      # letters
 
 
 @dataclass(frozen=True)
@@ -67,42 +65,6 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
         raise ValueError(f"{folder}: expected CLIP's vocab.json and merges.txt ({error}): fetch them again") from None
 
 
-def stem(word: str) -> str:
-    """A word without its inflection, roughly: waves, waved and waving are one."""
-    for suffix in SUFFIXES:
-        if word.endswith(suffix) and len(word) - len(suffix) >= SHORTEST_STEM:
-            word = word[:-len(suffix)]
-            break
-    if len(word) > SHORTEST_STEM and word[-1] == word[-2]:
-        word = word[:-1]
-    return word.removesuffix("e") if len(word) > SHORTEST_STEM else word
-
-
-def stems(text: str) -> list[str]:
-    return [stem(word) for word in WORDS.findall(text.lower())]
-
-
-@dataclass(frozen=True)
-class KnownMotions:
-    """What a checkpoint was trained to do: stems of the words that name a motion, and one example phrase per motion."""
-
-    stems: frozenset[str]
-    phrases: tuple[str, ...]
-
-    @classmethod
-    def of(cls, words: Iterable[str], phrases: Iterable[str]) -> KnownMotions:
-        return cls(frozenset(stem(word) for word in words), tuple(phrases))
-
-    def covers(self, text: str) -> bool:
-        return not self.stems.isdisjoint(stems(text))
-
-    @torch.no_grad()
-    def nearest(self, text: str, encoder: TextEncoder) -> str:
-        """The phrase whose text feature points most nearly the same way."""
-        features = torch.nn.functional.normalize(encoder([text, *self.phrases]), dim=-1)      # (1 + P, D)
-        return self.phrases[int((features[1:] @ features[0]).argmax())]
-
-
 @dataclass(frozen=True)
 class TextToMotion:
     """Text and seconds -> Motion. The same class runs the released weights and ours; only sizes and files differ."""
@@ -115,6 +77,7 @@ class TextToMotion:
     prompt: str = "{text}"           # what the text encoder reads; may mention {seconds}
     temperature: float = 1.0         # of the draw, when there is a generator
     forward_smoothing: float = FORWARD_SMOOTHING     # frames; of the features the weights were trained on
+    draws: int = 1                   # of so many motions the one that is most what was asked for is taken
     known: KnownMotions | None = None
 
     @classmethod
@@ -145,6 +108,7 @@ class TextToMotion:
             prompt=config.get("prompt", "{text}"),
             temperature=config.get("temperature", 1.0),
             forward_smoothing=config.get("forward_smoothing", FORWARD_SMOOTHING),
+            draws=config.get("draws", 1),
             known=KnownMotions.of(**json.loads(known_path.read_text())) if known_path.exists() else None,
         )
 
@@ -154,7 +118,7 @@ class TextToMotion:
 
     @torch.no_grad()
     def __call__(self, text: str, seconds: float, generator: torch.Generator | None = None) -> Motion:
-        """A motion of round(seconds * 20) frames; the likeliest without a generator, a draw with one.
+        """A motion of round(seconds * 20) frames; the likeliest without a generator, else the best of `draws`.
 
         The end token is suppressed until the asked length, so the motion is as long as asked. Upstream stops where
         the model ends, and crashes when it ends at once.
@@ -167,18 +131,64 @@ class TextToMotion:
                              f"{self.max_seconds:.1f} s this model can make: split it, or lower planner.max_seconds")
         num_tokens = math.ceil(num_frames / FRAMES_PER_TOKEN)
         feature = self.encoder([self.prompt.format(text=text.strip(), seconds=seconds)]).to(self.mean.device)
-        codes = self.gpt.sample(feature, min_tokens=num_tokens, max_tokens=num_tokens, generator=generator,
-                                temperature=self.temperature)[0]
-        return self.decoded(codes, num_frames)
+        draws = self.draws if generator is not None and self.known and self.known.examples else 1
+        codes = self.gpt.sample(feature.expand(draws, -1), min_tokens=num_tokens, max_tokens=num_tokens,
+                                generator=generator, temperature=self.temperature)
+        motions = [self.decoded(row, num_frames) for row in codes]
+        return motions[0] if draws == 1 else min(motions, key=lambda motion: self.misses(text, motion))
 
+    def misses(self, text: str, motion: Motion) -> tuple[int, float]:
+        """How badly a motion does what a text asks for: wrong in kind, side and number; then how unlike the examples of
+        what is meant it is, and how far it ends from rest.
+        """
+        meant, side, count = self.known.meant(text), asked_side(text), asked_count(text)
+        costs = motion_costs(motion.joints, self.examples)
+        kind, done_with = min(costs, key=costs.get)
+        unlike = min((cost for (other, _), cost in costs.items() if not meant or other in meant), default=costs[kind, done_with])
+        wrong = 4 * bool(meant and kind not in meant) + 2 * bool(side and done_with in ("left", "right") and done_with != side)
+        miscounted = count is not None and times_done(kind, motion.joints) not in (None, count)
+        return wrong + miscounted, unlike + unrest(motion.joints)
+
+    @torch.no_grad()
     def decoded(self, codes: Tensor, num_frames: int) -> Motion:
         """The first frames of a token sequence (L,) as a Motion."""
         rows = self.vqvae.decode(codes[None])[0].double() * self.std + self.mean                # (4 L, 263)
         return Motion(joints_from_features(rows.float())[:num_frames].cpu().numpy())
 
-    def unknown_motion(self, text: str) -> str | None:
-        """Why `text` asks for nothing this checkpoint was trained on, or None; never a reason without a word list."""
-        if self.known is None or self.known.covers(text):
+    def unknown_motion(self, text: str, motion: Motion | None = None) -> str | None:
+        """Why `text` asks for nothing this checkpoint was trained on, or None; never a reason without a word list.
+
+        With the motion that was drawn for it: also why that is not what was asked for.
+        """
+        if self.known is None:
             return None
-        nearest = self.known.nearest(text, self.encoder)
-        return f"no motion word this checkpoint was trained on; nearest known: {nearest!r}"
+        if words := self.known.beyond_training(text):
+            return f"'{words}' is not among the motions this checkpoint was trained on"
+        if not self.known.covers(text):
+            nearest = self.known.phrases[self.nearest_phrase(text)]
+            return f"no motion word this checkpoint was trained on; nearest known: {nearest!r}"
+        meant = self.known.meant(text)
+        if motion is None or not (meant and self.known.examples):
+            return None
+        costs = motion_costs(motion.joints, self.examples)
+        shown, _ = min(costs, key=costs.get)
+        if shown not in meant:
+            return f"the motion drawn for it looks like another: {shown.replace('_', ' ')}"
+        done, count = times_done(shown, motion.joints), asked_count(text)
+        if done == 0 or count is not None and done not in (None, count):
+            return f"the motion drawn for it does this {done} time{'s' * (done != 1)}, not {count or 1}"
+        return None if min(costs.values()) < UNLIKE else "the motion drawn for it is unlike any known one"
+
+    @torch.no_grad()
+    def nearest_phrase(self, text: str) -> int:
+        """Which of the known phrases has the text feature that points most nearly the same way."""
+        features = torch.nn.functional.normalize(self.encoder([text, *self.known.phrases]), dim=-1)   # (1 + P, D)
+        return int((features[1:] @ features[0]).argmax())
+
+    @cached_property
+    @torch.no_grad()
+    def examples(self) -> MotionBank:
+        """The known motions' examples, decoded, to compare others with."""
+        codes = torch.tensor([example.codes for example in self.known.examples], device=self.mean.device)      # (S, L)
+        joints = joints_from_features((self.vqvae.decode(codes).double() * self.std + self.mean).float()).cpu().numpy()
+        return MotionBank.of((example.kind, example.side, each) for example, each in zip(self.known.examples, joints))

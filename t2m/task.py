@@ -32,7 +32,7 @@ JOINT_WEIGHTS = {
     LEFT_ANKLE: 2.0, RIGHT_ANKLE: 2.0, LEFT_TOE: 2.0, RIGHT_TOE: 2.0,
 }
 COMMITMENT = 0.05                    # weight of the commitment loss
-LEAST_USE = 0.5                      # moving count of latents below which a code restarts
+LEAST_USE, LEAST_SHARE = 0.5, 0.25   # a code restarts below this moving count of latents, and this share of the mean
 IGNORED = -100                       # cross_entropy skips these targets
 AT_LEAST_ONE = ("vqvae_steps", "vqvae_batch", "gpt_steps", "gpt_batch", "embedder_steps", "checkpoint_every",
                 "log_every")
@@ -81,7 +81,8 @@ class MovingCodebook(nn.Module):
         self.count.lerp_(members.sum(0), 1 - self.decay)
         self.total.lerp_(members.T @ latents, 1 - self.decay)
         codebook.copy_(self.total / self.count.clamp(min=1e-6)[:, None])
-        unused = (self.count < LEAST_USE).nonzero()[:, 0]
+        least = min(LEAST_USE, LEAST_SHARE * len(latents) / len(codebook))
+        unused = (self.count < least).nonzero()[:, 0]
         if len(unused):
             fresh = latents[torch.randint(len(latents), (len(unused),), generator=generator).to(latents.device)]
             codebook[unused], self.total[unused], self.count[unused] = fresh, fresh, 1.0

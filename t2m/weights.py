@@ -20,7 +20,7 @@ GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/
 TEXT_FILES = ("model.safetensors", "pytorch_model.bin")
 META_FOLDERS = ("", "meta", "VQVAEV3_CB1024_CMT_H1024_NRES3/meta",
                 "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
-CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "forward_smoothing")
+CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "forward_smoothing", "draws")
 RELEASED_KEYS = ("net", "trans")              # the one top-level key of each released .pth
 HUMANML3D_STD = ((YAW_VELOCITY, 0.012826), (CONTACTS, 0.355933))     # what the released weights were NOT trained with
 

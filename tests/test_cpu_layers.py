@@ -2,6 +2,8 @@
 import pytest
 import torch
 from diffusers.models.attention import FeedForward
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from runtime import cpu_layers
@@ -16,26 +18,43 @@ def layers():
     return nn.ModuleDict({"wide": FeedForward(8, activation_fn="geglu"),
                           "time": nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0)),
                           "space": nn.Conv3d(4, 6, (1, 3, 3), padding=(0, 1, 1)),
-                          "strided": nn.Conv3d(4, 6, (3, 1, 1), (2, 1, 1), (1, 0, 0))}).requires_grad_(False)
+                          "strided": nn.Conv3d(4, 6, (3, 1, 1), (2, 1, 1), (1, 0, 0)),
+                          "up": Upsample2D(4, use_conv=True, out_channels=6),
+                          "resnet": ResnetBlock2D(in_channels=4, out_channels=6, groups=2, temb_channels=None),
+                          "timed": ResnetBlock2D(in_channels=4, groups=2, temb_channels=5)}).requires_grad_(False).eval()
 
 
-@pytest.mark.parametrize("name, shape", [("wide", (7, 5, 8)), ("time", (2, 4, 5, 3, 2))])
+@pytest.mark.parametrize("name, shape", [("wide", (7, 5, 8)), ("time", (2, 4, 5, 3, 2)), ("up", (2, 4, 5, 3)),
+                                         ("resnet", (2, 4, 5, 3))])
 def test_the_same_numbers(layers, monkeypatch, name, shape):
     monkeypatch.setattr(cpu_layers, "PORTION", 5 * 2 * 32 * 4 * 2)                           # two rows of the wide layer
     x = torch.randn(shape)
-    wanted = layers[name](x)
+    more = (None,) if name == "resnet" else ()                                               # no time embedding
+    given, wanted = x.clone(), layers[name](x, *more)
     with faster_on_cpu(layers, CPU):
-        result = layers[name](x)
+        result = layers[name](x, *more)
         torch.testing.assert_close(result, wanted)
-        torch.testing.assert_close(layers[name](x[:1]), result[:1], rtol=1e-3, atol=5e-7)     # half a batch, to a rounding:
+        assert "forward" in vars(layers[name]) and torch.equal(x, given)                     # what was given is left alone
+        torch.testing.assert_close(layers[name](x[:1], *more), result[:1], rtol=1e-3, atol=5e-7)     # half a batch, to a rounding:
     assert "forward" not in vars(layers[name])              # some CPUs sum a product of other shape in another order
 
 
 def test_only_what_gains_is_replaced_and_only_on_a_cpu(layers):
     layers["wide"].forward = parts = lambda hidden: hidden                               # runs in parts already
     with faster_on_cpu(layers, CPU):
-        assert [name for name in layers if "forward" in vars(layers[name])] == ["wide", "time"]
+        assert [name for name in layers if "forward" in vars(layers[name])] == ["wide", "time", "up", "resnet", "timed"]
         assert layers["wide"].forward is parts
     assert "forward" not in vars(layers["time"])
     with faster_on_cpu(layers, GPU):
         assert "forward" not in vars(layers["time"])
+
+
+def test_what_the_fast_forms_do_not_cover_runs_as_it_was(layers):
+    """A time embedding, another size than the double, another type of numbers, training."""
+    x, embedding = torch.randn(2, 4, 5, 3), torch.randn(2, 5)
+    wanted = layers["timed"](x, embedding), layers["up"](x, output_size=(9, 7))
+    with faster_on_cpu(layers, CPU):
+        assert torch.equal(layers["timed"](x, embedding), wanted[0])
+        assert torch.equal(layers["up"](x, output_size=(9, 7)), wanted[1])
+    with faster_on_cpu(layers.train().bfloat16(), CPU):
+        assert not {"forward"} & {*vars(layers["up"]), *vars(layers["resnet"])}

@@ -19,7 +19,7 @@ from demo.measures import Bench, mean_scores, pose_net, pose_to_video, skeleton_
 from scripts.evaluate_demo import key_of, Measure, measure_all, MEASURES, TARGETS, weight_arguments
 from run.settings import InferenceConfig
 from synthetic.motions import sample_motion
-from t2m.evaluation import MotionBank
+from t2m.known_motions import MotionBank
 
 CONFIG = load_config(InferenceConfig, ["--config", str(evaluate_demo.CONFIG)])
 

@@ -550,7 +550,8 @@ def test_the_command_line_says_which_segments_the_motion_weights_know(monkeypatc
     from types import SimpleNamespace
 
     import llm_planner
-    from t2m.generate import KnownMotions, TextToMotion
+    from t2m.generate import TextToMotion
+    from t2m.known_motions import KnownMotions
     known = KnownMotions.of(["wave"], ["waves"])
     unknown_motion = lambda text: None if known.covers(text) else "no motion word; nearest known: 'waves'"
     monkeypatch.setattr(TextToMotion, "load", lambda folder: SimpleNamespace(known=known, unknown_motion=unknown_motion))

@@ -9,8 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
+from synthetic.motions import sample_motion
 from t2m.features import NUM_FEATURES
-from t2m.generate import KnownMotions, stem, TextEncoder, TextToMotion
+from t2m.generate import TextEncoder, TextToMotion
+from t2m.known_motions import asked_count, asked_side, KnownMotions, stem, times_done, unrest
+from t2m.motion import PELVIS
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from t2m.weights import load_strictly
@@ -292,3 +295,38 @@ def test_an_unknown_motion_is_explained_with_the_nearest_known(model_folder, tmp
     (tmp_path / "listed" / "known_motions.json").write_text(json.dumps(dict(words=["wave"], phrases=["waves hands"])))
     t2m = TextToMotion.load(tmp_path / "listed")
     assert "'waves hands'" in t2m.unknown_motion("plays the violin") and t2m.unknown_motion("he waved") is None
+
+
+def test_what_a_text_may_mean_is_what_its_verbs_share():
+    known = KnownMotions.of([], [], verbs={"rush": ["run", "walk"], "run": ["run", "jog"], "sit": ["sit"]},
+                            vague={"move": ["dance"]}, nouns={"arm": ["wave"]}, senses=[(r"bends? .*left", ["stretch"])])
+    for text, kinds in (("she rushes and runs", {"run"}), ("runs, then sits", {"run", "jog", "sit"}),
+                        ("moves while running", {"run", "jog", "dance"}), ("an arm goes up", {"wave"}),
+                        ("he bends his arm to the left", {"stretch"}), ("plays the violin", set())):
+        assert known.meant(text) == kinds, text
+
+
+@pytest.mark.parametrize("text, count", [
+    ("squats", None), ("does a squat", 1), ("makes one deep bow", 1), ("jumps twice", 2), ("Jumps three times.", 3),
+    ("does 4 squats", 4), ("waves a hand", None), ("a man jumps", None)])
+def test_the_number_a_text_asks_for(text, count):
+    assert asked_count(text) == count
+
+
+def test_a_side_is_asked_for_only_where_one_is_named():
+    assert [asked_side(text) for text in ("the Left hand", "left and right", "a hand")] == ["left", None, None]
+
+
+@pytest.mark.parametrize("kind", ["squat", "jump", "bow", "lunge", "spin"])
+def test_repetitions_are_counted(kind):
+    rng = np.random.default_rng(3)
+    for count in (1, 2, 3):
+        assert times_done(kind, sample_motion(kind, 4.5, rng, repetitions=count).motion.joints) == count
+
+
+def test_a_motion_cut_in_the_air_or_in_a_stride_does_not_end_at_rest():
+    rng = np.random.default_rng(0)
+    jump = sample_motion("jump", 3.0, rng, repetitions=1).motion.joints
+    top = int(jump[:, PELVIS, 1].argmax())
+    walk = sample_motion("walk", 3.0, rng).motion.joints
+    assert unrest(jump) < 0.3 and unrest(jump[:top + 1]) > 1 and unrest(walk[:30]) > 0.5

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from demo.t2m_prompts import unseen_prompts
+from unseen_prompts import unseen_prompts
 from synthetic.captions import gerund, phrases_of, third_person
 from synthetic.motions import KINDS, sample_motion, sides_of
 from t2m.generate import TextToMotion
 from t2m.joining import join_motions
 from t2m.motion import LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, PELVIS, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST
-from t2m.evaluation import motion_kind, MotionBank, round_trip_errors
+from t2m.evaluation import round_trip_errors
+from t2m.known_motions import motion_kind, MotionBank, times_done, unrest
 from t2m.features import features
 from t2m.task import Normalisation
 
@@ -99,6 +100,27 @@ def test_what_was_never_trained_is_called_unknown(t2m):
     for text in ("plays the violin", "a man cooks dinner", "a woman drives a car", "someone rides a bicycle"):
         assert "nearest known" in t2m.unknown_motion(text)
     assert [text for _, _, text in unseen_prompts() if t2m.unknown_motion(text)] == []
+
+
+@pytest.mark.parametrize("text, count", [("a person does a squat", 1), ("she squats twice", 2), ("he bows once", 1)])
+def test_as_many_are_done_as_asked_for_and_the_end_is_at_rest(t2m, text, count):
+    joints = t2m(text, 3.0, torch.Generator().manual_seed(0)).joints
+    assert times_done(motion_kind(joints, t2m.examples)[0], joints) == count and unrest(joints) < 0.7
+
+
+@pytest.mark.parametrize("text", [
+    "a person walks in a circle", "a ballerina does a pirouette", "he does sit-ups", "spin around three times",
+    "a person bends to the left and then to the right"])
+def test_what_the_model_cannot_do_is_done_or_warned_of(t2m, text):
+    motion = t2m(text, 4.0, torch.Generator().manual_seed(0))
+    kind, _ = motion_kind(motion.joints, bank(0, 2))
+    assert t2m.unknown_motion(text, motion) or kind == "stretch" and "bends" in text
+
+
+def test_a_motion_drawn_for_other_words_is_called_another(t2m):
+    squat = sample_motion("squat", 4.0, np.random.default_rng(1)).motion
+    assert t2m.unknown_motion("a person squats", squat) is None
+    assert "looks like another: squat" in t2m.unknown_motion("a person waves the right hand", squat)
 
 
 def test_the_weights_stay_small():

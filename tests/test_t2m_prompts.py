@@ -6,7 +6,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from demo import t2m_data as text
-from demo.t2m_prompts import unseen_prompts
+from unseen_prompts import unseen_prompts
 from synthetic.captions import caption
 
 FACT = dict(kind="wave", side="left", repetitions=2, caption="The old man waves with his left hand twice.")

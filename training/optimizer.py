@@ -18,10 +18,14 @@ MIN_MATRIX_SIDE = 16
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The semi-orthogonal matrix nearest to `matrix` (m, n), approximately, in bfloat16."""
+    """The semi-orthogonal matrix nearest to `matrix` (m, n), approximately.
+
+    In bfloat16 on a GPU; in float32 on a CPU: one without bfloat16 takes twenty times as long in it.
+    """
     a, b, c = NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.bfloat16().T if tall else matrix.bfloat16()                              # (short, long)
+    x = matrix.float() if matrix.device.type == "cpu" else matrix.bfloat16()
+    x = x.T if tall else x                                                              # (short, long)
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.T                                                                  # (short, short)

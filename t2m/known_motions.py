@@ -1,0 +1,216 @@
+"""What a checkpoint was taught, and whether a motion shows it: the words it knows, and examples to compare with."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from t2m.body import across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, unit
+from t2m.motion import HEAD, MOTION_FPS, PELVIS
+
+WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
+SUFFIXES = ("ing", "ed", "es", "s")
+SHORTEST_STEM = 3                 # letters
+COMPARED_EVERY = 2                # frames: motions are compared at 10 fps
+VELOCITY_SPAN = 4                 # frames over which velocities are taken
+DIRECTION_SPEED = 0.2             # weight of a bone's turning, in seconds: radians per second against radians
+COUNTS = {word: count for count, word in enumerate(("once", "twice"), 1)} | {
+    word: count for count, word in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 1)}
+UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes")     # kinds a head's height counts
+NUMBER, SAID = rf"({'|'.join(COUNTS)}|\d+)", "|".join(kind.replace("touch_toes", "toe touche?") for kind in UP_AND_DOWN)
+TIMES = re.compile(rf"\b{NUMBER}\s+times?\b|\b{NUMBER}\s+(?:\w+\s+)?(?:{SAID})(?:s|es)?\b|\b(once|twice)\b", re.IGNORECASE)
+ONE = re.compile(rf"\b(?:a|an|single)\s+(?:\w+\s+)?(?:{SAID})\b", re.IGNORECASE)
+RISE, AWAY, BACK = 0.08, 0.5, 0.3     # metres the head rises in a jump; shares of the largest way out, to be out and back
+FIRST_FRAMES, LAST_FRAMES = 4, 6
+STANDING = 0.06                   # metres the lowest joint may be above the floor
+ROOT_WEIGHTS = np.array([1.0, 1.0, 0.6, 1.0, 3.0])    # of velocity right, ahead, yaw speed, rise and height
+
+
+def stem(word: str) -> str:
+    """A word without its inflection, roughly: waves, waved and waving are one."""
+    for suffix in SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= SHORTEST_STEM:
+            word = word[:-len(suffix)]
+            break
+    if len(word) > SHORTEST_STEM and word[-1] == word[-2]:
+        word = word[:-1]
+    return word.removesuffix("e") if len(word) > SHORTEST_STEM else word
+
+
+def stems(text: str) -> list[str]:
+    return [stem(word) for word in WORDS.findall(text.lower())]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A motion the checkpoint knows, as its own tokens."""
+
+    kind: str
+    side: str | None
+    codes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class KnownMotions:
+    """What a checkpoint was trained to do: stems of the words that name a motion, and one example phrase per motion.
+
+    Where it is listed: which kinds a verb or a noun may mean, what is beyond the training though the words are known, and
+    examples of every kind.
+    """
+
+    stems: frozenset[str]
+    phrases: tuple[str, ...]
+    verbs: Mapping[str, frozenset[str]] = field(default_factory=dict)       # stem: kinds
+    senses: tuple[tuple[re.Pattern, frozenset[str]], ...] = ()              # patterns whose kinds go before all words
+    vague: Mapping[str, frozenset[str]] = field(default_factory=dict)       # of verbs that say little by themselves
+    nouns: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    beyond: tuple[re.Pattern, ...] = ()
+    examples: tuple[Example, ...] = ()
+
+    @classmethod
+    def of(cls, words: Iterable[str], phrases: Iterable[str], verbs: Mapping[str, Iterable[str]] | None = None,
+           vague: Mapping[str, Iterable[str]] | None = None, nouns: Mapping[str, Iterable[str]] | None = None, beyond: Iterable[str] = (),
+           senses: Iterable[tuple[str, Iterable[str]]] = (),
+           examples: Iterable[tuple[str, str | None, Iterable[int]]] = ()) -> KnownMotions:
+        """From the entries of known_motions.json; `beyond` are regular expressions."""
+        return cls(frozenset(stem(word) for word in words), tuple(phrases), by_stem(verbs or {}),
+                   tuple((re.compile(pattern, re.IGNORECASE), frozenset(kinds)) for pattern, kinds in senses),
+                   by_stem(vague or {}), by_stem(nouns or {}),
+                   tuple(re.compile(pattern, re.IGNORECASE) for pattern in beyond),
+                   tuple(Example(kind, side, tuple(codes)) for kind, side, codes in examples))
+
+    def covers(self, text: str) -> bool:
+        return not self.stems.isdisjoint(stems(text))
+
+    def beyond_training(self, text: str) -> str | None:
+        """The words of a text that ask for more than was trained, or None."""
+        return next((found[0] for pattern in self.beyond if (found := pattern.search(text))), None)
+
+    def meant(self, text: str) -> frozenset[str]:
+        """Kinds a text may mean: those all its verbs may mean, else any of them, and any that a vague verb may mean; by
+        its nouns where it has no verb.
+        """
+        for pattern, kinds in self.senses:
+            if pattern.search(text):
+                return kinds
+        verbs, vague, nouns = ([kinds[s] for s in stems(text) if s in kinds] for kinds in (self.verbs, self.vague, self.nouns))
+        clear = frozenset.intersection(*verbs) or frozenset.union(*verbs) if verbs else frozenset()
+        return clear.union(*vague) or frozenset().union(*nouns)
+
+
+def asked_side(text: str) -> str | None:
+    """The one side a text names, or None."""
+    sides = set(WORDS.findall(text.lower())) & {"left", "right"}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def asked_count(text: str) -> int | None:
+    """How often a text wants its motion done: "twice", "3 times", "a squat"; None where it does not say."""
+    if found := TIMES.search(text):
+        word = next(filter(None, found.groups())).lower()
+        return COUNTS.get(word) or int(word)
+    return 1 if ONE.search(text) else None
+
+
+def times_done(kind: str, joints: np.ndarray) -> int | None:
+    """How often a motion (T, 22, 3) of this kind does it: whole turns of a spin, else how often the head goes down and
+    comes up again, or up and down where it rises; None for kinds that this does not count.
+    """
+    if kind == "spin":
+        forward = forward_vector(across_hips(joints))
+        return round(abs(np.ptp(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2])))) / (2 * np.pi))
+    if kind not in UP_AND_DOWN:
+        return None
+    height = joints[:, HEAD, 1] - np.median(joints[:FIRST_FRAMES, HEAD, 1])              # (T,)
+    away = height if height.max() > RISE else -height
+    beyond, back = AWAY * max(away.max(), RISE), BACK * max(away.max(), RISE)
+    count, out = 0, False
+    for metres in away:
+        out, count = (True, count + 1) if not out and metres > beyond else (out and metres > back, count)
+    return count
+
+
+def unrest(joints: np.ndarray) -> float:
+    """How far from standing quietly a motion ends: metres per second of its joints, and tens of metres off the floor."""
+    end = joints[-LAST_FRAMES:]
+    speed = np.linalg.norm(np.diff(end, axis=0), axis=-1).mean() * MOTION_FPS
+    return float(speed + 10 * max(0.0, end[-1, :, 1].min() - joints[..., 1].min() - STANDING))
+
+
+def by_stem(kinds: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    """Kinds by stem; words of one stem share theirs."""
+    shared: dict[str, frozenset[str]] = {}
+    for word, listed in kinds.items():
+        shared[stem(word)] = shared.get(stem(word), frozenset()) | frozenset(listed)
+    return shared
+
+
+def pose_descriptors(joints: np.ndarray) -> np.ndarray:
+    """Rows that are the same for every place, heading and body size. joints: (T, 22, 3) at 20 fps -> (F, D)
+
+    Bone directions seen by the person, how fast they change, and the pelvis: velocity, turning and height.
+    """
+    joints = np.asarray(joints, dtype=np.float64)
+    forward = unit(forward_vector(across_hips(joints) + across_shoulders(joints)))    # (T, 3)
+    left = np.cross((0.0, 1.0, 0.0), forward)                                         # (T, 3)
+    basis = np.stack([left, np.broadcast_to((0.0, 1.0, 0.0), left.shape), forward], axis=1)        # (T, 3, 3)
+    directions = np.einsum("tij,tkj->tki", basis, bone_directions(joints)[:, 1:])     # (T, 21, 3)
+    body = bone_lengths(joints).sum()
+    pelvis = joints[:, PELVIS] / body                                                 # (T, 3) in body lengths
+    velocity = np.einsum("tij,tj->ti", basis, speed(pelvis))                          # (T, 3)
+    yaw_speed = speed(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2]))[:, None])   # (T, 1)
+    root = np.concatenate([10 * velocity[:, [0, 2]], yaw_speed, 10 * velocity[:, [1]],
+                           10 * (pelvis[:, [1]] - joints[:, :, 1].min() / body)], axis=1)           # (T, 5)
+    poses = directions.reshape(len(joints), -1)                                       # (T, 63)
+    rows = np.concatenate([poses, DIRECTION_SPEED * speed(poses), ROOT_WEIGHTS * root], axis=1)
+    return rows[::COMPARED_EVERY]
+
+
+def speed(track: np.ndarray) -> np.ndarray:
+    """Change per second over VELOCITY_SPAN frames, centred. (T, D) -> (T, D)"""
+    half = VELOCITY_SPAN // 2
+    padded = np.concatenate([track[:1].repeat(half, 0), track, track[-1:].repeat(half, 0)])
+    return (padded[2 * half:] - padded[:-2 * half]) * MOTION_FPS / (2 * half)
+
+
+@dataclass(frozen=True)
+class MotionBank:
+    """Known motions to compare with: every kind and side, several times."""
+
+    rows: np.ndarray                                    # (N, D) all samples' descriptors, one after another
+    starts: np.ndarray                                  # (S + 1,) first row of each sample
+    labels: tuple[tuple[str, str | None], ...]          # S pairs of kind and side
+
+    @classmethod
+    def of(cls, samples: Iterable[tuple[str, str | None, np.ndarray]]) -> MotionBank:
+        """From triples of kind, side and joints (T, 22, 3) at 20 fps."""
+        samples = list(samples)
+        rows = [pose_descriptors(joints) for _, _, joints in samples]
+        return cls(np.concatenate(rows), np.cumsum([0, *map(len, rows)]),
+                   tuple((kind, side) for kind, side, _ in samples))
+
+
+def motion_costs(joints: np.ndarray, bank: MotionBank) -> dict[tuple[str, str | None], float]:
+    """How badly each kind and side fits a motion (T, 22, 3): a mean squared distance of descriptors, both ways.
+
+    One way, from each moment of the motion to the nearest moment of any sample; the other way, from each moment of the
+    best sample to the nearest of the motion. Order and tempo do not matter beyond the speeds themselves.
+    """
+    mine = pose_descriptors(joints)                                                   # (F, D)
+    distance = np.maximum(
+        (mine**2).sum(1)[:, None] - 2 * mine @ bank.rows.T + (bank.rows**2).sum(1), 0)  # (F, N)
+    to_sample = np.minimum.reduceat(distance, bank.starts[:-1], axis=1)               # (F, S)
+    covered = np.add.reduceat(distance.min(axis=0), bank.starts[:-1]) / np.diff(bank.starts)        # (S,)
+    costs = {}
+    for label in dict.fromkeys(bank.labels):
+        members = [index for index, other in enumerate(bank.labels) if other == label]
+        costs[label] = float(to_sample[:, members].min(axis=1).mean() + covered[members].min())
+    return costs
+
+
+def motion_kind(joints: np.ndarray, bank: MotionBank) -> tuple[str, str | None]:
+    """The kind and side that fit a motion best. joints: (T, 22, 3) metres at 20 fps"""
+    costs = motion_costs(joints, bank)
+    return min(costs, key=costs.get)
