@@ -32,7 +32,7 @@ class Cell:
 
     identity: str
     motion: BenchMotion
-    other: BenchMotion              # drawn at random, the prompted one included: what chance looks like
+    other: BenchMotion              # drawn at random, never the prompted one
 
     @property
     def name(self) -> str:
@@ -54,8 +54,7 @@ def chosen_motions(names: str) -> tuple[BenchMotion, ...]:
 def balanced_cells(identities: Sequence[str], motions: Sequence[BenchMotion], num_clips: int, seed: int) -> list[Cell]:
     """The first `num_clips` pairs (0: all), each once; every beginning has each identity and each motion alike often.
 
-    Of every len(motions) clips one draws its own motion as the random other one, and the rest differ by each step once:
-    a system that ignores the prompt scores 1 / len(motions).
+    The other motion is never a clip's own; where only one is measured, it is drawn from the whole benchmark.
     """
     if not identities:
         raise ValueError("identities: expected at least one (found none)")
@@ -64,13 +63,12 @@ def balanced_cells(identities: Sequence[str], motions: Sequence[BenchMotion], nu
         raise ValueError(f"num_clips: expected 0 (all) to {total} = {len(identities)} identities x {len(motions)} "
                          f"motions (found {num_clips})")
     rng = np.random.default_rng([seed, 0x0B])
-    laps = [rng.permutation(len(motions)) for _ in range(-(-total // len(motions)))]
+    foreign = motions if len(motions) > 1 else [motion for motion in MOTIONS if motion not in motions]
     cells = []
     for index in range(num_clips or total):
         motion = (index + index // lap) % len(motions)
-        away = laps[index // len(motions)][index % len(motions)]
-        other = motions[(motion + away) % len(motions)]
-        cells.append(Cell(identities[index % len(identities)], motions[motion], other))
+        others = [other for other in foreign if other is not motions[motion]]
+        cells.append(Cell(identities[index % len(identities)], motions[motion], others[rng.integers(len(others))]))
     return cells
 
 

@@ -39,6 +39,7 @@ class Verdict:
     label: str
     note: str = ""
     asked: bool = True          # False: the judge could not be asked, so that the clip is not to blame
+    unknown: bool = False       # it cannot be told from such a view: neither right nor wrong
 
 
 class Judge(Protocol):
@@ -57,11 +58,15 @@ class Judge(Protocol):
 
 
 def motion_score(judge: Judge) -> Metric:
-    """A judge as a metric: 1 for a clip whose prompted motion it recognises, else 0; also for a clip that failed."""
+    """A judge as a metric: 1 for a clip whose prompted motion it recognises, else 0; also for a clip that failed.
+
+    A clip of which the judge says that it cannot tell has no value."""
     def score(case: ClipCase) -> Score:
         verdict = judge.verdict(case)
         if not verdict.asked:
             return Score(float("nan"), verdict.note, again=True)
+        if verdict.unknown:
+            return Score(float("nan"), verdict.note)
         return Score(float(verdict.label == judge.target(case.motion)), verdict.note, verdict.label)
 
     return Metric(f"motion_score_{judge.name}", f"MotionScore ({judge.name})", "", "higher", (0, 1), judge.formula,

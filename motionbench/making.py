@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from media.video_writer import write_video
 from motionbench.cells import Cell, driving_motion, Person, true_clip
 from motionbench.metrics import Metric
 from motionbench.picture import tile_borders
+from motionbench.prompts import BenchMotion
 from motionbench.settings import FROM_FILES, Variant
 from run.checks import with_size
 from run.folder import Artefact, content_hash, Report, RunFolder
@@ -33,7 +35,8 @@ from t2m.motion import Motion
 
 Exchange = tuple[str, Callable[[], Any]]        # what names the work in the stage's key, and the work
 CRF = 10                                # of the stored clips: hardly a loss, and the same one for every row
-ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
+ENDINGS = (".mp4", ".mov", ".mkv", ".webm")         # in capitals, too
+OPPOSITE = {"left": "right", "right": "left"}
 IRRELEVANT = ("image", "prompt", "name", "outputs", "resume", "device", "num_threads", "driving_video", "seed",
               "camera", "memory_limit_gb")
 
@@ -101,15 +104,25 @@ def make_clip(config: InferenceConfig, variant: Variant, models: Models, given: 
         config = replace(config, adapter=replace(config.adapter, checkpoint=""))
     if not variant.refinement:
         config = replace(config, refinements=0)
+    if variant.renderer:
+        config = replace(config, renderer=variant.renderer)
     if variant.alignment:
         config = replace(config, alignment=variant.alignment)
     folder = ClipStages(stages, exchanges_of(variant, given))
     rows, _ = animate(config, folder, models)
-    tiling, num_frames = config.generator, len(rows[-1].frames)
+    borders = sampler_borders(config, len(rows[-1].frames))
+    return Made(rows[-1].frames, folder.results["skeleton"], sum(cost["seconds"] for cost in folder.costs),
+                max(cost["peak_memory"] for cost in folder.costs), borders)
+
+
+def sampler_borders(config: InferenceConfig, num_frames: int) -> tuple[int, ...]:
+    """Where tiles of MimicMotion's sampler begin; other renderers have none that we know."""
+    if config.renderer != "mimicmotion":
+        return ()
+    tiling = config.generator
     before = int(tiling.share_reference)        # the picture's own pose goes first, and its frame is left out
     borders = tile_borders(num_frames + before, tiling.tile_size, tiling.tile_overlap, tiling.tiles)
-    return Made(rows[-1].frames, folder.results["skeleton"], sum(cost["seconds"] for cost in folder.costs),
-                max(cost["peak_memory"] for cost in folder.costs), tuple(border - before for border in borders))
+    return tuple(border - before for border in borders)
 
 
 def exchanges_of(variant: Variant, given: Given | None) -> dict[str, Exchange]:
@@ -146,18 +159,19 @@ class Bench:
         paths = [config.motion.weights, *config.pose.networks]
         for part in (config.adapter, config.generator):
             paths += [part.svd, part.checkpoint] if part.checkpoint else []
+        paths += [config.musepose.weights] if Path(config.musepose.weights).exists() else []
         config = replace(config, pose=replace(config.pose, cache=""))
         settings = {name: value for name, value in asdict(config).items() if name not in IRRELEVANT}
         return content_hash([settings, [Path(path) for path in paths]])
 
-    def clip_config(self, cell: Cell) -> InferenceConfig:
+    def clip_config(self, cell: Cell, wording: int = 0) -> InferenceConfig:
         """The settings of one clip: its picture, prompt and noise, and the camera by which its truth is seen."""
         camera = self.inference.camera
         if self.people:
             camera = "follow" if cell.motion.travels else "static"
         noise = int(content_hash([cell.name, self.seed, self.inference.seed])[:8], 16)
-        return with_size(replace(self.inference, image=str(self.pictures[cell.identity]), prompt=cell.motion.prompt,
-                                 camera=camera, seed=noise))
+        return with_size(replace(self.inference, image=str(self.pictures[cell.identity]), 
+                                 prompt=cell.motion.wordings[wording], camera=camera, seed=noise))
 
 
 @dataclass(frozen=True)
@@ -188,7 +202,8 @@ class Clip:
         """Where the video is, or is to be."""
         if not self.is_external:
             return self.file("clips", ".mp4")
-        named = [self.bench.videos / f"{self.cell.name}{ending}" for ending in ENDINGS]
+        named = [self.bench.videos / f"{self.cell.name}{written}" for ending in ENDINGS
+                 for written in (ending, ending.upper())]
         return next((path for path in named if path.is_file()), named[0])
 
     @cached_property
@@ -198,7 +213,7 @@ class Clip:
         parts = [self.cell.name, self.variant.recipe, bench.seconds if bench.people else 0]
         if self.variant.bound:
             return content_hash([*parts, self.cell.other.name, list(inference.size), inference.fps, bench.seed])
-        config = bench.clip_config(self.cell)
+        config = bench.clip_config(self.cell, self.variant.wording)
         return content_hash([*parts, bench.making_key, config.seed, config.camera, config.prompt, Path(config.image)])
 
     def made(self) -> dict:
@@ -226,7 +241,7 @@ class Clip:
 
     def generated(self) -> Made:
         """By inference.py's stages."""
-        bench, config = self.bench, self.bench.clip_config(self.cell)
+        bench, config = self.bench, self.bench.clip_config(self.cell, self.variant.wording)
         given = None
         if self.truth is not None:
             motion = driving_motion(bench.people[self.cell.identity], self.cell.motion, bench.seconds)
@@ -236,19 +251,38 @@ class Clip:
 
     def bound(self) -> Made:
         """Without any model."""
-        if self.variant.bound == "repeat":
-            frames = np.repeat(self.truth.reference[None], len(self.truth), axis=0)
-        else:
-            frames = (self.truth if self.variant.bound == "truth" else self.other_truth).frames
-        return Made(frames, None, 0.0, 0, ())
+        kind, truth, cell = self.variant.bound, self.truth, self.cell
+        if kind == "repeat":
+            return Made(np.repeat(truth.reference[None], len(truth), axis=0), None, 0.0, 0, ())
+        if kind == "other" or (kind == "opposite" and cell.motion.side not in OPPOSITE):
+            return Made(self.true_clip_of(cell.other).frames, None, 0.0, 0, ())
+        if kind == "opposite":
+            side = OPPOSITE[cell.motion.side]
+            motion = replace(cell.motion, name=f"{cell.motion.kind}_{side}", side=side)
+            return Made(self.true_clip_of(motion).frames, None, 0.0, 0, ())
+        frames = truth.frames[:, :, ::-1] if kind == "mirrored" else truth.frames[order_of(kind, len(truth), cell.name)]
+        return Made(np.ascontiguousarray(frames), None, 0.0, 0, ())
 
-    @property
-    def other_truth(self) -> SyntheticClip:
-        """The true video of the random other motion."""
-        if self.cell.other is self.cell.motion:
-            return self.truth
+    def true_clip_of(self, motion: BenchMotion) -> SyntheticClip:
+        """The same person's true video of another motion."""
         bench, config = self.bench, self.bench.inference
-        return true_clip(bench.people[self.cell.identity], self.cell.other, bench.seconds, config.fps, config.size)
+        return true_clip(bench.people[self.cell.identity], motion, bench.seconds, config.fps, config.size)
+
+
+def order_of(kind: str, num_frames: int, name: str) -> np.ndarray:
+    """Which true frame a bound shows at each moment, (F,)."""
+    moments, middle = np.arange(num_frames), num_frames // 2
+    shuffled = np.random.default_rng(zlib.crc32(name.encode())).permutation(num_frames)
+    return {"truth": moments, "frozen": np.full(num_frames, middle), "reversed": moments[::-1],
+            "half": np.minimum(moments, middle), "shuffled": shuffled}[kind]
+
+
+def unmatched(videos: Path, cells: Sequence[Cell]) -> list[str]:
+    """Files of a folder of videos that belong to no clip of the benchmark."""
+    names = {cell.name for cell in cells}
+    return sorted(path.name for path in videos.iterdir()
+                  if path.is_file() and not path.name.startswith(".")
+                  and (path.stem not in names or path.suffix.lower() not in ENDINGS))
 
 
 def read_entry(path: Path) -> dict:

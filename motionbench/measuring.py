@@ -7,34 +7,42 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
-from dwpose.skeleton import Skeleton
+from dwpose.skeleton import BODY, HANDS, Skeleton
 from media.files import save_arrays, save_text
 from media.images import fit_to_canvas, read_image
 from media.video_reader import read_video
-from motionbench.catalogue import catalogue
+from motionbench import picture, pose
 from motionbench.cells import num_frames_of
 from motionbench.judge_pose import PoseJudge
-from motionbench.judges import ClipJudge, Judge, VlmJudge
+from motionbench.judges import ClipJudge, Judge, motion_score, VlmJudge
 from motionbench.making import Bench, Clip, one_line, read_entry, write_entry
-from motionbench.metrics import ClipCase, Features, Metric, nobody, Score
+from motionbench.metrics import ClipCase, Features, formula, Metric, NEEDED, nobody, Score
+from motionbench.network_metrics import frechet_of_clips, MetricWeights, network_metrics
 from motionbench.prompts import BenchMotion
 from motionbench.report import moments, ranked, report_page, WorstClip
 from motionbench.results import as_csv, as_json, ClipResult, Results, row_result, with_gains
 from motionbench.settings import JudgeConfig, MotionBenchConfig
 from run.folder import content_hash
 from run.storyboard import PACKAGES
+from t2m.evaluation import frechet_distance
 
+INF = float("inf")
 SHORTEST_SECONDS = 1.0                  # of a video without a truth
+MOST_STRETCH = 0.02                     # of the shape of another system's video
+
+log = logging.getLogger(__name__)
 
 
 def measure_clip(clip: Clip, made: dict) -> dict:
@@ -95,22 +103,36 @@ def case_of(clip: Clip, made: dict) -> ClipCase:
     bench, cell = clip.bench, clip.cell
     truth, skeleton = (clip.truth.frames, clip.truth.skeleton) if clip.is_compared else (None, None)
     case = ClipCase(cell.name, cell.identity, cell.motion.name, bench.inference.fps, None, truth, skeleton,
-                    prompt=cell.motion.prompt, tile_borders=tuple(made.get("borders", ())),
+                    followed=skeleton if clip.variant.follows else None,
+                    prompt=cell.motion.wordings[clip.variant.wording], tile_borders=tuple(made.get("borders", ())),
                     making_seconds=made.get("seconds"), peak_memory=made.get("peak_memory"), failure=made["failure"])
     if case.failure:
         return case
     try:
         video, _ = read_video(clip.video_file, fps=bench.inference.fps)
+        video = fitted(clip, video)
         check(clip, video)
     except (ValueError, FileNotFoundError) as error:
         return replace(case, failure=one_line(error))
-    if not clip.is_compared and not clip.is_external:
-        case = replace(case, skeleton=Skeleton.load(clip.file("clips", ".npz")))
+    if not clip.is_external and not clip.variant.bound:
+        case = replace(case, commanded=Skeleton.load(clip.file("clips", ".npz")))
     reference = fit_to_canvas(read_image(bench.pictures[cell.identity]), video.shape[1:3])
     case = replace(case, video=video, reference=reference, seen=seen(clip, video))
     if any("reference_seen" in metric.needs and not metric.absent for metric in bench.metrics):
         case = replace(case, reference_seen=detected(clip, reference[None]))
     return case
+
+
+def fitted(clip: Clip, video: np.ndarray) -> np.ndarray:
+    """Another system's video (F, H, W, 3) resampled to the size of the truth, where its shape is the same; said in the log."""
+    height, width = clip.bench.inference.size
+    if not (clip.is_external and clip.is_compared) or video.shape[1:3] == (height, width):
+        return video
+    if abs(video.shape[2] / video.shape[1] * height / width - 1) > MOST_STRETCH:
+        return video                                            # another shape: `check` refuses it
+    log.warning("%s: %dx%d resampled to the truth's %dx%d", clip.video_file.name, video.shape[2], video.shape[1], width, height)
+    way = cv2.INTER_AREA if video.shape[1] > height else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(frame, (width, height), interpolation=way) for frame in video])
 
 
 def check(clip: Clip, video: np.ndarray) -> None:
@@ -199,7 +221,7 @@ def gathered(config: MotionBenchConfig, bench: Bench, by_variant: Sequence[Seque
     settings = {"motionbench": asdict(config), "inference": asdict(bench.inference)}
     identities = tuple(dict.fromkeys(clip.cell.identity for clip in by_variant[0]))
     return Results(settings, versions(bench.models.device), bench.metrics, bench.motions, identities,
-                   with_gains(rows, bench.metrics, config.seed))
+                   with_gains(rows, bench.metrics))
 
 
 def result_of(clip: Clip) -> ClipResult:
@@ -230,3 +252,116 @@ def worst_clips(results: Results, clips: Sequence[Clip], count: int) -> list[Wor
             picture = moments(reference, video, clip.truth.frames if clip.truth is not None else None)
         found.append(WorstClip(result, picture))
     return found
+
+
+# ---------------------------------------------------------------- what is measured, in the report's order
+
+def catalogue(judges: Sequence[Judge] = (), weights: MetricWeights | None = None,
+              device: str = "cpu") -> tuple[Metric, ...]:
+    """Every metric, in the report's order; loads the networks that are there.
+
+    judges: PoseJudge, ClipJudge, VlmJudge; each gives a MotionScore of its own, the first the headline.
+    """
+    weights = weights or MetricWeights()
+    return (*map(motion_score, judges), *POSE, *MOVEMENT, *PICTURE, *network_metrics(weights, device), *LONG_VIDEO, *COST)
+
+
+def pose_metric(name: str, title: str, unit: str, better: str, range: tuple[float, float], function: Callable,
+                source: str, failed: float | None = None, joints: slice | None = None, against: str = "skeleton"
+                ) -> Metric:
+    """A function of found and true (or commanded) skeleton; its docstring's first paragraph is the formula."""
+    options = {} if joints is None else {"joints": joints}
+
+    def score(case: ClipCase) -> Score:
+        value = function(case.seen, getattr(case, against), **options)
+        return Score(value, "" if np.isfinite(value) else f"the {NEEDED[against]}'s points are never seen")
+
+    return Metric(name, title, unit, better, range, formula(function), source, (against, "seen"), score,
+                  failed=failed)
+
+
+def picture_metric(name: str, title: str, unit: str, better: str, range: tuple[float, float], function: Callable,
+                   source: str) -> Metric:
+    """A function of video and truth."""
+    return Metric(name, title, unit, better, range, formula(function), source, ("truth",),
+                  lambda case: function(case.video, case.truth), black=True)
+
+
+def jitter(case: ClipCase) -> Score:
+    """pose.jitter, with the reason where there is none."""
+    value = pose.jitter(case.seen)
+    return Score(value, "" if np.isfinite(value) else "no point is seen in four frames in a row")
+
+
+def known_or(value: float, reason: str) -> Score:
+    """A number, or why there is none."""
+    return Score(value, "" if np.isfinite(value) else reason)
+
+
+def movement_features(name: str) -> Callable[[ClipCase], Features]:
+    """One row a clip of how the found and the true keypoints move."""
+    order = {"velocity": 1, "acceleration": 2}[name]
+    return lambda case: {"video": pose.movement_histogram(case.seen, order), "truth": pose.movement_histogram(case.skeleton, order)}
+
+
+def region_colours(case: ClipCase) -> Score:
+    """Mean CIEDE2000 between the mean colours of upper body, legs, hair and skin in video and truth, over frames."""
+    found = picture.delta_e(case.video, case.truth, case.skeleton)
+    if not found:
+        return Score(float("nan"), "no region of the body is seen")
+    listed = ", ".join(f"{name} {value:.1f}" for name, value in found.items())
+    return Score(float(np.mean(list(found.values()))), listed)
+
+
+def seam(case: ClipCase) -> Score:
+    """picture.seam, with the reason where there is none."""
+    value = picture.seam(case.video, case.tile_borders)
+    return Score(value, "" if np.isfinite(value) else "the clip fits into one tile, or its tiles are unknown")
+
+
+POSE = (
+    pose_metric("pck", "PCK@0.1 torso, true person", "", "higher", (0, 1), pose.pck_torso, "Yang and Ramanan 2013",
+                failed=0.0),
+    pose_metric("pck_hands", "PCK@0.1 torso, true hands", "", "higher", (0, 1), pose.pck_torso, "Yang and Ramanan 2013",
+                failed=0.0, joints=HANDS),
+    pose_metric("pck_commanded", "PCK@0.1 torso, commanded skeleton", "", "higher", (0, 1), pose.pck_torso,
+                "Yang and Ramanan 2013", failed=0.0, against="commanded"),
+    pose_metric("oks", "OKS", "", "higher", (0, 1), pose.oks, "COCO keypoints", failed=0.0),
+    pose_metric("pose_error", "pose error", "torsos", "lower", (0, INF), pose.mean_error, "ours", joints=BODY),
+    pose_metric("pape", "pixel pose error (pAPE)", "% of height", "lower", (0, INF), pose.pixel_error,
+                "mean distance of keypoints in the picture", joints=BODY),
+    Metric("jitter", "jitter", "torsos/s³", "", (0, INF), formula(pose.jitter), "ours", ("seen",), jitter),
+    pose_metric("foot_slide", "foot slide", "torsos/s", "", (0, INF), pose.foot_slide, "ours, in the picture"),
+    pose_metric("hand_presence", "hands present", "", "", (0, 1), pose.hand_presence, "ours", failed=0.0),
+)
+MOVEMENT = (
+    Metric("bone_change", "change of bone lengths", "", "", (0, INF), formula(pose.bone_change), "ours; idea of HumanScore",
+           ("seen",), lambda case: known_or(pose.bone_change(case.seen), "no bone is seen in several frames")),
+    Metric("dynamic_degree", "dynamic degree", "torsos/s", "", (0, INF), formula(pose.dynamic_degree), "ours; idea of VBench",
+           ("seen",), lambda case: known_or(pose.dynamic_degree(case.seen), "no point is seen in two frames in a row")),
+    pose_metric("range_of_motion", "range of motion, share of the true one", "", "", (0, INF), pose.range_of_motion,
+                "ours; idea of HumanScore"),
+    *(Metric(f"frechet_{name}", f"Fréchet distance of keypoint {name}", "", "lower", (0, INF), formula(frechet_distance),
+             "idea of FVMD; the detector's keypoints", ("skeleton", "seen"), features=movement_features(name),
+             combined=frechet_of_clips, protocol="per clip a histogram of directions, weighted by size in torsos, of arms, legs and trunk")
+      for name in ("velocity", "acceleration")),
+)
+PICTURE = (
+    picture_metric("psnr", "PSNR", "dB", "higher", (0, picture.PERFECT_PSNR), picture.psnr, "in float, not 8 bits"),
+    picture_metric("ssim", "SSIM", "", "higher", (-1, 1), picture.ssim, "Wang et al. 2004; scikit-image"),
+    picture_metric("l1", "L1", "", "lower", (0, 1), picture.l1, "in float, not 8 bits"),
+    picture_metric("flicker", "flicker", "levels", "lower", (0, 255), picture.flicker, "ours"),
+    Metric("delta_e", "colour of the regions", "ΔE00", "lower", (0, INF), formula(region_colours),
+           "Sharma, Wu and Dalal 2005", ("truth", "skeleton"), region_colours, black=True),
+)
+LONG_VIDEO = (
+    Metric("seam", "seams", "levels", "lower", (-255, 255), formula(picture.seam), "ours", (), seam),
+    Metric("colour_drift", "colour drift", "ΔE00", "", (-INF, INF), formula(picture.colour_drift), "ours",
+           ("reference",), lambda case: picture.colour_drift(case.video, case.reference)),
+)
+COST = (
+    Metric("cost_seconds", "time", "s per s of video", "lower", (0, INF), "wall seconds of making over seconds of video",
+           "measured", ("making_seconds",), lambda case: case.making_seconds / case.seconds),
+    Metric("cost_memory", "peak memory", "GiB", "lower", (0, INF), "most memory in use while the video was made",
+           "measured", ("peak_memory",), lambda case: case.peak_memory / 2**30),
+)

@@ -1,6 +1,6 @@
 """What a metric is: a name, a unit, a formula, what it needs, and one function of a clip or of a set of clips.
 
-The table of all metrics is `motionbench.catalogue.catalogue`. Nothing here raises because of what a clip shows: a score
+The table of all metrics is `motionbench.measuring.catalogue`. Nothing here raises because of what a clip shows: a score
 that cannot be had is NaN with a reason. No clip that failed is left out where a measure compares it with something:
 it counts `Metric.failed`, or as a video of black frames.
 """
@@ -15,8 +15,8 @@ import numpy as np
 from dwpose.skeleton import NUM_KEYPOINTS, Skeleton
 
 Features = dict[str, np.ndarray]        # of one clip: "video" and, where compared with the truth, "truth"; each (N, D)
-BESIDE_A_VIDEO = ("seen", "reference", "reference_seen", "making_seconds", "peak_memory")
-NEEDED = {"truth": "true video", "skeleton": "commanded skeleton", "seen": "detected skeleton",
+BESIDE_A_VIDEO = ("seen", "commanded", "reference", "reference_seen", "making_seconds", "peak_memory")
+NEEDED = {"truth": "true video", "skeleton": "true skeleton", "commanded": "commanded skeleton", "seen": "detected skeleton",
           "reference": "reference picture", "reference_seen": "skeleton of the reference picture",
           "making_seconds": "time of making", "peak_memory": "memory of making"}
 
@@ -31,7 +31,9 @@ class ClipCase:
     fps: float                              # frames per second
     video: np.ndarray | None                # (F, H, W, 3) uint8 RGB; None: the clip failed, `failure` says why
     truth: np.ndarray | None = None         # (F, H, W, 3) uint8 RGB, the same frames
-    skeleton: Skeleton | None = None        # commanded: F frames on the video's canvas
+    skeleton: Skeleton | None = None        # of the true video: F frames on the video's canvas
+    commanded: Skeleton | None = None       # what the video model was told to show; F frames on the video's canvas
+    followed: Skeleton | None = None        # the true skeleton, where the maker was given its motion
     seen: Skeleton | None = None            # re-detected in the video; all confidences 0 where nobody is recognised
     reference: np.ndarray | None = None     # (H, W, 3) uint8 RGB: the person's picture, on the video's canvas
     reference_seen: Skeleton | None = None  # detected in `reference`, F = 1
@@ -126,7 +128,7 @@ class Metric:
             return case.failure or "the clip is missing"
         if "truth" in self.needs and case.truth.shape != case.video.shape:
             return f"the video is {shape_text(case.video)}, its truth {shape_text(case.truth)}"
-        for name in ("skeleton", "seen"):
+        for name in ("skeleton", "commanded", "seen"):
             skeleton = getattr(case, name)
             if name in self.needs and (len(skeleton), *skeleton.size) != case.video.shape[:3]:
                 return (f"the video is {shape_text(case.video)}, its {NEEDED[name]} {len(skeleton)} frames of "

@@ -1,9 +1,11 @@
-"""How well the poses of a video are the asked ones.
+"""How well the poses of a video are the wanted ones.
 
-`found` is re-detected in the video, `truth` commanded: the same frames on the same canvas. Lengths are in torsos, where
+`found` is re-detected in the video, `truth` is the true or the commanded skeleton: the same frames on the same canvas. Lengths are in torsos, where
 they must not depend on the person's size: the commanded left shoulder to right hip, median over the clip.
 """
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +19,11 @@ OKS_SIGMAS = np.array([0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0
                        0.087, 0.087, 0.089, 0.089])     # COCO's, of the 17 body points, in square roots of the area
 AREA_OF_BOX = 0.53              # a person's area per area of the box round their keypoints (a custom of pose tracking)
 STANDING_SPEED = 0.25           # torsos per second: a commanded foot slower than this stands
+NUM_DIRECTIONS = 8              # of a histogram of movements
+TRUNK = (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.LEFT_HIP, coco.RIGHT_HIP, coco.NOSE)
+BONES = (*(half for limb in (*coco.ARMS, *coco.LEGS) for half in pairwise(limb)),
+         (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER), (coco.LEFT_SHOULDER, coco.LEFT_HIP), (coco.RIGHT_SHOULDER, coco.RIGHT_HIP))
+PARTS = (coco.ARMS, coco.LEGS)  # whose points are counted apart, each limb
 HAND_SHARE = 0.5                # of a hand's 21 points that must be seen for the hand to be there
 
 
@@ -59,7 +66,7 @@ def pck(found: Skeleton, truth: Skeleton, joints: slice = BODY, share_of_height:
 
 
 def pck_torso(found: Skeleton, truth: Skeleton, joints: slice = BODY, share: float = SHARE_OF_TORSO) -> float:
-    """Share of the commanded points in view that were found within 0.1 torsos; one not found counts as missed.
+    """Share of the wanted points in view that were found within 0.1 torsos; one not found counts as missed.
 
     NaN if no such point or no torso is seen.
     """
@@ -103,6 +110,78 @@ def mean_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
     both = (seen(truth) & found.seen)[:, joints]                                            # (F, J)
     distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)
     return float(distance[both].mean() / torso(truth)) if both.any() else float("nan")
+
+
+def pixel_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
+    """Mean distance of the points that are both in the true video and found, as a share of the picture's height, percent.
+
+    NaN if there is none. Unlike the pose error it also counts where the person stands and how large they are.
+    """
+    check_pair(found, truth)
+    both = (seen(truth) & found.seen)[:, joints]                                            # (F, J)
+    distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)
+    return float(100 * distance[both].mean() / truth.size[0]) if both.any() else float("nan")
+
+
+def bone_change(found: Skeleton) -> float:
+    """Spread of the found lengths of arms', legs' and trunk's bones over the clip, per longest length; mean over bones.
+
+    Bones turn towards the camera in true videos, too: read it beside the figure of the true videos.
+    """
+    changes = []
+    for start, end in BONES:
+        both = found.seen[:, [start, end]].all(axis=1)
+        lengths = np.linalg.norm(found.xy[both, end] - found.xy[both, start], axis=-1)
+        if len(lengths) > 1 and lengths.max() > 0:
+            changes.append(lengths.std() / lengths.max())
+    return float(np.mean(changes)) if changes else float("nan")
+
+
+def dynamic_degree(found: Skeleton) -> float:
+    """Mean speed of the found body points, torsos/s: how much moves, wanted or not; NaN if none is seen twice in a row."""
+    shown = found.seen[:, BODY]
+    steps = np.linalg.norm(np.diff(found.xy[:, BODY].astype(np.float64), axis=0), axis=-1)  # (F - 1, 17)
+    counted = shown[1:] & shown[:-1]
+    return float(steps[counted].mean() * found.fps / torso(found)) if counted.any() else float("nan")
+
+
+def range_of_motion(found: Skeleton, truth: Skeleton) -> float:
+    """How far the found limbs' ends go about their roots, as a share of how far the true ones go; 1 is the same range.
+
+    Measured by the standard deviation over the clip, limbs together; NaN where the truth is still or not seen.
+    """
+    check_pair(found, truth)
+    totals = []
+    for skeleton in (found, truth):
+        total = 0.0
+        for limb in (*coco.ARMS, *coco.LEGS):
+            both = (found.seen & truth.seen)[:, [limb[0], limb[-1]]].all(axis=1)
+            away = (skeleton.xy[both, limb[-1]] - skeleton.xy[both, limb[0]]).astype(np.float64)
+            total += away.var(axis=0).sum() if len(away) > 1 else 0.0
+        totals.append(np.sqrt(total) / torso(skeleton))
+    return float(totals[0] / totals[1]) if totals[1] > 0 else float("nan")
+
+
+def movement_histogram(skeleton: Skeleton, order: int) -> np.ndarray:
+    """Differences of `order` in time of the body's points by part and direction, each counting its size, (1, D).
+
+    In torsos and seconds; log(1 + x), so that one wild clip is not the whole distance. Parts: each arm, each leg, the trunk.
+    """
+    parts = (*(limb for pair in PARTS for limb in pair), TRUNK)
+    unit, rows = torso(skeleton), []
+    shown = skeleton.seen
+    whole = shown[order:]
+    for back in range(order):
+        whole = whole & shown[back:len(shown) - order + back]
+    moves = np.diff(skeleton.xy.astype(np.float64), n=order, axis=0) * skeleton.fps**order / unit   # (F - order, 133, 2)
+    for part in parts:
+        counted = whole[:, list(part)]
+        vectors = moves[:, list(part)][counted]                                             # (N, 2)
+        direction = np.floor((np.arctan2(vectors[:, 1], vectors[:, 0]) / (2 * np.pi) % 1) * NUM_DIRECTIONS).astype(int)
+        size = np.linalg.norm(vectors, axis=-1)
+        sums = np.bincount(direction.clip(0, NUM_DIRECTIONS - 1), weights=size, minlength=NUM_DIRECTIONS)
+        rows.append(np.log1p(sums / max(len(vectors), 1)))
+    return np.concatenate(rows)[None]
 
 
 def jitter(found: Skeleton) -> float:

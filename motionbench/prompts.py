@@ -12,6 +12,11 @@ class BenchMotion:
     side: str | None = None     # "left", "right" or "both"; None where the kind has no sides
     travels: bool = False       # leads away from the spot: the camera follows
 
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """The prompt, and the same motion in other people's words; none of those is a caption of the training data."""
+        return self.prompt, *OTHER_WORDINGS.get(self.name, ())
+
 
 MOTIONS = (
     BenchMotion("wave_right", "A person waves with the right hand.", "wave", "right"),
@@ -35,6 +40,48 @@ MOTIONS = (
     BenchMotion("march", "A person marches on the spot.", "march"),
     BenchMotion("turn_right", "A person turns around to the right.", "turn", "right"),
 )
+OTHER_WORDINGS = {
+    "wave_right": ("Hi there, over here! His right arm is up and swings from side to side.",
+                   "The girl at the window signals hello, right palm moving to and fro."),
+    "wave_left": ("Her left arm is up high and swings from side to side in greeting.",
+                  "A sailor signals farewell from the ship, left palm moving to and fro."),
+    "hands_up": ("Freeze! Both palms go up beside the head.",
+                 "The suspect gives himself up, palms in the air."),
+    "arms_out": ("He makes a T with his body.",
+                 "Like a scarecrow she holds both arms level with the floor."),
+    "arm_circles": ("Big windmills with both arms.",
+                    "Warming up the shoulders, both arms go round and round."),
+    "clap": ("Bravo! She brings her palms together over and over.",
+             "The audience member applauds the band."),
+    "punch_right": ("A boxer lands a right cross.",
+                    "He strikes out straight ahead, his right knuckles first."),
+    "throw_left": ("The left-handed pitcher hurls it far away.",
+                   "With her left arm she lobs a stone across the lake."),
+    "salute_right": ("Yes, sir! The private's right fingertips go to the brow.",
+                     "A pilot pays respect to the flag, right hand at the temple."),
+    "hands_on_hips": ("Arms akimbo, she looks annoyed.",
+                      "A superhero pose: fists at the waist, elbows wide."),
+    "squat": ("Knees bend deep, thighs level, and up again.",
+              "Leg day: down until the seat nearly meets the heels, then back up."),
+    "jump": ("Both feet leave the ground at once.",
+             "For joy the boy leaps into the air."),
+    "jumping_jack": ("Star jumps! Feet apart and arms overhead, then together.",
+                     "The gym class does side-straddle hops."),
+    "kick_right": ("The footballer boots it, right foot first.",
+                   "A fighter strikes high with his right shin."),
+    "kick_left": ("The footballer boots it, left foot first.",
+                  "A fighter strikes high with her left shin."),
+    "bow": ("The butler bends deeply at the waist in respect.",
+            "At the curtain call the actor folds forward to thank the crowd."),
+    "side_step_left": ("She shuffles crabwise to her left.",
+                       "Without turning, he edges over to his left-hand side."),
+    "walk": ("My grandmother strolls towards us.",
+             "He ambles ahead, one foot after the other."),
+    "march": ("A toy soldier lifts its knees high without getting anywhere.",
+              "Left, right, left, right: the recruit keeps step where he is."),
+    "turn_right": ("Somebody calls, and she swivels about over her right shoulder.",
+                   "About-face by the right, says the sergeant, and he does it."),
+}
 MOTIONS_BY_NAME = {motion.name: motion for motion in MOTIONS}
 
 

@@ -15,10 +15,11 @@ from scipy.stats import rankdata
 
 from media.pages import jpeg_link, render_page
 from motionbench.metrics import Metric
-from motionbench.results import agreement, ClipResult, Interval, Results, RowResult
+from motionbench.results import agreement, baseline_of, ClipResult, power_line, Results, RowResult, SURE
 from motionbench.table import number
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+FLOORS = ("repeat", "frozen", "shuffled")       # bounds that show no movement
 OPEN_MEASURES = 1               # of the sections on single measures, so many are unfolded
 MOST_FAILURES, MOST_MISTAKES = 40, 12
 MOST_FACTS = 5                  # numbers under a worst clip
@@ -58,26 +59,36 @@ def report_page(results: Results, worst: list[WorstClip]) -> str:
             row.gains[metric.name].mean) for row in compared)],
         sections=[measure_section(results, metric, index < OPEN_MEASURES)
                   for index, metric in enumerate(metrics) if not metric.of_a_set],
-        mistakes=mistakes(results), worst=worst, most_failures=MOST_FAILURES,
+        baseline=baseline_of(rows), power=power_line(results), mistakes=mistakes(results), worst=worst, most_failures=MOST_FAILURES,
         agreements=[(row.variant.title, *found) for row in rows for found in agreement(row, results.judges)],
         settings={name: yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
                   for name, values in results.settings.items()})
 
 
 def best_of(rows: Sequence[RowResult], metric: Metric) -> float:
-    """The best mean among the rows that are no bound; NaN with fewer than two, or where neither direction is better."""
+    """The best mean among the rows that are no bound; NaN with fewer than two, or where neither direction is better, or
+    where a floor (a still or shuffled video) is better than the true video: such a measure is a diagnosis."""
     made = [row.figures[metric.name].mean for row in rows if not row.variant.bound]
     known = [mean for mean in made if math.isfinite(mean)]
-    if len(made) < 2 or not known or not metric.better:
+    if len(made) < 2 or not known or not metric.better or floor_wins(rows, metric):
         return math.nan
     return (max if metric.better == "higher" else min)(known)
 
 
-def verdict(gain: Interval, better: str) -> str:
-    """"better" or "worse" than the first row, where the interval excludes chance; else ""."""
-    if not better or not math.isfinite(gain.low) or gain.low <= 0 <= gain.high:
+def floor_wins(rows: Sequence[RowResult], metric: Metric) -> bool:
+    """Does a bound that shows no movement do better than the true video?"""
+    means = {row.variant.bound: row.figures[metric.name].mean for row in rows if row.variant.bound}
+    sign = 1 if metric.better == "higher" else -1
+    ceiling = means.get("truth", math.nan)
+    return any(sign * means.get(floor, math.nan) > sign * ceiling for floor in FLOORS)
+
+
+def verdict(row: RowResult, metric: Metric) -> str:
+    """"better" or "worse" than the baseline, where chance is excluded with all comparisons counted; else ""."""
+    gain = row.gains[metric.name]
+    if not metric.better or not row.adjusted.get(metric.name, 1.0) < SURE:
         return ""
-    return "better" if (gain.mean > 0) == (better == "higher") else "worse"
+    return "better" if (gain.mean > 0) == (metric.better == "higher") else "worse"
 
 
 def measure_section(results: Results, metric: Metric, is_open: bool) -> dict:

@@ -10,17 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
 
 from motionbench.judges import cohens_kappa
 from motionbench.metrics import Features, Metric
-from motionbench.settings import FROM_FILES, FULL, Variant
+from motionbench.settings import FROM_FILES, FULL, GIVEN, Variant
+from motionbench.statistics import detectable_share, difference_interval, holm, Interval, mean_interval, set_interval
 
 NAN = float("nan")
 JUDGED = "motion_score_"                    # how the name of a judge's measure begins
-CONFIDENCE = 0.95
-NUM_DRAWS = 2000
-MIN_VALUES = 3                  # with fewer there is nothing to draw from
+SURE = 0.05                                 # p below which a difference is called one, all comparisons of a run counted
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ class RowResult:
     clips: tuple[ClipResult, ...]
     figures: dict[str, Interval]            # by metric
     notes: dict[str, str]                   # by metric: why it is unknown
-    gains: dict[str, Interval] = field(default_factory=dict)    # over the first row, clip by clip
+    gains: dict[str, Interval] = field(default_factory=dict)    # over the baseline, clip by clip
+    adjusted: dict[str, float] = field(default_factory=dict)    # p of the gains, with all comparisons counted (Holm)
 
     @property
     def failures(self) -> list[ClipResult]:
@@ -141,7 +140,7 @@ def row_result(variant: Variant, clips: Sequence[ClipResult], metrics: Sequence[
             kept = [found for clip in clips if (found := features(clip, metric))]
             figures[metric.name], notes[metric.name] = set_figure(metric, kept, set_draws, seed)
         else:
-            figures[metric.name] = mean_interval(clip_values(clips, metric.name), seed)
+            figures[metric.name] = mean_interval(clip_values(clips, metric.name), groups_of(clips), metric.range)
         if not notes.get(metric.name):
             unknown = (clip.note(metric.name) for clip in clips if math.isnan(clip.value(metric.name)))
             notes[metric.name] = next((note for note in unknown if note), "")
@@ -159,14 +158,44 @@ def set_figure(metric: Metric, features: list[Features], num_draws: int, seed: i
     return set_interval(lambda drawn: metric.of_set(drawn).value, features, seed, num_draws), whole.note
 
 
-def with_gains(rows: Sequence[RowResult], metrics: Sequence[Metric], seed: int) -> tuple[RowResult, ...]:
-    """The rows with their difference to the first one, where that is the whole system, clip by clip."""
-    first = rows[0]
-    if first.variant.name not in (FULL, FROM_FILES):
+def groups_of(clips: Sequence[ClipResult]) -> list[tuple[str, str]]:
+    """Whose clip each is, and of which motion."""
+    return [(clip.identity, clip.motion) for clip in clips]
+
+
+def baseline_of(rows: Sequence[RowResult]) -> RowResult | None:
+    """The row that the others are compared with: given the true motion as they are, else the first if it is a whole system."""
+    named = {row.variant.name: row for row in rows}
+    return named.get(GIVEN) or (rows[0] if rows[0].variant.name in (FULL, FROM_FILES) else None)
+
+
+def with_gains(rows: Sequence[RowResult], metrics: Sequence[Metric]) -> tuple[RowResult, ...]:
+    """The rows with their difference to the baseline, clip by clip; p-values count all comparisons but those of bounds."""
+    baseline = baseline_of(rows)
+    if baseline is None:
         return tuple(rows)
     compared = [metric.name for metric in metrics if not metric.of_a_set and not metric.absent]
-    return (first, *(replace(row, gains={name: difference_interval(row.values(name), first.values(name), seed)
-                                         for name in compared}) for row in rows[1:]))
+    found = []
+    for row in rows:
+        gains = {} if row is baseline else {
+            name: difference_interval(row.values(name), baseline.values(name), groups_of(row.clips)) for name in compared}
+        found.append(replace(row, gains=gains))
+    judged = [(row, name) for row in found if not row.variant.bound for name in row.gains]
+    adjusted = holm([row.gains[name].p for row, name in judged])
+    for (row, name), p in zip(judged, adjusted):
+        row.adjusted[name] = p
+    return tuple(found)
+
+
+def power_line(results: Results) -> str:
+    """How large a difference must be for so many clips to tell two rows apart."""
+    count = len(results.rows[0].clips)
+    share = detectable_share(count)
+    if not results.judges or math.isnan(share):
+        return f"{count} clips a row cannot tell shares of clips apart"
+    wanted = next((number for number in (20, 40, 60, 100, 200, 400, 1000) if detectable_share(number) <= 0.1), None)
+    return (f"{count} clips a row tell two MotionScores apart (4 times of 5, one comparison) that differ by {share:.2f} or "
+            f"more; {wanted} clips are needed for a difference of 0.10")
 
 
 def agreement(row: RowResult, judges: Sequence[Metric]) -> list[tuple[str, str, float, int]]:
@@ -182,8 +211,13 @@ def agreement(row: RowResult, judges: Sequence[Metric]) -> list[tuple[str, str, 
 
 def as_json(results: Results) -> dict:
     """results.json: everything but the single clips, which results.csv has. Unknown numbers are null."""
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
     def interval(figure: Interval) -> dict:
-        return {name: value if math.isfinite(value) else None for name, value in asdict(figure).items()}
+        return {name: finite(value) for name, value in asdict(figure).items()}
+
+    baseline = baseline_of(results.rows)
 
     shown = ("title", "unit", "better", "formula", "failed_counts", "source", "protocol", "absent")
     rows = {}
@@ -193,10 +227,12 @@ def as_json(results: Results) -> dict:
             "figures": {name: interval(figure) for name, figure in row.figures.items()},
             "unknown_because": {name: note for name, note in row.notes.items()
                                 if note and not math.isfinite(row.figures[name].mean)},
-            "against_first_row": {name: interval(figure) for name, figure in row.gains.items()},
+            "against_baseline": {name: interval(figure) | {"p_of_all": finite(row.adjusted.get(name, NAN))}
+                                 for name, figure in row.gains.items()},
             "judges_agree": [{"judges": [one, other], "kappa": kappa if math.isfinite(kappa) else None, "clips": both}
                              for one, other, kappa, both in agreement(row, results.judges)]}
-    return {"summary": results.failure_line(), "settings": results.settings, "versions": results.versions,
+    return {"summary": results.failure_line(), "power": power_line(results),
+            "baseline": baseline.variant.name if baseline else None, "settings": results.settings, "versions": results.versions,
             "motions": results.motions, "identities": results.identities,
             "metrics": {metric.name: {name: getattr(metric, name) for name in shown}
                         | {"range": [end if math.isfinite(end) else None for end in metric.range]}
@@ -219,66 +255,3 @@ def as_csv(results: Results) -> str:
                             *("" if number is None else f"{number:.6g}" for number in numbers),
                             *(clip.label(judge.name) for judge in results.judges)))
     return text.getvalue()
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and where 95 of 100 such intervals hold the true one; bounds are NaN where too few clips are known."""
-
-    mean: float
-    low: float
-    high: float
-    count: int                  # values it rests on
-
-
-def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
-    """Of the mean over clips; NaN values do not count.
-
-    Bias-corrected and accelerated bootstrap (Efron 1987; scipy). Shares of clips, all values 0 or 1, have Wilson's
-    interval instead: where every clip succeeds each draw is equal, and a bootstrap would claim certainty.
-    """
-    known = np.asarray([value for value in values if np.isfinite(value)], np.float64)       # (N,)
-    mean = float(known.mean()) if len(known) else float("nan")
-    if len(known) and np.isin(known, (0, 1)).all():
-        share = stats.binomtest(int(known.sum()), len(known)).proportion_ci(CONFIDENCE, method="wilson")
-        return Interval(mean, share.low, share.high, len(known))
-    if len(known) < MIN_VALUES:
-        return Interval(mean, float("nan"), float("nan"), len(known))
-    if np.ptp(known) == 0:
-        return Interval(mean, mean, mean, len(known))
-    found = stats.bootstrap((known,), np.mean, n_resamples=NUM_DRAWS, confidence_level=CONFIDENCE, method="BCa",
-                            rng=np.random.default_rng(seed)).confidence_interval
-    return Interval(mean, float(found.low), float(found.high), len(known))
-
-
-def difference_interval(ours: Sequence[float], theirs: Sequence[float], seed: int = 0) -> Interval:
-    """Of the mean difference, clip by clip: of the same identity and motion in both, NaN where either is unknown."""
-    if len(ours) != len(theirs):
-        raise ValueError(f"clips to compare: expected as many on both sides (found {len(ours)} and {len(theirs)})")
-    gained = np.subtract(ours, theirs)                                                      # (N,)
-    if np.isfinite(gained).any() and np.isin(gained[np.isfinite(gained)], (-1, 0, 1)).all():
-        return percentile_interval(gained[np.isfinite(gained)], np.mean, seed)
-    return mean_interval(gained, seed)
-
-
-def set_interval(combined: Callable[[list], float], clips: Sequence, seed: int = 0, num_draws: int = 200) -> Interval:
-    """Of a figure that only a set of clips has, e.g. a Fréchet distance: clips are drawn with replacement.
-
-    A Fréchet distance grows when clips repeat, as they do in a draw: the draws are shifted until their mean is the
-    whole set's figure. The interval says how far it scatters for this number of clips, not what more clips would give.
-    """
-    rng, whole = np.random.default_rng(seed), float(combined(list(clips)))
-    if len(clips) < MIN_VALUES:
-        return Interval(whole, float("nan"), float("nan"), len(clips))
-    draws = [float(combined([clips[i] for i in rng.integers(len(clips), size=len(clips))])) for _ in range(num_draws)]
-    lower, upper = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    shift = whole - float(np.mean(draws))
-    return Interval(whole, max(0.0, lower + shift), upper + shift, len(clips))
-
-
-def percentile_interval(values: np.ndarray, figure: Callable, seed: int) -> Interval:
-    """Percentile bootstrap: for values of three kinds, whose draws may be constant."""
-    rng = np.random.default_rng(seed)
-    draws = figure(values[rng.integers(len(values), size=(NUM_DRAWS, len(values)))], axis=1)
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(figure(values)), float(low), float(high), len(values))

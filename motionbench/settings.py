@@ -6,10 +6,11 @@ from pathlib import Path
 
 from configs import setting
 from motionbench.network_metrics import MetricWeights
+from renderers import RENDERERS
 
 SHORTEST_SECONDS = 1.0
 SYNTHETIC, REAL = "synthetic", "real"
-FULL, FROM_FILES = "full", "videos"
+FULL, GIVEN, FROM_FILES = "from_text", "given_motion", "videos"
 
 
 @dataclass
@@ -38,7 +39,7 @@ class MotionBenchConfig:
     motions: str = setting("all", "all, or names separated by commas; see motionbench/prompts.py")
     num_clips: int = setting(0, "clips for each variant, identities and motions alike often; 0: every pair")
     seconds: float = setting(2.4, "synthetic: of every video")
-    variants: str = setting("full", "rows of the table, separated by commas; see motionbench/settings.py")
+    variants: str = setting("from_text", "rows of the table, separated by commas; see motionbench/settings.py")
     seed: int = setting(0, "0 is the benchmark; others move to other people and other noise")
     set_draws: int = setting(100, "draws behind the interval of a measure of a whole set (FID, FVD); 0: no interval")
     num_worst: int = setting(10, "worst clips shown in the report")
@@ -80,36 +81,66 @@ class Variant:
     adapter: bool = True            # as the config says
     refinement: bool = True
     compared: bool = True           # with the true video, where there is one
-    bound: str = ""                 # not generated: "truth", "repeat" (the picture), "other" (a random motion's truth)
+    bound: str = ""                 # not generated: one of making.BOUNDS
+    renderer: str = ""              # of renderers.RENDERERS; "": as the config says
+    wording: int = 0                # which of a motion's wordings is the prompt
 
     @property
     def recipe(self) -> tuple:
         """All that decides the pixels."""
-        return self.name, self.given, self.alignment, self.adapter, self.refinement, self.bound
+        return (self.name, self.given, self.alignment, self.adapter, self.refinement, self.bound, self.renderer,
+                self.wording)
 
     @property
     def needs_truth(self) -> bool:
         """Can it only be made where the true video is known?"""
-        return bool(self.bound) or self.given == "skeleton"
+        return bool(self.bound) or self.given == "skeleton" or self.name == GIVEN
+
+    @property
+    def follows(self) -> bool:
+        """Was its maker given the true motion, so that the video must show just that?"""
+        return bool(self.bound or self.given)
+
+
+def text_row(name: str, title: str, wording: int = 0) -> Variant:
+    """A row that is given nothing but picture and prompt."""
+    return Variant(name, title, "text to motion included: no video is the true one, so nothing is compared with it",
+                   given="", compared=False, wording=wording)
+
+
+def bound_row(name: str, title: str, note: str) -> Variant:
+    """A row that no system makes."""
+    return Variant(name, f"bound: {title}", note, bound=name)
 
 
 VARIANTS = {variant.name: variant for variant in (
-    Variant(FULL, "full pipeline"),
-    Variant("no_rescale", "no rescale", "the projected skeleton as it is, in its own place and size", alignment="none"),
-    Variant("linear", "MimicMotion's linear alignment", "one scale and shift, fitted as published",
+    text_row(FULL, "full pipeline, from the prompt"),
+    text_row("from_text_2", "from the prompt, second wording", 1),
+    text_row("from_text_3", "from the prompt, third wording", 2),
+    Variant(GIVEN, "given the true motion", "the motion stage is exchanged for the clip's own true motion: measures "
+            "rescaling, hands and rendering, not text to motion"),
+    Variant("no_rescale", "no rescale", "given the true motion; the projected skeleton as it is, in its own place and "
+            "size", alignment="none"),
+    Variant("linear", "MimicMotion's linear alignment", "given the true motion; one scale and shift, fitted as published",
             alignment="published"),
-    Variant("affine", "affine only", "scale and place of the clip as a whole, limbs as the driver's",
+    Variant("affine", "affine only", "given the true motion; scale and place of the clip as a whole, limbs as the driver's",
             alignment="affine"),
-    Variant("no_adapter", "no adapter (handless)", "drawn poses without hands go to the video model", adapter=False),
-    Variant("no_refinement", "no refinement", "the first pass is the result", refinement=False),
-    Variant("from_text", "full, from the prompt alone", "text to motion included: no video is the true one, so nothing "
-            "is compared with the truth", given="", compared=False),
-    Variant("true_skeleton", "full, from the true skeleton", "what the video model alone loses", given="skeleton"),
-    Variant("truth", "bound: the true video", "ceiling: what the measures say of the truth itself, after the same MP4 "
-            "coding", bound="truth"),
-    Variant("repeat", "bound: the picture repeated", "floor: nobody moves", bound="repeat"),
-    Variant("other_motion", "bound: a random motion's truth", "chance: MotionScore must be 1 / motions",
-            bound="other"),
+    Variant("no_adapter", "no adapter (handless)", "given the true motion; drawn poses without hands go to the video "
+            "model", adapter=False),
+    Variant("no_refinement", "no refinement", "given the true motion; the first pass is the result", refinement=False),
+    Variant("true_skeleton", "given the true skeleton", "what the video model alone loses", given="skeleton"),
+    *(Variant(name, f"{name}, given the true motion", "the same skeletons, drawn by this renderer", renderer=name,
+              refinement=False) for name in RENDERERS),
+    bound_row("truth", "the true video", "ceiling: what the measures say of the truth itself, after the same MP4 coding"),
+    bound_row("frozen", "one true frame held", "the middle frame of the true video: a still picture must score nothing"),
+    bound_row("reversed", "the true video backwards", "a motion that is the same backwards may pass"),
+    bound_row("shuffled", "the true frames in any order", "no movement"),
+    bound_row("half", "the first half, then frozen", "a motion that is over or repeated by then may pass"),
+    bound_row("mirrored", "the true video mirrored", "motions with a side become the other one; others may pass"),
+    bound_row("opposite", "the opposite side", "the person's own true video with the other hand, foot or direction; for "
+              "motions without a side, another motion"),
+    bound_row("repeat", "the picture repeated", "floor: nobody moves"),
+    bound_row("other", "another motion's true video", "never the prompted one"),
 )}
 EXTERNAL = Variant(FROM_FILES, "the given videos", "made by another system", given="")
 
@@ -122,11 +153,8 @@ def chosen_variants(names: str, edition: str, videos: str) -> tuple[Variant, ...
         raise ValueError(f"variants: expected names separated by commas (found '{(unknown or [names])[0]}'): "
                          f"there are {', '.join(VARIANTS)}")
     chosen = [VARIANTS[name] for name in listed]
-    if edition == REAL:
-        if wrong := [variant.name for variant in chosen if variant.needs_truth]:
-            raise ValueError(f"variants: '{wrong[0]}' needs the truth, which edition=real has not: leave it out")
-        if "from_text" in listed and not videos:
-            raise ValueError("variants: 'from_text' is what 'full' is in edition=real: leave it out")
+    if edition == REAL and (wrong := [variant.name for variant in chosen if variant.needs_truth]):
+        raise ValueError(f"variants: '{wrong[0]}' needs the truth, which edition=real has not: leave it out")
     if videos:
         return EXTERNAL, *(variant for variant in chosen if variant.bound)
     return tuple(chosen)

@@ -33,8 +33,9 @@ from configs import load_config, run_main
 from media.files import save_atomically, save_text
 from motionbench.cells import (balanced_cells, Cell, chosen_motions, num_frames_of, person, pictures_in, prompts_table,
                                true_clip)
-from motionbench.making import Bench, BenchModels, Clip, Made, make_clip
+from motionbench.making import Bench, BenchModels, Clip, Made, make_clip, unmatched
 from motionbench.measuring import measure_clip, measures, write_outcome
+from motionbench.prompts import MOTIONS
 from motionbench.settings import chosen_variants, MotionBenchConfig, SYNTHETIC, Variant
 from run.checks import check_inputs
 from run.folder import content_hash
@@ -80,6 +81,12 @@ def set_up(config: MotionBenchConfig, parts: Parts) -> tuple[Bench, list[Cell], 
     else:
         pictures = pictures_in(Path(config.identities))
     cells = balanced_cells(tuple(pictures), motions, config.num_clips, config.seed)
+    if videos and (strange := unmatched(videos, cells)):
+        log.warning("videos=%s: %d files belong to no clip of this run, first %s: see prompts.csv for the names", videos,
+                    len(strange), ", ".join(strange[:3]))
+    if len(motions) < len(MOTIONS):
+        log.warning("motions: the judge chooses from other classes than with all 20, so that scores compare only with runs of "
+                    "the same motions")
     models = parts.models(inference, config.keep_models)
     networks = [Path(path) for path in (*asdict(config.weights).values(), config.judge.clip)]
     bench = Bench(config.folder, inference, config.seconds, config.seed, pictures, people, videos,
@@ -106,8 +113,10 @@ def check_generation(bench: Bench, cells: list[Cell], variants: tuple[Variant, .
     """Weights, memory and disk of inference.py, where something is to be generated."""
     if bench.videos or all(variant.bound for variant in variants):
         return
+    made = [variant for variant in variants if not variant.bound]
     config = replace(bench.clip_config(cells[0]), outputs=str(bench.folder), name="stages")
-    check_inputs(config, bench.models)
+    for renderer in dict.fromkeys(variant.renderer or config.renderer for variant in made):
+        check_inputs(replace(config, renderer=renderer), bench.models)
 
 
 def do_clips(bench: Bench, cells: list[Cell], variants: tuple[Variant, ...], keep_stages: bool, quiet: bool) -> None:

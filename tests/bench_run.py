@@ -16,7 +16,7 @@ SIZE, FPS, SECONDS = (96, 64), 5.0, 1.2
 NUM_FRAMES = 6
 INFERENCE_KEYS = f"inference_keys=height={SIZE[0]} width={SIZE[1]} fps={FPS} device=cpu pose.cache="
 KEYS = ["num_identities=3", "motions=squat,wave_left,kick_right", "num_clips=3", f"seconds={SECONDS}",
-        "variants=full,no_adapter,truth,repeat", INFERENCE_KEYS]
+        "variants=given_motion,no_adapter,truth,repeat", INFERENCE_KEYS]
 CELLS = [cell.name for cell in balanced_cells(("person00", "person01", "person02"),
                                               chosen_motions("squat,wave_left,kick_right"), 3, seed=0)]
 

@@ -7,7 +7,7 @@ import pytest
 import degrade
 from dwpose import skeleton as coco
 from dwpose.skeleton import BODY, Skeleton
-from motionbench.catalogue import catalogue
+from motionbench.measuring import catalogue
 from motionbench.picture import colour_drift, l1, psnr, seam, ssim, tile_borders
 from motionbench.metrics import ClipCase, Metric, nobody, Score
 from motionbench.pose import foot_slide, hand_presence, jitter, mean_error, oks, pck_torso, torso

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from motionbench.results import difference_interval, mean_interval, set_interval
+from motionbench.statistics import detectable_share, difference_interval, holm, mean_interval, set_interval
 from motionbench.network_metrics import frechet_of_clips, resized, segments, spread_frames
 from t2m.evaluation import frechet_distance
 from motionbench.judges import cohens_kappa, confusion
@@ -82,7 +82,7 @@ def test_the_intervals_hold_the_true_mean_about_95_times_in_100():
 def test_twenty_successes_of_twenty_are_no_certainty():
     found = mean_interval([1.0] * 20)
     assert found.mean == 1 and 0.8 < found.low < 0.9 and found.high == 1
-    assert mean_interval([0.25, 0.25, 0.25]).low == 0.25
+    assert np.isnan(mean_interval([0.25, 0.25, 0.25]).low)                               # equal values show no scatter
 
 
 def test_unknown_values_do_not_count_and_too_few_have_no_interval():
@@ -101,6 +101,40 @@ def test_pairing_the_clips_sees_a_small_gain_that_separate_intervals_do_not(rng)
     assert difference_interval([1.0, 0.0, 1.0, 1.0] * 5, [1.0, 0.0, 0.0, 1.0] * 5).mean == pytest.approx(0.25)
     with pytest.raises(ValueError, match="as many"):
         difference_interval([1.0], [1.0, 2.0])
+
+
+def test_crossed_people_and_motions_are_not_independent_clips():
+    """4 people × 5 motions, each with an effect of its own: intervals of 20 independent clips hold the mean 6 times of 10."""
+    rng, groups = np.random.default_rng(2), [(f"p{i}", f"m{j}") for i in range(4) for j in range(5)]
+    held, naive, shares = [], [], []
+    for _ in range(150):
+        values = (rng.normal(size=(4, 1)) + rng.normal(size=(1, 5)) + rng.normal(size=(4, 5))).ravel()
+        for found, kept in ((mean_interval(values, groups), held), (mean_interval(values), naive)):
+            kept.append(found.low <= 0 <= found.high)
+        share = mean_interval((values > 0).astype(float), groups)
+        shares.append(share.low <= 0.5 <= share.high)
+    assert np.mean(held) >= 0.9 and np.mean(shares) >= 0.9 and np.mean(naive) < 0.75, (np.mean(held), np.mean(naive))
+
+
+def test_few_or_equal_pairs_are_never_sure():
+    assert np.isnan(difference_interval([1.0], [0.0]).low) and np.isnan(difference_interval([1.0], [0.0]).p)
+    assert np.isnan(difference_interval([2.0] * 9, [1.5] * 9).low)
+    four = difference_interval([1.0] * 20, [0.0] * 4 + [1.0] * 16)
+    assert four.p == pytest.approx(0.125) and four.low < 0 < four.high                   # McNemar, exact
+    seven = difference_interval([1.0] * 20, [0.0] * 7 + [1.0] * 13)
+    assert seven.p < 0.05 and seven.low > 0
+    equal = difference_interval([1.0] * 20, [1.0] * 20)
+    assert equal.p == 1 and equal.low < 0 < equal.high
+
+
+def test_many_comparisons_are_counted():
+    assert holm([0.01, np.nan, 0.04, 0.03]) == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
+
+
+def test_the_stated_power_is_that_of_the_simulation():
+    rng, share = np.random.default_rng(0), detectable_share(40)
+    found = [difference_interval(rng.random(40) < share, np.zeros(40)).p < 0.05 for _ in range(300)]
+    assert 0.75 <= np.mean(found) <= 0.9
 
 
 def test_a_sets_interval_surrounds_its_figure_and_narrows_with_more_clips(rng):

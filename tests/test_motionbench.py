@@ -17,6 +17,7 @@ from dwpose.skeleton import Skeleton
 from media.video_writer import write_video
 from motionbench.cells import balanced_cells, chosen_motions, driving_motion, person, true_clip
 from motionbench.prompts import MOTIONS
+from synthetic.captions import phrases_of, third_person
 from motionbench.settings import chosen_variants, MotionBenchConfig
 from motionbench.making import Made
 from run.settings import InferenceConfig
@@ -32,7 +33,7 @@ def test_every_beginning_of_the_benchmark_is_balanced_and_all_of_it_is_every_pai
     for start in range(0, 400, 20):
         lap = cells[start:start + 20]
         assert len({cell.identity for cell in lap}) == len({cell.motion.name for cell in lap}) == 20
-        assert sum(cell.other == cell.motion for cell in lap) == 1             # a random motion is right 1 time in 20
+        assert not any(cell.other is cell.motion for cell in lap)                  # another motion is never the own one
     assert len({cell.name for cell in balanced_cells(names[:6], MOTIONS[:4], 0, seed=1)}) == 24
 
 
@@ -51,13 +52,13 @@ def test_a_run_leaves_results_a_table_and_a_report_that_needs_nothing_else(run_m
     maker, _, results, folder = run_motionbench()
     assert len(maker.made) == 6 and results["summary"] == "12 clips measured, none failed"
     rows = results["rows"]
-    assert list(rows) == ["full", "no_adapter", "truth", "repeat"]
+    assert list(rows) == ["given_motion", "no_adapter", "truth", "repeat"]
     means = {name: row["figures"]["psnr"]["mean"] for name, row in rows.items()}
-    assert means["truth"] > 30 > means["repeat"] > means["full"]
-    assert rows["full"]["figures"]["motion_score_pose"]["mean"] == pytest.approx(2 / 3)
-    assert rows["no_adapter"]["against_first_row"]["psnr"]["count"] == 3
-    assert rows["full"]["figures"]["spread"]["count"] == 3
-    assert rows["full"]["unknown_because"]["lpips"].startswith("weights/metrics")
+    assert means["truth"] > 30 > means["repeat"] > means["given_motion"]
+    assert rows["given_motion"]["figures"]["motion_score_pose"]["mean"] == pytest.approx(2 / 3)
+    assert rows["no_adapter"]["against_baseline"]["psnr"]["count"] == 3
+    assert rows["given_motion"]["figures"]["spread"]["count"] == 3
+    assert rows["given_motion"]["unknown_because"]["lpips"].startswith("weights/metrics")
     lines = list(csv.DictReader((folder / "results.csv").open()))
     assert len(lines) == 12
     assert {line["motion_score_pose_label"] for line in lines if line["motion"] == "squat"} == {"wave_left"}
@@ -70,16 +71,16 @@ def test_a_run_leaves_results_a_table_and_a_report_that_needs_nothing_else(run_m
 
 
 def test_killed_in_the_middle_a_run_goes_on_and_repeats_nothing(run_motionbench, tmp_path):
-    killed = Maker(killed_at=f"full {CELLS[1]}")
+    killed = Maker(killed_at=f"given_motion {CELLS[1]}")
     with pytest.raises(KeyboardInterrupt):
         run_motionbench(maker=killed)
-    assert killed.made == [f"full {CELLS[0]}", f"no_adapter {CELLS[0]}"]
+    assert killed.made == [f"given_motion {CELLS[0]}", f"no_adapter {CELLS[0]}"]
     assert not (tmp_path / "demo" / "report.html").exists()
     second, models, _, folder = run_motionbench()
-    assert second.made == [f"{variant} {cell}" for cell in CELLS[1:] for variant in ("full", "no_adapter")]
+    assert second.made == [f"{variant} {cell}" for cell in CELLS[1:] for variant in ("given_motion", "no_adapter")]
     third, models, results, _ = run_motionbench()
     assert third.made == [] and models.looks == 0 and results["summary"].endswith("none failed")
-    next(folder.glob("clips/full/*.mp4")).unlink()
+    next(folder.glob("clips/given_motion/*.mp4")).unlink()
     fourth, models, *_ = run_motionbench()
     assert len(fourth.made) == 1
 
@@ -89,14 +90,14 @@ def test_a_changed_setting_remakes_only_what_depends_on_it(run_motionbench):
     fewer_steps = f"{INFERENCE_KEYS} generator.num_inference_steps=2"
     again, models, *_ = run_motionbench(fewer_steps)
     assert len(again.made) == 6                                                  # bounds need no models
-    wider, models, *_ = run_motionbench("variants=full,affine,truth", fewer_steps)
+    wider, models, *_ = run_motionbench("variants=given_motion,affine,truth", fewer_steps)
     assert {name.split()[0] for name in wider.made} == {"affine"} and models.looks == 3
 
 
 def test_a_failed_clip_counts_as_failed_and_is_tried_again(run_motionbench):
     _, _, results, folder = run_motionbench(maker=Maker(fails=CELLS[1:2]))
     assert results["summary"].startswith("2 of 12 clips failed: 2 x ") and "nobody in the picture" in results["summary"]
-    row = results["rows"]["full"]
+    row = results["rows"]["given_motion"]
     assert row["failed"] == 1 and row["figures"]["psnr"]["count"] == 3
     assert row["figures"]["motion_score_pose"]["mean"] == pytest.approx(1 / 3)
     assert "nobody in the picture" in (folder / "report.html").read_text()
@@ -111,7 +112,7 @@ def test_videos_of_another_system_are_measured_under_their_names_and_each_fault_
     clips = [true_clip(p, cell.motion, SECONDS, FPS, SIZE).frames for p, cell in zip(who, cells)]
     write_video(theirs / f"{cells[0].name}.mp4", clips[0], FPS)
     write_video(theirs / f"{cells[1].name}.mp4", clips[1][:4], FPS)
-    write_video(theirs / f"{cells[2].name}.mp4", clips[2][:, ::2, ::2], FPS)
+    write_video(theirs / f"{cells[2].name}.mp4", clips[2][:, ::2], FPS)
     write_video(theirs / f"{cells[3].name}.mp4", clips[3], FPS)
     whole = (theirs / f"{cells[3].name}.mp4").read_bytes()
     (theirs / f"{cells[3].name}.mp4").write_bytes(whole[:len(whole) // 2])
@@ -119,9 +120,29 @@ def test_videos_of_another_system_are_measured_under_their_names_and_each_fault_
     assert maker.made == [] and list(results["rows"]) == ["videos", "truth"]
     reasons = {failure["clip"]: failure["reason"] for failure in results["failures"]}
     assert "expected 6 frames of 64x96 (found 4 frames of 64x96" in reasons[cells[1].name]
-    assert "found 6 frames of 32x48" in reasons[cells[2].name]
+    assert "found 6 frames of 64x48" in reasons[cells[2].name]                  # another shape
     assert f"{cells[3].name}.mp4: expected" in reasons[cells[3].name]            # cut off: not whole, or too few frames
     assert "found no file" in reasons["person04__squat"] and len(reasons) == 4
+
+
+def test_videos_of_another_size_are_resampled_and_files_of_no_clip_are_named(run_motionbench, tmp_path, caplog):
+    theirs, who = tmp_path / "theirs", person(0, 0)
+    clip = true_clip(who, chosen_motions("squat")[0], SECONDS, FPS, SIZE).frames
+    write_video(theirs / "person00__squat.mp4", clip.repeat(2, axis=1).repeat(2, axis=2), FPS)
+    (theirs / "person00__squat.mp4").rename(theirs / "person00__squat.MP4")
+    write_video(theirs / "person00__sqaut.mp4", clip, FPS)
+    *_, results, _ = run_motionbench("num_identities=1", "motions=squat", "num_clips=0", "variants=truth", f"videos={theirs}")
+    assert results["failures"] == [] and results["rows"]["videos"]["figures"]["psnr"]["mean"] > 25
+    assert "1 files belong to no clip of this run, first person00__sqaut.mp4" in caplog.text
+    assert "128x192 resampled to the truth's 64x96" in caplog.text
+
+
+def test_the_wordings_of_a_motion_are_no_training_captions():
+    for motion in MOTIONS:
+        assert len(set(motion.wordings)) == 3
+        for phrase in phrases_of(motion.kind, motion.side):
+            said = {phrase, " ".join([third_person(phrase.split()[0]), *phrase.split()[1:]])}
+            assert not any(words in sentence.lower() for words in said for sentence in motion.wordings[1:]), (motion.name, phrase)
 
 
 def test_the_real_edition_takes_a_folder_of_pictures_and_has_no_truth(run_motionbench, tmp_path):
@@ -136,11 +157,12 @@ def test_the_real_edition_takes_a_folder_of_pictures_and_has_no_truth(run_motion
             skeleton = Skeleton(np.ones((NUM_FRAMES, 133, 3), np.float32), SIZE, FPS)
             return super().__call__(config, variant, models, Made(None, skeleton, 0, 0, ()), stages)
 
-    _, _, results, folder = run_motionbench("edition=real", f"identities={pictures}", "num_clips=0", "variants=full", maker=Real(),
+    _, _, results, folder = run_motionbench("edition=real", f"identities={pictures}", "num_clips=0", "variants=from_text", maker=Real(),
                                 config="motionbench.yaml")
     assert results["summary"] == "6 clips measured, none failed" and results["identities"] == ["anna", "ben"]
-    assert results["rows"]["full"]["figures"]["psnr"] == {"mean": None, "low": None, "high": None, "count": 0}
-    assert "no true video" in results["rows"]["full"]["unknown_because"]["psnr"]
+    assert results["rows"]["from_text"]["figures"]["psnr"] == {"mean": None, "low": None, "high": None, "count": 0, "p": None,
+                                                                "detectable": None}
+    assert "no true video" in results["rows"]["from_text"]["unknown_because"]["psnr"]
 
 
 def test_two_processes_share_the_clips_and_the_main_one_gathers_them(run_motionbench, monkeypatch):
@@ -173,13 +195,13 @@ def test_two_runs_cannot_write_into_one_folder(tmp_path):
 
 
 @pytest.mark.parametrize("keys, message", [
-    (["variants=full,fulll"], "variants: expected .*found 'fulll'.*no_rescale"),
+    (["variants=from_text,fulll"], "variants: expected .*found 'fulll'.*no_rescale"),
     (["motions=wave"], "motions: expected .*found 'wave'.*wave_right"),
     (["num_clips=10"], r"num_clips: expected 0 .all. to 9 = 3 identities x 3 motions .found 10."),
     (["videos=nowhere"], "videos=nowhere: expected a folder"),
-    (["edition=real", "identities=nowhere", "variants=full"], "identities=nowhere: expected a folder"),
+    (["edition=real", "identities=nowhere", "variants=from_text"], "identities=nowhere: expected a folder"),
     (["edition=real", "identities=tests", "variants=truth"], "'truth' needs the truth"),
-    (["edition=real", "variants=full"], "edition=real needs a folder"),
+    (["edition=real", "variants=from_text"], "edition=real needs a folder"),
     (["seconds=0.2"], "seconds: must be at least 1"),
     (["inference_keys=seeed=7"], "unknown key 'seeed'.*did you mean seed"),
     (["inference=configs/none.yaml"], "none.yaml: no such config file"),
@@ -193,7 +215,7 @@ def test_a_wrong_setting_is_one_line_and_leaves_nothing_behind(run_motionbench, 
 def test_every_shipped_config_knows_its_keys_and_variants():
     for name in ("motionbench_demo", "motionbench"):
         config = load_config(MotionBenchConfig, ["--config", f"configs/{name}.yaml"])
-        assert chosen_variants(config.variants, config.edition, config.videos)[0].name == "full"
+        assert chosen_variants(config.variants, config.edition, config.videos)[0].name == "from_text"
         load_config(InferenceConfig, ["--config", config.inference, *config.inference_keys.split()])
 
 

@@ -93,29 +93,29 @@ def bench(tmp_path):
 
 
 def test_variants_share_every_stage_that_is_the_same(bench):
-    full, ran = bench("full")
+    full, ran = bench("given_motion")
     assert ran == ["poses", "video", "refined_1"] and len(full.frames) == 6
     first_pass, ran = bench("no_refinement")
     assert ran == [] and not np.array_equal(first_pass.frames, full.frames)      # the pass before the last, from disk
     assert bench("no_rescale")[1] == ["poses", "video", "refined_1"]
     assert bench("no_adapter")[1] == ["video"]                                   # nothing was seen but the plan: one second pass
-    again, ran = bench("full")                                                   # nothing of it was overwritten
+    again, ran = bench("given_motion")                                                   # nothing of it was overwritten
     assert ran == [] and np.array_equal(again.frames, full.frames)
     assert again.seconds == pytest.approx(full.seconds) and 0 < first_pass.seconds < full.seconds
-    assert bench("full", seed=8)[1] == ["poses", "video", "refined_1"]
+    assert bench("given_motion", seed=8)[1] == ["poses", "video", "refined_1"]
 
 
 def test_each_alignment_commands_its_own_skeleton(bench):
     config, given, reference = bench.config, bench.given, bench.clip.reference_skeleton
     projected = project(given.motion, config.size, config.fps, "static")
-    commanded = {name: bench(name)[0].skeleton for name in ("full", "no_rescale", "affine", "linear", "true_skeleton")}
+    commanded = {name: bench(name)[0].skeleton for name in ("given_motion", "no_rescale", "affine", "linear", "true_skeleton")}
     np.testing.assert_array_equal(commanded["no_rescale"].keypoints, projected.keypoints)
-    full, own = commanded["full"].keypoints, rescale(projected, reference).keypoints
+    full, own = commanded["given_motion"].keypoints, rescale(projected, reference).keypoints
     np.testing.assert_allclose(full[:, NOSE + 1:], own[:, NOSE + 1:], atol=0.05)
     np.testing.assert_array_equal(commanded["true_skeleton"].keypoints, given.skeleton.keypoints)
     errors = {name: np.abs(skeleton.xy - given.skeleton.xy)[:, :17].mean() for name, skeleton in commanded.items()}
-    assert errors["true_skeleton"] == 0 < min(errors["full"], errors["affine"], errors["linear"]) and max(
-        errors["full"], errors["affine"], errors["linear"]) < errors["no_rescale"]
+    assert errors["true_skeleton"] == 0 < min(errors["given_motion"], errors["affine"], errors["linear"]) and max(
+        errors["given_motion"], errors["affine"], errors["linear"]) < errors["no_rescale"]
 
 
 def test_affine_keeps_the_drivers_proportions_and_takes_the_references_place(bench):
@@ -131,7 +131,7 @@ def test_affine_keeps_the_drivers_proportions_and_takes_the_references_place(ben
 
 
 def test_only_the_prompt_variant_asks_text_to_motion_and_only_its_clip_is_of_its_own_length(bench):
-    assert "motion" not in bench("full")[1]
+    assert "motion" not in bench("given_motion")[1]
     made, ran = bench("from_text")
     assert ran[0] == "motion" and not made.skeleton.keypoints[:, HANDS].any()
     assert len(made.frames) == 6

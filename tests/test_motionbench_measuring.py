@@ -5,7 +5,7 @@ import pytest
 
 from bench_run import CELLS, Maker
 
-from motionbench.catalogue import catalogue
+from motionbench.measuring import catalogue
 from motionbench.network_metrics import MetricWeights
 from motionbench.results import clip_values, ClipResult
 
@@ -35,7 +35,7 @@ def measured_with(run_motionbench, tmp_path, monkeypatch):
         def measures(config, motions, device):
             return tuple(metric for metric in catalogue((), weights, device) if metric.name in names)
 
-        _, models, results, folder = run_motionbench("variants=full,truth,repeat", "set_draws=0", maker=maker,
+        _, models, results, folder = run_motionbench("variants=given_motion,truth,repeat", "set_draws=0", maker=maker,
                                                      measures=measures)
         return results["rows"], models, folder
 
@@ -45,13 +45,13 @@ def measured_with(run_motionbench, tmp_path, monkeypatch):
 def test_faces_are_compared_with_the_pictures_own_when_the_network_is_there(measured_with):
     rows, *_ = measured_with()
     likeness = {name: row["figures"]["csim"]["mean"] for name, row in rows.items()}
-    assert likeness["repeat"] == pytest.approx(1, abs=1e-3) and likeness["full"] < likeness["truth"] < 1
+    assert likeness["repeat"] == pytest.approx(1, abs=1e-3) and likeness["given_motion"] < likeness["truth"] < 1
 
 
 def test_without_the_network_nobody_looks_for_a_face_in_the_picture(measured_with):
     rows, models, _ = measured_with(face=False)
     assert models.looks == 9                                                    # one look at each video
-    assert "no weights at" in rows["full"]["unknown_because"]["csim"]
+    assert "no weights at" in rows["given_motion"]["unknown_because"]["csim"]
 
 
 def test_what_a_clip_has_no_value_for_is_not_measured_again(measured_with):
@@ -67,10 +67,10 @@ def test_a_clip_that_could_not_be_made_is_in_every_mean_that_compares(measured_w
     bad, _, folder = measured_with(maker=Maker(fails=CELLS[1:2]))
     for name in good:
         assert good[name]["figures"]["psnr"]["count"] == bad[name]["figures"]["psnr"]["count"] == 3
-    assert good["full"]["figures"] == bad["full"]["figures"]                    # kept: the clip was there already
+    assert good["given_motion"]["figures"] == bad["given_motion"]["figures"]                    # kept: the clip was there already
     next(folder.glob(f"clips/full/{CELLS[1]}.mp4")).unlink()
     bad, *_ = measured_with(maker=Maker(fails=CELLS[1:2]))
-    figures, before = bad["full"]["figures"], good["full"]["figures"]
+    figures, before = bad["given_motion"]["figures"], good["given_motion"]["figures"]
     assert {name: figures[name]["count"] for name in figures} == dict(psnr=3, csim=3, fd_demo=3, pck=3, seam=2)
     assert figures["psnr"]["mean"] < before["psnr"]["mean"] and figures["fd_demo"]["mean"] > before["fd_demo"]["mean"]
     assert figures["csim"]["mean"] < 0.7 * before["csim"]["mean"]
