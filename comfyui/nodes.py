@@ -20,8 +20,7 @@ from dwpose.plausibility import check_plausible
 from finer_scale import aligned
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.images import fit_to_canvas
-from renderers import renderer_class, Scene
-from renderers.settings import PuppetConfig
+from renderers import PuppetConfig, renderer_class, Scene
 from run.checks import check_whole_person
 from run.framing import around_person
 from run.models import Models
@@ -125,7 +124,7 @@ class SkeletonOverPicture:
                 picture = fit_to_canvas(picture, size)
             found = models.detect(picture[None], fps, "image")
         if framing == "person":
-            picture, found = around_person(picture, found, size, "image")
+            picture, found, _ = around_person(picture, found, size, "image")
         check_plausible(found, "image")
         check_whole_person(found, "image", chosen.pose.allow_cut_off)
         skeleton = in_view(aligned(project(motion, size, fps, camera), found, alignment), found, camera)

@@ -15,16 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import load_config
 from inference import load_configs
 from llm_planner import Segment
 from media.video_reader import read_video
 from run.folder import RunFolder
-from run.settings import InferenceConfig
 from webapp import runs
 from webapp.desk import card, Desk, report_frame, warnings_card, weights_table, Wish
 from webapp.jobs import DONE, FAILED, Job, Jobs, MAX_WAITING, RUNNING, STOPPED
-from webapp.making import assignments, PRESETS, setting_rows, SETTINGS
+from webapp.making import assignments, PRESETS, setting_rows
 from webapp.safety import checked_picture, checked_plan, checked_prompt, checked_video, Guard, JSON_BYTES, MAX_SEGMENTS, names_an_address, REQUEST_BYTES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +14,14 @@ import numpy as np
 from configs import CONFIG_FOLDER, load_config, rows
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
-from inference import checked, run, save_plan, Stages
+from inference import checked, code_of_stages, run, save_plan, Stages
 from llm_planner import plan, Segment
+from media.files import locked
 from media.images import shrunk
 from media.video_writer import StreamingVideoWriter, write_video
-from renderers import renderer_class, Scene
-from renderers.settings import PuppetConfig
+from renderers import PuppetConfig, renderer_class, Scene
 from run.checks import with_size
-from run.folder import locked, Report, RunFolder
+from run.folder import Report, RunFolder
 from run.models import Models
 from run.settings import InferenceConfig
 from run.storyboard import video_writers, write_settings
@@ -173,9 +172,9 @@ class Workshop:
         segments: the plan as the page's table has it; None: the prompt's own.
         """
         report = JobReport(job)
-        with self.models(config) as models, report.listening(), locked(config.folder):
+        with self.models(config) as models, report.listening(), locked(config.folder, beside=True):
             config = limited(with_size(config))
-            folder = RunFolder(config.folder, True, report)
+            folder = RunFolder(config.folder, True, report, code_of_stages(config))
             write_settings(config, folder.path)
             stages = Stages(config, folder, models)
             image, reference = stages.reference()
@@ -198,8 +197,8 @@ class Workshop:
         with self.models(config) as models, report.listening():
             config = limited(checked(replace(config, resume=True), models, report))
             if not config.driving_video:
-                with locked(config.folder):
-                    edited(Stages(config, RunFolder(config.folder, True, Report()), models), segments)
+                with locked(config.folder, beside=True):
+                    edited(Stages(config, RunFolder(config.folder, True, Report(), code_of_stages(config)), models), segments)
             run(config, models, report, lambda config, folder: {
                 name: LiveWriter(writer.path, writer.fps, job) for name, writer in video_writers(config, folder).items()})
 

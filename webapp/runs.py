@@ -18,11 +18,10 @@ from PIL import Image, UnidentifiedImageError
 
 from configs import load_config
 from llm_planner import Segment
-from media.files import save_atomically
+from media.files import locked, save_atomically
 from media.images import shrunk
 from media.video_reader import read_video
 from media.video_writer import write_video
-from run.folder import locked
 from run.settings import InferenceConfig
 
 log = logging.getLogger(__name__)
@@ -109,7 +108,7 @@ def settings_of(run: Run, *changes: str) -> InferenceConfig:
 
 def delete_run(run: Run) -> None:
     """The folder goes, first out of sight: of two who delete at once one is told that it is gone."""
-    with locked(run.path):
+    with locked(run.path, beside=True):
         gone = run.path.with_name(f".deleted-{secrets.token_hex(8)}")
         try:
             run.path.rename(gone)
