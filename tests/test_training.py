@@ -364,7 +364,7 @@ def test_two_launched_nodes_equal_one_process_with_twice_the_batch(tiny_svd_fold
     work = [str(script), str(tiny_svd_folder), str(tiny_checkpoint), str(tmp_path / "shared"), "1"]
     nodes = [subprocess.Popen([sys.executable, *launcher, rank, *work], env=environment, stderr=subprocess.PIPE, text=True)
              for rank in "01"]
-    said = [node.communicate(timeout=300)[1] for node in nodes]
+    said = [node.communicate(timeout=900)[1] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], said[0][-2000:] + said[1][-2000:]
     model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
     initial = {name: tensor.clone() for name, tensor in DenoisingLoss(model, settings(tmp_path)).state_dict().items()}
