@@ -145,10 +145,11 @@ class Desk:
         job = self.jobs.find(session.get("job"))
         if job is None:
             return {}, "", False
-        view: dict = {"status": self.status(job), "live": None if job.is_over else job.frame}
-        if job.is_over and seen != f"{job.key} over":
+        is_over = job.is_over                              # asked once: what was made before it is shown
+        view: dict = {"status": self.status(job), "live": None if is_over else job.frame}
+        if is_over and seen != f"{job.key} over":
             view |= self.shown(session.get("run")) | {"status": self.status(job)}
-        return view, f"{job.key} over" if job.is_over else job.key, not job.is_over
+        return view, f"{job.key} over" if is_over else job.key, not is_over
 
     def status(self, job: Job) -> str:
         """The job as a card of HTML: everything in it is escaped."""

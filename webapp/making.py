@@ -100,11 +100,18 @@ def limited(config: InferenceConfig) -> InferenceConfig:
 
 def preset_of(config: InferenceConfig) -> str | None:
     """The preset that settings came from, by what they render with; None for another config file's."""
-    def look(config: InferenceConfig) -> tuple:
-        checkpoints = (config.generator.checkpoint, config.adapter.checkpoint) if config.renderer == "mimicmotion" else ()
-        return config.renderer, *checkpoints, config.motion.weights
+    return next((name for name, look in preset_looks().items() if look == look_of(config)), None)
 
-    return next((name for name, preset in PRESETS.items() if look(preset.config()) == look(config)), None)
+
+@lru_cache
+def preset_looks() -> dict[str, tuple]:
+    return {name: look_of(preset.config()) for name, preset in PRESETS.items()}
+
+
+def look_of(config: InferenceConfig) -> tuple:
+    """Renderer and weights."""
+    checkpoints = (config.generator.checkpoint, config.adapter.checkpoint) if config.renderer == "mimicmotion" else ()
+    return config.renderer, *checkpoints, config.motion.weights
 
 
 @lru_cache(maxsize=8)

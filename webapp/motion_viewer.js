@@ -1,7 +1,7 @@
 // A 3D motion that plays and can be turned: drag sideways and up or down. props.value: {joints (T, 22, 3) cm, fps, parents}.
 const canvas = element.querySelector("canvas");
 const pen = canvas.getContext("2d");
-let turn = 0.5, tilt = 0.15, held = null, start = performance.now();
+let turn = 0.5, tilt = 0.15, held = null, shown = "";
 
 canvas.addEventListener("pointerdown", event => { held = event; canvas.setPointerCapture(event.pointerId); });
 canvas.addEventListener("pointerup", () => { held = null; });
@@ -25,7 +25,11 @@ function draw(now) {
   if (!canvas.isConnected) return;
   requestAnimationFrame(draw);
   const value = props.value;
-  if (!value || !value.joints) return;
+  if (!value || !value.joints || !canvas.clientWidth) return;
+  const index = Math.floor(now / 1000 * value.fps) % value.joints.length;
+  const wanted = [index, turn, tilt, canvas.clientWidth, value.joints.length].join();
+  if (wanted === shown) return;                  // 20 pictures a second, as the motion has, and none while out of sight
+  shown = wanted;
   const width = canvas.width = canvas.clientWidth * devicePixelRatio, height = canvas.height = canvas.clientHeight * devicePixelRatio;
   const [middleX, middleZ, way] = middle(value.joints);
   const scale = Math.min(height / 235, width / (150 + way));
@@ -42,7 +46,7 @@ function draw(now) {
     line(place([middleX + 50 * i, 0, middleZ - 100]), place([middleX + 50 * i, 0, middleZ + 100]), "#8884", 1);
     line(place([middleX - 100, 0, middleZ + 50 * i]), place([middleX + 100, 0, middleZ + 50 * i]), "#8884", 1);
   }
-  const pose = value.joints[Math.floor((now - start) / 1000 * value.fps) % value.joints.length];
+  const pose = value.joints[index];
   pose.forEach((joint, i) => {
     const parent = value.parents[i];
     if (parent < 0) return;

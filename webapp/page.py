@@ -1,5 +1,6 @@
 """The page itself, in Gradio's Blocks: parts, and which function of the desk each button calls. Nothing is worked out here."""
 import logging
+from abc import ABCMeta
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -63,9 +64,8 @@ class Page:
 
     def wish_column(self) -> None:
         gr, parts = self.gr, self.parts
-        parts["picture"] = gr.Image(label="A person, head to feet", type="filepath", sources=["upload", "webcam", "clipboard"], height=320,
-                                    elem_id="picture", buttons=[])
-        parts["picture"].preprocess = self.upload(checked_picture)
+        parts["picture"] = self.uploaded(gr.Image, checked_picture)(label="A person, head to feet", type="filepath", height=320, elem_id="picture",
+                                                                     sources=["upload", "webcam", "clipboard"], buttons=[])
         gr.Examples([str(views.ROOT / name) for name in EXAMPLES], parts["picture"], label="Or take one of these")
         parts["prompt"] = gr.Textbox(PROMPT, label="What the person does", lines=3, max_length=MAX_PROMPT_CHARACTERS, elem_id="prompt")
         self.preset = gr.Dropdown([(preset.title, name) for name, preset in PRESETS.items()], value="puppet", label="Renderer", elem_id="preset", info="Its price is shown before you render.")
@@ -73,8 +73,7 @@ class Page:
             self.plan_button = gr.Button("Plan", elem_id="plan-button", min_width=80, scale=1)
             self.preview_button = gr.Button("Preview", variant="primary", elem_id="preview-button", min_width=120, scale=2)
         with gr.Accordion("The movement of a video instead of a text", open=False):
-            parts["driving"] = gr.File(label="Driving video (up to a minute)", file_types=VIDEO_TYPES, type="filepath", height=120, elem_id="driving")
-            parts["driving"].preprocess = self.upload(checked_video)
+            parts["driving"] = self.uploaded(gr.File, checked_video)(label="Driving video (up to a minute)", file_types=VIDEO_TYPES, type="filepath", height=120, elem_id="driving")
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             for key, value, text, choices in setting_rows(PRESETS["puppet"].config()):
                 self.settings[key] = self.setting(key, value, text, choices)
@@ -216,9 +215,13 @@ class Page:
 
         return shown
 
-    def upload(self, check: Callable) -> Callable:
-        """In place of Gradio's own reading of an upload: the checked file's path, undecoded."""
-        return lambda payload: None if payload is None else self.refusable(lambda: str(check(payload.path)))()
+    def uploaded(self, kind: type, check: Callable) -> type:
+        """A part for uploads that gives the checked file's path, where Gradio's own would decode the file first."""
+        def preprocess(_, payload):
+            return None if payload is None else self.refusable(lambda: str(check(payload.path)))()
+
+        # is_template: a browser shows the part it is derived from. By ABCMeta, as Gradio's own metaclass writes a .pyi file here.
+        return ABCMeta.__new__(type(kind), "Uploaded", (kind,), {"preprocess": preprocess, "is_template": True, "__module__": kind.__module__})
 
     # what the buttons do: each returns new values by part
 
@@ -277,7 +280,7 @@ class Page:
         job = self.desk.jobs.find(session.get("job"))
         if job:
             view["status"] = self.desk.status(job)
-        return self.updates(view, own | {"job": session.get("job", "")}, "", busy=bool(job and not job.is_over))
+        return self.updates(view, own | {"job": session.get("job", "")}, "", busy=job is not None)      # one that is over is shown by the next poll
 
     def open(self, name) -> dict:
         session, view = self.desk.opened(name)

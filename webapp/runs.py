@@ -8,7 +8,7 @@ import secrets
 import shlex
 import shutil
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -97,13 +97,20 @@ def new_name(outputs: Path) -> str:
     return f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def settings_of(run: Run, *changes: str) -> InferenceConfig:
-    """The run's own settings, with changes as key=value; ValueError where another version wrote them."""
-    where = [f"outputs={run.path.parent}", f"name={run.name}", "resume=true"]
+def settings_of(run: Run) -> InferenceConfig:
+    """The run's own settings; ValueError where another version wrote them."""
+    file = run.path / "run.yaml"
     try:
-        return load_config(InferenceConfig, ["--config", str(run.path / "run.yaml"), *changes, *where])
-    except ValueError as error:
+        stored = stored_settings(file, file.stat().st_mtime_ns)
+    except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"{run.name}: its run.yaml does not fit this version ({error}): start it anew") from error
+    return replace(stored, outputs=str(run.path.parent), name=run.name, resume=True)
+
+
+@lru_cache(maxsize=256)
+def stored_settings(file: Path, changed: int) -> InferenceConfig:
+    """A run.yaml, read once; `changed` is when it was."""
+    return load_config(InferenceConfig, ["--config", str(file)])
 
 
 def delete_run(run: Run) -> None:
@@ -190,14 +197,9 @@ def is_rendering(stage: str) -> bool:
 def pace_of(run: Run) -> tuple | None:
     """What the pace of a run hangs on; None where its settings cannot be read."""
     try:
-        return stored_pace(run.path / "run.yaml", (run.path / "run.yaml").stat().st_mtime_ns)
-    except (ValueError, OSError):
+        return pace_key(settings_of(run))
+    except ValueError:
         return None
-
-
-@lru_cache(maxsize=1024)
-def stored_pace(file: Path, changed: int) -> tuple:
-    return pace_key(load_config(InferenceConfig, ["--config", str(file)]))
 
 
 def pace_key(config: InferenceConfig) -> tuple:
