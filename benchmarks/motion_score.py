@@ -18,12 +18,11 @@ import numpy as np
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import Skeleton
-from motionbench.cells import performance, Person, person
+from motionbench.cells import BenchMotion, MOTIONS, performance, Person, person
 from motionbench.judge_pose import distractors, PoseJudge, smaller
 from motionbench.judges import motion_score
 from motionbench.metrics import ClipCase
 from motionbench.pose import torso
-from motionbench.prompts import BenchMotion, MOTIONS
 from synthetic.clips import following
 from t2m.motion import Motion
 from t2m.project import project, resampled

@@ -25,7 +25,7 @@ from finer_scale import rescale
 from llm_planner import Segment
 from motionbench.picture import delta_e, flicker, psnr, REGIONS, ssim
 from motionbench.pose import pck
-from motionbench.prompts import Phrasing, PHRASINGS
+from motionbench.cells import Phrasing, PHRASINGS
 from renderers import Renderer, Scene
 from run.models import Models
 from run.settings import InferenceConfig

@@ -19,7 +19,7 @@ from torch import Tensor
 from media.pages import jpeg_link
 from motionbench.metrics import ClipCase, Metric, Score
 from motionbench.network_metrics import is_there, quiet_transformers, spread_frames
-from motionbench.prompts import BenchMotion, MOTIONS_BY_NAME
+from motionbench.cells import BenchMotion, MOTIONS_BY_NAME
 
 CLIP_MODEL = "microsoft/xclip-base-patch32"
 PAPER_GREY = 124                                # round the picture, where it is not square
@@ -50,6 +50,7 @@ class Judge(Protocol):
     needs: tuple[str, ...]      # fields of ClipCase beside `video`
     formula: str
     source: str
+    protocol: str               # settings that decide its verdicts
 
     def verdict(self, case: ClipCase) -> Verdict: ...
 
@@ -70,7 +71,7 @@ def motion_score(judge: Judge) -> Metric:
         return Score(float(verdict.label == judge.target(case.motion)), verdict.note, verdict.label)
 
     return Metric(f"motion_score_{judge.name}", f"MotionScore ({judge.name})", "", "higher", (0, 1), judge.formula,
-                  judge.source, judge.needs, clip=score, failed=0.0)
+                  judge.source, judge.needs, clip=score, failed=0.0, protocol=judge.protocol)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class ClipJudge:
     name: str = "clip"
     needs: tuple[str, ...] = ()
     formula: str = "share of clips whose evenly spaced frames fit the prompted motion's prompt best of all prompts"
+    protocol: str = ""
     source: str = f"X-CLIP (Ni et al. 2022), transformers, {CLIP_MODEL}"
 
     @classmethod
@@ -150,6 +152,7 @@ class VlmJudge:
     name: str = "vlm"
     needs: tuple[str, ...] = ()
     formula: str = "share of clips in which the model names the prompted kind of motion, sides aside"
+    protocol: str = f"{NUM_FRAMES} evenly spaced frames"
     down: str = field(default="", init=False)           # why the server is not asked any more
     failures: int = field(default=0, init=False)        # answers in a row that failed
 

@@ -20,10 +20,9 @@ from dwpose.skeleton import Skeleton
 from inference import animate
 from media.files import save_atomically, save_text
 from media.video_writer import write_video
-from motionbench.cells import Cell, driving_motion, Person, true_clip
+from motionbench.cells import BenchMotion, Cell, driving_motion, Person, true_clip
 from motionbench.metrics import Metric
 from motionbench.picture import tile_borders
-from motionbench.prompts import BenchMotion
 from motionbench.settings import FROM_FILES, Variant
 from run.checks import with_size
 from run.folder import Artefact, content_hash, Report, RunFolder

@@ -24,13 +24,12 @@ from media.files import save_arrays, save_text
 from media.images import fit_to_canvas, read_image
 from media.video_reader import read_video
 from motionbench import picture, pose
-from motionbench.cells import num_frames_of
+from motionbench.cells import BenchMotion, num_frames_of
 from motionbench.judge_pose import PoseJudge
 from motionbench.judges import ClipJudge, Judge, motion_score, VlmJudge
 from motionbench.making import Bench, Clip, one_line, read_entry, write_entry
 from motionbench.metrics import ClipCase, Features, formula, Metric, NEEDED, nobody, Score
 from motionbench.network_metrics import frechet_of_clips, MetricWeights, network_metrics
-from motionbench.prompts import BenchMotion
 from motionbench.report import moments, ranked, report_page, WorstClip
 from motionbench.results import as_csv, as_json, ClipResult, Results, row_result, with_gains
 from motionbench.settings import JudgeConfig, MotionBenchConfig
@@ -267,8 +266,8 @@ def catalogue(judges: Sequence[Judge] = (), weights: MetricWeights | None = None
 
 
 def pose_metric(name: str, title: str, unit: str, better: str, range: tuple[float, float], function: Callable,
-                source: str, failed: float | None = None, joints: slice | None = None, against: str = "skeleton"
-                ) -> Metric:
+                source: str, failed: float | None = None, joints: slice | None = None, against: str = "skeleton",
+                diagnosis: bool = False) -> Metric:
     """A function of found and true (or commanded) skeleton; its docstring's first paragraph is the formula."""
     options = {} if joints is None else {"joints": joints}
 
@@ -277,7 +276,7 @@ def pose_metric(name: str, title: str, unit: str, better: str, range: tuple[floa
         return Score(value, "" if np.isfinite(value) else f"the {NEEDED[against]}'s points are never seen")
 
     return Metric(name, title, unit, better, range, formula(function), source, (against, "seen"), score,
-                  failed=failed)
+                  failed=failed, diagnosis=diagnosis)
 
 
 def picture_metric(name: str, title: str, unit: str, better: str, range: tuple[float, float], function: Callable,
@@ -329,10 +328,12 @@ POSE = (
     pose_metric("oks", "OKS", "", "higher", (0, 1), pose.oks, "COCO keypoints", failed=0.0),
     pose_metric("pose_error", "pose error", "torsos", "lower", (0, INF), pose.mean_error, "ours", joints=BODY),
     pose_metric("pape", "pixel pose error (pAPE)", "% of height", "lower", (0, INF), pose.pixel_error,
-                "mean distance of keypoints in the picture", joints=BODY),
-    Metric("jitter", "jitter", "torsos/s³", "", (0, INF), formula(pose.jitter), "ours", ("seen",), jitter),
-    pose_metric("foot_slide", "foot slide", "torsos/s", "", (0, INF), pose.foot_slide, "ours, in the picture"),
-    pose_metric("hand_presence", "hands present", "", "", (0, 1), pose.hand_presence, "ours", failed=0.0),
+                "mean distance of keypoints in the picture", failed=100.0, joints=BODY),
+    Metric("jitter", "jitter", "torsos/s³", "lower", (0, INF), formula(pose.jitter), "ours", ("seen",), jitter, diagnosis=True),
+    pose_metric("foot_slide", "foot slide", "torsos/s", "lower", (0, INF), pose.foot_slide, "ours, in the picture",
+                diagnosis=True),
+    pose_metric("hand_presence", "hands present", "", "higher", (0, 1), pose.hand_presence, "ours", failed=0.0,
+                diagnosis=True),
 )
 MOVEMENT = (
     Metric("bone_change", "change of bone lengths", "", "", (0, INF), formula(pose.bone_change), "ours; idea of HumanScore",
@@ -340,7 +341,7 @@ MOVEMENT = (
     Metric("dynamic_degree", "dynamic degree", "torsos/s", "", (0, INF), formula(pose.dynamic_degree), "ours; idea of VBench",
            ("seen",), lambda case: known_or(pose.dynamic_degree(case.seen), "no point is seen in two frames in a row")),
     pose_metric("range_of_motion", "range of motion, share of the true one", "", "", (0, INF), pose.range_of_motion,
-                "ours; idea of HumanScore"),
+                "ours; idea of HumanScore", failed=0.0),
     *(Metric(f"frechet_{name}", f"Fréchet distance of keypoint {name}", "", "lower", (0, INF), formula(frechet_distance),
              "idea of FVMD; the detector's keypoints", ("skeleton", "seen"), features=movement_features(name),
              combined=frechet_of_clips, protocol="per clip a histogram of directions, weighted by size in torsos, of arms, legs and trunk")
@@ -356,8 +357,8 @@ PICTURE = (
 )
 LONG_VIDEO = (
     Metric("seam", "seams", "levels", "lower", (-255, 255), formula(picture.seam), "ours", (), seam),
-    Metric("colour_drift", "colour drift", "ΔE00", "", (-INF, INF), formula(picture.colour_drift), "ours",
-           ("reference",), lambda case: picture.colour_drift(case.video, case.reference)),
+    Metric("colour_drift", "colour drift", "ΔE00", "lower", (-INF, INF), formula(picture.colour_drift), "ours",
+           ("reference",), lambda case: picture.colour_drift(case.video, case.reference), diagnosis=True),
 )
 COST = (
     Metric("cost_seconds", "time", "s per s of video", "lower", (0, INF), "wall seconds of making over seconds of video",

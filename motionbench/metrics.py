@@ -32,8 +32,6 @@ class ClipCase:
     video: np.ndarray | None                # (F, H, W, 3) uint8 RGB; None: the clip failed, `failure` says why
     truth: np.ndarray | None = None         # (F, H, W, 3) uint8 RGB, the same frames
     skeleton: Skeleton | None = None        # of the true video: F frames on the video's canvas
-    commanded: Skeleton | None = None       # what the video model was told to show; F frames on the video's canvas
-    followed: Skeleton | None = None        # the true skeleton, where the maker was given its motion
     seen: Skeleton | None = None            # re-detected in the video; all confidences 0 where nobody is recognised
     reference: np.ndarray | None = None     # (H, W, 3) uint8 RGB: the person's picture, on the video's canvas
     reference_seen: Skeleton | None = None  # detected in `reference`, F = 1
@@ -42,6 +40,8 @@ class ClipCase:
     making_seconds: float | None = None     # wall time the video took
     peak_memory: float | None = None        # bytes while it was made
     failure: str = ""
+    commanded: Skeleton | None = None       # what the video model was told to show; F frames on the video's canvas
+    followed: Skeleton | None = None        # the true skeleton, where the maker was given its motion
 
     @property
     def nobody(self) -> bool:
@@ -90,6 +90,7 @@ class Metric:
     combined: Callable[[Sequence[Features]], float | Score] | None = None
     failed: float | None = None             # what a clip without video, or without a person, counts
     black: bool = False                     # a clip without video is measured as black frames; needs the truth
+    diagnosis: bool = False                 # a still video does better than a true one: never called best or better
     absent: str = ""                        # why it cannot be measured here at all, with what to do about it
     protocol: str = ""                      # frame count, size, resampling and features, where they matter
 

@@ -1,6 +1,7 @@
-"""report.html: what was measured, how sure that is, where it goes wrong, and what it was measured with."""
+"""report.html: what was measured, how sure that is, where it goes wrong; and tables of measures with their targets."""
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -13,10 +14,10 @@ import numpy as np
 import yaml
 from scipy.stats import rankdata
 
+from media.files import save_text
 from media.pages import jpeg_link, render_page
 from motionbench.metrics import Metric
 from motionbench.results import agreement, baseline_of, ClipResult, power_line, Results, RowResult, SURE
-from motionbench.table import number
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 FLOORS = ("repeat", "frozen", "shuffled")       # bounds that show no movement
@@ -70,7 +71,7 @@ def best_of(rows: Sequence[RowResult], metric: Metric) -> float:
     where a floor (a still or shuffled video) is better than the true video: such a measure is a diagnosis."""
     made = [row.figures[metric.name].mean for row in rows if not row.variant.bound]
     known = [mean for mean in made if math.isfinite(mean)]
-    if len(made) < 2 or not known or not metric.better or floor_wins(rows, metric):
+    if len(made) < 2 or not known or not metric.better or metric.diagnosis or floor_wins(rows, metric):
         return math.nan
     return (max if metric.better == "higher" else min)(known)
 
@@ -86,7 +87,7 @@ def floor_wins(rows: Sequence[RowResult], metric: Metric) -> bool:
 def verdict(row: RowResult, metric: Metric) -> str:
     """"better" or "worse" than the baseline, where chance is excluded with all comparisons counted; else ""."""
     gain = row.gains[metric.name]
-    if not metric.better or not row.adjusted.get(metric.name, 1.0) < SURE:
+    if not metric.better or metric.diagnosis or not row.adjusted.get(metric.name, 1.0) < SURE:
         return ""
     return "better" if (gain.mean > 0) == (metric.better == "higher") else "worse"
 
@@ -229,3 +230,88 @@ def as_cell(picture: np.ndarray) -> np.ndarray:
     """The picture resized to a cell's height."""
     height, width = picture.shape[:2]
     return cv2.resize(picture, (max(round(width * CELL_HEIGHT / height), 1), CELL_HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+# ---------------------------------------------------------------- measures with targets, as other commands print them
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the table. `must` is owed, `aim` is hoped for; without them the line only informs."""
+
+    measure: str                # which measure gives it: a key of results.json
+    name: str                   # key of the measure's values
+    text: str                   # what a reader sees
+    must: float | None = None
+    aim: float | None = None
+    unit: str = ""
+    at_most: bool = False       # smaller is better
+
+    def reached(self, value: float, bound: float | None) -> bool:
+        """Is a bound met? False where there is none."""
+        if bound is None or not math.isfinite(value):
+            return False
+        return value <= bound if self.at_most else value >= bound
+
+    def met(self, value: float) -> str:
+        """"aim", "must" or "no"; "" for a line that only informs."""
+        if self.must is None:
+            return ""
+        if self.reached(value, self.aim):
+            return "aim"
+        return "must" if self.reached(value, self.must) else "no"
+
+
+def format_table(targets: tuple[Target, ...], values: dict[str, dict[str, float]]) -> str:
+    """The lines whose measure is in `values`, as a Markdown table with columns of equal width."""
+    rows = [("measure", "value", "must", "aim", "met")]
+    for target in targets:
+        found = values.get(target.measure, {}).get(target.name)
+        if found is None:
+            continue
+        sign = "≤ " if target.at_most else "≥ "
+        bounds = ("" if bound is None else f"{sign}{number(bound)}" for bound in (target.must, target.aim))
+        rows.append((target.text, f"{number(found)} {target.unit}".strip(), *bounds, target.met(found)))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rows.insert(1, tuple("-" * width for width in widths))
+    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows)
+
+
+def number(value: float) -> str:
+    """At most three digits that say something: 0.853, 4.2, 37, 0.00012."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value):
+        return str(int(value))
+    if abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+@dataclass(frozen=True)
+class ResultsFile:
+    """results.json: per measure its values, and the key of what they were measured on."""
+
+    path: Path
+
+    def read(self) -> dict[str, dict]:
+        """All entries; none where there is no file."""
+        if not self.path.exists():
+            return {}
+        try:
+            results = json.loads(self.path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.path}: expected JSON ({error}): delete it to measure anew") from error
+        if not isinstance(results, dict):
+            raise ValueError(f"{self.path}: expected measures by name (found a {type(results).__name__}): "
+                             "delete it to measure anew")
+        return results
+
+    def kept(self, measure: str, key: str) -> dict | None:
+        """The measure's entry, if it was made with this key."""
+        entry = self.read().get(measure)
+        return entry if entry is not None and entry["key"] == key else None
+
+    def write(self, measure: str, entry: dict) -> None:
+        """Add or replace one measure's entry; the file appears complete or not at all."""
+        results = self.read() | {measure: entry}
+        save_text(self.path, json.dumps(results, indent=1) + "\n")

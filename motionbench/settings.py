@@ -36,7 +36,7 @@ class MotionBenchConfig:
     videos: str = setting("", "measure this folder's <identity>__<motion>.mp4 instead of making videos; "
                               "see prompts.csv")
     num_identities: int = setting(20, "synthetic: people")
-    motions: str = setting("all", "all, or names separated by commas; see motionbench/prompts.py")
+    motions: str = setting("all", "all, or names separated by commas; see motionbench/cells.py")
     num_clips: int = setting(0, "clips for each variant, identities and motions alike often; 0: every pair")
     seconds: float = setting(2.4, "synthetic: of every video")
     variants: str = setting("from_text", "rows of the table, separated by commas; see motionbench/settings.py")

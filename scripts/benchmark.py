@@ -28,7 +28,7 @@ from benchmarks.stages import STAGES
 from benchmarks.timing import Bench, num_threads, ratio_plot
 from configs import run_main
 from media.files import save_atomically, save_text
-from motionbench.table import format_table, Target
+from motionbench.report import format_table, Target
 from runtime.device import chosen_device
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """MotionBench: how well a system turns a picture and a prompt into a video of that person doing it, and why.
 
     bash scripts/eval_motionbench.sh --config configs/motionbench_demo.yaml
-    bash scripts/eval_motionbench.sh --config configs/motionbench_demo.yaml num_clips=0 variants=full,truth,repeat
+    bash scripts/eval_motionbench.sh --config configs/motionbench_demo.yaml num_clips=0 variants=from_text,truth,frozen
     bash scripts/eval_motionbench.sh --config configs/motionbench.yaml identities=pictures
     bash scripts/eval_motionbench.sh --config configs/motionbench.yaml identities=pictures videos=theirs name=theirs
     accelerate launch scripts/eval_motionbench.py --config configs/motionbench_demo.yaml
@@ -31,11 +31,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from configs import load_config, run_main
 from media.files import save_atomically, save_text
-from motionbench.cells import (balanced_cells, Cell, chosen_motions, num_frames_of, person, pictures_in, prompts_table,
-                               true_clip)
+from motionbench.cells import (balanced_cells, Cell, chosen_motions, MOTIONS, num_frames_of, person,
+                               pictures_in, prompts_table, true_clip)
 from motionbench.making import Bench, BenchModels, Clip, Made, make_clip, unmatched
 from motionbench.measuring import measure_clip, measures, write_outcome
-from motionbench.prompts import MOTIONS
 from motionbench.settings import chosen_variants, MotionBenchConfig, SYNTHETIC, Variant
 from run.checks import check_inputs
 from run.folder import content_hash

@@ -26,7 +26,7 @@ import torch
 from configs import load_config, run_main
 from demo.measures import Bench, phrasings, pose_net, pose_to_video, real_motion, rescaling, round_trip, skeleton_adapter, Values
 from media.video_reader import read_video
-from motionbench.table import format_table, ResultsFile, Target
+from motionbench.report import format_table, ResultsFile, Target
 from run.folder import content_hash
 from run.models import Models
 from run.settings import InferenceConfig

@@ -7,6 +7,9 @@ import pytest
 import degrade
 from dwpose import skeleton as coco
 from dwpose.skeleton import BODY, Skeleton
+from benchmarks.motion_score import truth
+from motionbench.cells import MOTIONS, person
+from motionbench.judge_pose import smaller
 from motionbench.measuring import catalogue
 from motionbench.picture import colour_drift, l1, psnr, seam, ssim, tile_borders
 from motionbench.metrics import ClipCase, Metric, nobody, Score
@@ -28,7 +31,7 @@ def case() -> ClipCase:
     keypoints = clip.skeleton.keypoints.copy()
     keypoints[..., 2] = 1
     skeleton = Skeleton(keypoints, SIZE, FPS)
-    return ClipCase("00_march", "00", "march", FPS, clip.frames, clip.frames, skeleton, skeleton, clip.reference,
+    return ClipCase("00_march", "00", "march", FPS, clip.frames, clip.frames, skeleton, skeleton, clip.reference, commanded=skeleton,
                     tile_borders=tile_borders(NUM_FRAMES, 8, 3, "balanced"), making_seconds=6.0, peak_memory=2**30)
 
 
@@ -179,7 +182,7 @@ STRENGTHS = {"blur": (0, 0.6, 1.2, 2.4), "tint": (0, 6, 15, 40), "drift": (0, 10
              "hide": (0, 0.1, 0.4, 0.9), "shuffle": (0, 2, 6, 40), "seams": (0, 2, 6, 20)}
 NOTICED = {                     # metric -> the damages it must notice, each in order of strength
     "pck": ("noise", "hide", "shuffle"), "pck_hands": ("noise", "hide"), "oks": ("noise", "hide", "shuffle"),
-    "pose_error": ("noise", "shuffle"), "jitter": ("noise", "shuffle"), "foot_slide": ("noise", "shuffle"),
+    "pose_error": ("noise", "shuffle"), "pape": ("noise", "shuffle"), "pck_commanded": ("noise", "hide", "shuffle"), "jitter": ("noise", "shuffle"), "foot_slide": ("noise", "shuffle"),
     "hand_presence": ("hide",), "psnr": ("blur", "tint", "shuffle"), "ssim": ("blur", "shuffle"),
     "l1": ("blur", "tint", "shuffle"), "flicker": ("shuffle", "seams"), "delta_e": ("tint", "shuffle"),
     "colour_drift": ("drift",), "seam": ("seams",),
@@ -193,6 +196,36 @@ def test_more_damage_is_a_worse_score(name, damage, case, metrics):
     assert np.isfinite(scores).all() and (worse[1:] > 0).all() and worse[0] >= 0 and worse.sum() > 0, scores
 
 
+@pytest.mark.parametrize("name, damage, grows", [("bone_change", "noise", True), ("dynamic_degree", "noise", True),
+                                                 ("dynamic_degree", "shuffle", True)])
+def test_a_diagnosis_goes_one_way_with_damage_and_is_never_called_best(name, damage, grows, case, metrics):
+    strengths = STRENGTHS[damage]
+    scores = [metrics[name].of(damaged(case, damage, strength)).value for strength in strengths]
+    assert np.all(np.diff(scores) > 0) == grows and not metrics[name].better, scores
+
+
+def test_a_still_person_has_no_movement_and_half_a_movement_has_half_the_range(case, metrics):
+    still = replace(case, seen=case.seen[np.zeros(NUM_FRAMES, int)])
+    assert metrics["dynamic_degree"].of(still).value == metrics["range_of_motion"].of(still).value == 0
+    assert metrics["bone_change"].of(still).value == pytest.approx(0, abs=1e-6)
+    half = replace(case, seen=smaller(case.seen, 0.5))
+    assert 0.4 < metrics["range_of_motion"].of(half).value < 0.6 and metrics["range_of_motion"].of(case).value == pytest.approx(1)
+
+
+@pytest.mark.parametrize("order", ["velocity", "acceleration"])
+def test_the_frechet_distance_of_movements_grows_with_noise_and_is_large_for_still_people(order, metrics):
+    """Ten people's movements, as rows: none where they are the true ones."""
+    rng, metric = np.random.default_rng(0), metrics[f"frechet_{order}"]
+    truths = [truth(person(number, 903), MOTIONS[number]) for number in range(10)]
+
+    def distance(spoil):
+        return metric.of_set([metric.features_of(ClipCase("", "", "", 7.0, None, skeleton=one, seen=spoil(one))) for one in truths]).value
+
+    true, little, much = (distance(lambda one, torsos=torsos: degrade.shaken(one, torsos, rng)) for torsos in (0, 0.03, 0.1))
+    assert 0 <= true < 1e-6 < little < much < distance(lambda one: degrade.shaken(one, 0.4, rng))
+    assert distance(lambda one: one[np.zeros(len(one), int)]) > 1
+
+
 @pytest.mark.parametrize("damage", ["blur", "tint"])
 def test_the_demos_frechet_distance_grows_with_damage(damage, case, metrics):
     """Four clips: stretches of one, each to be told from the others."""
@@ -204,7 +237,9 @@ def test_the_demos_frechet_distance_grows_with_damage(damage, case, metrics):
 
 
 def test_every_metric_that_can_be_measured_here_is_tried(metrics):
-    here = {name for name, metric in metrics.items() if not metric.absent} - {"cost_seconds", "cost_memory", "fd_demo"}
+    here = {name for name, metric in metrics.items() if not metric.absent} - {
+        "cost_seconds", "cost_memory", "fd_demo", "bone_change", "dynamic_degree", "range_of_motion", "frechet_velocity",
+        "frechet_acceleration"}
     assert here - {"lpips", "fid", "fvd", "fid_vid", "clip_i", "csim"} == set(NOTICED)
 
 
@@ -229,7 +264,7 @@ def test_no_measure_that_compares_leaves_a_failed_clip_out_and_damage_is_never_w
     """Else a system would gain by failing at what it does badly."""
     failed = replace(case, video=None, seen=None, failure="no file")
     compared = [metric for metric in metrics.values() if not metric.absent and not metric.of_a_set and {"truth", "skeleton"} & set(
-        metric.needs) and metric.name not in ("pose_error", "foot_slide", "flicker")]
+        metric.needs) and metric.better and metric.name not in ("pose_error", "foot_slide", "flicker")]
     assert {"psnr", "ssim", "l1", "delta_e", "pck", "pck_hands", "oks", "hand_presence"} <= {metric.name for metric in compared}
     for metric in compared:
         worst = metric.of(failed).value
@@ -251,7 +286,7 @@ def test_nobody_in_the_video_is_a_value_with_a_reason(case, metrics):
 
 def test_what_the_run_does_not_have_is_nobodys_fault(case, metrics):
     without = replace(case, truth=None, skeleton=None, reference=None)
-    for name, reason in (("psnr", "no true video"), ("pck", "no commanded skeleton"), ("colour_drift", "no reference picture")):
+    for name, reason in (("psnr", "no true video"), ("pck", "no true skeleton"), ("colour_drift", "no reference picture")):
         score = metrics[name].of(without)
         assert np.isnan(score.value) and score.note == reason
     assert metrics["psnr"].of(replace(without, video=None, failure="gone")).note == "no true video"
@@ -261,7 +296,7 @@ def test_a_wrong_frame_count_or_size_is_named(case, metrics):
     short = replace(case, video=case.video[:-2])
     assert metrics["psnr"].of(short).note.startswith("the video is 18 frames of 80x128, its truth 20 frames of 80x128: counted")
     score = metrics["pck"].of(short)
-    assert score.value == 0 and "its commanded skeleton 20 frames of 80x128" in score.note
+    assert score.value == 0 and "its true skeleton 20 frames of 80x128" in score.note
 
 
 def test_an_absent_metric_says_why_with_the_command_and_is_never_zero(case, metrics):
@@ -275,7 +310,8 @@ def test_an_absent_metric_says_why_with_the_command_and_is_never_zero(case, metr
 
 def test_every_metric_names_its_formula_source_range_and_direction(metrics):
     for metric in metrics.values():
-        assert len(metric.formula) > 20 and metric.source and metric.better and metric.range[0] < metric.range[1], metric.name
+        assert len(metric.formula) > 20 and metric.source and (metric.better or metric.name in (
+            "bone_change", "dynamic_degree", "range_of_motion")) and metric.range[0] < metric.range[1], metric.name
         assert (metric.clip is None) == metric.of_a_set or metric.absent, metric.name
     with pytest.raises(ValueError, match="either clip"):
         Metric("x", "x", "", "lower", (0, 1), "f", "s")

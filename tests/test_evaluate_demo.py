@@ -11,8 +11,8 @@ import pytest
 from configs import load_config
 from dwpose.skeleton import BODY, Skeleton
 from media.video_writer import write_video
-from motionbench.prompts import Phrasing
-from motionbench.table import format_table, number, ResultsFile, Target
+from motionbench.cells import Phrasing
+from motionbench.report import format_table, number, ResultsFile, Target
 from demo import measures as demo_measures, measures as motion_measures
 from scripts import evaluate_demo
 from demo.measures import Bench, mean_scores, pose_net, pose_to_video, skeleton_adapter

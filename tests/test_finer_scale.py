@@ -11,8 +11,7 @@ from dwpose.proportions import CHILDREN, distances, full_lengths, PARENTS, with_
 from dwpose.skeleton import Skeleton
 from finer_scale import anchor_rescale, main, rescale, rescaled
 from media.video_reader import read_video
-from motionbench.cells import driving_motion, performance, person
-from motionbench.prompts import MOTIONS_BY_NAME
+from motionbench.cells import driving_motion, MOTIONS_BY_NAME, performance, person
 from t2m.motion import Motion
 from t2m.project import project, resampled
 

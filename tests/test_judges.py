@@ -14,19 +14,17 @@ from chat_server import ChatServer
 from dwpose import skeleton as coco
 from dwpose.detector import PoseDetector
 from dwpose.skeleton import Skeleton
-from motionbench.cells import performance, person, true_clip
+from benchmarks.motion_score import shown, truth
+from motionbench.cells import MOTIONS, MOTIONS_BY_NAME, person, true_clip
 from motionbench.judges import ClipJudge, frame_pixels, motion_score, Verdict, VlmJudge
-from motionbench.judge_pose import PoseJudge, track, warped_distances
+from motionbench.judge_pose import PLACES, PoseJudge, roughness, track, warped_distances
 from motionbench.metrics import ClipCase, nobody
-from motionbench.prompts import MOTIONS, MOTIONS_BY_NAME
-from synthetic.clips import following
-from t2m.motion import Motion
-from t2m.project import project, resampled
 
-SIZE, FPS = (320, 192), 10.0
-PEOPLE = (3, 11)
+SIZE, FPS = (320, 192), 7.0
 DEMO = Path(__file__).resolve().parent.parent / "weights" / "demo"
 TOKENIZER, DWPOSE = DEMO / "t2m" / "tokenizer", DEMO / "dwpose"
+SEED = 905                      # people of no published clip, and none that a threshold was set on
+SPOILT = ("frozen", "reversed, with a direction", "shuffled", "sided, mirrored", "opposite side", "other motion")
 
 
 @pytest.fixture(scope="module")
@@ -36,112 +34,85 @@ def judge() -> PoseJudge:
 
 @pytest.fixture(scope="module")
 def truths() -> list[tuple[str, Skeleton]]:
-    """The benchmark's own people in every motion, as a perfect detector would see their true videos."""
-    found = []
-    for number in PEOPLE:
-        who = person(number, seed=0)
-        for motion in MOTIONS:
-            sample = performance(who, motion, 2.4, who.character.body)
-            moved = Motion(resampled(sample.motion, FPS), FPS)
-            camera = following(who.camera, moved) if motion.travels else who.camera
-            found.append((motion.name, project(moved, SIZE, FPS, camera)))
-    return found
+    """A person in every motion, as a perfect detector would see the true videos."""
+    return [(motion.name, truth(person(3, SEED), motion)) for motion in MOTIONS]
 
 
-def case_of(motion: str, seen: Skeleton) -> ClipCase:
-    return ClipCase(f"00__{motion}", "00", motion, FPS, np.zeros((len(seen), *seen.size, 3), np.uint8), seen=seen)
+def case_of(motion: str, seen: Skeleton, followed: Skeleton | None = None) -> ClipCase:
+    return ClipCase(f"00__{motion}", "00", motion, FPS, np.zeros((len(seen), *seen.size, 3), np.uint8), seen=seen, followed=followed)
 
 
 def score(judge: PoseJudge, pairs) -> float:
     metric = motion_score(judge)
-    return float(np.mean([metric.of(case_of(motion, seen)).value for motion, seen in pairs]))
+    return float(np.mean([metric.of(case_of(motion, *seen)).value for motion, *seen in pairs]))
 
 
 # ---------------------------------------------------------------- pose
 
 def test_the_pose_judge_recognises_the_truth(judge, truths):
-    """Other people, other samples, other cameras than those it knows. A guess would score 0.05."""
-    assert score(judge, truths) >= 0.97
+    """Another person, other samples, another camera than those it knows."""
+    assert score(judge, truths) >= 0.95
+
+
+def test_what_does_not_move_as_commanded_scores_nothing(judge):
+    """Every bound of the table, on the motions in turn: still, backwards, in any order, by the other side, another."""
+    who, rng, found = person(4, SEED), np.random.default_rng(0), {}
+    for motion in MOTIONS[::2] + MOTIONS[-3:]:
+        own = truth(who, motion)
+        for condition, seen in shown(who, motion, rng):
+            if condition in SPOILT:
+                found.setdefault(condition, []).append((motion.name, seen, own))
+    shares = {condition: score(judge, pairs) for condition, pairs in found.items()}
+    assert set(shares) == set(SPOILT)
+    assert shares.pop("shuffled") <= 0.2 and max(shares.values()) <= 0.1, shares
+
+
+def test_a_still_person_scores_nothing_whatever_is_asked(judge, truths):
+    still = truths[0][1][np.zeros(14, int)]
+    assert score(judge, [(motion.name, still) for motion in MOTIONS]) == 0
+
+
+def test_a_person_seen_from_behind_is_unknown_and_not_wrong(judge):
+    result = motion_score(judge).of(case_of("squat", truth(person(3, SEED), MOTIONS_BY_NAME["squat"], yaw=np.pi)))
+    assert np.isnan(result.value) and "from behind" in result.note and result.label == ""
+
+
+def test_a_motion_that_nobody_makes_is_none_of_the_known_ones(judge, truths):
+    upside_down = truths[10][1].with_xy(np.abs(truths[10][1].xy - (0, SIZE[0])))
+    assert motion_score(judge).of(case_of("squat", upside_down)).label == "none of these"
 
 
 def test_place_size_and_tempo_do_not_matter(judge, truths):
     changed = []
-    for motion, skeleton in truths[:len(MOTIONS)]:
-        keypoints = skeleton.keypoints[::2] * (0.6, 0.6, 1) + (25, 40, 0)                  # smaller, elsewhere, twice as fast
-        changed.append((motion, Skeleton(keypoints, SIZE, FPS)))
+    for motion, skeleton in truths:
+        keypoints = skeleton.keypoints * (0.6, 0.6, 1) + (25, 40, 0)                       # smaller, elsewhere, twice as slow
+        changed.append((motion, Skeleton(keypoints, SIZE, FPS / 2)))
     assert score(judge, changed) >= 0.9
 
 
-def test_left_and_right_are_told_apart(judge, truths):
-    mirrored = dict(wave_right="wave_left", wave_left="wave_right", kick_right="kick_left", kick_left="kick_right")
-    for motion, skeleton in truths:
-        if motion in mirrored:
-            costs = judge.costs(swapped(skeleton))
-            assert min(costs, key=costs.get) == mirrored[motion]
-
-
-def swapped(skeleton: Skeleton) -> Skeleton:
-    """The mirror image: left joints are right joints."""
-    pairs = [(getattr(coco, f"LEFT_{name}"), getattr(coco, f"RIGHT_{name}"))
-             for name in ("EYE", "EAR", "SHOULDER", "ELBOW", "WRIST", "HIP", "KNEE", "ANKLE")]
-    keypoints = skeleton.keypoints.copy()
-    keypoints[..., 0] = skeleton.size[1] - 1 - keypoints[..., 0]
-    for left, right in pairs:
-        keypoints[:, [left, right]] = keypoints[:, [right, left]]
-    return replace(skeleton, keypoints=keypoints)
-
-
-def test_a_still_person_scores_at_chance(judge, truths):
-    """A repeated picture is one motion for every prompt, so that it is right once in twenty."""
-    still = truths[0][1][np.zeros(24, int)]
-    assert score(judge, [(motion.name, still) for motion in MOTIONS]) == pytest.approx(1 / 20)
-
-
-@pytest.mark.parametrize("damage, strengths", [("noise", (0.05, 0.3, 1.0)), ("shuffle", (2, 8, 24)), ("hide", (0.3, 0.8, 1.0))])
-def test_motion_scores_fall_with_damage(judge, truths, damage, strengths):
-    rng, scores = np.random.default_rng(0), []
-    for strength in strengths:
-        pairs = []
-        for motion, skeleton in truths[:len(MOTIONS)]:
-            if damage == "shuffle":
-                changed = skeleton[degrade.shuffled_order(len(skeleton), strength, rng)]
-            else:
-                changed = (degrade.shaken if damage == "noise" else degrade.hidden)(skeleton, strength, rng)
-            pairs.append((motion, changed))
-        scores.append(score(judge, pairs))
-    assert 1 >= scores[0] >= scores[1] >= scores[2] and scores[0] > scores[2], scores
+def test_noise_takes_the_score_away_little_by_little(judge, truths):
+    rng = np.random.default_rng(0)
+    scores = [score(judge, [(motion, degrade.shaken(skeleton, torsos, rng)) for motion, skeleton in truths[::2]])
+              for torsos in (0.05, 0.3, 1.0)]
+    assert scores[0] >= 0.9 and scores[0] >= scores[1] >= scores[2] == 0, scores
 
 
 def test_overlooked_joints_do_not_mislead(judge, truths):
-    """A quarter of all points missing, and a second in which nobody is found."""
+    """One point in seven missing, and two frames in which nobody is found."""
     rng = np.random.default_rng(1)
-    pairs = [(motion, degrade.hidden(skeleton, 0.25, rng)) for motion, skeleton in truths[:len(MOTIONS)]]
+    pairs = [(motion, degrade.hidden(skeleton, 0.15, rng)) for motion, skeleton in truths]
     for _, skeleton in pairs:
-        skeleton.keypoints[4:10] = 0
-    assert score(judge, pairs) >= 0.85
-
-
-def test_elbows_and_knees_left_hanging_do_not_mislead(judge, truths):
-    """As detectors see limbs that point at the camera: the middle joint stays where it hung, hand and foot are right."""
-    hanging = ((coco.LEFT_ELBOW, coco.LEFT_SHOULDER), (coco.RIGHT_ELBOW, coco.RIGHT_SHOULDER),
-               (coco.LEFT_KNEE, coco.LEFT_HIP), (coco.RIGHT_KNEE, coco.RIGHT_HIP))
-    pairs = [(motion, replace(skeleton, keypoints=skeleton.keypoints.copy())) for motion, skeleton in truths
-             if motion in ("kick_left", "kick_right", "punch_right", "throw_left")]
-    for _, skeleton in pairs:
-        for joint, root in hanging:
-            away = skeleton.xy[:1, joint] - skeleton.xy[:1, root]
-            skeleton.keypoints[:, joint, :2] = skeleton.xy[:, root] + away
-    assert score(judge, pairs) == 1                                             # by halves of limbs alone: 0.375
+        skeleton.keypoints[4:6] = 0
+    assert score(judge, pairs) >= 0.75
 
 
 def test_the_pose_judge_recognises_what_the_demos_detector_sees(judge):
-    """Of the motions whose limbs the detector misreads most; by halves of limbs alone it was one in three."""
+    """Of the motions whose limbs the detector misreads most."""
     detector, pairs = PoseDetector.load(DWPOSE / "detector.onnx", DWPOSE / "pose.onnx", num_threads=1), []
-    for number in (5, 9):
-        for motion in (MOTIONS_BY_NAME[name] for name in ("kick_left", "punch_right", "march")):
-            clip = true_clip(person(number, seed=1), motion, 2.0, 7.0, SIZE)
-            pairs.append((motion.name, detector.detect(clip.frames, 7.0)))
-    assert score(judge, pairs) >= 5 / 6
+    for motion in (MOTIONS_BY_NAME[name] for name in ("kick_left", "punch_right", "march")):
+        clip = true_clip(person(5, SEED), motion, 2.0, 7.0, SIZE)
+        pairs.append((motion.name, detector.detect(clip.frames, 7.0), clip.skeleton))
+    assert score(judge, pairs) >= 2 / 3
 
 
 def test_nobody_and_half_a_hand_are_no_motion(judge):
@@ -152,6 +123,13 @@ def test_nobody_and_half_a_hand_are_no_motion(judge):
     keypoints[:, [coco.LEFT_WRIST, coco.LEFT_ELBOW]] = (50, 50, 1)
     little = metric.of(case_of("squat", Skeleton(keypoints, SIZE, FPS)))
     assert little.value == 0 and little.note.startswith("too little") and little.label == ""
+
+
+def test_frames_in_any_order_are_rough_and_movements_are_not(truths):
+    rng = np.random.default_rng(2)
+    moving = [skeleton for motion, skeleton in truths if motion in ("wave_right", "throw_left", "kick_left", "squat", "arms_out")]
+    assert max(roughness(skeleton) for skeleton in moving) < 1.2
+    assert np.median([roughness(skeleton[rng.permutation(len(skeleton))]) for skeleton in moving]) > 1.4
 
 
 def test_the_warped_distance_is_that_of_the_textbook_recursion():
@@ -168,7 +146,7 @@ def test_the_warped_distance_is_that_of_the_textbook_recursion():
 
 def test_a_slower_copy_is_at_no_distance(truths):
     """The same path walked unevenly: warping takes it back."""
-    values = track(truths[0][1]).values[:, :33]
+    values = track(truths[0][1]).values[:, :PLACES]
     slow = values[np.repeat(np.arange(len(values)), 2)]
     costs = ((values[:, None] - slow[None]) ** 2).sum(axis=-1)
     assert warped_distances(costs[None])[0] == pytest.approx(0, abs=1e-12)

@@ -5,7 +5,7 @@ import pytest
 from dwpose import skeleton as coco
 from dwpose.skeleton import BODY, HANDS, Skeleton
 from finer_scale import rescale
-from motionbench.prompts import PHRASINGS
+from motionbench.cells import PHRASINGS
 from motionbench.picture import ciede2000, delta_e, flicker, psnr, region_masks, REGIONS, ssim
 from motionbench.pose import pck, person_height
 from demo.measures import broken_skeleton, CANVAS, contact_sheets, frame_lengths, limb_lengths, puppet, SheetRow

@@ -15,8 +15,7 @@ from bench_run import CELLS, FPS, INFERENCE_KEYS, Maker, NUM_FRAMES, SECONDS, SI
 from configs import load_config
 from dwpose.skeleton import Skeleton
 from media.video_writer import write_video
-from motionbench.cells import balanced_cells, chosen_motions, driving_motion, person, true_clip
-from motionbench.prompts import MOTIONS
+from motionbench.cells import balanced_cells, chosen_motions, driving_motion, MOTIONS, person, true_clip
 from synthetic.captions import phrases_of, third_person
 from motionbench.settings import chosen_variants, MotionBenchConfig
 from motionbench.making import Made
@@ -135,6 +134,13 @@ def test_videos_of_another_size_are_resampled_and_files_of_no_clip_are_named(run
     assert results["failures"] == [] and results["rows"]["videos"]["figures"]["psnr"]["mean"] > 25
     assert "1 files belong to no clip of this run, first person00__sqaut.mp4" in caplog.text
     assert "128x192 resampled to the truth's 64x96" in caplog.text
+
+
+def test_no_bound_is_the_true_video(run_motionbench):
+    bounds = ("frozen", "reversed", "shuffled", "half", "mirrored", "opposite", "other", "repeat")
+    *_, results, _ = run_motionbench(f"variants=truth,{','.join(bounds)}", "set_draws=0")
+    means = {name: row["figures"]["psnr"]["mean"] for name, row in results["rows"].items()}
+    assert results["failures"] == [] and means.pop("truth") > 1.1 * max(means.values()), means
 
 
 def test_the_wordings_of_a_motion_are_no_training_captions():

@@ -13,8 +13,7 @@ from dwpose.skeleton import HANDS, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, NOSE, RIG
 from dwpose.draw import draw
 from finer_scale import rescale
 from inference import seed_of
-from motionbench.cells import driving_motion, person, true_clip
-from motionbench.prompts import MOTIONS_BY_NAME
+from motionbench.cells import driving_motion, MOTIONS_BY_NAME, person, true_clip
 from motionbench.settings import VARIANTS
 from motionbench.making import BenchModels, Given, make_clip
 from renderers.mimicmotion import MimicMotion, SkeletonAdapter, VideoModels
