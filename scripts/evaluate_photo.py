@@ -34,7 +34,7 @@ from media.images import fit_to_canvas, read_image
 from media.video_reader import probe
 from motionbench.picture import delta_e, psnr, ssim
 from motionbench.pose import pck
-from motionbench.table import format_table, ResultsFile, Target
+from motionbench.report import format_table, ResultsFile, Target
 from renderers import PuppetConfig, Scene
 from renderers.mimicmotion import rebuilt_psnr
 from renderers.puppet import Puppet
