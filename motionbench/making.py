@@ -37,7 +37,7 @@ CRF = 10                                # of the stored clips: hardly a loss, an
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm")         # in capitals, too
 OPPOSITE = {"left": "right", "right": "left"}
 IRRELEVANT = ("image", "prompt", "name", "outputs", "resume", "device", "num_threads", "driving_video", "seed",
-              "camera", "memory_limit_gb")
+              "camera", "memory_limit_gb", "stop_after")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def make_clip(config: InferenceConfig, variant: Variant, models: Models, given: 
     if variant.alignment:
         config = replace(config, alignment=variant.alignment)
     folder = ClipStages(stages, exchanges_of(variant, given))
-    rows, _ = animate(config, folder, models)
+    rows, _ = animate(replace(config, stop_after="video"), folder, models)
     borders = sampler_borders(config, len(rows[-1].frames))
     return Made(rows[-1].frames, folder.results["skeleton"], sum(cost["seconds"] for cost in folder.costs),
                 max(cost["peak_memory"] for cost in folder.costs), borders)
