@@ -180,7 +180,7 @@ class Desk:
                          "warnings": warnings_card(runs.warnings_of(run.path))}
         try:
             config = runs.settings_of(run)
-            view |= {"plan": plan_of(run, config), "command": runs.command_line(f"{run.path / 'run.yaml'}", ["resume=true"]),
+            view |= {"plan": plan_of(run, config), "command": runs.command_line(near(run.path / "run.yaml"), ["resume=true"]),
                      "cost": self.cost(config, runs.frames_of(run.path))}
         except ValueError as error:
             view |= {"plan": None, "command": None, "cost": card("bad", "An older run", str(error))}
@@ -323,6 +323,11 @@ def report_frame(outputs: Path, name: object) -> str:
 def length(seconds: float) -> str:
     """A duration in words."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def near(path: Path) -> str:
+    """A path as somebody in this repository would type it."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def digest(path: Path) -> str:
