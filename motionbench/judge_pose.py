@@ -278,10 +278,12 @@ def roughness(skeleton: Skeleton) -> float:
     unit, changes, variances = torso(skeleton), 0.0, 0.0
     for start, end in LIMBS[:4]:
         shown = skeleton.seen[:, [start, end]].all(axis=1)
-        limb = (skeleton.xy[shown, end] - skeleton.xy[shown, start]).astype(np.float64) / unit      # (F', 2)
-        if len(limb) > 2:
-            for column in limb.T[limb.var(axis=0) > MOVING_VARIANCE]:
-                changes, variances = changes + np.mean(np.diff(column) ** 2), variances + column.var()
+        limb = (skeleton.xy[:, end] - skeleton.xy[:, start]).astype(np.float64) / unit      # (F, 2)
+        steps = np.diff(limb, axis=0)[shown[1:] & shown[:-1]]                               # between frames side by side
+        if len(steps) > 2:
+            moving = limb[shown].var(axis=0) > MOVING_VARIANCE                              # (2,)
+            changes += (steps**2).mean(axis=0)[moving].sum()
+            variances += limb[shown].var(axis=0)[moving].sum()
     return float(changes / variances) if variances else 0.0
 
 
