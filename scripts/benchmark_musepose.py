@@ -149,7 +149,7 @@ def measured(args: argparse.Namespace, way: str, processes: Processes = ALONE) -
         seconds.append(time.process_time() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return ({"seconds": min(seconds), "median": statistics.median(seconds), "peak": peak, "loaded": before},
-            {"latents": latents.contiguous(), "frames": torch.from_numpy(frames)})
+            {"latents": latents.contiguous(), "frames": torch.from_numpy(frames).contiguous()})
 
 
 def run_one(args: argparse.Namespace) -> None:
