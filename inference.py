@@ -80,7 +80,8 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models,
 
     scene = Scene(image, reference, skeleton, config.prompt, stages.depth(motion, skeleton))
     renderer, poses = models.renderer(config), None
-    stages.preview(scene, renderer)                                                 # risks, for report.json
+    if writers:                                                                     # somebody watches the run
+        stages.preview(scene, renderer)                                             # preview.mp4; risks, for report.json
     if config.stop_after == "skeleton":
         return rows, segments
     if renderer.adapter:
@@ -171,9 +172,7 @@ class Stages:
         return depth if depth is not None and len(depth) == len(skeleton) else None
 
     def preview(self, scene: Scene, renderer: Renderer) -> None:
-        """preview.mp4, and in report.json and a line on screen what may look wrong; left out where nobody watches the run."""
-        if not self.writers:
-            return
+        """preview.mp4, and in report.json and a line on screen what may look wrong."""
         config, report = self.config, self.folder.report
         artefact = Artefact("preview.mp4", save_preview, lambda path: None)             # for people: no stage reads it
         self.folder.stage("preview", artefact, lambda: preview(scene, config.puppet), scene, config.puppet)

@@ -359,7 +359,7 @@ def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_chan
     assert ended(desk, session).state == DONE, desk.jobs.find(session["job"]).message
     view, seen, again = desk.poll(session, "")
     assert not again and desk.poll(session, seen)[0].keys() == {"status", "live"}
-    assert all(view[part] for part in ("over", "preview", "motion", "plan", "command", "cost")) and view["video"] is None
+    assert all(view[part] for part in ("preview", "motion", "plan", "command", "cost")) and view["video"] is None
     assert view["plan"] == [["a person waves", "1", "yes"]] and "foretold" in view["cost"]
 
     folder = tmp_path / session["run"]

@@ -175,7 +175,7 @@ def test_from_upload_to_video_through_a_reload_and_an_edited_plan(server, visito
     page.reload()
     done(page, "Preview")
     assert page.input_value("#prompt textarea") == ONE_WAVE
-    for part in ("#over video", "#preview video", "#motion canvas", "#render-button", "#cost .card"):
+    for part in ("#preview video", "#motion canvas", "#render-button", "#cost .card"):
         page.wait_for_selector(part)
     cell = page.locator("#plan [data-testid=cell-0-0]")
     assert "a person waves" in cell.inner_text()

@@ -34,8 +34,8 @@ from webapp.safety import check_length, checked_picture, checked_plan, checked_p
 ROOT = CONFIG_FOLDER.parent
 GIB = 2**30
 STAGES = {"person": "Finding the person", "reference": "Finding the person", "plan": "Planning the actions", "motion": "From text to 3D motion",
-          "skeleton": "Fitting the skeleton to the person", "over picture": "Drawing the skeleton over the picture",
-          "preview": "Puppet preview", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
+          "skeleton": "Fitting the skeleton to the person", "preview": "Puppet preview",
+          "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
 VIEWER_FRAMES = 150                # of the turnable motion; longer ones are thinned
 EMPTY = ("<div class='card quiet'><b>Three steps to a video</b><ol><li>Drop a picture of a person, head to feet, or take an example.</li>"
          "<li>Say what the person does.</li><li>Press <i>Preview</i>: plan, skeleton and a puppet come in seconds. Then <i>Render</i>.</li></ol></div>")
@@ -173,9 +173,9 @@ class Desk:
         try:
             run = runs.find_run(self.outputs, name)
         except ValueError:
-            return dict.fromkeys(("over", "preview", "video", "storyboard", "files", "command", "cost", "motion", "warnings"))
+            return dict.fromkeys(("preview", "video", "storyboard", "files", "command", "cost", "motion", "warnings"))
         videos = {part: self.serve(run.path / file) for part, file in
-                  (("over", runs.SKELETON), ("preview", runs.PREVIEW), ("video", "video.mp4"), ("storyboard", "storyboard.png"))}
+                  (("preview", runs.PREVIEW), ("video", "video.mp4"), ("storyboard", "storyboard.png"))}
         view = videos | {"files": [self.serve(path) for path in runs.downloads(run)] or None, "motion": motion_value(run.path / "motion.npz"),
                          "warnings": warnings_card(runs.warnings_of(run.path))}
         try:

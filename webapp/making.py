@@ -12,14 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from configs import CONFIG_FOLDER, load_config, rows
-from dwpose.draw import draw
-from dwpose.skeleton import Skeleton
 from inference import checked, code_of_stages, run, save_plan, Stages
 from llm_planner import plan, Segment
 from media.files import locked
 from media.images import shrunk
-from media.video_writer import StreamingVideoWriter, write_video
-from renderers import PuppetConfig, renderer_class, Scene
+from media.video_writer import StreamingVideoWriter
+from renderers import renderer_class, Scene
 from run.checks import with_size
 from run.folder import Report, RunFolder
 from run.models import Models
@@ -28,13 +26,10 @@ from run.storyboard import video_writers, write_settings
 from runtime.device import chosen_device, chosen_dtype, free_memory
 from t2m.generate import KnownMotions
 from webapp.jobs import Job
-from webapp.runs import PREVIEW, SKELETON
+from webapp.runs import PREVIEW
 from webapp.safety import check_length, MAX_FRAMES, MAX_SIDE
 
-PREVIEW_SIDE = 240                  # pixels of the shorter side: seconds for the puppet, and people are told from each other
 LIVE_SIDE = 200                     # of the newest frame while a video is made
-PREVIEW_FPS = 8.0                   # about as many frames of it a second
-DIMMED = 0.55                       # of the picture's brightness, under its skeleton
 KEPT_MODELS = 2                     # sets of networks a lane keeps loaded
 
 
@@ -174,7 +169,7 @@ class Workshop:
             yield models
 
     def preview(self, job: Job, config: InferenceConfig, segments: list[Segment] | None) -> None:
-        """Plan, motion, skeleton over the picture, and the puppet in small: what a render would do, in seconds.
+        """Plan, motion, and preview.mp4 with what may look wrong: what a render would do, in seconds.
 
         segments: the plan as the page's table has it; None: the prompt's own.
         """
@@ -189,12 +184,8 @@ class Workshop:
             skeleton = stages.skeleton(motion, reference)
             if len(skeleton) > MAX_FRAMES:
                 raise ValueError(f"video: {len(skeleton)} frames, expected at most {MAX_FRAMES}: cut it, or lower fps")
-            scene = small_scene(Scene(image, reference, skeleton, config.prompt, stages.depth(motion, skeleton)))
-            with report.stage("over picture", SKELETON):
-                write_video(folder.path / SKELETON, over_picture(scene.image, scene.skeleton), scene.skeleton.fps)
-            puppet = renderer_class("puppet").load(PuppetConfig(mask=config.puppet.mask), models.device)
-            writers = {"preview": LiveWriter(folder.path / PREVIEW, scene.skeleton.fps, job)}
-            replace(stages, writers=writers).frames("preview", puppet, scene)
+            scene = Scene(image, reference, skeleton, config.prompt, stages.depth(motion, skeleton))
+            stages.preview(scene, models.renderer(config))
             if not (folder.path / PREVIEW).is_file():
                 raise ValueError(f"{folder.path / PREVIEW}: was deleted meanwhile: start anew")
 
@@ -217,28 +208,6 @@ def edited(stages: Stages, segments: list[Segment] | None) -> list[Segment]:
         save_plan(segments, stages.folder.path / "plan.json")
     check_length(segments or own, stages.config.fps)
     return segments or own
-
-
-def small_scene(scene: Scene) -> Scene:
-    """The scene with its shorter side at PREVIEW_SIDE pixels or less, and about PREVIEW_FPS frames a second."""
-    image = shrunk(scene.image, PREVIEW_SIDE)
-    factor = np.array(image.shape[1::-1]) / scene.image.shape[1::-1]
-
-    def small(skeleton: Skeleton) -> Skeleton:
-        return skeleton.with_xy(skeleton.xy * factor, image.shape[:2])
-
-    step = max(1, round(scene.skeleton.fps / PREVIEW_FPS))
-    skeleton = replace(small(scene.skeleton)[::step], fps=scene.skeleton.fps / step)
-    depth = None if scene.depth is None else scene.depth[::step]
-    return replace(scene, image=image, reference=small(scene.reference), skeleton=skeleton, depth=depth)
-
-
-def over_picture(image: np.ndarray, skeleton: Skeleton) -> Iterator[np.ndarray]:
-    """The skeleton drawn over the dimmed picture, frame by frame, (H, W, 3) uint8."""
-    ground = (image * DIMMED).astype(np.uint8)
-    for index in range(len(skeleton)):
-        lines = draw(skeleton[index])[0]                                          # (H, W, 3)
-        yield np.where(lines.any(axis=-1, keepdims=True), lines, ground)
 
 
 def needed_memory(config: InferenceConfig, num_frames: int) -> int | None:

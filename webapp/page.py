@@ -97,9 +97,7 @@ class Page:
                                      static_columns=[2], wrap=True, label="Plan: double-click to change, then Preview again", visible=False, elem_id="plan",
                                      column_widths=["60%", "18%", "22%"], buttons=[])
         parts["warnings"] = gr.HTML(visible=False, elem_id="warnings")
-        with gr.Row():
-            parts["over"] = self.video("Skeleton over the picture", "over")
-            parts["preview"] = self.video("Puppet preview", "preview")
+        parts["preview"] = self.video("Preview: the picture's own pixels, and the skeleton over it", "preview")
         parts["cost"] = gr.HTML(visible=False, elem_id="cost")
         with gr.Row():
             self.render_button = gr.Button("Render", variant="primary", visible=False, elem_id="render-button", scale=2)

@@ -31,7 +31,7 @@ GIF_FPS = 10.0
 BLANK = np.full((160, 120, 3), 200, np.uint8)      # of a run without a picture
 MAX_LISTED = 60
 PICTURE, DRIVING = "picture.png", "driving.mp4"    # a page's uploads, in the run folder
-SKELETON, PREVIEW = "over_picture.mp4", "preview.mp4"
+PREVIEW = "preview.mp4"
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,9 @@ def report_of(path: Path) -> dict:
 
 
 def warnings_of(path: Path) -> list[str]:
-    return [str(warning) for warning in report_of(path).get("warnings", [])]
+    """What the stages warned of, and what the planned movement may make look wrong."""
+    report = report_of(path)
+    return [str(warning) for key in ("warnings", "risks") for warning in report.get(key, [])]
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def downloads(run: Run, everything: bool = False) -> list[Path]:
     if everything:
         make_gif(run)
         make_zip(run)
-    names = ("video.mp4", "poses.mp4", PREVIEW, SKELETON, "storyboard.png", "motion.npz", "skeleton.npz", "plan.json", "animation.gif", "run.zip")
+    names = ("video.mp4", "poses.mp4", PREVIEW, "storyboard.png", "motion.npz", "skeleton.npz", "plan.json", "animation.gif", "run.zip")
     return [run.path / name for name in names if (run.path / name).is_file()]
 
 
