@@ -19,7 +19,7 @@ import numpy as np
 
 from dwpose.detector import PoseDetector
 from dwpose.musepose import aligned_as_musepose, painted, pose_frames
-from dwpose.skeleton import HANDS, SEEN_CONFIDENCE, Skeleton
+from dwpose.skeleton import HANDS, Skeleton
 from media.images import read_image
 from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
@@ -50,7 +50,7 @@ def align(args: argparse.Namespace) -> tuple[Path, Path]:
     detector = PoseDetector.load(args.yolox_ckpt, args.dwpose_ckpt)
     reference = one_person(detector, image, args)
     dancer = detector.detect(frames(), fps, person=args.person, source=args.vidfn)
-    if not (dancer.confidence[:, HANDS] >= SEEN_CONFIDENCE).any():
+    if not dancer.seen[:, HANDS].any():
         log.warning("%s: no hands seen: the poses are drawn without hands", args.vidfn)
     aligned = aligned_as_musepose(dancer, reference, None if args.align_frame is None else 0)
     write_video(align_path, pose_frames(aligned), fps)

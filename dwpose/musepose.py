@@ -16,7 +16,7 @@ import numpy as np
 from dwpose.draw import draw
 from dwpose.skeleton import (
     FACE, HANDS, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_HAND, LEFT_HEEL, LEFT_SMALL_TOE, NECK, NOSE, openpose18,
-    OPENPOSE_FROM_COCO, RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_HAND, RIGHT_HEEL, RIGHT_SMALL_TOE, SEEN_CONFIDENCE, Skeleton,
+    OPENPOSE_FROM_COCO, RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_HAND, RIGHT_HEEL, RIGHT_SMALL_TOE, Skeleton,
 )
 
 BODY_POINTS = 18                                              # OpenPose's, before the hands' 2 x 21 in a `places` array
@@ -59,7 +59,7 @@ def aligned_as_musepose(skeleton: Skeleton, reference: Skeleton, align_frame: in
         raise ValueError(f"align_frame: expected 0 to {len(skeleton) - 1} (found {align_frame}): choose a frame of the clip")
     driver, target = places(skeleton), places(reference)[0]                   # (F, 60, 2), (60, 2); NaN: not seen
     alignment = compared(driver, target, align_frame)
-    here = places(skeleton, least=1e-9)                                       # what is there moves, however uncertain
+    here = places(skeleton, skeleton.present)                                     # what is there moves, however uncertain
     moved = scaled(here, alignment.scales)                                    # (F, 60, 2)
     result = skeleton.keypoints.copy()
     for joint, xy in zip(OPENPOSE_FROM_COCO, np.moveaxis(moved[:, :BODY_POINTS], 1, 0)):
@@ -71,7 +71,7 @@ def aligned_as_musepose(skeleton: Skeleton, reference: Skeleton, align_frame: in
         points = list(points) if isinstance(points, tuple) else points
         result[:, points, :2] = result[:, [anchor], :2] + alignment.scales[scale] * (own[:, points] - own[:, [anchor]])
     result[..., :2] = (result[..., :2] + alignment.offset) * reference.size[0]
-    result[~((skeleton.confidence > 0) & np.isfinite(result[..., :2]).all(axis=-1))] = 0
+    result[~(skeleton.present & np.isfinite(result[..., :2]).all(axis=-1))] = 0
     return Skeleton(result, reference.size, skeleton.fps)
 
 
@@ -80,13 +80,13 @@ def in_heights(skeleton: Skeleton) -> np.ndarray:
     return skeleton.xy.astype(np.float64) / skeleton.size[0]
 
 
-def places(skeleton: Skeleton, least: float = SEEN_CONFIDENCE) -> np.ndarray:
-    """Body and hands in frame heights, (F, 60, 2); NaN where confidence is below `least`.
+def places(skeleton: Skeleton, counted: np.ndarray | None = None) -> np.ndarray:
+    """Body and hands in frame heights, (F, 60, 2); NaN where a point is not `counted`, (F, 133): by default, not seen.
 
     The neck is there when both shoulders are.
     """
     keypoints = skeleton.keypoints.astype(np.float64)
-    keypoints[keypoints[..., 2] < least] = np.nan
+    keypoints[~(skeleton.seen if counted is None else counted)] = np.nan
     body = openpose18(keypoints)                                              # (F, 18, 3)
     both = np.concatenate([body, keypoints[:, HANDS]], axis=1)                # (F, 60, 3)
     return both[..., :2] / skeleton.size[0]

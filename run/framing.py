@@ -99,7 +99,7 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
             pad[1 - axis] = (beyond[axis][0], 0) if side == 0 else (0, beyond[axis][1])
             mirrored = beyond[axis][side] < 0.8 * free[axis][side]
             padded = np.pad(padded, pad, "symmetric" if mirrored else "edge")
-            if not mirrored:
+            if not mirrored and beyond[axis][side]:
                 padded = faded(padded, 1 - axis, side, beyond[axis][side])
     left, top = window.left + beyond[0][0], window.top + beyond[1][0]
     cut = padded[top:top + window.height, left:left + window.width]

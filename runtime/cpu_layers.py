@@ -75,13 +75,13 @@ def is_plain(block: ResnetBlock2D) -> bool:
             and type(block.nonlinearity) is nn.SiLU and not block.training)
 
 
-def resnet_in_place(block: ResnetBlock2D, x: Tensor, temb: Tensor | None) -> Tensor:
-    """x: (B, C, h, w). Without a time embedding each step overwrites the one before: half the memory is passed over."""
+def resnet_in_place(block: ResnetBlock2D, input_tensor: Tensor, temb: Tensor | None) -> Tensor:
+    """input_tensor: (B, C, h, w). Without a time embedding each step overwrites the one before: half the memory is passed over."""
     if temb is not None:
-        return ResnetBlock2D.forward(block, x, temb)
-    hidden = block.conv1(F.silu(block.norm1(x), inplace=True))
+        return ResnetBlock2D.forward(block, input_tensor, temb)
+    hidden = block.conv1(F.silu(block.norm1(input_tensor), inplace=True))
     hidden = block.conv2(F.silu(block.norm2(hidden), inplace=True))
-    return hidden.add_(x if block.conv_shortcut is None else block.conv_shortcut(x))
+    return hidden.add_(input_tensor if block.conv_shortcut is None else block.conv_shortcut(input_tensor))
 
 
 def doubles(layer: Upsample2D) -> bool:

@@ -114,7 +114,7 @@ def test_picture_and_driving_video_become_a_video_without_prompt_planner_or_moti
     assert frames.shape == (3, *SIZE, 3) and fps == 15                        # every 2nd of 6; the picture's own frame is left out
     assert not (folder / "plan.json").exists() and not (folder / "motion.npz").exists()
     stages = [entry["name"] for entry in json.loads((folder / "report.json").read_text())["stages"]]
-    assert stages == ["reference", "skeleton", "video", "outputs"]
+    assert stages == ["reference", "skeleton", "preview", "video", "outputs"]
     assert Skeleton.load(folder / "skeleton.npz").size == SIZE
     settings = yaml.safe_load((folder / "run.yaml").read_text())
     assert (settings["height"], settings["width"]) == SIZE
@@ -306,7 +306,7 @@ def three_cases(tmp_path, person, arguments) -> list[str]:
     weights = {argument.split("=")[0]: argument.split("=")[1] for argument in arguments if "=" in argument}
     path = case_file(tmp_path, *(case(video, person, **small) for video in videos),
                      base_model_path=weights["generator.svd"], ckpt_path=weights["generator.checkpoint"])
-    return ["--inference_config", str(path), f"outputs={tmp_path / 'out'}", "pose.cache=", "pose.plausible=false", "device=cpu", "dtype=float32"]
+    return ["--inference_config", str(path), f"outputs={tmp_path / 'out'}", "pose.cache=", "pose.plausible=false", "pose.detector=demo", "device=cpu", "dtype=float32"]
 
 
 def test_a_failing_case_does_not_lose_the_others_and_the_exit_code_says_so(models, three_cases, tmp_path, capsys):

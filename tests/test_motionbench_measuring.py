@@ -68,7 +68,7 @@ def test_a_clip_that_could_not_be_made_is_in_every_mean_that_compares(measured_w
     for name in good:
         assert good[name]["figures"]["psnr"]["count"] == bad[name]["figures"]["psnr"]["count"] == 3
     assert good["given_motion"]["figures"] == bad["given_motion"]["figures"]                    # kept: the clip was there already
-    next(folder.glob(f"clips/full/{CELLS[1]}.mp4")).unlink()
+    next(folder.glob(f"clips/given_motion/{CELLS[1]}.mp4")).unlink()
     bad, *_ = measured_with(maker=Maker(fails=CELLS[1:2]))
     figures, before = bad["given_motion"]["figures"], good["given_motion"]["figures"]
     assert {name: figures[name]["count"] for name in figures} == dict(psnr=3, csim=3, fd_demo=3, pck=3, seam=2)
