@@ -104,14 +104,14 @@ def phases(weight: Tensor) -> list[Tensor]:
             for rows in halves(weight.detach(), 2) for kernel in halves(rows, 3)]
 
 
-def doubled(layer: Upsample2D, kernels: list[Tensor], x: Tensor, output_size: int | None = None) -> Tensor:
-    """x: (B, C, h, w) -> (B, O, 2 h, 2 w), each of the four phases by its own small convolution.
+def doubled(layer: Upsample2D, kernels: list[Tensor], hidden_states: Tensor, output_size: int | None = None) -> Tensor:
+    """hidden_states: (B, C, h, w) -> (B, O, 2 h, 2 w), each of the four phases by its own small convolution.
 
     From here on channels are side by side in memory (channels_last), as a CPU's kernels like wide pictures.
     """
     if output_size is not None:
-        return Upsample2D.forward(layer, x, output_size)
-    x = x.contiguous(memory_format=torch.channels_last)
+        return Upsample2D.forward(layer, hidden_states, output_size)
+    x = hidden_states.contiguous(memory_format=torch.channels_last)
     batch, _, height, width = x.shape
     result = torch.empty((batch, layer.out_channels, 2 * height, 2 * width), dtype=x.dtype,
                          memory_format=torch.channels_last)
