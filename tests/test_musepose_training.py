@@ -46,7 +46,7 @@ def train_tiny(stage: int, output: str, killed_at: int = -1, max_steps: int = ST
     train(MusePoseTask(model, CONFIG, config), Pictures(1 if stage == 1 else 2, killed_at), config)
 
 
-@pytest.mark.parametrize(("stage", "killed_at"), [(1, 5), (2, 3)])
+@pytest.mark.parametrize(("stage", "killed_at"), [pytest.param(1, 5, marks=pytest.mark.slow), (2, 3)])
 def test_a_killed_training_goes_on_as_if_it_had_never_stopped(tmp_path, stage, killed_at):
     whole, cut = str(tmp_path / "whole"), str(tmp_path / "cut")
     assert launched(1, train_tiny, stage, whole) == [0]

@@ -130,6 +130,7 @@ def test_going_on_after_kill_9_at_a_random_step_equals_never_stopping(pipeline, 
     assert_equal(tmp_path, never_stopped)
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_exactly_after_kill_9_too(pipeline, folders, tmp_path):
     position = random.SystemRandom().randint(4, 2 * STEPS - 1)
     assert launched(2, run, pipeline, folders, tmp_path / "never", -1) == [0, 0]

@@ -286,7 +286,7 @@ def train_on_a_failing_disk(folders: tuple, output: Path) -> None:
         raise SystemExit(2)
 
 
-@pytest.mark.parametrize("num_processes, says", [(1, ""), (2, "process 1: ")])
+@pytest.mark.parametrize("num_processes, says", [pytest.param(1, "", marks=pytest.mark.slow), (2, "process 1: ")])
 def test_what_one_process_cannot_read_ends_all_at_once_with_its_words(tiny_svd_folder, tiny_checkpoint, tmp_path,
                                                                       num_processes, says):
     """A loading process that ignores SIGTERM is not waited for: it would be killed after a minute, with -9."""
