@@ -87,7 +87,8 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models,
     if renderer.adapter:
         poses = stages.frames("poses", renderer.adapter, scene)                     # (F, H, W, 3) uint8
         rows.append(Row("poses", "hands by the skeleton adapter", poses))
-    video = stages.frames("video", renderer, scene, poses)                          # (F, H, W, 3) uint8
+    first = renderer.draft if config.refinements and renderer.draft else renderer
+    video = stages.frames("video", first, scene, poses)                             # (F, H, W, 3) uint8
     rows.append(Row("video", "first pass", video))
 
     for i in range(1, config.refinements + 1):

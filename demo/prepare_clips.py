@@ -18,6 +18,7 @@ from diffusers import AutoencoderKLTemporalDecoder
 
 from media.images import as_tensor
 from mimicmotion.latents import image_latents
+from runtime.device import chosen_dtype
 from synthetic.clips import encode_cache, render_cache
 
 
@@ -41,7 +42,8 @@ def main() -> None:
                      workers=arguments.workers)
         return
     state = PartialState(cpu=not torch.cuda.is_available())          # else accelerate 1.15 sees one process only
-    vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.encode).eval().to(state.device, torch.bfloat16)
+    vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.encode)
+    vae = vae.eval().to(state.device, chosen_dtype("auto", state.device.type))
 
     @torch.inference_mode()
     def encode(pictures: np.ndarray) -> np.ndarray:

@@ -2,9 +2,11 @@
 
     torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 6000
     torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 2000 --decoder-only
+    torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 3000 --tiny weights/demo/svd/tiny_vae
 
 Only the spatial layers are trained; the decoder's temporal branches stay silent, so every frame is decoded by itself.
---decoder-only learns from the latents already in the cache and leaves the encoder, so that all latents stay true.
+--decoder-only learns from the latents already in the cache and leaves the encoder, so that all latents stay true; --tiny leaves
+the whole VAE, and makes a small decoder beside it that reads the same latents.
 Interrupt it at will: it goes on from its last checkpoint.
 """
 from __future__ import annotations
@@ -13,14 +15,14 @@ import argparse
 import copy
 import os
 import shutil
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKLTemporalDecoder
+from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny
 from torch import nn, Tensor
 from torch.utils.data import Dataset
 
@@ -32,6 +34,7 @@ from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, 
 from media.files import save_atomically
 from media.images import as_tensor
 from mimicmotion.savings import is_temporal, spatial_only
+from runtime.device import chosen_dtype
 from synthetic.clips import LATENT_SHRINK, open_array
 from training.loop import train
 from training.task import Batch, Task, TrainConfig
@@ -42,6 +45,8 @@ LIMBS = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_HIP, RIGHT
          RIGHT_ANKLE)
 CENTRES = ((0.35, FACES), (0.20, HAND_CENTRES), (0.20, LIMBS))      # the rest of the crops fall anywhere
 WEIGHTED = (FACE, LEFT_HAND, RIGHT_HAND)
+TINY_VAE = dict(latent_channels=4, decoder_block_out_channels=(24,) * 4, num_decoder_blocks=(3, 3, 3, 1),
+                encoder_block_out_channels=(8,) * 4, num_encoder_blocks=(1,) * 4)     # nothing encodes with it
 
 
 class Crops(Dataset):
@@ -174,6 +179,37 @@ class VAETask(Task):
         copy.deepcopy(self.vae).half().save_pretrained(folder)
 
 
+class TinyObjective(nn.Module):
+    """A tiny decoder, and its loss, on latents that another VAE made."""
+
+    def __init__(self, tiny: AutoencoderTiny, scaling_factor: float, latent_noise: float):
+        super().__init__()
+        self.tiny, self.scaling_factor, self.latent_noise = tiny, scaling_factor, latent_noise
+
+    def forward(self, pictures: Tensor, weight: Tensor, noise: Tensor, strength: Tensor, latents: Tensor) -> Tensor:
+        """The batch's loss, (). As `ReconstructionObjective`."""
+        scaled = self.scaling_factor * latents + self.latent_noise * strength * noise[:, 1]       # (B, 4, s, s), of unit variance
+        return reconstruction_loss(self.tiny.decode(scaled).sample.float(), pictures, weight)
+
+
+class TinyVAETask(VAETask):
+    """Latents to pictures by a small decoder. Its clips are encoded `Crops`."""
+
+    def __init__(self, tiny: AutoencoderTiny, scaling_factor: float, crops: Crops, *, latent_noise: float, seed: int):
+        self.tiny, self.crops, self.seed = tiny, crops, seed
+        self.settings = dict(scaling_factor=scaling_factor, latent_noise=latent_noise, **TINY_VAE)
+        self.edges = ("decoder.layers.0.", f"decoder.layers.{len(tiny.decoder.layers) - 1}.")
+        tiny.encoder.requires_grad_(False)
+        self.objective = TinyObjective(tiny, scaling_factor, latent_noise)
+
+    def training_mode(self) -> AbstractContextManager:
+        return nullcontext()
+
+    def export(self, folder: Path) -> None:
+        """A diffusers folder in half precision."""
+        copy.deepcopy(self.tiny).half().save_pretrained(folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cache", type=Path, help="a folder rendered by demo/prepare_clips.py")
@@ -188,8 +224,9 @@ def main() -> None:
                         help="of the latents' distance to a normal distribution")
     parser.add_argument("--latent-noise", type=float, default=0.1, help="in standard deviations of the latents")
     parser.add_argument("--decoder-only", action="store_true", help="train on the cache's latents, the encoder rests")
+    parser.add_argument("--tiny", type=Path, help="folder for a tiny decoder of the same latents, trained in the VAE's place")
     parser.add_argument("--checkpoint-every", type=int, default=200, help="steps between checkpoints")
-    parser.add_argument("--work", type=Path, help="folder for checkpoints (default: in `vae`, deleted at the end)")
+    parser.add_argument("--work", type=Path, help="folder for checkpoints (default: in what is made, deleted at the end)")
     parser.add_argument("--seed", type=int, default=0, help="of crops and noise")
     arguments = parser.parse_args()
     show_log()
@@ -197,21 +234,26 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train from the last checkpoint to `steps`, then put the VAE in its folder."""
+    """Train from the last checkpoint to `steps`, then put the VAE, or the tiny one, in its folder."""
     vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.vae, torch_dtype=torch.float32)
     crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight, arguments.seed,
-                  encoded=arguments.decoder_only)
-    task = VAETask(vae, crops, decoder_only=arguments.decoder_only, kl_weight=arguments.kl_weight,
-                   latent_noise=arguments.latent_noise, seed=arguments.seed)
+                  encoded=arguments.decoder_only or arguments.tiny is not None)
+    learns = dict(latent_noise=arguments.latent_noise, seed=arguments.seed)
+    if arguments.tiny:
+        torch.manual_seed(arguments.seed)
+        task = TinyVAETask(AutoencoderTiny(**TINY_VAE), vae.config.scaling_factor, crops, **learns)
+    else:
+        task = VAETask(vae, crops, decoder_only=arguments.decoder_only, kl_weight=arguments.kl_weight, **learns)
+    folder, half = arguments.tiny or arguments.vae, chosen_dtype("auto", "cpu") is torch.bfloat16
     made = train(task, crops, TrainConfig(
-        output=str(arguments.work or arguments.vae / "training"), max_steps=arguments.steps,
+        output=str(arguments.work or folder / "training"), max_steps=arguments.steps,
         batch_size=arguments.batch_size, optimizer="muon", learning_rate=arguments.learning_rate,
         adam_learning_rate=arguments.learning_rate / 20, warmup_steps=40, final_learning_rate=0.02, max_grad_norm=0.0,
-        ema_decay=0.99, mixed_precision="bf16", num_workers=0, checkpoint_every=arguments.checkpoint_every,
+        ema_decay=0.99, mixed_precision="bf16" if half else "no", num_workers=0, checkpoint_every=arguments.checkpoint_every,
         checkpoints_total_limit=1, report_to="none", seed=arguments.seed))
     if int(os.environ.get("RANK", 0)) == 0:
         for file in ("config.json", "diffusion_pytorch_model.safetensors"):
-            save_atomically(arguments.vae / file, partial(shutil.copy, made / file))
+            save_atomically(folder / file, partial(shutil.copy, made / file))
         if not arguments.work:
             shutil.rmtree(made)
 

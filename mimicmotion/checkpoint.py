@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
+from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny, EulerDiscreteScheduler
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -34,6 +34,16 @@ def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> Aut
     vae = empty(AutoencoderKLTemporalDecoder.from_config, read_json(folder / "config.json"), folder)
     path = weights_file(folder, "diffusion_pytorch_model", dtype)
     return fill(vae, read_tensors(path, dtype, device), path)
+
+
+def load_tiny_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> AutoencoderTiny:
+    """A small autoencoder of the same latents (TAESD is one) from its diffusers folder."""
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    config.pop("block_out_channels", None)                        # which diffusers writes, and does not know
+    vae = empty(AutoencoderTiny.from_config, config, folder)
+    path = weights_file(folder, "diffusion_pytorch_model", dtype)
+    return fill(vae, read_tensors(path, dtype, device), path).to(memory_format=torch.channels_last)
 
 
 def load_image_encoder(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> CLIPVisionModelWithProjection:
@@ -181,6 +191,19 @@ def check_video_model(svd: Path, checkpoint: Path, key: str, tile_size: int | No
     if frames and tile_size and tile_size > frames:
         log.warning("%s.checkpoint=%s was trained on %d frames, %s.tile_size is %d: faces and clothes may drift; "
                     "set %s.tile_size=%d, or use MimicMotion_1-1.pth", key, checkpoint, frames, key, tile_size, key, frames)
+
+
+def check_tiny_vae(folder: Path, svd: Path, key: str) -> None:
+    """A tiny autoencoder's files are there, whole, and of the VAE's latents."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{key}.tiny_vae={folder}: config.json is missing: name a folder of diffusers' AutoencoderTiny, or leave it empty")
+    check_safetensors(folder)
+    tiny, vae = load_tiny_vae(folder, torch.float16, device="meta"), load_vae(svd / "vae", torch.float16, device="meta")
+    wanted, found = (f"{network.config.latent_channels} channels, {2 ** (len(levels) - 1)} times smaller" for network, levels in (
+        (vae, vae.config.block_out_channels), (tiny, tiny.config.decoder_block_out_channels)))
+    if found != wanted:
+        raise ValueError(f"{key}.tiny_vae={folder}: expected latents of {wanted}, as of {svd / 'vae'} (found {found}): "
+                         "take one that was made for this VAE")
 
 
 def size_multiple(svd: Path, checkpoint: Path) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderTiny
 from diffusers.models.resnet import SpatioTemporalResBlock
 from einops import rearrange
 from torch import Tensor
@@ -71,7 +72,9 @@ def added_time_ids(fps: int, motion_bucket_id: int, noise_aug_strength: float | 
 
 @torch.no_grad()
 def mixes_frames(vae) -> bool:
-    """Does the decoder look at neighbouring frames? False when its temporal branches are exact zeros."""
+    """Does the decoder look at neighbouring frames? False when its temporal branches are exact zeros, or it has none."""
+    if isinstance(vae, AutoencoderTiny):
+        return False
     if any(isinstance(block, SpatioTemporalResBlock) and not is_zero_initialised(block) for block in vae.decoder.modules()):
         return True
     kernel = vae.decoder.time_conv_out.weight                                 # (3, 3, taps, 1, 1)
@@ -88,7 +91,8 @@ def windows(num_frames: int, size: int, overlap: int) -> list[range]:
 
 def decode_window(vae, latents: Tensor) -> Tensor:
     """(K, 4, h, w) scaled latents → (K, 3, H, W) float32 in [0, 1]."""
-    pixels = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), num_frames=len(latents)).sample
+    together = {} if isinstance(vae, AutoencoderTiny) else {"num_frames": len(latents)}
+    pixels = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), **together).sample
     return (pixels.float() / 2 + 0.5).clamp(0, 1)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from dwpose.draw import draw
-from mimicmotion.checkpoint import check_video_model, load_vae, size_multiple
+from mimicmotion.checkpoint import check_tiny_vae, check_video_model, load_tiny_vae, load_vae, size_multiple
 from mimicmotion.edm import check_schedule
 from mimicmotion.footprint import Footprint
 from mimicmotion.latents import decode
@@ -40,9 +40,10 @@ KNOWN_PICTURES = "known_pictures.json"      # beside a checkpoint: what it draws
 class MimicMotion(Renderer):
     """Draws the skeleton, or takes the adapter's poses, and makes the video with PoseNet and SVD."""
 
-    def __init__(self, settings: MimicMotionConfig, models: VideoModels):
-        self.settings, self.models = settings, models
+    def __init__(self, settings: MimicMotionConfig, models: VideoModels, final: bool = True):
+        self.settings, self.models, self.final = settings, models, final
         self.adapter = SkeletonAdapter(settings, models) if settings.adapter else None
+        self.draft = MimicMotion(settings, models, final=False) if final and settings.generator.tiny_vae else None
 
     @classmethod
     def multiple(cls, settings: MimicMotionConfig) -> int:
@@ -60,8 +61,10 @@ class MimicMotion(Renderer):
                 raise ValueError(f"{key}.{error}") from None
             svd, checkpoint = Path(model.svd), Path(model.checkpoint)
             check_video_model(svd, checkpoint, key, model.tile_size)
+            if model.tiny_vae:
+                check_tiny_vae(Path(model.tiny_vae), svd, key)
             check_size(size, size_multiple(svd, checkpoint))
-            wanted, run = wanted_plan(key, model, partial(Footprint.of, svd, checkpoint, size), num_frames, device, dtype)
+            wanted, run = wanted_plan(key, model, size, num_frames, device, dtype)
             fitting_plan(wanted, run, memory)
 
     @classmethod
@@ -70,8 +73,7 @@ class MimicMotion(Renderer):
         """Bytes of the larger of its models; how long a step takes is known when the first is done."""
         needs = []
         for key, model in groups(settings).items():
-            footprint = partial(Footprint.of, Path(model.svd), Path(model.checkpoint), size)
-            wanted, run = wanted_plan(key, model, footprint, num_frames, device, dtype)
+            wanted, run = wanted_plan(key, model, size, num_frames, device, dtype)
             needs.append(run.need(fitting_plan(wanted, run, memory)))
         return None, max(needs)
 
@@ -97,14 +99,14 @@ class MimicMotion(Renderer):
 
     def inputs(self, scene: Scene) -> list:
         drawn = scene.image, scene.skeleton, scene.reference, self.settings.style
-        return [*drawn, *self.models.inputs(self.settings.generator)]
+        return [*drawn, *self.models.inputs(self.settings.generator, self.final)]
 
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
                  show: Show | None = None, progress: bool = True) -> np.ndarray:
         style = self.settings.style
         poses = draw(scene.skeleton, style) if poses is None else poses                     # (F, H, W, 3) uint8
         own_pose = draw(scene.reference, style)[0]                                          # (H, W, 3) uint8
-        job = VideoJob("generator", self.settings.generator, generator.get_state(), scene.image, poses, own_pose)
+        job = VideoJob("generator", self.settings.generator, generator.get_state(), scene.image, poses, own_pose, self.final)
         return self.models.video(job, show, progress)
 
     def help(self, job: VideoJob) -> None:
@@ -119,13 +121,13 @@ class SkeletonAdapter(Renderer):
         self.settings, self.models = settings, models
 
     def inputs(self, scene: Scene) -> list:
-        return [scene.skeleton, scene.reference, self.settings.style, *self.models.inputs(self.settings.adapter)]
+        return [scene.skeleton, scene.reference, self.settings.style, *self.models.inputs(self.settings.adapter, final=False)]
 
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
                  show: Show | None = None, progress: bool = True) -> np.ndarray:
         handless = [draw(skeleton.without_hands(), self.settings.style) for skeleton in (scene.skeleton, scene.reference)]
         with_hands = draw(scene.reference, self.settings.style)[0]                          # (H, W, 3) uint8
-        job = VideoJob("adapter", self.settings.adapter, generator.get_state(), with_hands, handless[0], handless[1][0])
+        job = VideoJob("adapter", self.settings.adapter, generator.get_state(), with_hands, handless[0], handless[1][0], final=False)
         return self.models.video(job, show, progress)
 
 
@@ -148,10 +150,14 @@ def guidance_interval(settings: VideoModelConfig) -> tuple[float, float]:
     return settings.guidance_sigma_min, settings.guidance_sigma_max
 
 
-def wanted_plan(name: str, settings: VideoModelConfig, footprint: Callable[[torch.dtype], Footprint], num_frames: int,
-                device: str, dtype: torch.dtype) -> tuple[Plan, Run]:
-    """How the settings would use memory, and what for."""
-    run = Run(name, num_frames, settings.tile_overlap, settings.tiles, cache(footprint),
+footprint_of = cache(Footprint.of)          # by the dry runs of networks of these files: seconds, and asked for before and in every run
+
+
+def wanted_plan(name: str, settings: VideoModelConfig, size: tuple[int, int], num_frames: int, device: str,
+                dtype: torch.dtype) -> tuple[Plan, Run]:
+    """How the settings would use memory, and what for. size: height, width of a frame, pixels."""
+    run = Run(name, num_frames, settings.tile_overlap, settings.tiles,
+              partial(footprint_of, settings.svd, settings.checkpoint, tuple(size)),
               guided=np.max(settings.guidance_scale) > 1, keeps_features=settings.feature_cache > 1,
               on_cpu=device == "cpu")
     return Plan(settings.tile_size, settings.max_tile or None, settings.decode_chunk_size, dtype), run
@@ -166,6 +172,7 @@ class VideoJob:
     image: np.ndarray                    # (H, W, 3) uint8 RGB
     poses: np.ndarray                    # (F, H, W, 3) uint8 RGB
     reference_pose: np.ndarray           # (H, W, 3) uint8 RGB
+    final: bool = True                   # decoded by the VAE; else by the tiny one, where there is one
     plan: Plan | None = None
 
     def arguments(self) -> dict:
@@ -190,12 +197,13 @@ class VideoModels:
         self.device, self.dtype, self.memory_limit_gb, self.processes = device, dtype, memory_limit_gb, processes
         self.keep_loaded = keep_loaded
         self._loaded: dict[tuple[str, str], tuple[tuple, PoseToVideo]] = {}  # by files: how it was loaded, and the model
-        self._footprint = cache(Footprint.of)
+        self._tiny_vae = cache(partial(load_tiny_vae, device=device))
         self._told: dict[tuple[str, str], set[Plan]] = defaultdict(set)      # by files, the plans already logged
 
-    def inputs(self, settings: VideoModelConfig) -> list:
+    def inputs(self, settings: VideoModelConfig, final: bool) -> list:
         """What a video depends on beside the scene: settings, the content of the weights, the number format."""
-        return [settings, Path(settings.svd), Path(settings.checkpoint), str(self.dtype)]
+        decoder = [] if final or not settings.tiny_vae else [Path(settings.tiny_vae)]
+        return [replace(settings, tiny_vae=""), Path(settings.svd), Path(settings.checkpoint), *decoder, str(self.dtype)]
 
     def video(self, job: VideoJob, show: Show | None = None, progress: bool = True) -> np.ndarray:
         """(F, H, W, 3) uint8. Where a plan runs out of memory all the same, a smaller one follows.
@@ -228,9 +236,10 @@ class VideoModels:
         model = self.processes.agreed(lambda: self._model(job.settings, job.plan))
         generator = torch.Generator()
         generator.set_state(job.random_state)
+        tiny_vae = None if job.final or not job.settings.tiny_vae else self._tiny_vae(job.settings.tiny_vae, job.plan.dtype)
         with feed_forward_in_parts(model.unet, job.plan.feed_forward_parts):
             return model(job.image, job.poses, generator, progress=progress, processes=self.processes, show=show,
-                         **job.arguments())
+                         tiny_vae=tiny_vae, **job.arguments())
 
     def _plans(self, job: VideoJob) -> Iterator[Plan]:
         """Plans that fit, the largest first."""
@@ -238,9 +247,8 @@ class VideoModels:
         files = settings.svd, settings.checkpoint
         if not self.keep_loaded and self._loaded.keys() - {files}:
             self._release(settings)             # the other model's memory, before this one takes its own
-        footprint = partial(self._footprint, *files, job.poses.shape[1:3])
-        wanted, run = wanted_plan(job.name, settings, footprint, len(job.poses) + settings.share_reference, self.device,
-                                  self.dtype)
+        wanted, run = wanted_plan(job.name, settings, job.poses.shape[1:3], len(job.poses) + settings.share_reference,
+                                  self.device, self.dtype)
         networks = self._loaded[files][1].networks if files in self._loaded else ()
         return plans(wanted, run, free_memory(self.device, self.memory_limit_gb, networks), self._told[files])
 

@@ -11,6 +11,7 @@ from torch.utils.data import default_collate
 
 from demo import train_vae as train_demo_vae
 from demo.train_vae import Crops, VAETask
+from mimicmotion.checkpoint import load_tiny_vae
 from synthetic.clips import open_array, render_cache
 
 SIDE = 32
@@ -62,6 +63,32 @@ def test_latents_are_cut_where_the_picture_is(cache):
 def test_a_share_of_the_crops_are_drawn_poses(cache):
     dark = [float(Crops(cache, SIDE, share, 2.0, seed=0, encoded=False)[(0, 5)]["picture"].median()) for share in (0.0, 1.0)]
     assert dark[0] > -1 and dark[1] == -1
+
+
+def test_a_tiny_decoder_learns_from_the_latents_and_leaves_the_vae_alone(cache, tmp_path, monkeypatch):
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
+        latent_channels=4, sample_size=64, scaling_factor=0.1)
+    vae.half().save_pretrained(tmp_path / "vae")
+    weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    before = weights.read_bytes()
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    made = {}
+    for steps in (1, 25):
+        monkeypatch.setattr(sys, "argv", [
+            "train_demo_vae.py", str(cache), str(tmp_path / "vae"), "--steps", str(steps), "--batch-size", "2", "--crop", "32",
+            "--tiny", str(tmp_path / f"tiny_{steps}")])
+        AcceleratorState._reset_state(reset_partial_state=True)
+        try:
+            train_demo_vae.main()
+        finally:
+            AcceleratorState._reset_state(reset_partial_state=True)
+        made[steps] = load_tiny_vae(tmp_path / f"tiny_{steps}", torch.float32)
+    batch = default_collate([Crops(cache, SIDE, 0.0, 2.0, seed=9, encoded=True)[(i % 2, i)] for i in range(8)])
+    decoded = {steps: tiny.decode(0.1 * batch["latents"]).sample for steps, tiny in made.items()}
+    errors = {steps: float((pixels - batch["picture"]).abs().mean()) for steps, pixels in decoded.items()}
+    assert errors[25] < 0.8 * errors[1]
+    assert weights.read_bytes() == before and not (tmp_path / "tiny_25" / "training").exists()
 
 
 def test_decoder_only_trains_the_decoder_and_nothing_else(cache, tmp_path, monkeypatch):

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
+from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
 
-from mimicmotion.latents import decode_window
+from mimicmotion.latents import decode, decode_window
 from mimicmotion.footprint import Footprint, FRAMES
+from mimicmotion.checkpoint import check_tiny_vae
 from mimicmotion.memory import fitting_plan, OffloadedPoseToVideo, Plan, plans, Run
 from runtime.memory import keep_idle_on_cpu, peak_bytes
 from mimicmotion.savings import feed_forward_in_parts
@@ -241,6 +242,47 @@ def test_a_run_that_runs_out_of_memory_is_made_in_smaller_tiles_with_one_warning
     assert video.shape == (11, 64, 48, 3) and calls[0]["tile_size"] == 12 and calls[-1]["tile_size"] == 8
     assert "tile_size 12 → 8" in caplog.text and "the video differs" in caplog.text
     assert np.array_equal(np.concatenate(shown), video)
+
+
+@pytest.fixture
+def tiny_vae(tmp_path) -> Path:
+    """A tiny autoencoder that shrinks as the tiny SVD's VAE; beside it `deep`, of more channels, and `large`, that shrinks less."""
+    torch.manual_seed(0)
+    blocks = lambda levels: {f"{kind}_block_out_channels": (4,) * levels for kind in ("encoder", "decoder")} | {
+        f"num_{kind}_blocks": (1,) * levels for kind in ("encoder", "decoder")}
+    for name, channels, levels in (("tiny", 4, 4), ("deep", 8, 4), ("large", 4, 2)):
+        AutoencoderTiny(latent_channels=channels, **blocks(levels)).half().save_pretrained(tmp_path / name)
+    return tmp_path / "tiny"
+
+
+def test_only_what_is_not_the_final_video_is_decoded_by_the_tiny_vae(settings, tiny_vae):
+    settings = replace(settings, tiny_vae=str(tiny_vae), share_reference=False)
+    renderer = MimicMotion.load(MimicMotionConfig(settings, settings, "published"), "cpu")
+    job, models = job_of(settings, 3), renderer.models
+    final, draft, usual = (models.video(made, progress=False) for made in (
+        job, replace(job, final=False), replace(job, final=False, settings=replace(settings, tiny_vae=""))))
+    generator = torch.Generator()
+    generator.set_state(job.random_state)
+    latents = PoseToVideo.load(settings.svd, settings.checkpoint).sample(
+        job.image, job.poses, generator, num_inference_steps=1, guidance_scale=1.0, tile_size=12, tile_overlap=2, progress=False)
+    tiny = AutoencoderTiny.from_pretrained(tiny_vae, torch_dtype=torch.float32)
+    assert_close(draft, decode(tiny, latents).numpy(), atol=1, rtol=0)
+    assert np.array_equal(final, usual)
+    assert final.shape == draft.shape == (3, 64, 48, 3) and not np.array_equal(final, draft)
+    assert (renderer.final, renderer.draft.final, renderer.draft.draft) == (True, False, None)
+
+
+def test_a_run_goes_on_where_only_a_decoder_it_does_not_use_has_changed(settings, tiny_vae):
+    models, with_tiny = VideoModels("cpu", torch.float32), replace(settings, tiny_vae=str(tiny_vae))
+    assert models.inputs(with_tiny, final=True) == models.inputs(settings, final=True) == models.inputs(settings, final=False)
+    assert tiny_vae in models.inputs(with_tiny, final=False)
+
+
+@pytest.mark.parametrize("name, words", [
+    ("nowhere", "config.json is missing"), ("deep", "found 8 channels, 8 times"), ("large", "found 4 channels, 2 times")])
+def test_a_tiny_vae_of_other_latents_is_refused(settings, tiny_vae, name, words):
+    with pytest.raises(ValueError, match=f"adapter.tiny_vae=.*{words}"):
+        check_tiny_vae(tiny_vae.parent / name, Path(settings.svd), "adapter")
 
 
 def test_frames_of_a_second_try_are_not_shown_after_those_of_a_first(settings, monkeypatch):
