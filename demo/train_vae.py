@@ -2,7 +2,7 @@
 
     torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 6000
     torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 2000 --decoder-only
-    torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 3000 --tiny weights/demo/svd/tiny_vae
+    torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 1500 --tiny weights/demo/svd/tiny_vae
 
 Only the spatial layers are trained; the decoder's temporal branches stay silent, so every frame is decoded by itself.
 --decoder-only learns from the latents already in the cache and leaves the encoder, so that all latents stay true; --tiny leaves

@@ -34,6 +34,9 @@ parallel demo/prepare_clips.py "$data" --encode "$weights/svd/vae" --limit 2400 
 done_once decoder parallel demo/train_vae.py "$data" "$weights/svd/vae" --decoder-only \
     --steps 1200 --crop 128 --batch-size 4 --learning-rate 0.01 --detail-weight 3 $(quick --steps 4)
 
+done_once tiny_vae parallel demo/train_vae.py "$data" "$weights/svd/vae" --tiny "$weights/svd/tiny_vae" \
+    --steps 1500 --crop 128 --batch-size 6 --learning-rate 0.02 --detail-weight 3 --pose-share 0.35 $(quick --steps 4)
+
 # the video model and the adapter, on single pictures: their temporal branches stay silent
 done_once video parallel train_video_generation.py --config configs/train_video_demo.yaml svd="$weights/svd" \
     checkpoint="$runs/video_init" cache="$data" train.output="$runs/video" $(quick train.max_steps=4)
