@@ -26,6 +26,7 @@ from demo.pose_samples import PoseSamples
 from dwpose.networks import BINS_PER_PIXEL, CROP_HEIGHT, CROP_WIDTH, INPUT_SIZE, STRIDES
 from dwpose.skeleton import NUM_KEYPOINTS
 from media.files import save_atomically
+from runtime.device import cpu_has_bfloat16
 from synthetic.clips import render_cache
 from training.loop import train
 from training.task import Batch, Task, TrainConfig
@@ -42,7 +43,7 @@ NUM_CLASSES = 80
 
 def pose_loss(network: PoseNetwork, batch: dict[str, Tensor]) -> Tensor:
     """Cross entropy to Gaussian lines where a point is inside the crop, and of the confidence everywhere."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bfloat16()):
         x, y, seen = network.lines(batch["pixels"])
     points, inside = batch["points"], batch["inside"]                               # (N, 133, 3), (N, 133)
     loss = 0
@@ -57,7 +58,7 @@ def pose_loss(network: PoseNetwork, batch: dict[str, Tensor]) -> Tensor:
 
 def person_loss(network: PersonNetwork, batch: dict[str, Tensor]) -> Tensor:
     """Objectness in every cell; box numbers, as distances and as overlap, in the cells around a person's centre."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bfloat16()):
         cells = network.cells(batch["pixels"])                                      # (N, 400, 5)
     cells, owned, boxes = cells.float(), batch["owned"], batch["boxes"]             # ..., (N, 400), (N, 400, 4)
     objectness = F.binary_cross_entropy_with_logits(cells[..., 4], owned, weight=batch["counted"])

@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("weights/demo/t2m"), help="folder for the weights")
     parser.add_argument("--mocap", type=Path, help="folder of real motions with captions to train on as well")
     parser.add_argument("--start-from", type=Path, help="weights whose VQ-VAE and feature statistics to start from")
-    parser.add_argument("--mixed-precision", choices=("no", "bf16"), default="bf16", help="no: for CPUs without bf16")
+    parser.add_argument("--mixed-precision", choices=("auto", "no", "bf16"), default="auto", help="auto: bf16 on CPUs that have it")
     parser.add_argument("--motions", type=int, default=18000, help="procedural motions to train on")
     parser.add_argument("--vqvae-steps", type=int, default=2400, help="of the VQ-VAE")
     parser.add_argument("--text-steps", type=int, default=6000, help="of the text encoder by itself")

@@ -34,7 +34,6 @@ from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, 
 from media.files import save_atomically
 from media.images import as_tensor
 from mimicmotion.savings import is_temporal, spatial_only
-from runtime.device import chosen_dtype
 from synthetic.clips import LATENT_SHRINK, open_array
 from training.loop import train
 from training.task import Batch, Task, TrainConfig
@@ -244,12 +243,12 @@ def run(arguments: argparse.Namespace) -> None:
         task = TinyVAETask(AutoencoderTiny(**TINY_VAE), vae.config.scaling_factor, crops, **learns)
     else:
         task = VAETask(vae, crops, decoder_only=arguments.decoder_only, kl_weight=arguments.kl_weight, **learns)
-    folder, half = arguments.tiny or arguments.vae, chosen_dtype("auto", "cpu") is torch.bfloat16
+    folder = arguments.tiny or arguments.vae
     made = train(task, crops, TrainConfig(
         output=str(arguments.work or folder / "training"), max_steps=arguments.steps,
         batch_size=arguments.batch_size, optimizer="muon", learning_rate=arguments.learning_rate,
         adam_learning_rate=arguments.learning_rate / 20, warmup_steps=40, final_learning_rate=0.02, max_grad_norm=0.0,
-        ema_decay=0.99, mixed_precision="bf16" if half else "no", num_workers=0, checkpoint_every=arguments.checkpoint_every,
+        ema_decay=0.99, mixed_precision="auto", num_workers=0, checkpoint_every=arguments.checkpoint_every,
         checkpoints_total_limit=1, report_to="none", seed=arguments.seed))
     if int(os.environ.get("RANK", 0)) == 0:
         for file in ("config.json", "diffusion_pytorch_model.safetensors"):

@@ -299,7 +299,7 @@ class T2MConfig:
     embedder_steps: int = setting(10_000, "of the network the measures stand on")
     evaluated: int = setting(1024, "motions of the test split that are measured; 0 = none", free=True)
     warmup_steps: int = setting(1000, "linear warm-up of each stage")
-    mixed_precision: str = setting("no", "arithmetic; the weights stay float32", ("no", "bf16", "fp16"))
+    mixed_precision: str = setting("no", "arithmetic; the weights stay float32", ("auto", "no", "bf16", "fp16"))
     checkpoint_every: int = setting(1000, "steps between checkpoints", free=True)
     log_every: int = setting(100, "steps between log lines", free=True)
     num_workers: int = setting(0, "data-loading processes", free=True)

@@ -24,6 +24,7 @@ from training import log as training_log
 from training.batches import SampleStream
 from training.learner import Learner
 from training.loop import LONGEST_SAVE, started
+from training import task as training_task
 from training.optimizer import learning_rate_factor
 from training.validation import held_out, split_by_origin, Validation
 
@@ -230,6 +231,19 @@ def test_lora_trains_its_updates_and_exports_a_plain_model(tiny_svd_folder, mode
 def test_impossible_settings_are_named(tmp_path, change, says):
     with pytest.raises(ValueError, match=says):
         settings(tmp_path, **change)
+
+
+@pytest.mark.parametrize("gpu, gpu_bf16, cpu_bf16, precision", [
+    (False, False, False, "no"), (False, False, True, "bf16"), (True, True, False, "bf16"), (True, False, True, "fp16")])
+def test_a_run_trains_in_what_its_device_has(tmp_path, monkeypatch, gpu, gpu_bf16, cpu_bf16, precision):
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_bf16)
+    monkeypatch.setattr(training_task, "cpu_has_bfloat16", lambda: cpu_bf16)
+    assert settings(tmp_path, mixed_precision="auto").mixed_precision == precision
+    assert settings(tmp_path, mixed_precision="fp16").mixed_precision == "fp16"
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert settings(tmp_path, mixed_precision="auto").mixed_precision == ("bf16" if cpu_bf16 else "no")
 
 
 @pytest.mark.parametrize("change, says", [

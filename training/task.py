@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol, Required, TypedDict
 
 import numpy as np
+import torch
+from accelerate.utils import parse_flag_from_env
 from torch import nn, Tensor
 
 from configs import setting
+from runtime.device import cpu_has_bfloat16
 
 VALIDATION_POSITION = 1 << 40               # positions from here on are held-out clips: no training sample reaches them
 MAX_SEED = 2**40                            # seeds are multiplied by a million, and generators take 63 bits
@@ -77,6 +80,13 @@ class Task(Protocol):
         return nullcontext()
 
 
+def fastest_precision() -> str:
+    """The arithmetic that this machine's device trains in without loss."""
+    if not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"):
+        return "bf16" if cpu_has_bfloat16() else "no"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
 @dataclass
 class TrainConfig:
     """Settings of one training run that the loop itself reads; a task's own are in a subclass."""
@@ -96,7 +106,8 @@ class TrainConfig:
     max_grad_norm: float = setting(1.0, "gradient clipping; 0 = off")
     ema_decay: float = setting(0.9999, "exponential moving average of the weights; 0 = off")
     allow_tf32: bool = setting(False, "float32 products in TF32 on an NVIDIA GPU")
-    mixed_precision: str = setting("bf16", "arithmetic; the trained weights stay float32", ("no", "bf16", "fp16"))
+    mixed_precision: str = setting("auto", "arithmetic; the trained weights stay float32; auto: bf16 where the device has it, else fp16 on "
+                                   "a GPU, no on a CPU", ("auto", "no", "bf16", "fp16"))
     num_workers: int = setting(2, "data-loading processes", free=True)
     validate_every: int = setting(0, "steps between validations on held-out clips; 0 = none", free=True)
     validation_clips: int = setting(0, "this many clips at the end of the data are held out")
@@ -116,6 +127,8 @@ class TrainConfig:
             if choices and getattr(self, item.name) not in choices:
                 raise ValueError(f"{item.name}: expected one of {', '.join(choices)} "
                                  f"(found {getattr(self, item.name)!r}): choose one")
+        if self.mixed_precision == "auto":
+            self.mixed_precision = fastest_precision()
         if not self.output.strip():
             raise ValueError("output: expected a folder (found nothing): name one")
         self.require_at_least(1, "max_steps", "batch_size", "gradient_accumulation", "checkpoint_every", "log_every")
