@@ -23,6 +23,8 @@ from media.images import shrunk
 from media.video_reader import read_video
 from media.video_writer import write_video
 from run.settings import InferenceConfig
+from t2m.bvh import save_bvh
+from t2m.motion import Motion
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ BLANK = np.full((160, 120, 3), 200, np.uint8)      # of a run without a picture
 MAX_LISTED = 60
 PICTURE, DRIVING = "picture.png", "driving.mp4"    # a page's uploads, in the run folder
 PREVIEW = "preview.mp4"
+RESULTS = ("video.mp4", "poses.mp4", PREVIEW, "storyboard.png", "motion.npz", "skeleton.npz", "plan.json")
+ON_REQUEST = ("animation.gif", "motion.bvh", "run.zip")
 
 
 @dataclass(frozen=True)
@@ -183,13 +187,14 @@ def expected_cost(outputs: Path, config: InferenceConfig, num_frames: int) -> Co
     return Cost(float(np.median(rates)) * num_frames, int(max(peaks)), len(rates)) if rates else None
 
 
-def frames_of(folder: Path) -> int:
-    """How many frames the run's skeleton has; 0 without one."""
+def frames_of(folder: Path, fps: float = 0.0) -> int:
+    """How many frames the run's skeleton has, or would have at another frame rate; 0 without a skeleton."""
     try:
         with np.load(folder / "skeleton.npz", allow_pickle=False) as arrays:
-            return len(arrays["keypoints"])
+            num_frames, own = len(arrays["keypoints"]), float(arrays["fps"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return 0
+    return round(num_frames * (fps or own) / own)
 
 
 def is_rendering(stage: str) -> bool:
@@ -211,12 +216,16 @@ def pace_key(config: InferenceConfig) -> tuple:
 
 
 def downloads(run: Run, everything: bool = False) -> list[Path]:
-    """The files to take home. everything: also a looping GIF and a zip of the folder, which are made now."""
+    """The files to take home. everything: also a looping GIF, the motion as BVH and a zip of the folder, which are made now."""
     if everything:
         make_gif(run)
+        if (run.path / "motion.npz").is_file():
+            save_bvh(Motion.load(run.path / "motion.npz"), run.path / "motion.bvh")
         make_zip(run)
-    names = ("video.mp4", "poses.mp4", PREVIEW, "storyboard.png", "motion.npz", "skeleton.npz", "plan.json", "animation.gif", "run.zip")
-    return [run.path / name for name in names if (run.path / name).is_file()]
+    files = [run.path / name for name in RESULTS if (run.path / name).is_file()]
+    newest = max((file.stat().st_mtime for file in files), default=0.0)
+    made = [run.path / name for name in ON_REQUEST if (run.path / name).is_file() and (run.path / name).stat().st_mtime >= newest]
+    return files + made                                # those of an earlier video are not offered
 
 
 def make_gif(run: Run) -> None:
@@ -230,7 +239,7 @@ def make_gif(run: Run) -> None:
 
 def make_zip(run: Run) -> None:
     """run.zip of everything in the folder; videos and arrays are compressed already."""
-    files = [file for file in sorted(run.path.rglob("*")) if file.is_file() and file.name not in ("run.zip",) and not file.name.startswith(".")]
+    files = [file for file in sorted(run.path.rglob("*")) if file.is_file() and file.name != "run.zip" and not file.name.startswith(".")]
 
     def write(partial: Path) -> None:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
@@ -246,6 +255,6 @@ def command_line(config_file: str, assignments: list[str]) -> str:
 
 
 def plan_rows(segments: list[Segment], known: list[bool | None]) -> list[list[str]]:
-    """The plan as rows of the page's table."""
+    """The plan as rows of the page's table: order, action, seconds, whether the motion weights were taught it."""
     marks = {True: "yes", False: "not taught", None: "?"}
-    return [[segment.text, f"{segment.seconds:g}", marks[mark]] for segment, mark in zip(segments, known)]
+    return [[f"{place}", segment.text, f"{segment.seconds:g}", marks[mark]] for place, (segment, mark) in enumerate(zip(segments, known), start=1)]
