@@ -357,7 +357,7 @@ def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_chan
     session = desk.begin("preview", Wish(**wish), {})
     assert ended(desk, session).state == DONE, desk.jobs.find(session["job"]).message
     view, seen, again = desk.poll(session, "")
-    assert not again and desk.poll(session, seen)[0].keys() == {"status", "live"}
+    assert not again and desk.poll(session, seen)[0].keys() == {"status"}
     assert all(view[part] for part in ("preview", "motion", "plan", "command", "cost")) and view["video"] is None
     assert view["plan"] == [["1", "a person waves", "1", "yes"]] and "renderer&#x27;s own measure" in view["cost"]
 

@@ -124,7 +124,7 @@ def test_there_are_more_than_forty_of_them():
 def test_nothing_is_read_but_what_a_page_was_given(server, what):
     answer = httpx.get(server.url + READS[what].format(outputs=server.outputs), timeout=30)
     assert answer.status_code >= 400
-    tells_nothing(answer.text)
+    tells_nothing(answer.text.replace(READS[what].removeprefix(FILE), ""))         # the answer may repeat what was asked
 
 
 def test_what_a_page_was_given_is_read(server):
@@ -175,7 +175,7 @@ def test_an_upload_stays_in_the_served_folder_whatever_its_name(server, name):
     tells_nothing(answer.text.replace(str(server.outputs), ""))
 
 
-@pytest.mark.parametrize("length, status", [(3 << 30, b" 413 "), (-5, b" 400 "), (10**30, b" 413 ")])
+@pytest.mark.parametrize("length, status", [(3 << 30, b" 413 "), (-5, b" 400 "), (10**30, b" 400 ")])
 def test_a_length_that_nobody_needs_is_refused_before_anything_comes(server, length, status):
     request = (f"POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: {length}\r\n"
                "Content-Type: multipart/form-data; boundary=x\r\n\r\n")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ from webapp.weights import fetch_weights
 
 ROOT = CONFIG_FOLDER.parent
 GIB = 2**30
-STAGES = {"person": "Finding the person", "reference": "Finding the person", "plan": "Planning the actions", "motion": "From text to 3D motion",
+STAGES = {"person": "Finding the person", "people": "Finding the person", "reference": "Finding the person", "plan": "Planning the actions", "motion": "From text to 3D motion",
           "skeleton": "Fitting the skeleton to the person", "preview": "Puppet preview",
           "price": "What a render takes", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
 VIEWER_FRAMES = 150                # of the turnable motion; longer ones are thinned
@@ -145,7 +147,7 @@ class Desk:
         if job is None:
             return {}, "", False
         is_over = job.is_over                              # asked once: what was made before it is shown
-        view: dict = {"status": self.status(job), "live": None if is_over else job.frame}
+        view: dict = {"status": self.status(job)}
         if is_over and seen != f"{job.key} over":
             view |= self.shown(session.get("run")) | {"status": self.status(job)}
         return view, f"{job.key} over" if is_over else job.key, not is_over
@@ -154,7 +156,7 @@ class Desk:
         """The job as a card of HTML: everything in it is escaped."""
         if job.state == WAITING:
             before = self.jobs.place(job)
-            return card("busy", f"Waiting: {before} before you", "It starts by itself. You may close this page.")
+            return card("busy", f"Waiting: {before} before you" if before else "Starting", "It goes on by itself. You may close this page.")
         if job.state == STOPPED:
             return card("quiet", "Stopped", "What is finished is kept: press again to go on.")
         if job.state == FAILED:
@@ -165,7 +167,7 @@ class Desk:
         known = STAGES.get(job.stage) or ("A further pass" if job.stage.startswith(("seen", "refined")) else job.title.capitalize())
         left = f" · about {length(job.seconds_left)} left" if job.seconds_left else ""
         step = f"{name}: {done:,} of {total:,} · " if total else ""
-        return card("busy", known, f"{step}{job.seconds:.0f} s{left}", done / total if total else 0.0)
+        return card("busy", known, f"{step}{job.seconds:.0f} s{left}", done / total if total else 0.0, newest(job.frame) if job.title == "render" else "")
 
     def shown(self, name: object) -> dict:
         """The view of a listed run: every part that its folder has."""
@@ -212,7 +214,7 @@ class Desk:
         Beside the parts of the page the view then has "preset" and "values", the settings by key, where the run fits one.
         """
         run = runs.find_run(self.outputs, name)
-        view, session = self.shown(run.name) | {"status": card("quiet", "Opened", run.label), "live": None}, self.session_of(run)
+        view, session = self.shown(run.name) | {"status": card("quiet", "Opened", run.label)}, self.session_of(run)
         try:
             config = runs.settings_of(run)
         except ValueError:
@@ -252,10 +254,19 @@ class Desk:
         return next(iter(self.jobs.lanes["fetch"].unfinished()), None)
 
 
-def card(kind: str, title: str, text: str = "", share: float | None = None) -> str:
-    """A card of HTML; title and text are escaped."""
+def card(kind: str, title: str, text: str = "", share: float | None = None, below: str = "") -> str:
+    """A card of HTML; title and text are escaped, `below` is HTML already."""
     bar = "" if share is None else f"<div class='bar'><div style='width:{100 * min(max(share, 0), 1):.0f}%'></div></div>"
-    return f"<div class='card {kind}'><b>{escape(title)}</b><div>{escape(text)}</div>{bar}</div>"
+    return f"<div class='card {kind}'><b>{escape(title)}</b><div>{escape(text)}</div>{bar}{below}</div>"
+
+
+def newest(frame: np.ndarray | None) -> str:
+    """The newest frame (h, w, 3) uint8 of a video that is being made, in a place that is kept from the beginning."""
+    if frame is None:
+        return "<div class='newest'></div>"
+    file = BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=85)
+    return f"<div class='newest'><img alt='newest frame' src='data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}'></div>"
 
 
 def warnings_card(warnings: list[str]) -> str | None:

@@ -22,6 +22,7 @@ CACHE_SECONDS = 24 * 3600          # for which an upload or a shown file stays, 
 EXAMPLES = ("assets/person_large.png", "assets/person.png")
 PROMPT = "A person waves with the right hand, then does a squat."
 STORAGE = dict(storage_key="fleximo", secret="not a secret: what a browser keeps is checked again")
+SHOW_STATUS = "() => { document.querySelector('#status').scrollIntoView({behavior: 'smooth', block: 'nearest'}); }"
 VIDEO_TYPES = [".mp4", ".mov", ".webm", ".mkv", ".avi"]
 
 
@@ -90,9 +91,11 @@ class Page:
 
     def result_column(self) -> None:
         gr, parts = self.gr, self.parts
-        parts["status"] = gr.HTML(views.EMPTY, elem_id="status")
-        self.stop_button = gr.Button("Stop", elem_id="stop-button", visible=False, size="sm")
-        parts["live"] = gr.Image(label="Newest frame", visible=False, height=240, elem_id="live", buttons=[], interactive=False)
+        with gr.Row():                               # beside one another, so that nothing moves down when there is something to stop
+            with gr.Column(min_width=180, scale=6):
+                parts["status"] = gr.HTML(views.EMPTY, elem_id="status")
+            with gr.Column(min_width=70, scale=1, visible=False) as self.stop_place:
+                self.stop_button = gr.Button("Stop", elem_id="stop-button", size="sm", min_width=60)
         parts["video"] = self.video("Video", "video", height=480)
         parts["plan"] = gr.Dataframe(headers=["order", "action", "seconds", "taught"], datatype=["str"] * 4, column_count=(4, "fixed"), interactive=True,
                                      static_columns=[3], wrap=True, label="Plan: double-click to change, then Preview again", visible=False, elem_id="plan",
@@ -174,11 +177,12 @@ class Page:
 
     def join(self) -> None:
         gr, wish = self.gr, [self.parts["picture"], self.parts["prompt"], self.parts["driving"], self.preset, self.parts["plan"], self.session, *self.settings.values()]
-        everything = [*self.parts.values(), self.session, self.timer, self.stop_button, self.preview_button, self.render_button, self.new_button,
+        everything = [*self.parts.values(), self.session, self.timer, self.stop_place, self.preview_button, self.render_button, self.new_button,
                       self.take_home, self.seen, self.preset, *self.settings.values()]
         self.on(self.plan_button.click, self.plan, [self.parts["prompt"], self.preset, self.session], [self.parts["plan"], self.session])
-        self.on(self.preview_button.click, self.begin("preview"), wish, everything)
-        self.on(self.render_button.click, self.begin("render"), wish, everything)
+        for button, title in ((self.preview_button, "preview"), (self.render_button, "render")):
+            self.on(button.click, self.begin(title), wish, everything)
+            button.click(None, js=SHOW_STATUS, api_visibility="private", show_progress="hidden")
         self.on(self.stop_button.click, self.stop, [self.session], [self.parts["status"]], quick=True)
         self.on(self.new_button.click, lambda session: session | {"run": "", "pictures": []}, [self.session], [self.session])
         self.on(self.pack_button.click, self.pack, [self.session], [self.parts["files"]])
@@ -247,7 +251,7 @@ class Page:
         if seen is not None:
             changed[self.seen] = seen
         if busy is not None:
-            changed |= {self.timer: gr.Timer(active=busy), self.stop_button: gr.update(visible=busy), self.preview_button: gr.update(interactive=not busy)}
+            changed |= {self.timer: gr.Timer(active=busy), self.stop_place: gr.update(visible=busy), self.preview_button: gr.update(interactive=not busy)}
             changed[self.render_button] = changed.get(self.render_button, {}) | gr.update(interactive=not busy)
         return changed
 

@@ -149,6 +149,8 @@ class Guard:
             return 403, "another site's page asked"
         if "proxy=" in path or "://" in path or ":/" in path:
             return 403, "this server fetches nothing from others"
+        if "/gradio_api/call/" in path:
+            return 403, "functions are for this server's page"
         length = headers.get("content-length", "0")
         if not length.isdecimal():
             return 400, "content-length is no number"
