@@ -46,7 +46,7 @@ class Visitor:
         config = self.http.get("/config").json()
         self.values = {part["id"]: part["props"].get("value") for part in config["components"]}
         self.ids = {part["props"][key]: part["id"] for part in config["components"] for key in ("label", "elem_id") if part["props"].get(key)}
-        self.functions = {tuple(target): function for function in config["dependencies"] for target in function["targets"]}
+        self.functions = {tuple(target): function for function in config["dependencies"] if function["backend_fn"] for target in function["targets"]}
         self.tabs = {part["props"]["id"]: part["id"] for part in config["components"] if part["type"] == "tabitem"}
         self.timer, self.session_id = (next(part["id"] for part in config["components"] if part["type"] == kind) for kind in ("timer", "browserstate"))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
@@ -177,15 +178,14 @@ class Desk:
             return dict.fromkeys(("preview", "video", "storyboard", "files", "command", "cost", "motion", "warnings"))
         videos = {part: self.serve(run.path / file) for part, file in
                   (("preview", runs.PREVIEW), ("video", "video.mp4"), ("storyboard", "storyboard.png"))}
-        view = videos | {"files": [self.serve(path) for path in runs.downloads(run)] or None, "motion": motion_value(run.path / "motion.npz"),
-                         "warnings": warnings_card(runs.warnings_of(run.path))}
+        view = videos | {"files": [self.serve(path) for path in runs.downloads(run)] or None, "warnings": warnings_card(runs.warnings_of(run.path))}
         try:
             config = runs.settings_of(run)
-            view |= {"plan": plan_of(run, config), "command": runs.command_line(near(run.path / "run.yaml"), ["resume=true"]),
-                     "cost": self.cost(config, runs.frames_of(run.path))}
-        except ValueError as error:
-            view |= {"plan": None, "command": None, "cost": card("bad", "An older run", str(error))}
-        return view
+            return view | {"plan": plan_of(run, config), "motion": motion_value(run.path / "motion.npz"),
+                           "command": runs.command_line(near(run.path / "run.yaml"), ["resume=true"]), "cost": self.cost(config, runs.frames_of(run.path))}
+        except (ValueError, OSError) as error:
+            reason = " ".join(str(error).replace(str(self.outputs), self.outputs.name).split())
+            return view | {"plan": None, "motion": None, "command": None, "cost": card("bad", "An older run", reason)}
 
     def cost(self, config: InferenceConfig, num_frames: int) -> str | None:
         """What a render with these settings takes, as a card; None before there is a skeleton."""
@@ -290,7 +290,10 @@ def motion_value(path: Path) -> dict | None:
     """The 3D motion for the page's viewer: joints in centimetres, (T, 22, 3)."""
     if not path.is_file():
         return None
-    motion = Motion.load(path)
+    try:
+        motion = Motion.load(path)
+    except (ValueError, BadZipFile):
+        raise ValueError(f"{path.name}: expected a motion of this version (found another file): delete it, and go on") from None
     step = max(1, -(-len(motion) // VIEWER_FRAMES))
     joints = np.round(motion.joints[::step] * 100).astype(int)
     return {"joints": joints.tolist(), "fps": motion.fps / step, "parents": list(PARENTS)}

@@ -152,19 +152,20 @@ def small_picture(file: Path, changed: int) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def report_of(path: Path) -> dict:
-    """report.json of a run folder; empty where there is none, or not a whole one."""
+def report_of(path: Path, part: str, *names: str) -> list:
+    """A list in report.json of a run folder, its entries with these names alone; empty where another version wrote it, or nobody."""
     try:
         report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return {}
-    return report if isinstance(report, dict) else {}
+        return []
+    entries = report.get(part) if isinstance(report, dict) else None
+    entries = entries if isinstance(entries, list) else []
+    return [entry for entry in entries if not names or (isinstance(entry, dict) and entry.keys() >= set(names))]
 
 
 def warnings_of(path: Path) -> list[str]:
     """What the stages warned of, and what the planned movement may make look wrong."""
-    report = report_of(path)
-    return [str(warning) for key in ("warnings", "risks") for warning in report.get(key, [])]
+    return [str(warning) for part in ("warnings", "risks") for warning in report_of(path, part)]
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,8 @@ def expected_cost(outputs: Path, config: InferenceConfig, num_frames: int) -> Co
     """From earlier runs with the same renderer, weights, steps and size: their seconds for each frame. None without any."""
     rates, peaks = [], []
     for run in runs_in(outputs):
-        report = report_of(run.path)
-        stages = [stage for stage in report.get("stages", []) if is_rendering(stage.get("name", "")) and not stage.get("reused")]
+        stages = [stage for stage in report_of(run.path, "stages", "name", "seconds", "peak_memory", "peak_gpu_memory", "reused")
+                  if is_rendering(stage["name"]) and not stage["reused"]]
         if stages and pace_of(run) == pace_key(config) and (frames := frames_of(run.path)):
             rates.append(sum(stage["seconds"] for stage in stages) / frames)
             peaks.append(max(max(stage["peak_gpu_memory"], stage["peak_memory"]) for stage in stages))
