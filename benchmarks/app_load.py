@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import signal
 import socket
 import statistics
 import subprocess
@@ -176,6 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=200, help="tiny runs in a row (default: 200)")
     parser.add_argument("--sessions", type=int, default=20, help="visitors at once (default: 20)")
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))      # the server ends, too
     with tempfile.TemporaryDirectory() as folder:
         imports = 0.0 if arguments.runs or arguments.sessions else seconds_of_imports()
         with served(Path(folder)) as (url, server, seconds):
