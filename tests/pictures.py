@@ -1,5 +1,9 @@
 """Frames whose every turn, order and level can be told apart, for the tests of video and picture files."""
+import zlib
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
 LEVELS = (0, 60, 120, 180, 240)                                                # one grey level per frame
 
@@ -19,3 +23,12 @@ def quadrants() -> np.ndarray:
     picture[:16, :24], picture[:16, 24:] = (255, 0, 0), (0, 255, 0)
     picture[16:, :24], picture[16:, 24:] = (0, 0, 255), (255, 255, 255)
     return picture
+
+
+def huge_png(path: Path, side: int = 30_000) -> None:
+    """A picture whose header says side x side; hardly anything follows."""
+    Image.new("1", (8, 8)).save(path, "PNG")
+    data = bytearray(path.read_bytes())
+    data[16:24] = side.to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    path.write_bytes(data)

@@ -1,7 +1,9 @@
 """What is behind the web page, without Gradio: jobs, runs, the checks of everything from outside, and the way to a video."""
 
 import asyncio
+import errno
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -17,13 +19,18 @@ from PIL import Image
 
 from inference import load_configs
 from llm_planner import Segment
+from media.images import read_image
 from media.video_reader import read_video
+from media.video_writer import write_video
+from pictures import huge_png
 from run.folder import RunFolder
+from runtime.published_weights import files_of
 from webapp import runs
-from webapp.desk import card, Desk, report_frame, warnings_card, weights_table, Wish
+from webapp.desk import card, Desk, report_frame, warnings_card, Wish
 from webapp.jobs import DONE, FAILED, Job, Jobs, MAX_WAITING, RUNNING, STOPPED
 from webapp.making import assignments, PRESETS, setting_rows
 from webapp.safety import checked_picture, checked_plan, checked_prompt, checked_video, Guard, JSON_BYTES, MAX_SEGMENTS, names_an_address, REQUEST_BYTES
+from webapp.weights import bytes_here, fetch_weights, weights_table
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -119,17 +126,6 @@ def test_only_a_keys_holder_finds_a_job():
 
 # what comes from outside
 
-def huge_png(path, side=30_000):
-    """A picture whose header says side x side; hardly anything follows."""
-    Image.new("1", (8, 8)).save(path, "PNG")
-    data = bytearray(path.read_bytes())
-    data[16:24] = side.to_bytes(4, "big") * 2
-    import zlib
-
-    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize("name, content, said", [
     ("text.png", b"not a picture", "expected a PNG, JPEG or WebP"),
     ("page.png", SCRIPT.encode(), "expected a PNG, JPEG or WebP"),
@@ -157,17 +153,20 @@ def test_a_playlist_is_no_driving_video(tmp_path, content):
 
 
 @pytest.mark.parametrize("rows, said", [
-    ([["waves", "abc", ""]], "row 1: expected seconds"), ([["waves", "nan"]], "row 1: must last"), ([["waves", "-1"]], "row 1: must last"),
-    ([["waves", "inf"]], "row 1: must last"), ([["", "2"]], "row 1: expected 1 to"), ([["x" * 301, "2"]], "found 301"), ([["waves"]], "found 1 cell"),
-    ([["waves", "1"]] * (MAX_SEGMENTS + 1), f"at most {MAX_SEGMENTS} actions")])
+    ([["1", "waves", "abc", ""]], "row 1: expected seconds"), ([["1", "waves", "nan"]], "row 1: expected seconds"), ([["1", "waves", "-1"]], "row 1: must last"),
+    ([["1", "waves", "inf"]], "row 1: expected seconds"), ([["1", "", "2"]], "row 1: expected 1 to"), ([["1", "x" * 301, "2"]], "found 301"),
+    ([["1", "waves"]], "found 2 cells"), ([["1", "waves", "1"], ["first", "squats", "1"]], "row 2: expected an order"), ([["inf", "waves", "1"]], "row 1: expected an order"),
+    ([["1", "waves", "1"]] * (MAX_SEGMENTS + 1), f"at most {MAX_SEGMENTS} actions")])
 def test_a_plan_from_the_page_is_refused_by_its_row(rows, said):
     with pytest.raises(ValueError, match="plan") as refused:
         checked_plan(rows)
     assert said in str(refused.value)
 
 
-def test_a_plan_from_the_page_is_read_as_typed():
-    assert checked_plan([["waves", "2,5", "yes"], ["", "", ""], [" squats ", " 3 "], "ab", None]) == [Segment("waves", 2.5), Segment("squats", 3.0)]
+def test_a_plan_from_the_page_is_read_as_typed_and_in_its_order():
+    assert checked_plan([["1", "waves", "2,5", "yes"], ["", "", "", ""], ["2", " squats ", " 3 "], "ab", None]) == [Segment("waves", 2.5), Segment("squats", 3.0)]
+    rows = [["2", "squats", "1"], ["", "jumps", "1"], ["1,5", "waves", "1"], ["1", "walks", "1"], ["2", "kicks", "1"]]
+    assert [segment.text for segment in checked_plan(rows)] == ["walks", "waves", "squats", "jumps", "kicks"]      # no order: after the row above
 
 
 @pytest.mark.parametrize("prompt", [None, 7, ["a"], {"text": "a"}, "", " \n", "x" * 2001])
@@ -262,7 +261,7 @@ def test_texts_of_people_are_never_markup():
     desk = Desk(Path("nowhere"), Path("nowhere"))
     for html in (desk.status(job), card("bad", SCRIPT, SCRIPT), warnings_card([SCRIPT]), report_frame(Path("nowhere"), SCRIPT)):
         assert "<script" not in html and "<img" not in html
-    assert "download_weights.py mimicmotion" in weights_table(ROOT / "weights")
+    assert "download_weights.py mimicmotion" in weights_table()
 
 
 # run folders
@@ -322,14 +321,27 @@ def test_a_run_under_way_is_not_deleted(tmp_path):
     gate.set()
 
 
-def test_a_run_of_another_version_is_shown_with_the_reason_and_cannot_go_on(tmp_path):
-    made_run(tmp_path, "old", report__json="[1]", plan__json="{}")
-    (tmp_path / "old" / "run.yaml").write_text("prompt: A person waves.\nrenderer: puppet\nsamplerr: 3\n")
+@pytest.mark.parametrize("settings, files, said", [
+    ("prompt: A person waves.\nrenderer: puppet\nsamplerr: 3\n", {"report.json": "[1]", "plan.json": "{}"}, "samplerr"),
+    ("prompt: A person waves.\nrenderer: oracle\n", {"report.json": '{"stages": ["video", {"name": "video"}], "warnings": 3}'}, "oracle"),
+    ("prompt: A person waves.\nrenderer: puppet\n", {"plan.json": '{"actions": []}'}, "plan"),
+    ("prompt: A person waves.\nrenderer: puppet\n", {"motion.npz": "no arrays"}, "motion"),
+    ("prompt: [1]\nrenderer: {}\n", {}, "prompt")])
+def test_a_run_of_another_version_is_listed_and_shown_with_the_reason(tmp_path, settings, files, said):
+    made_run(tmp_path, "old", **{name.replace(".", "__"): text for name, text in files.items()})
+    (tmp_path / "old" / "run.yaml").write_text(settings)
     desk = Desk(tmp_path, tmp_path / ".app")
     view = desk.shown("old")
-    assert "does not fit this version" in view["cost"] and "samplerr" in view["cost"]
-    with pytest.raises(ValueError, match="start it anew"):
-        desk.go_on("old")
+    assert "An older run" in view["cost"] and said in view["cost"] and "\n" not in view["cost"]
+    assert runs.expected_cost(tmp_path, PRESETS["puppet"].config(), 10) is None
+    assert [run.name for run in runs.runs_in(tmp_path)] == ["old"]
+
+
+def test_a_run_whose_settings_do_not_fit_cannot_go_on(tmp_path):
+    made_run(tmp_path, "old")
+    (tmp_path / "old" / "run.yaml").write_text("prompt: A person waves.\nsamplerr: 3\n")
+    with pytest.raises(ValueError, match="samplerr.*start it anew"):
+        Desk(tmp_path, tmp_path / ".app").go_on("old")
 
 
 def test_what_is_served_is_a_link_in_the_served_folder_that_follows_the_file(tmp_path):
@@ -358,13 +370,13 @@ def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_chan
     session = desk.begin("preview", Wish(**wish), {})
     assert ended(desk, session).state == DONE, desk.jobs.find(session["job"]).message
     view, seen, again = desk.poll(session, "")
-    assert not again and desk.poll(session, seen)[0].keys() == {"status", "live"}
+    assert not again and desk.poll(session, seen)[0].keys() == {"status"}
     assert all(view[part] for part in ("preview", "motion", "plan", "command", "cost")) and view["video"] is None
-    assert view["plan"] == [["a person waves", "1", "yes"]] and "foretold" in view["cost"]
+    assert view["plan"] == [["1", "a person waves", "1", "yes"]] and "renderer&#x27;s own measure" in view["cost"]
 
     folder = tmp_path / session["run"]
     reference = (folder / "reference.npz").stat().st_mtime_ns
-    rows = [["a person waves", "1", "yes"], ["a person does a squat", "1", ""]]
+    rows = [["2", "a person does a squat", "1", ""], ["1", "a person waves", "1", "yes"]]
     session = desk.begin("render", Wish(**wish, rows=rows), session)
     job = ended(desk, session)
     assert job.state == DONE, job.message
@@ -374,11 +386,14 @@ def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_chan
     frames, fps = read_video(folder / "video.mp4")
     assert frames.shape[1:] == (256, 144, 3) and len(frames) == pytest.approx(8, abs=2) and fps == 4
     view = desk.poll(session, "")[0]
-    assert [row[0] for row in view["plan"]] == ["a person waves", "a person does a squat"] and view["video"] and "judged by 1" in view["cost"]
+    assert [row[:2] for row in view["plan"]] == [["1", "a person waves"], ["2", "a person does a squat"]] and view["video"] and "by 1 like it" in view["cost"]
+    assert "weights/svd" in desk.price(session, "mimicmotion", TINY) and "8 frames" in desk.price(session, "puppet", TINY) and desk.price({}, "puppet", TINY) is None
 
     found = runs.find_run(tmp_path, folder.name)
     names = {path.name for path in runs.downloads(found, everything=True)}
-    assert {"video.mp4", "animation.gif", "run.zip", "storyboard.png", "skeleton.npz"} <= names
+    assert {"video.mp4", "poses.mp4", "animation.gif", "motion.bvh", "run.zip", "storyboard.png", "skeleton.npz"} <= names
+    os.utime(folder / "video.mp4", (time.time() + 5,) * 2)
+    assert not {"animation.gif", "motion.bvh", "run.zip"} & {path.name for path in runs.downloads(found)}           # of an earlier video
     with zipfile.ZipFile(folder / "run.zip") as archive:
         assert f"{folder.name}/plan.json" in archive.namelist() and archive.testzip() is None
     other, view = desk.opened(folder.name)
@@ -391,7 +406,7 @@ def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_chan
 def test_a_render_with_an_edited_plan_but_no_preview_follows_the_table(tmp_path):
     """The table is what the person saw: a render must not fall back to the prompt's own plan."""
     desk = Desk(tmp_path, tmp_path / ".app")
-    rows = [["a person does a squat", "1", "yes"]]
+    rows = [["1", "a person does a squat", "1", "yes"]]
     wish = Wish(str(ROOT / "assets" / "person_large.png"), ONE_WAVE, rows=rows, values=TINY)
     session = desk.begin("render", wish, {"planned": ONE_WAVE})
     job = ended(desk, session)
@@ -428,6 +443,87 @@ def test_a_cancelled_render_keeps_what_is_finished_and_goes_on_from_there(tmp_pa
     assert (tmp_path / session["run"] / "motion.npz").stat().st_mtime_ns == before
 
 
+def test_a_video_moves_the_person_in_place_of_a_text(tmp_path):
+    """The demo's own picture, still for a second, as the driving video: no prompt, no plan, no 3D motion."""
+    picture, desk = ROOT / "assets" / "person.png", Desk(tmp_path, tmp_path / ".app")
+    write_video(tmp_path / "dance.mp4", [read_image(picture)] * 4, 4.0)
+    session = desk.begin("render", Wish(str(picture), "", str(tmp_path / "dance.mp4"), rows=[["1", "a person jumps", "3"]], values=TINY), {"planned": ""})
+    job = ended(desk, session)
+    assert job.state == DONE, job.message
+    view = desk.poll(session, "")[0]
+    assert view["video"] and view["plan"] is None and view["motion"] is None and not (tmp_path / session["run"] / "plan.json").is_file()
+    assert len(read_video(view["video"])[0]) == 4
+    assert runs.find_run(tmp_path, session["run"]).label.startswith("the movement of driving.mp4")
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from webapp.desk import Desk, Wish
+from webapp.jobs import Job
+entered = Job.tell
+def tell(job, name, done, total):
+    entered(job, name, done, total)
+    if job.stage == "video" and done == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+Job.tell = tell
+outputs = Path(sys.argv[1])
+desk = Desk(outputs, outputs / ".app")
+session = desk.begin("render", Wish(sys.argv[2], "A person waves for 1 second.", values={"height": 256, "width": 144, "fps": 4.0}), {})
+while not desk.jobs.find(session["job"]).is_over:
+    time.sleep(0.1)
+"""
+
+
+def test_a_server_killed_in_the_middle_keeps_every_finished_stage_and_goes_on(tmp_path):
+    picture = str(ROOT / "assets" / "person_large.png")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), picture], cwd=ROOT, timeout=300, capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr[-2000:]
+    (run,) = runs.runs_in(tmp_path)
+    before = {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()}
+    assert not run.finished and {"reference.npz", "plan.json", "motion.npz", "skeleton.npz", "preview.mp4"} <= before.keys()
+    desk = Desk(tmp_path, tmp_path / ".app")
+    session, view = desk.opened(run.name)
+    assert view["preview"] and view["video"] is None
+    assert ended(desk, desk.go_on(run.name)).state == DONE
+    stages = {stage["name"]: stage["reused"] for stage in json.loads((run.path / "report.json").read_text())["stages"]}
+    assert [name for name, reused in stages.items() if not reused] == ["video", "outputs"]
+    assert all((run.path / name).stat().st_mtime_ns == before[name] for name in ("reference.npz", "plan.json", "motion.npz", "skeleton.npz"))
+
+
+def test_a_disk_that_fills_up_is_told_in_one_line_and_the_run_goes_on_when_there_is_room(tmp_path, monkeypatch):
+    desk = Desk(tmp_path, tmp_path / ".app")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("inference.save_frames", full)
+        session = desk.begin("render", Wish(str(ROOT / "assets" / "person_large.png"), ONE_WAVE, values=TINY), {})
+        job = ended(desk, session)
+    assert job.state == FAILED and "No space left on device" in job.message and "make room" in job.message and "\n" not in job.message
+    assert "No space left" in desk.poll(session, "")[0]["status"]
+    assert ended(desk, desk.go_on(session["run"])).state == DONE
+
+
+def test_weights_are_fetched_with_progress_and_the_fetching_stops_at_once(tmp_path):
+    file = next(file for file in files_of("photograph"))
+    partial = tmp_path / file.folder / f".{Path(file.path).name}.abc.partial"
+    command = [sys.executable, "-c", "import sys, time; from pathlib import Path; p = Path(sys.argv[1]); p.parent.mkdir(parents=True); "
+               "p.write_bytes(bytes(3_000_000)); time.sleep(60)", str(partial)]
+    jobs = Jobs("fetch")
+    job = jobs.submit("fetch", "fetching photograph", "", lambda job: fetch_weights(job, "photograph", tmp_path, command))
+    wait_for(lambda: job.step[1] == 3)
+    assert job.step[0] == "megabytes" and job.step[2] > 3 and bytes_here("photograph", tmp_path) == 3_000_000
+    jobs.cancel(job.key)
+    wait_for(lambda: job.is_over, 5)
+    assert job.state == STOPPED
+    told = "print('bar'); print('error: the hub cannot be reached'); raise SystemExit(2)"
+    failed = jobs.submit("fetch", "fetching photograph", "", lambda job: fetch_weights(job, "photograph", tmp_path, [sys.executable, "-c", told]))
+    wait_for(lambda: failed.is_over)
+    assert failed.state == FAILED and failed.message == "the hub cannot be reached"
+
+
 def test_importing_app_is_quick_and_brings_neither_gradio_nor_torch():
     code = "import sys, app; print({'gradio', 'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True)
@@ -436,8 +532,6 @@ def test_importing_app_is_quick_and_brings_neither_gradio_nor_torch():
 
 @pytest.mark.parametrize("word", ["", "short"])
 def test_an_open_server_without_a_good_password_is_refused(word):
-    import os
-
     done = subprocess.run([sys.executable, "app.py", "--host", "0.0.0.0"], capture_output=True, text=True, cwd=ROOT, timeout=120, stdin=subprocess.DEVNULL,
                           env=os.environ | {"FLEXIMO_PASSWORD": word})
     assert done.returncode == 2 and "password: expected at least 8 characters" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -50,6 +50,18 @@ def test_the_example_gives_every_input_a_value_of_its_type(number):
             assert value in kind
 
 
+def test_the_examples_other_nodes_are_given_images_and_nothing_but_images():
+    """LoadImage gives IMAGE first; SaveAnimatedWEBP takes it."""
+    assert {node["class_type"] for number, node in WORKFLOW.items() if number not in OWN} == {"LoadImage", "SaveAnimatedWEBP"}
+    for number, node in WORKFLOW.items():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list):
+                source, place = value
+                kind = NODE_CLASS_MAPPINGS[OWN[source]["class_type"]].RETURN_TYPES[place] if source in OWN else ("IMAGE", "MASK")[place]
+                wanted = inputs_of(NODE_CLASS_MAPPINGS[node["class_type"]])[name][0] if number in OWN else "IMAGE"
+                assert kind == wanted, (number, name)
+
+
 def test_images_go_to_frames_and_back_without_a_change():
     frames = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
     images = images_of(frames)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
+from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
+from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
@@ -24,18 +25,19 @@ from media.files import save_atomically
 from media.images import read_image
 from run.settings import InferenceConfig
 from run.storyboard import write_settings
-from runtime.published_weights import files_of, GROUPS, HandFile
+from runtime.published_weights import GROUPS
 from t2m.motion import Motion, PARENTS
 from webapp import runs
-from webapp.jobs import Cancelled, DONE, FAILED, Job, Jobs, STOPPED, WAITING
-from webapp.making import assignments, limited, needed_memory, planned, preset_of, PRESETS, setting_rows, taught, why_not, Workshop
+from webapp.jobs import DONE, FAILED, Job, Jobs, STOPPED, WAITING
+from webapp.making import assignments, foretold, limited, planned, preset_of, PRESETS, setting_rows, taught, why_not, Workshop
 from webapp.safety import check_length, checked_picture, checked_plan, checked_prompt, checked_video
+from webapp.weights import fetch_weights
 
 ROOT = CONFIG_FOLDER.parent
 GIB = 2**30
-STAGES = {"person": "Finding the person", "reference": "Finding the person", "plan": "Planning the actions", "motion": "From text to 3D motion",
+STAGES = {"person": "Finding the person", "people": "Finding the person", "reference": "Finding the person", "plan": "Planning the actions", "motion": "From text to 3D motion",
           "skeleton": "Fitting the skeleton to the person", "preview": "Puppet preview",
-          "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
+          "price": "What a render takes", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
 VIEWER_FRAMES = 150                # of the turnable motion; longer ones are thinned
 EMPTY = ("<div class='card quiet'><b>Three steps to a video</b><ol><li>Drop a picture of a person, head to feet, or take an example.</li>"
          "<li>Say what the person does.</li><li>Press <i>Preview</i>: plan, skeleton and a puppet come in seconds. Then <i>Render</i>.</li></ol></div>")
@@ -79,8 +81,8 @@ class Desk:
         where = [f"image={folder / runs.PICTURE}", f"prompt={prompt}", f"name={name}", f"outputs={self.outputs}",
                  *([f"driving_video={folder / runs.DRIVING}"] if driving else [])]
         config = limited(preset.config(*changes, *where, "resume=true"))
-        if segments:
-            check_length(segments, config.fps)
+        if not driving:
+            check_length(segments or planned(config), config.fps)
         if other := self.jobs.working_on(name):
             raise ValueError(f"this run: a {other.title} is under way: stop it, or wait for its end")
         self.store(folder, picture, driving)
@@ -99,8 +101,8 @@ class Desk:
             if not any((config.folder / name).is_file() for name in ("reference.npz", "person.npz")):
                 shutil.rmtree(config.folder, ignore_errors=True)
             raise
-        job.enter("what a render takes")
-        needed_memory(config, runs.frames_of(config.folder))            # slow the first time: not while the page waits
+        job.enter("price")
+        why_not(config, runs.frames_of(config.folder))                  # slow the first time: not while the page waits
 
     def run_of(self, session: dict, seen: str) -> str | None:
         """The session's run, where it is still there and its picture is the one of the wish."""
@@ -146,7 +148,7 @@ class Desk:
         if job is None:
             return {}, "", False
         is_over = job.is_over                              # asked once: what was made before it is shown
-        view: dict = {"status": self.status(job), "live": None if is_over else job.frame}
+        view: dict = {"status": self.status(job)}
         if is_over and seen != f"{job.key} over":
             view |= self.shown(session.get("run")) | {"status": self.status(job)}
         return view, f"{job.key} over" if is_over else job.key, not is_over
@@ -155,7 +157,7 @@ class Desk:
         """The job as a card of HTML: everything in it is escaped."""
         if job.state == WAITING:
             before = self.jobs.place(job)
-            return card("busy", f"Waiting: {before} before you", "It starts by itself. You may close this page.")
+            return card("busy", f"Waiting: {before} before you" if before else "Starting", "It goes on by itself. You may close this page.")
         if job.state == STOPPED:
             return card("quiet", "Stopped", "What is finished is kept: press again to go on.")
         if job.state == FAILED:
@@ -163,10 +165,10 @@ class Desk:
         if job.state == DONE:
             return card("good", f"{job.title.capitalize()} done", f"{job.seconds:.0f} s")
         name, done, total = job.step
-        known = STAGES.get(job.stage) or ("A further pass" if job.stage.startswith(("seen", "refined")) else None)
-        step = f"{name}: {done} of {total} · " if total else "" if known else f"{job.stage} · " if job.stage else ""
-        share = done / total if total else 0.0
-        return card("busy", known or ("Fetching" if job.title == "fetch" else "Working"), f"{step}{job.seconds:.0f} s", share)
+        known = STAGES.get(job.stage) or ("A further pass" if job.stage.startswith(("seen", "refined")) else job.title.capitalize())
+        left = f" · about {length(job.seconds_left)} left" if job.seconds_left else ""
+        step = f"{name}: {done:,} of {total:,} · " if total else ""
+        return card("busy", known, f"{step}{job.seconds:.0f} s{left}", done / total if total else 0.0, newest(job.frame) if job.title == "render" else "")
 
     def shown(self, name: object) -> dict:
         """The view of a listed run: every part that its folder has."""
@@ -176,15 +178,14 @@ class Desk:
             return dict.fromkeys(("preview", "video", "storyboard", "files", "command", "cost", "motion", "warnings"))
         videos = {part: self.serve(run.path / file) for part, file in
                   (("preview", runs.PREVIEW), ("video", "video.mp4"), ("storyboard", "storyboard.png"))}
-        view = videos | {"files": [self.serve(path) for path in runs.downloads(run)] or None, "motion": motion_value(run.path / "motion.npz"),
-                         "warnings": warnings_card(runs.warnings_of(run.path))}
+        view = videos | {"files": [self.serve(path) for path in runs.downloads(run)] or None, "warnings": warnings_card(runs.warnings_of(run.path))}
         try:
             config = runs.settings_of(run)
-            view |= {"plan": plan_of(run, config), "command": runs.command_line(near(run.path / "run.yaml"), ["resume=true"]),
-                     "cost": self.cost(config, runs.frames_of(run.path))}
-        except ValueError as error:
-            view |= {"plan": None, "command": None, "cost": card("bad", "An older run", str(error))}
-        return view
+            return view | {"plan": plan_of(run, config), "motion": motion_value(run.path / "motion.npz"),
+                           "command": runs.command_line(near(run.path / "run.yaml"), ["resume=true"]), "cost": self.cost(config, runs.frames_of(run.path))}
+        except (ValueError, OSError) as error:
+            reason = " ".join(str(error).replace(str(self.outputs), self.outputs.name).split())
+            return view | {"plan": None, "motion": None, "command": None, "cost": card("bad", "An older run", reason)}
 
     def cost(self, config: InferenceConfig, num_frames: int) -> str | None:
         """What a render with these settings takes, as a card; None before there is a skeleton."""
@@ -192,13 +193,20 @@ class Desk:
             return None
         if reason := why_not(config, num_frames):
             return card("bad", "This model cannot render here", reason)
-        what = f"{num_frames} frames of {config.height}x{config.width}"
-        memory, cost = needed_memory(config, num_frames), runs.expected_cost(self.outputs, config, num_frames)
-        sizes = f", about {memory / GIB:.1f} GiB for its networks and frames" if memory else ""
-        if cost is None:
-            return card("quiet", "Before you render", f"{what}{sizes}. No run like it on this machine yet, so no seconds are foretold.")
-        return card("quiet", f"Render: about {length(cost.seconds)}, {cost.memory / GIB:.1f} GiB",
-                    f"{what}, judged by {cost.runs} like it on this machine (memory of the whole server){sizes}.")
+        seconds, memory = foretold(config, num_frames)
+        earlier, judged = runs.expected_cost(self.outputs, config, num_frames), "by the renderer's own measure, on a slow core"
+        if earlier:
+            seconds, judged = earlier.seconds, f"by {earlier.runs} like it on this machine, whose process held {earlier.memory / GIB:.1f} GiB"
+        price = [f"about {length(seconds)}" if seconds else "seconds are known after its first step", *([f"{memory / GIB:.1f} GiB"] if memory else [])]
+        return card("quiet", f"Render: {', '.join(price)}", f"{num_frames} frames of {config.height}x{config.width}, judged {judged}.")
+
+    def price(self, session: dict, preset: object, values: dict) -> str | None:
+        """The cost of a render of the session's run with another choice of renderer and settings; None before there is a skeleton."""
+        run = next((run for run in runs.runs_in(self.outputs) if run.name == session.get("run")), None)
+        if run is None or preset not in PRESETS:
+            return None
+        config = PRESETS[preset].config(*assignments(PRESETS[preset], values))
+        return self.cost(config, runs.frames_of(run.path, config.fps))
 
     def opened(self, name: object) -> tuple[dict, dict]:
         """Session and view of a run that was chosen in the list: its picture, text and settings, to change and go on.
@@ -206,7 +214,7 @@ class Desk:
         Beside the parts of the page the view then has "preset" and "values", the settings by key, where the run fits one.
         """
         run = runs.find_run(self.outputs, name)
-        view, session = self.shown(run.name) | {"status": card("quiet", "Opened", run.label), "live": None}, self.session_of(run)
+        view, session = self.shown(run.name) | {"status": card("quiet", "Opened", run.label)}, self.session_of(run)
         try:
             config = runs.settings_of(run)
         except ValueError:
@@ -239,30 +247,26 @@ class Desk:
         """Queues the download of one group of weights."""
         if group not in GROUPS:
             raise ValueError("weights: expected one of the list")
-        return self.jobs.submit("fetch", "fetch", "", lambda job: fetch_weights(job, str(group)))
+        return self.jobs.submit("fetch", f"fetching {group}", "", lambda job: fetch_weights(job, str(group)))
+
+    def fetching(self) -> Job | None:
+        """The download under way, whoever asked for it."""
+        return next(iter(self.jobs.lanes["fetch"].unfinished()), None)
 
 
-def fetch_weights(job: Job, group: str) -> None:
-    """scripts/download_weights.py in a process of its own; its newest line is the job's stage."""
-    command = [sys.executable, str(ROOT / "scripts" / "download_weights.py"), group]
-    lines = []
-    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        for line in filter(str.strip, process.stdout):                  # in text mode a bar's \r ends a line, too
-            lines.append(line.strip())
-            try:
-                job.enter(lines[-1][:200])
-            except Cancelled:
-                process.terminate()
-                raise
-    if process.returncode:
-        problems = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        raise ValueError("; ".join(problems[:3]) or (lines or ["the download ended early"])[-1])
-
-
-def card(kind: str, title: str, text: str = "", share: float | None = None) -> str:
-    """A card of HTML; title and text are escaped."""
+def card(kind: str, title: str, text: str = "", share: float | None = None, below: str = "") -> str:
+    """A card of HTML; title and text are escaped, `below` is HTML already."""
     bar = "" if share is None else f"<div class='bar'><div style='width:{100 * min(max(share, 0), 1):.0f}%'></div></div>"
-    return f"<div class='card {kind}'><b>{escape(title)}</b><div>{escape(text)}</div>{bar}</div>"
+    return f"<div class='card {kind}'><b>{escape(title)}</b><div>{escape(text)}</div>{bar}{below}</div>"
+
+
+def newest(frame: np.ndarray | None) -> str:
+    """The newest frame (h, w, 3) uint8 of a video that is being made, in a place that is kept from the beginning."""
+    if frame is None:
+        return "<div class='newest'></div>"
+    file = BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=85)
+    return f"<div class='newest'><img alt='newest frame' src='data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}'></div>"
 
 
 def warnings_card(warnings: list[str]) -> str | None:
@@ -286,24 +290,13 @@ def motion_value(path: Path) -> dict | None:
     """The 3D motion for the page's viewer: joints in centimetres, (T, 22, 3)."""
     if not path.is_file():
         return None
-    motion = Motion.load(path)
+    try:
+        motion = Motion.load(path)
+    except (ValueError, BadZipFile):
+        raise ValueError(f"{path.name}: expected a motion of this version (found another file): delete it, and go on") from None
     step = max(1, -(-len(motion) // VIEWER_FRAMES))
     joints = np.round(motion.joints[::step] * 100).astype(int)
     return {"joints": joints.tolist(), "fps": motion.fps / step, "parents": list(PARENTS)}
-
-
-def weights_table(weights: Path) -> str:
-    """Which weights are here, how large they are, on which terms, and the command for the rest, as HTML."""
-    lines = []
-    for group, purpose in GROUPS.items():
-        files = files_of(group)
-        there = sum(any((weights / path).is_file() for path in (file.paths if isinstance(file, HandFile) else (file.path,))) for file in files)
-        state = "<b class='yes'>here</b>" if there == len(files) else f"{there} of {len(files)} files"
-        terms = "<br>".join(f"{escape(t.licence)} · commercial use: {escape(t.commercial)}" for t in dict.fromkeys(file.terms for file in files))
-        lines.append(f"<tr><td><b>{escape(group)}</b><br>{escape(purpose)}</td><td>{state}</td><td>{sum(f.size for f in files) / 1e9:.2f} GB</td>"
-                     f"<td>{terms}</td><td><code>python scripts/download_weights.py {escape(group)}</code></td></tr>")
-    return ("<div class='scroll'><table class='weights'><tr><th>weights</th><th>state</th><th>size</th><th>licence</th><th>command</th></tr>"
-            + "".join(lines) + "</table></div>")
 
 
 def reports_in(outputs: Path) -> list[str]:

@@ -18,7 +18,7 @@ from runtime.progress import watched
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 8                    # in a lane; more are refused
+MAX_WAITING = 24                   # in a lane; more are refused
 KEPT = 200                         # finished jobs that a late page can still ask about
 WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
 
@@ -41,6 +41,7 @@ class Job:
     frame: np.ndarray | None = None                # (h, w, 3) uint8, the newest frame, small
     started: float = 0.0                           # time.monotonic(), seconds
     ended: float = 0.0
+    _first: tuple[float, int] = (0.0, 0)           # time.monotonic() and count of the first step of this name
     _cancel: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -59,7 +60,15 @@ class Job:
         """Called before each step; raises Cancelled where the job is to stop."""
         if self._cancel.is_set():
             raise Cancelled
+        if name != self.step[0] or done < self.step[1]:
+            self._first = time.monotonic(), done
         self.step = name, done, total
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the steps under way, by the pace of those done; None before a few are."""
+        (_, done, total), (since, first) = self.step, self._first
+        return (time.monotonic() - since) * (total - done) / (done - first) if done - first >= 2 else None
 
     def enter(self, stage: str) -> None:
         """A stage begins."""

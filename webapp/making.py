@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -210,29 +210,22 @@ def edited(stages: Stages, segments: list[Segment] | None) -> list[Segment]:
     return segments or own
 
 
-def needed_memory(config: InferenceConfig, num_frames: int) -> int | None:
-    """Bytes the chosen renderer's largest step takes by its own memory plan; None for one that has none."""
-    from renderers.mimicmotion import Footprint, groups, wanted_plan      # with diffusers: seconds
-
-    if config.renderer == "puppet":
-        return config.height * config.width * (3 * num_frames + 250)
-    if config.renderer != "mimicmotion":
-        return None
-    device = chosen_device(config.device)
-    needs = []
-    for key, settings in groups(config.mimicmotion).items():
-        footprint = partial(Footprint.of, Path(settings.svd), Path(settings.checkpoint), config.size)
-        wanted, model_run = wanted_plan(key, settings, footprint, num_frames, device, chosen_dtype(config.dtype, device))
-        needs.append(model_run.need(wanted))
-    return max(needs)
+def foretold(config: InferenceConfig, num_frames: int) -> tuple[float | None, int | None]:
+    """Seconds and bytes that a render takes by the renderer's own judgement; None: not known."""
+    return asked(renderer_class(config.renderer).cost, config, num_frames)
 
 
 def why_not(config: InferenceConfig, num_frames: int) -> str | None:
     """Why the chosen renderer cannot make this here, in one line, before anything is loaded; None where it can."""
     try:
-        device = chosen_device(config.device)
-        renderer_class(config.renderer).check(config.renderer_settings, config.size, num_frames, free_memory(device, config.memory_limit_gb),
-                                              device=device, dtype=chosen_dtype(config.dtype, device))
+        asked(renderer_class(config.renderer).check, config, num_frames)
     except (ValueError, FileNotFoundError) as error:
         return " ".join(str(error).split())
     return None
+
+
+def asked(question: Callable, config: InferenceConfig, num_frames: int):
+    """What a renderer's `check` or `cost` answers about a video on this machine."""
+    device = chosen_device(config.device)
+    return question(config.renderer_settings, config.size, num_frames, free_memory(device, config.memory_limit_gb), device=device,
+                    dtype=chosen_dtype(config.dtype, device))

@@ -10,6 +10,7 @@ from webapp import runs
 from webapp.desk import Desk, Wish
 from webapp.making import PRESETS, setting_rows, SETTINGS
 from webapp.safety import checked_picture, checked_video, MAX_SEGMENTS
+from webapp.weights import weights_table
 from llm_planner import MAX_PROMPT_CHARACTERS
 from runtime.published_weights import GROUPS
 
@@ -21,6 +22,7 @@ CACHE_SECONDS = 24 * 3600          # for which an upload or a shown file stays, 
 EXAMPLES = ("assets/person_large.png", "assets/person.png")
 PROMPT = "A person waves with the right hand, then does a squat."
 STORAGE = dict(storage_key="fleximo", secret="not a secret: what a browser keeps is checked again")
+SHOW_STATUS = "() => { document.querySelector('#status').scrollIntoView({behavior: 'smooth', block: 'nearest'}); }"
 VIDEO_TYPES = [".mp4", ".mov", ".webm", ".mkv", ".avi"]
 
 
@@ -54,8 +56,8 @@ class Page:
                     self.result_column()
             with gr.Tab("Runs", id="runs") as self.runs_tab:
                 self.runs_column()
-            with gr.Tab("Weights", id="weights"):
-                self.weights_column()
+            with gr.Tab("Weights", id="weights") as weights_tab:
+                self.weights_column(weights_tab)
             with gr.Tab("Measure", id="measure") as measure_tab:
                 self.measure_column(measure_tab)
         self.join()
@@ -89,13 +91,15 @@ class Page:
 
     def result_column(self) -> None:
         gr, parts = self.gr, self.parts
-        parts["status"] = gr.HTML(views.EMPTY, elem_id="status")
-        self.stop_button = gr.Button("Stop", elem_id="stop-button", visible=False, size="sm")
-        parts["live"] = gr.Image(label="Newest frame", visible=False, height=240, elem_id="live", buttons=[], interactive=False)
+        with gr.Row():                               # beside one another, so that nothing moves down when there is something to stop
+            with gr.Column(min_width=180, scale=6):
+                parts["status"] = gr.HTML(views.EMPTY, elem_id="status")
+            with gr.Column(min_width=70, scale=1, visible=False) as self.stop_place:
+                self.stop_button = gr.Button("Stop", elem_id="stop-button", size="sm", min_width=60)
         parts["video"] = self.video("Video", "video", height=480)
-        parts["plan"] = gr.Dataframe(headers=["action", "seconds", "taught"], datatype=["str", "str", "str"], column_count=(3, "fixed"), interactive=True,
-                                     static_columns=[2], wrap=True, label="Plan: double-click to change, then Preview again", visible=False, elem_id="plan",
-                                     column_widths=["60%", "18%", "22%"], buttons=[])
+        parts["plan"] = gr.Dataframe(headers=["order", "action", "seconds", "taught"], datatype=["str"] * 4, column_count=(4, "fixed"), interactive=True,
+                                     static_columns=[3], wrap=True, label="Plan: double-click to change, then Preview again", visible=False, elem_id="plan",
+                                     column_widths=["12%", "50%", "17%", "21%"], buttons=[])
         parts["warnings"] = gr.HTML(visible=False, elem_id="warnings")
         parts["preview"] = self.video("Preview: the picture's own pixels, and the skeleton over it", "preview")
         parts["cost"] = gr.HTML(visible=False, elem_id="cost")
@@ -107,7 +111,7 @@ class Page:
                                   js_on_load=(ROOM / "motion_viewer.js").read_text(encoding="utf-8"), elem_id="motion")
         with gr.Accordion("Take home", open=False, visible=False) as self.take_home:
             parts["files"] = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="files")
-            self.pack_button = gr.Button("Also as GIF and as zip", size="sm", elem_id="pack-button")
+            self.pack_button = gr.Button("Also as GIF, BVH and zip", size="sm", elem_id="pack-button")
             parts["command"] = gr.Code(label="The same on the command line", language="shell", interactive=False, elem_id="command")
 
     def video(self, label: str, name: str, height: int = 300):
@@ -134,26 +138,28 @@ class Page:
                 with gr.Column(min_width=240):
                     self.compared.append((gr.Dropdown([], label=f"On the {side}", elem_id=f"compare-{side}"), self.video("", f"video-{side}", 400)))
 
-    def weights_column(self) -> None:
+    def weights_column(self, tab) -> None:
         gr, desk = self.gr, self.desk
-        table = gr.HTML(lambda: views.weights_table(views.ROOT / "weights"), elem_id="weights")
+        table = gr.HTML(weights_table, elem_id="weights")
         with gr.Row():
             group = gr.Dropdown(list(GROUPS), label="Fetch", scale=2)
             button = gr.Button("Fetch", scale=1, elem_id="fetch-button")
+            stop = gr.Button("Stop", scale=1, visible=False, elem_id="fetch-stop-button")
         state = gr.HTML(visible=False, elem_id="fetch-status")
         key, timer = gr.State(""), gr.Timer(POLL_SECONDS, active=False)
 
-        def fetch(group):
-            return desk.fetch(group).key, gr.Timer(active=True)
-
         def look(key):
-            job = desk.jobs.find(key)
+            """The download of this page, else the one under way."""
+            job = desk.jobs.find(key) or desk.fetching()
             over = job is None or job.is_over
-            return (gr.HTML(desk.status(job) if job else "", visible=job is not None), gr.Timer(active=not over),
-                    views.weights_table(views.ROOT / "weights") if over else gr.skip())
+            return (job.key if job else "", gr.HTML(desk.status(job) if job else "", visible=job is not None), gr.Button(visible=not over), gr.Timer(active=not over),
+                    weights_table() if over else gr.skip())
 
-        self.on(button.click, fetch, [group], [key, timer])
-        self.on(timer.tick, look, [key], [state, timer, table], quick=True)
+        looked = [key, state, stop, timer, table]
+        self.on(button.click, lambda group: look(desk.fetch(group).key), [group], looked)
+        self.on(stop.click, lambda key: look(getattr(desk.jobs.cancel(key), "key", key)), [key], looked, quick=True)
+        self.on(timer.tick, look, [key], looked, quick=True)
+        self.on(tab.select, look, [key], looked, quick=True)
 
     def measure_column(self, tab) -> None:
         gr, outputs = self.gr, self.desk.outputs
@@ -171,17 +177,21 @@ class Page:
 
     def join(self) -> None:
         gr, wish = self.gr, [self.parts["picture"], self.parts["prompt"], self.parts["driving"], self.preset, self.parts["plan"], self.session, *self.settings.values()]
-        everything = [*self.parts.values(), self.session, self.timer, self.stop_button, self.preview_button, self.render_button, self.new_button,
+        everything = [*self.parts.values(), self.session, self.timer, self.stop_place, self.preview_button, self.render_button, self.new_button,
                       self.take_home, self.seen, self.preset, *self.settings.values()]
         self.on(self.plan_button.click, self.plan, [self.parts["prompt"], self.preset, self.session], [self.parts["plan"], self.session])
-        self.on(self.preview_button.click, self.begin("preview"), wish, everything)
-        self.on(self.render_button.click, self.begin("render"), wish, everything)
+        for button, title in ((self.preview_button, "preview"), (self.render_button, "render")):
+            self.on(button.click, self.begin(title), wish, everything)
+            button.click(None, js=SHOW_STATUS, api_visibility="private", show_progress="hidden")
         self.on(self.stop_button.click, self.stop, [self.session], [self.parts["status"]], quick=True)
         self.on(self.new_button.click, lambda session: session | {"run": "", "pictures": []}, [self.session], [self.session])
         self.on(self.pack_button.click, self.pack, [self.session], [self.parts["files"]])
         self.on(self.timer.tick, self.poll, [self.session, self.seen], everything, quick=True)
         self.on(self.blocks.load, self.restore, [self.session], everything)
-        self.on(self.preset.input, lambda name: [value for _, value, _, _ in setting_rows(PRESETS[name].config())], [self.preset], [*self.settings.values()])
+        self.on(self.preset.input, self.chosen_preset, [self.preset, self.session], [self.parts["cost"], *self.settings.values()])
+        for name in ("picture", "driving"):
+            part = self.parts[name]                 # a file that is refused does not stay; it is judged as it comes
+            self.on(part.upload, lambda file: None, [part], []).failure(lambda: None, [], [part], api_visibility="private", show_progress="hidden", queue=False)
         listed = [self.gallery, self.names, self.chosen, self.about, self.question, *(choice for choice, _ in self.compared)]
         self.on(self.runs_tab.select, self.listed, [], listed)
         self.on(self.gallery.select, self.choice(), [self.names], [self.chosen, self.about], quick=True)
@@ -193,9 +203,9 @@ class Page:
         for choice, video in self.compared:
             self.on(choice.input, self.compare, [choice], [video])
 
-    def on(self, event: Callable, function: Callable, inputs: list, outputs: list, quick: bool = False) -> None:
+    def on(self, event: Callable, function: Callable, inputs: list, outputs: list, quick: bool = False):
         """Joins a button to a function. quick: answers at once, beside Gradio's queue."""
-        event(self.refusable(function), inputs, outputs, api_visibility="private", queue=not quick, show_progress="hidden", concurrency_limit=None)
+        return event(self.refusable(function), inputs, outputs, api_visibility="private", queue=not quick, show_progress="hidden", concurrency_limit=None)
 
     def refusable(self, function: Callable) -> Callable:
         """The function, whose one-line errors the page shows; the details of any other stay on the terminal."""
@@ -241,9 +251,15 @@ class Page:
         if seen is not None:
             changed[self.seen] = seen
         if busy is not None:
-            changed |= {self.timer: gr.Timer(active=busy), self.stop_button: gr.update(visible=busy), self.preview_button: gr.update(interactive=not busy)}
+            changed |= {self.timer: gr.Timer(active=busy), self.stop_place: gr.update(visible=busy), self.preview_button: gr.update(interactive=not busy)}
             changed[self.render_button] = changed.get(self.render_button, {}) | gr.update(interactive=not busy)
         return changed
+
+    def chosen_preset(self, preset, session) -> list:
+        """The price with another renderer, and its own settings."""
+        values = {key: value for key, value, _, _ in setting_rows(PRESETS[preset].config())}
+        price = self.desk.price(session if isinstance(session, dict) else {}, preset, values)
+        return [self.gr.HTML(value=price, visible=price is not None), *values.values()]
 
     def plan(self, prompt, preset, session) -> dict:
         rows = self.desk.plan(prompt, preset)
@@ -305,7 +321,8 @@ class Page:
     def choice(self) -> Callable:
         """Which run was chosen in the gallery, by its place; Gradio finds the event by its annotation."""
         def chosen(names, event: self.gr.SelectData):
-            run = runs.find_run(self.desk.outputs, names[event.index] if event.index < len(names) else "")
+            is_place = isinstance(event.index, int) and 0 <= event.index < len(names)
+            run = runs.find_run(self.desk.outputs, names[event.index] if is_place else "")
             return run.name, views.card("quiet" if run.finished else "warn", run.label, run.name)
 
         return chosen

@@ -23,6 +23,8 @@ from media.images import shrunk
 from media.video_reader import read_video
 from media.video_writer import write_video
 from run.settings import InferenceConfig
+from t2m.bvh import save_bvh
+from t2m.motion import Motion
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ BLANK = np.full((160, 120, 3), 200, np.uint8)      # of a run without a picture
 MAX_LISTED = 60
 PICTURE, DRIVING = "picture.png", "driving.mp4"    # a page's uploads, in the run folder
 PREVIEW = "preview.mp4"
+RESULTS = ("video.mp4", "poses.mp4", PREVIEW, "storyboard.png", "motion.npz", "skeleton.npz", "plan.json")
+ON_REQUEST = ("animation.gif", "motion.bvh", "run.zip")
 
 
 @dataclass(frozen=True)
@@ -148,19 +152,20 @@ def small_picture(file: Path, changed: int) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def report_of(path: Path) -> dict:
-    """report.json of a run folder; empty where there is none, or not a whole one."""
+def report_of(path: Path, part: str, *names: str) -> list:
+    """A list in report.json of a run folder, its entries with these names alone; empty where another version wrote it, or nobody."""
     try:
         report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return {}
-    return report if isinstance(report, dict) else {}
+        return []
+    entries = report.get(part) if isinstance(report, dict) else None
+    entries = entries if isinstance(entries, list) else []
+    return [entry for entry in entries if not names or (isinstance(entry, dict) and entry.keys() >= set(names))]
 
 
 def warnings_of(path: Path) -> list[str]:
     """What the stages warned of, and what the planned movement may make look wrong."""
-    report = report_of(path)
-    return [str(warning) for key in ("warnings", "risks") for warning in report.get(key, [])]
+    return [str(warning) for part in ("warnings", "risks") for warning in report_of(path, part)]
 
 
 @dataclass(frozen=True)
@@ -175,21 +180,22 @@ def expected_cost(outputs: Path, config: InferenceConfig, num_frames: int) -> Co
     """From earlier runs with the same renderer, weights, steps and size: their seconds for each frame. None without any."""
     rates, peaks = [], []
     for run in runs_in(outputs):
-        report = report_of(run.path)
-        stages = [stage for stage in report.get("stages", []) if is_rendering(stage.get("name", "")) and not stage.get("reused")]
+        stages = [stage for stage in report_of(run.path, "stages", "name", "seconds", "peak_memory", "peak_gpu_memory", "reused")
+                  if is_rendering(stage["name"]) and not stage["reused"]]
         if stages and pace_of(run) == pace_key(config) and (frames := frames_of(run.path)):
             rates.append(sum(stage["seconds"] for stage in stages) / frames)
             peaks.append(max(max(stage["peak_gpu_memory"], stage["peak_memory"]) for stage in stages))
     return Cost(float(np.median(rates)) * num_frames, int(max(peaks)), len(rates)) if rates else None
 
 
-def frames_of(folder: Path) -> int:
-    """How many frames the run's skeleton has; 0 without one."""
+def frames_of(folder: Path, fps: float = 0.0) -> int:
+    """How many frames the run's skeleton has, or would have at another frame rate; 0 without a skeleton."""
     try:
         with np.load(folder / "skeleton.npz", allow_pickle=False) as arrays:
-            return len(arrays["keypoints"])
+            num_frames, own = len(arrays["keypoints"]), float(arrays["fps"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return 0
+    return round(num_frames * (fps or own) / own)
 
 
 def is_rendering(stage: str) -> bool:
@@ -211,12 +217,16 @@ def pace_key(config: InferenceConfig) -> tuple:
 
 
 def downloads(run: Run, everything: bool = False) -> list[Path]:
-    """The files to take home. everything: also a looping GIF and a zip of the folder, which are made now."""
+    """The files to take home. everything: also a looping GIF, the motion as BVH and a zip of the folder, which are made now."""
     if everything:
         make_gif(run)
+        if (run.path / "motion.npz").is_file():
+            save_bvh(Motion.load(run.path / "motion.npz"), run.path / "motion.bvh")
         make_zip(run)
-    names = ("video.mp4", "poses.mp4", PREVIEW, "storyboard.png", "motion.npz", "skeleton.npz", "plan.json", "animation.gif", "run.zip")
-    return [run.path / name for name in names if (run.path / name).is_file()]
+    files = [run.path / name for name in RESULTS if (run.path / name).is_file()]
+    newest = max((file.stat().st_mtime for file in files), default=0.0)
+    made = [run.path / name for name in ON_REQUEST if (run.path / name).is_file() and (run.path / name).stat().st_mtime >= newest]
+    return files + made                                # those of an earlier video are not offered
 
 
 def make_gif(run: Run) -> None:
@@ -230,7 +240,7 @@ def make_gif(run: Run) -> None:
 
 def make_zip(run: Run) -> None:
     """run.zip of everything in the folder; videos and arrays are compressed already."""
-    files = [file for file in sorted(run.path.rglob("*")) if file.is_file() and file.name not in ("run.zip",) and not file.name.startswith(".")]
+    files = [file for file in sorted(run.path.rglob("*")) if file.is_file() and file.name != "run.zip" and not file.name.startswith(".")]
 
     def write(partial: Path) -> None:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
@@ -246,6 +256,6 @@ def command_line(config_file: str, assignments: list[str]) -> str:
 
 
 def plan_rows(segments: list[Segment], known: list[bool | None]) -> list[list[str]]:
-    """The plan as rows of the page's table."""
+    """The plan as rows of the page's table: order, action, seconds, whether the motion weights were taught it."""
     marks = {True: "yes", False: "not taught", None: "?"}
-    return [[segment.text, f"{segment.seconds:g}", marks[mark]] for segment, mark in zip(segments, known)]
+    return [[f"{place}", segment.text, f"{segment.seconds:g}", marks[mark]] for place, (segment, mark) in enumerate(zip(segments, known), start=1)]

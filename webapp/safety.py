@@ -66,27 +66,38 @@ def checked_video(path: str | Path) -> Path:
 
 
 def checked_plan(rows: Iterable) -> list[Segment]:
-    """The plan's table, as a page sends it, as segments; empty rows are left out. ValueError names the row."""
-    segments = []
+    """The plan's table, as a page sends it (order, action, seconds, ...), as segments in their order; empty rows are left out.
+
+    A row without an order stays after the one above it. ValueError names the row.
+    """
+    placed, order = [], 0.0
     for number, row in enumerate(rows, start=1):
-        cells = [str(cell).strip() for cell in list(row)[:2]] if isinstance(row, (list, tuple)) else []
-        if not any(cells):
+        cells = [str(cell).strip() for cell in list(row)[:3]] if isinstance(row, (list, tuple)) else []
+        if not any(cells[1:]):
             continue
-        if len(cells) < 2:
-            raise ValueError(f"plan, row {number}: expected a text and seconds (found {len(cells)} cell)")
-        text, written = cells
-        try:
-            seconds = float(written.replace(",", "."))
-        except ValueError:
-            raise ValueError(f"plan, row {number}: expected seconds, as in 2.5 (found {written[:20]!r})") from None
-        if not 0 < seconds < math.inf:
-            raise ValueError(f"plan, row {number}: must last longer than 0 s (found {written[:20]})")
-        if not text or len(text) > MAX_SEGMENT_CHARACTERS:
-            raise ValueError(f"plan, row {number}: expected 1 to {MAX_SEGMENT_CHARACTERS} characters (found {len(text)})")
-        segments.append(Segment(text, seconds))
-    if len(segments) > MAX_SEGMENTS:
-        raise ValueError(f"plan: expected at most {MAX_SEGMENTS} actions (found {len(segments)}): make two videos")
-    return segments
+        if len(cells) < 3:
+            raise ValueError(f"plan, row {number}: expected order, action and seconds (found {len(cells)} cells)")
+        order = number_in(cells[0], f"plan, row {number}: expected an order") if cells[0] else order
+        seconds = number_in(cells[2], f"plan, row {number}: expected seconds")
+        if not seconds > 0:
+            raise ValueError(f"plan, row {number}: must last longer than 0 s (found {cells[2][:20]})")
+        if not 0 < len(cells[1]) <= MAX_SEGMENT_CHARACTERS:
+            raise ValueError(f"plan, row {number}: expected 1 to {MAX_SEGMENT_CHARACTERS} characters (found {len(cells[1])})")
+        placed.append((order, Segment(cells[1], seconds)))
+    if len(placed) > MAX_SEGMENTS:
+        raise ValueError(f"plan: expected at most {MAX_SEGMENTS} actions (found {len(placed)}): make two videos")
+    return [segment for _, segment in sorted(placed, key=lambda place: place[0])]       # equal ones keep their places
+
+
+def number_in(cell: str, expected: str) -> float:
+    """A number that somebody typed, with a point or a comma; ValueError begins with what was expected."""
+    try:
+        number = float(cell.replace(",", "."))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{expected}, as in 2.5 (found {cell[:20]!r})")
+    return number
 
 
 def checked_prompt(prompt: object) -> str:
@@ -101,7 +112,7 @@ def check_length(segments: list[Segment], fps: float) -> None:
     """The plan makes no more frames than a page may ask for."""
     frames = fps * sum(segment.seconds for segment in segments)
     if frames > MAX_FRAMES:
-        raise ValueError(f"plan: {frames:.0f} frames at {fps:g} a second, expected at most {MAX_FRAMES}: shorten it, or lower fps")
+        raise ValueError(f"plan: {frames:.4g} frames at {fps:g} a second, expected at most {MAX_FRAMES}: shorten it, or lower fps")
 
 
 class Guard:
@@ -138,6 +149,8 @@ class Guard:
             return 403, "another site's page asked"
         if "proxy=" in path or "://" in path or ":/" in path:
             return 403, "this server fetches nothing from others"
+        if "/gradio_api/call/" in path:
+            return 403, "functions are for this server's page"
         length = headers.get("content-length", "0")
         if not length.isdecimal():
             return 400, "content-length is no number"
