@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from planning.clauses import check_total, clauses
 from planning.lexicon import (AGAIN, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
                               FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
-                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MAX_CHARACTERS, MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
+                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
                               OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, PRONOUNS, SCENE_PREPOSITIONS,
                               SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
                               TIMES, UNKNOWN_SECONDS, VERBS)
@@ -28,9 +28,6 @@ Action = tuple[str, str, float]        # subject, what it does, seconds
 
 def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     """English prompt -> [(one action in the third person, seconds)], none longer than `max_seconds`."""
-    if len(prompt) > MAX_CHARACTERS:
-        raise ValueError(f"prompt: expected at most {MAX_CHARACTERS:,} characters (found {len(prompt):,}): shorten it, or set "
-                         "planner.backend=openai (or local) to use a language model")
     require_english(prompt)
     if negative := NEGATIVE_COUNT.search(prompt):
         raise ValueError(f"prompt: '{negative[0]}': expected a number above 0: say how often or how long")

@@ -71,7 +71,6 @@ NOUNS = {                                       # actions that are nouns only; e
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
 MAX_TOTAL_SECONDS = 180.0                       # of one run
-MAX_CHARACTERS = 4000                           # of a prompt
 NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twelve".split(), range(1, 13)), fifteen=15,
                twenty=20, thirty=30, forty=40, fifty=50, sixty=60, couple=2, few=3, several=3,
                dozen=12, many=5, multiple=3)

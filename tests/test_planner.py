@@ -554,9 +554,9 @@ def test_a_camera_that_is_only_looked_at_stays_in_the_action():
     ("he walks for 99999 hours", "its actions last 359996400 s, more than the 180 s"), ("jump for 2 hours", "7200 s"),
     ("he jumps 100000000 times", "more than the 180 s"), ("repeat 1000000 times: jump, clap", "more than the 180 s"),
     ("jumps ten thousand times", "12001 s"), ("jump 1e9 times", "more than the 180 s"), ("claps 1,000 times", "601 s"),
-    ("walks for 2 days", "172800 s"), ("9" * 3000 + " jumps", "more than the 180 s"), ("jumps minus three times", "'minus three times'"),
-    ("jump," * 999, "at most 4,000 characters|more than the 180 s"), ("very " * 799 + "walk", "no action|180 s|very"),
-    ("a person waves and " * 9999, "at most 4,000 characters"), ("x" * 4000, "no English"), ("...!!!???", "no English"), ("🕺💃", "no English"),
+    ("walks for 2 days", "172800 s"), ("9" * 1900 + " jumps", "more than the 180 s"), ("jumps minus three times", "'minus three times'"),
+    ("jump," * 399, "more than the 180 s"), ("a person waves and " * 105, "more than the 180 s"), ("x" * 2000, "no English"),
+    ("repeat 2 times: " * 124, "more than the 180 s"), ("waves \udcff", "bytes that are no UTF-8"), ("...!!!???", "no English"), ("🕺💃", "no English"),
     ("jump -3 times", "'-3 times': expected a number above 0"), ("walk for -2 seconds", "'-2 seconds'"), ("jump 0 times", "no action found"),
 ])
 def test_numbers_that_cannot_be_are_refused_in_one_line_at_once(prompt, says):
