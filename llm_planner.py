@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict, dataclass
 
 from planning.actions import split_actions
-from planning.chat import ask_for_actions, local_chat, openai_chat
+from planning.chat import ask_for_actions, ChatServer, local_chat, openai_chat, SCHEMA
 from planning.clauses import check_total
 from planning.lexicon import SHORTEST_SECONDS
 
@@ -50,7 +50,7 @@ def plan(prompt: str, *, backend: str = "rules", max_seconds: float = 9.8, base_
     if backend == "rules":
         actions = split_actions(prompt, max_seconds)
     elif backend == "openai":
-        chat = openai_chat(base_url, model, api_key_env, timeout_seconds)
+        chat = openai_chat(ChatServer(base_url, model, api_key_env, timeout_seconds), SCHEMA)
         actions = ask_for_actions(prompt, chat, SHORTEST_SECONDS, max_seconds)
     elif backend == "local":
         actions = ask_for_actions(prompt, local_chat(model, max_new_tokens, device), SHORTEST_SECONDS, max_seconds)
@@ -67,6 +67,8 @@ def check_prompt(prompt: str) -> None:
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise ValueError(f"prompt: must have at most {MAX_PROMPT_CHARACTERS:,} characters (found {len(prompt):,}): "
                          "shorten it")
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise ValueError("prompt: expected text (found bytes that are no UTF-8): write it anew, or set the terminal to UTF-8")
 
 
 def segments_to_json(segments: list[Segment]) -> str:

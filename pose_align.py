@@ -12,6 +12,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 from dwpose.detector import PoseDetector
 from dwpose.musepose import aligned_as_musepose, painted, pose_frames
 from dwpose.skeleton import HANDS, Skeleton
+from media.files import locked
 from media.images import read_image
 from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
@@ -39,7 +41,15 @@ def side_by_side(image: np.ndarray, reference: Skeleton, aligned: Skeleton, fram
 
 def align(args: argparse.Namespace) -> tuple[Path, Path]:
     """Detect, align and write; the two files."""
-    align_path, demo_path = output_paths(args)
+    with ExitStack() as stack:
+        paths = output_paths(args)
+        for path in dict.fromkeys(paths):
+            stack.enter_context(locked(path, "choose other names for its two files", beside=True))
+        return written(args, *paths)
+
+
+def written(args: argparse.Namespace, align_path: Path, demo_path: Path) -> tuple[Path, Path]:
+    """The two files, which no other run is writing."""
     image, fps = read_image(args.imgfn_refer), probe(args.vidfn).fps
     shrunk = args.detect_resolution or None
     first = args.align_frame or 0                                             # frames before it are left out, as published

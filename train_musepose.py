@@ -34,7 +34,7 @@ class MusePoseTraining:
     controlnet_openpose: str | None = setting(None, "stage 1: ControlNet's openpose weights, the pose guider begins as theirs")
     stage1: str | None = setting(None, "stage 2: folder that stage 1 wrote; or where a training goes on from")
     motion_module: str | None = setting(None, "stage 2: AnimateDiff's mm_sd_v15_v2.ckpt; null begins motion anew")
-    dataset: str | None = setting(None, "a data folder made by scripts/prepare_dataset.py, instead of the two folders")
+    dataset: str | None = setting(None, "a data folder of scripts/prepare_dataset.py, or s3://… of its shards, instead of the two folders")
     videos: str = setting("data/videos", "folder of videos: the targets")
     poses: str = setting("data/poses", "folder of equally named pose videos")
     num_frames: int = setting(1, "frames per clip; stage 1 trains on single pictures")

@@ -28,7 +28,7 @@ class PoseToVideoConfig:
     svd: str = setting("weights/svd", "folder of Stable Video Diffusion in diffusers format")
     checkpoint: str | None = setting(None, "where the UNet and PoseNet start from; null = SVD's UNet and a fresh PoseNet")
     cache: str | None = setting(None, "a prepared clip cache instead of the two folders of videos")
-    dataset: str | None = setting(None, "a data folder made by scripts/prepare_dataset.py, instead of the two folders")
+    dataset: str | None = setting(None, "a data folder of scripts/prepare_dataset.py, or s3://… of its shards, instead of the two folders")
     cached_latents: bool = setting(False, "use the latents cached in the data folder: no step runs the VAE or CLIP")
     style: str = setting("mimicmotion", "the brush for a data folder: mimicmotion, fleximo, musepose, bold")
     num_frames: int = setting(16, "frames per clip; 1 trains on single pictures")

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
 from media.files import existing_file
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 PORTRAIT = 9 / 16                                        # width / height of the published canvases
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 HEIF_SUFFIXES = (".heic", ".heif")                       # of an iPhone
+PLAIN_MODES = {"P": "RGB", "PA": "RGB", "RGBA": "RGB", "RGBa": "RGB", "RGBX": "RGB", "LA": "L", "La": "L", "1": "L"}   # that profiles fit
 EIGHT_BIT, SIXTEEN_BIT = 255, 65535
 
 
@@ -34,15 +35,17 @@ def read_image(path: str | Path) -> np.ndarray:
             profile = image.info.get("icc_profile")
             if image.mode[0] in "IF":                                                    # convert() would cut at 255
                 image = Image.fromarray(eight_bits(np.asarray(image)))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-            return np.asarray(in_srgb(image, profile, path).convert("RGB")).copy()
+            alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+            image = in_srgb(image.convert(PLAIN_MODES.get(image.mode, image.mode)), profile, path).convert("RGB")
+            if alpha is not None:
+                image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
+            return np.asarray(image).copy()
     except Image.DecompressionBombError as error:
         limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
         raise ValueError(f"{path}: expected a picture of at most {limit:.4g} megapixels ({error}): make it smaller") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: expected a whole picture ({error}): convert it to PNG or JPEG") from None
+    except Exception as error:                          # the decoders' own: OSError, SyntaxError, struct.error, ...
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: expected a whole picture ({said}): convert it to PNG or JPEG") from None
 
 
 def know_heif(path: Path) -> None:
@@ -67,10 +70,10 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
 
 def in_srgb(image: Image.Image, profile: bytes | None, path: Path) -> Image.Image:
     """The picture in sRGB, where it carries another colour profile; one that cannot be used is warned of."""
-    if not profile:
+    if not profile and image.mode != "LAB":
         return image
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
         if "srgb" in ImageCms.getProfileDescription(source).lower():
             return image
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")

@@ -68,7 +68,7 @@ def shown_frames(path: str | Path, fps: float | None = None, stride: int | None 
     """The frames of a video file as `frame_stream` chooses them, still as they are stored, and their common layout."""
     path, read, end, size = existing_file(path, "video"), 0, 0.0, None
     try:
-        with av.open(str(path)) as container:
+        with opened(path) as container:
             stream = video_stream(container, path)
             layout, own_rate = Layout(stream), stream_rate(stream)
             frames = readable(container, stream, path, strict)
@@ -92,6 +92,11 @@ def shown_frames(path: str | Path, fps: float | None = None, stride: int | None 
         if strict:
             raise ValueError(f"{path}: expected a whole video ({found}): copy it again")
         log.warning("%s: %s: is the file whole?", path, found)
+
+
+def opened(path: str | Path) -> av.container.InputContainer:
+    """A video file; titles and the like may be in any encoding."""
+    return av.open(str(path), metadata_errors="replace")
 
 
 def holds_pictures(path: str | Path) -> bool:
@@ -154,7 +159,7 @@ def probe(path: str | Path) -> VideoInfo:
         return VideoInfo(next(frame_stream(path)).shape[:2], rate, len(pictures) / rate)
     path = existing_file(path, "video")
     try:
-        with av.open(str(path)) as container:
+        with opened(path) as container:
             stream = video_stream(container, path)
             seconds = length_of(container, stream) or float(container.duration or 0) / av.time_base
             return VideoInfo((stream.height, stream.width), stream_rate(stream), seconds)
@@ -267,7 +272,7 @@ def stored_frames(path: str | Path) -> list[Stored]:
     """The stored frame that is shown as number k of `frame_stream`, for every k; nothing is decoded."""
     path = existing_file(path, "video")
     try:
-        with av.open(str(path)) as container:
+        with opened(path) as container:
             stream = video_stream(container, path)
             rate, unit = stream_rate(stream), stream.time_base
             packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
@@ -303,7 +308,7 @@ def decoded_after_seeking(path: str | Path, stamps: list[int]) -> list[np.ndarra
     """The pictures with these time stamps, decoded from the keyframe before them on; None where that gives not all."""
     found, needed = {}, set(stamps)
     try:
-        with av.open(str(path)) as container:
+        with opened(path) as container:
             stream = video_stream(container, Path(path))
             layout = Layout(stream)
             container.seek(min(needed), stream=stream)
@@ -334,7 +339,7 @@ def videos_in(folder: Path) -> dict[str, Path]:
 def announced_frames(path: Path) -> int:
     """How many frames a file says it has, without decoding it; 0 = it does not say."""
     try:
-        with av.open(str(path)) as container:
+        with opened(path) as container:
             return video_stream(container, path).frames
     except av.FFmpegError as error:
         raise ValueError(f"{path}: expected a video ({error.strerror}): convert it to MP4 or leave it out") from None

@@ -5,9 +5,8 @@ in judge_pose.py; the two here need a model: a video-text model, or a vision-lan
 """
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from media.pages import jpeg_link
 from motionbench.metrics import ClipCase, Metric, Score
 from motionbench.network_metrics import is_there, quiet_transformers, spread_frames
 from motionbench.cells import BenchMotion, MOTIONS_BY_NAME
+from planning.chat import ChatServer, json_in, openai_chat
 
 CLIP_MODEL = "microsoft/xclip-base-patch32"
 PAPER_GREY = 124                                # round the picture, where it is not square
@@ -153,54 +153,53 @@ class VlmJudge:
     needs: tuple[str, ...] = ()
     formula: str = "share of clips in which the model names the prompted kind of motion, sides aside"
     protocol: str = f"{NUM_FRAMES} evenly spaced frames"
+    ask: Callable[[list], str] = field(init=False)      # messages -> the answer's text
     down: str = field(default="", init=False)           # why the server is not asked any more
     failures: int = field(default=0, init=False)        # answers in a row that failed
 
     def __post_init__(self):
-        if not self.model:
-            raise ValueError("judge vlm: expected the served model's name (found none): set judge.model")
-        self.key = os.environ.get(self.api_key_env, "") if self.api_key_env else "unused"
-        if not self.key:
-            raise ValueError(f"judge vlm: the environment variable {self.api_key_env} holds no key: set it, "
-                             "or judge.api_key_env= (empty) for a server that asks for none")
+        server = ChatServer(self.base_url, self.model, self.api_key_env, self.timeout_seconds, "judge",
+                            ", or leave vlm out of judge.names")
         self.labels = tuple(dict.fromkeys(coarse(motion.name) for motion in self.motions))
+        self.ask = openai_chat(server, self.schema())
         self.source = f"{self.model}, an OpenAI-compatible server, {NUM_FRAMES} frames, coarse labels"
 
     def target(self, motion: str) -> str:
         return coarse(motion)
 
     def verdict(self, case: ClipCase) -> Verdict:
-        import openai
-
         if self.down:
             return Verdict("", self.down, asked=False)
-        client = openai.OpenAI(base_url=self.base_url, api_key=self.key, timeout=self.timeout_seconds, max_retries=0)
         try:
-            answer = client.chat.completions.create(
-                model=self.model, messages=self.messages(case.video),
-                response_format={"type": "json_schema", "json_schema": self.schema()})
-        except (openai.OpenAIError, json.JSONDecodeError) as error:
-            self.failures += 1
-            note = f"the judge's server at {self.base_url} did not answer ({first_line(error)})"
-            timed_out = isinstance(error, openai.APITimeoutError)               # a kind of connection error
-            hopeless = (openai.APIConnectionError, openai.AuthenticationError, openai.NotFoundError)
-            if self.failures >= MOST_FAILURES or (isinstance(error, hopeless) and not timed_out):
-                self.down = f"{note} and is not asked any more: start it, or correct judge.base_url and judge.model"
-            return Verdict("", self.down or note, asked=False)
+            content = self.ask(self.messages(case.video))
+        except ValueError as error:
+            if error.__cause__ is None:                                         # an answer, but of no use
+                return Verdict("", str(error), unknown=True)
+            return self.not_answered(error)
         self.failures = 0
-        choices = getattr(answer, "choices", None)
-        return self.read((choices[0].message.content or "") if choices and choices[0].message else "")
+        return self.read(content)
+
+    def not_answered(self, error: ValueError) -> Verdict:
+        """No verdict; after a hopeless error, or too many in a row, the server is not asked any more."""
+        import openai
+
+        self.failures += 1
+        hopeless = (openai.APIConnectionError, openai.AuthenticationError, openai.NotFoundError)
+        timed_out = isinstance(error.__cause__, openai.APITimeoutError)         # a kind of connection error
+        if self.failures >= MOST_FAILURES or (isinstance(error.__cause__, hopeless) and not timed_out):
+            self.down = f"{error}; it is not asked any more"
+        return Verdict("", self.down or str(error), asked=False)
 
     def read(self, content: str) -> Verdict:
-        """The model's answer, which must be JSON with one of the labels; anything else recognises nothing."""
+        """The model's answer, JSON with one of the labels or a label alone; whatever else it says is unknown."""
         try:
-            answer = json.loads(content.strip().strip("`").removeprefix("json"))
+            answer = json_in(content, "motion")
         except ValueError:
-            return Verdict("", f"the judge's answer is no JSON: {content[:60]!r}")
-        label = answer.get("motion") if isinstance(answer, dict) else None
+            answer = {"motion": content.strip(" \n`'\"*.")}
+        label = answer.get("motion") if isinstance(answer, dict) else answer
         label = label.strip().lower().replace(" ", "_") if isinstance(label, str) else None
         if label not in self.labels:
-            return Verdict("", f"the judge's answer names no known motion: {content[:60]!r}")
+            return Verdict("", f"the judge's answer names no known motion: {content[:60]!r}", unknown=True)
         return Verdict(label, label)
 
     def messages(self, video: np.ndarray) -> list[dict]:
@@ -222,12 +221,6 @@ def as_link(frame: np.ndarray) -> str:
     picture = Image.fromarray(frame)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return jpeg_link(picture, quality=90)
-
-
-def first_line(error: Exception) -> str:
-    """How the message of a server's error begins."""
-    text = str(getattr(error, "message", "") or error).strip()
-    return text.splitlines()[0][:120] if text else type(error).__name__
 
 
 def cohens_kappa(first: Sequence[str], second: Sequence[str]) -> float:

@@ -30,6 +30,7 @@ MOTION_NAMES = (                                              # published name -
     (".temporal_transformer.", "."), (".attention_blocks.0.", ".attn1."), (".attention_blocks.1.", ".attn2."),
     (".norms.0.", ".norm1."), (".norms.1.", ".norm2."), (".ff_norm.", ".norm3."))
 VAE_NAMES = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
+FETCH = "fetch MusePose's with python scripts/download_weights.py musepose (and musepose-base, for stage 1 of training)"
 WEIGHTS_NAMES = ("diffusion_pytorch_model", "pytorch_model", "model")     # stems in a component folder
 
 
@@ -66,7 +67,7 @@ def copied_tensors(path: Path, dtype: torch.dtype | None, device: str = "cpu") -
     Beside the copies at most a few dozen megabytes of the file are in memory. device="meta": names and shapes only.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a weights file (found none): check the path")
+        raise FileNotFoundError(f"{path}: expected a weights file (found none): {FETCH}, or correct the path")
     if path.suffix == ".safetensors":
         for name, tensor in mapped(path):
             yield name, copied(tensor, dtype, device)
@@ -153,7 +154,7 @@ def component_file(folder: Path) -> Path:
         for suffix in (".safetensors", ".bin"):
             if (folder / f"{stem}{suffix}").is_file():
                 return folder / f"{stem}{suffix}"
-    raise FileNotFoundError(f"{folder}: expected {WEIGHTS_NAMES[0]}.safetensors or .bin (found neither): download the weights")
+    raise FileNotFoundError(f"{folder}: expected {WEIGHTS_NAMES[0]}.safetensors or .bin (found neither): {FETCH}")
 
 
 def base_config(files: WeightFiles) -> tuple[dict, Path]:

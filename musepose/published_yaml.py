@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import yaml
 
+from media.files import locked
 from media.images import read_image
 from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
@@ -134,12 +135,13 @@ def run_cases(path: str | Path, arguments: list[str], load: Callable[..., MusePo
     model, failed = load(wanted.files, device, dtype), []
     names = [wanted.files.pose_guider.name.split(".")[0], wanted.files.motion_module.name.split(".")[0]]
     folder = Path(args.output) / f"{datetime.datetime.now():%H%M}-{args.cfg}-{names[0]}-{names[1]}"
-    for picture, video in wanted.cases:
-        try:
-            make_case(model, picture, video, folder, names, args, wanted.noise_scheduler)
-        except (ValueError, FileNotFoundError, torch.OutOfMemoryError) as error:
-            log.error("%s with %s: %s", picture, video, " ".join(str(error).split()))
-            failed.append(video)
+    with locked(folder, "choose another --output"):
+        for picture, video in wanted.cases:
+            try:
+                make_case(model, picture, video, folder, names, args, wanted.noise_scheduler)
+            except (ValueError, FileNotFoundError, torch.OutOfMemoryError) as error:
+                log.error("%s with %s: %s", picture, video, " ".join(str(error).split()))
+                failed.append(video)
     if failed:
         log.error("%d of %d cases failed", len(failed), len(wanted.cases))
     return 2 if failed else 0

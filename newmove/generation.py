@@ -19,6 +19,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,7 +28,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import numpy as np
 from tqdm import tqdm
 
-from media.files import save_atomically
+from media.files import locked, save_atomically
 from media.video_reader import frame_stream, probe, videos_in
 from media.video_writer import write_video
 from runtime.processes import ALONE, Processes
@@ -198,7 +199,8 @@ def generate(make: Callable[[str, int], np.ndarray], prompts: Sequence[Prompt], 
 
     make: (prompt, seed) -> frames (F, H, W, 3) uint8 RGB. exemplars: a folder of clips to show beside them.
     """
-    with writing(folder):
+    with writing(folder), ExitStack() as stack:
+        processes.agreed(lambda: stack.enter_context(locked(folder, "choose another with -o")) if processes.is_main else None)
         videos = planned(prompts)
         everything = processes.shared(processes.agreed(lambda: claim(folder, settings, videos) if processes.is_main else None))
         missing = processes.shared([video for video in videos if not (folder / video.file).is_file()])
@@ -206,8 +208,8 @@ def generate(make: Callable[[str, int], np.ndarray], prompts: Sequence[Prompt], 
             log.info("%d of %d videos are already in %s", len(videos) - len(missing), len(videos), folder)
         shown = processes.agreed(lambda: copies(exemplars, folder) if exemplars and processes.is_main else [])
         processes.agreed(lambda: make_missing(make, missing, everything, shown, folder, fps, processes))
-    if processes.is_main:
-        gallery(everything, shown, folder)
+        if processes.is_main:
+            gallery(everything, shown, folder)
     return folder / "gallery.html"
 
 

@@ -12,11 +12,11 @@ from difflib import get_close_matches
 from planning.clauses import check_total, clauses
 from planning.lexicon import (AGAIN, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
                               FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
-                              LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_TIMES, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
+                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
                               OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, PRONOUNS, SCENE_PREPOSITIONS,
                               SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
                               TIMES, UNKNOWN_SECONDS, VERBS)
-from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, one_person, predicate_of,
+from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, meant_verb, one_person, predicate_of,
                             singulars, split_subject, verb_form)
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     require_english(prompt)
     if negative := NEGATIVE_COUNT.search(prompt):
         raise ValueError(f"prompt: '{negative[0]}': expected a number above 0: say how often or how long")
-    pieces = [(opens, *take_duration(text)) for opens, text in clauses(prompt)]
+    pieces = [(opens, *take_duration(text)) for opens, text in clauses(prompt) if is_done(text)]
     pieces = [(opens, text, seconds, *split_subject(with_mover(text))) for opens, text, seconds in pieces]
     said = Mentioned(next((one_person(subject) for _, _, _, subject, _ in pieces if subject), "a person"))
     actions: list[Action] = []
@@ -45,9 +45,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
         somebody = bool(subject) or clause.partition(" ")[0] in PRONOUNS
         action = finite(words, said.verb, somebody) if words or not seconds else STILL
         text = " ".join(action[0]) if action else ""
-        if NO_TIMES.search(clause):
-            log.warning("prompt: '%s' is left out: it is done no times", clause)
-        elif actions and ONLY_COUNT.fullmatch(clause):                           # 'Squat. Ten times.'
+        if actions and ONLY_COUNT.fullmatch(clause):                           # 'Squat. Ten times.'
             who, before, _ = actions[-1]
             actions[-1] = who, f"{before} {clause}", default_seconds(said.verb, f"{before} {clause}")
         elif action is None:
@@ -69,6 +67,14 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
             for who, text, seconds in actions for part, lasts in shorten(text, seconds, max_seconds)]
 
 
+def is_done(clause: str) -> bool:
+    """Whether a clause is done at all: 'jumps 0 times', 'walks for 0 seconds' and 'nobody moves' are not."""
+    why = "it is done no times" if NO_TIMES.search(clause) else "nobody does it" if NOBODY.match(clause) else ""
+    if why:
+        log.warning("prompt: '%s' is left out: %s", clause, why)
+    return not why
+
+
 def is_another(who: str, before: str) -> bool:
     """Whether a subject is somebody else than the one before: 'the person' after 'a woman' is the same, 'another man' is not."""
     words, earlier = who.split(), before.split()
@@ -81,7 +87,8 @@ def require_english(prompt: str) -> None:
     """Raises ValueError when the prompt is not English, the only language the rules read."""
     words = re.findall(r"[^\W\d_]+", prompt.lower())
     foreign = sum(word in FOREIGN_WORDS for word in words)
-    known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None for word in words)
+    known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None
+                or any(name in NOUNS for name in singulars(word)) for word in words)
     latin = sum(word.isascii() for word in words)
     if not words or known == 0 or foreign >= max(known, 1) or latin < len(words) / 2:
         raise ValueError(f"prompt: no English understood in {shown(prompt)}: the offline planner reads English only; "
@@ -149,14 +156,6 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     return [third_person(previous) if previous in BASE else previous, *words], previous
 
 
-def meant_verb(word: str) -> str | None:
-    """'jumpes', 'wavs', 'clapps', 'kiks', 'wlaks' -> the form meant: spelt by ear, or with two letters swapped."""
-    if len(word) < 4 or word in NOT_VERBS:
-        return None
-    return next((form for form in (*THIRD, *GERUND, *BASE)
-                 if squeezed(form) == squeezed(word) or is_swapped(form, word)), None)
-
-
 def misspelt_verb(word: str) -> str | None:
     """The verb meant by a misspelt one, with a warning."""
     meant = meant_verb(word)
@@ -164,16 +163,6 @@ def misspelt_verb(word: str) -> str | None:
         return None
     log.warning("prompt: '%s' is read as '%s'", word, meant)
     return verb_form(meant)[meant]
-
-
-def squeezed(word: str) -> str:
-    return re.sub(r"(.)\1", r"\1", word.replace("e", "").replace("z", "s").replace("ck", "k"))
-
-
-def is_swapped(one: str, other: str) -> bool:
-    """Whether two neighbouring letters changed places: 'walks' and 'wlaks'."""
-    swapped = (f"{other[:i]}{other[i + 1]}{other[i]}{other[i + 2:]}" for i in range(len(other) - 1))
-    return one != other and one in swapped
 
 
 @dataclass
@@ -194,7 +183,7 @@ class Mentioned:
         handled = self.verb in HANDLING_VERBS
         rest = text.partition(third_person(self.verb))[2].strip() if handled else ""
         if self.limb and re.match(r"(?:it|them)\b", rest):
-            text, rest = re.sub(r"\b(?:it|them)\b", self.limb, text, count=1), self.limb
+            text, rest = re.sub(r"\b(?:it|them)(?:\s+both)?\b", self.limb, text, count=1), self.limb
         text = BOTH_ALONE.sub("both feet" if self.part == "foot" else f"both {self.part or 'arm'}s", text)
         if self.side:
             text = THE_OTHER.sub(f"the {OPPOSITE[self.side]}", text)
@@ -211,6 +200,8 @@ class Mentioned:
 
 def with_mover(clause: str) -> str:
     """'her right arm goes up' -> 'moves her right arm up', 'the knees bend' -> 'bends the knees'."""
+    if match := LIMB_GOES.fullmatch(clause):
+        return f"moves {'' if match['limb'].startswith('both') else 'the '}{match['limb']} {match['way']}"
     match = LIMB_MOVES.fullmatch(clause)
     form = match and verb_form(match["verb"])
     if not form:
@@ -250,7 +241,7 @@ def take_duration(clause: str) -> tuple[str, float | None]:
     low, high = (amount(word) if word else None for word in (match["low"], match["high"]))
     many = (low + (high or low)) / 2 if low else 1.0                            # '4-5 seconds' are 4.5
     many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] else 0.0)
-    seconds = many * {"m": 60.0, "h": 3600.0}.get(match["unit"][0], 1.0)
+    seconds = many * {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}.get(match["unit"][0], 1.0)
     return (clause[:match.start()] + clause[match.end():]).strip(" ,"), seconds
 
 

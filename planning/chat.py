@@ -1,13 +1,14 @@
-"""Prompt -> timed actions by a chat model: the instructions, the schema, the check of the answer, one repair."""
+"""Chat models behind a server or on disk, and what can be read in their answers; prompt -> timed actions by one of them."""
 import json
 import logging
 import os
 import re
-from typing import Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-Message = dict[str, str]                    # {"role": "system" | "user" | "assistant", "content": text}
+Message = dict[str, str | list]             # {"role": "system" | "user" | "assistant", "content": text or parts}
 MAX_ACTION_CHARACTERS = 200                 # CLIP reads 77 tokens, about 300 characters
 INSTRUCTIONS = """\
 You plan human motion. Rewrite the user's text as a list of segments for a text-to-motion model, in the order they
@@ -33,9 +34,8 @@ SCHEMA = {      # flat on purpose: strict modes of several servers refuse defaul
         "required": ["segments"], "additionalProperties": False},
 }
 
-ANSWER_FORMATS = ({"response_format": {"type": "json_schema", "json_schema": SCHEMA}},
-                  {"response_format": {"type": "json_object"}}, {})             # of a request; best first
 FORMAT_REFUSED = re.compile(r"response_?format|json_?schema|json_?object|structured|guided|grammar", re.IGNORECASE)
+THOUGHT_BEGINS, THOUGHT_ENDS = (re.compile(rf"<{end}think(?:ing)?>|◁{end}think▷", re.IGNORECASE) for end in ("", "/"))
 MAX_OBJECTS = 100                           # braces of an answer at which an object is looked for
 
 
@@ -59,7 +59,8 @@ def ask_for_actions(prompt: str, ask: Callable[[list[Message]], str], min_second
 
 def parse_answer(answer: str, min_seconds: float, max_seconds: float) -> list[tuple[str, float]]:
     """A model's answer -> checked [(text, seconds)]; ValueError says what is wrong with it."""
-    plan = json_in(answer)
+    plan = json_in(answer, "segments")
+    plan = {"segments": plan} if isinstance(plan, list) else plan
     if not isinstance(plan, dict) or not isinstance(plan.get("segments"), list):
         raise ValueError('expected an object with a list "segments"')
     if not plan["segments"]:
@@ -68,9 +69,13 @@ def parse_answer(answer: str, min_seconds: float, max_seconds: float) -> list[tu
             for i, segment in enumerate(plan["segments"], start=1)]
 
 
-def json_in(answer: str) -> object:
-    """The JSON of an answer: the whole answer, or else the last object with "segments" that prose or marks surround."""
-    body = answer.rpartition("</think>")[2].strip().lstrip("\ufeff").strip()
+def json_in(answer: str, key: str) -> object:
+    """The JSON of an answer: the whole answer, or else the last object with `key` that prose or marks surround.
+
+    What a model thought before, or had not thought to its end, does not count.
+    """
+    thought = THOUGHT_ENDS.split(answer)[-1]
+    body = THOUGHT_BEGINS.split(thought)[0].strip().lstrip("\ufeff").strip()
     try:
         return json.loads(body)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -83,7 +88,7 @@ def json_in(answer: str) -> object:
             value, end = decoder.raw_decode(body, start)
         except (json.JSONDecodeError, RecursionError):
             continue
-        found = value if "segments" in value else found
+        found = value if key in value else found
     if found is None:
         raise ValueError(f"not JSON ({first_line(failure)}; it begins {body[:40]!r})") from failure
     return found
@@ -97,40 +102,64 @@ def checked(segment: object, where: str, min_seconds: float, max_seconds: float)
         raise ValueError(f'{where}: "text" must be a sentence')
     if len(text) > MAX_ACTION_CHARACTERS:
         raise ValueError(f'{where}: "text" has {len(text)} characters, at most {MAX_ACTION_CHARACTERS} are read')
+    if isinstance(seconds, str) and re.fullmatch(r"\d+(?:\.\d+)?", seconds):
+        seconds = float(seconds)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise ValueError(f'{where}: "seconds" must be a number')
     if not min_seconds <= seconds <= max_seconds:
         raise ValueError(f'{where}: "seconds" is {seconds:g}, must lie between {min_seconds:g} and {max_seconds:g}')
-    return " ".join(text.split()).rstrip("."), float(seconds)
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()).rstrip(".")
+    if not text:
+        raise ValueError(f'{where}: "text" must be a sentence')
+    return text, float(seconds)
 
 
-def openai_chat(base_url: str, model: str, api_key_env: str, timeout_seconds: float) -> Callable[[list[Message]], str]:
-    """A chat model behind any OpenAI-compatible server (OpenAI, vLLM, Ollama, llama.cpp)."""
+@dataclass(frozen=True)
+class ChatServer:
+    """A chat model behind any OpenAI-compatible server (OpenAI, vLLM, Ollama, llama.cpp), and what messages call it."""
+    base_url: str
+    model: str                  # the served model's name
+    api_key_env: str            # environment variable with the key; empty: the server wants none
+    timeout_seconds: float      # longest wait for an answer
+    settings: str = "planner"   # the group of settings that these came from
+    instead: str = ", or use planner.backend=rules"
+
+
+def answer_formats(schema: dict) -> list[dict]:
+    """What a request may say of the answer's form, best first."""
+    return [{"response_format": {"type": "json_schema", "json_schema": schema}}, {"response_format": {"type": "json_object"}}, {}]
+
+
+def openai_chat(server: ChatServer, schema: dict) -> Callable[[list[Message]], str]:
+    """What asks the server for an answer of the form `schema`, as text. Every error is a ValueError with one line.
+
+    Where the server gave no answer, the error's cause is that of the openai package; an answer of no use has none.
+    """
     try:
         import openai
     except ImportError as error:
-        raise ValueError("planner.backend=openai needs the package openai: pip install openai") from error
-    if not model:
-        raise ValueError("planner.model is empty: name the model the server offers, or use planner.backend=rules")
-    key = key_of(api_key_env) if api_key_env else "unused"
+        raise ValueError(f"{server.settings}: expected the package openai to be installed (found none): pip install openai") from error
+    if not server.model:
+        raise ValueError(f"{server.settings}.model is empty: name the model the server offers{server.instead}")
+    key = key_of(server) if server.api_key_env else "unused"
     try:
-        client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout_seconds, max_retries=0)
+        client = openai.OpenAI(base_url=server.base_url, api_key=key, timeout=server.timeout_seconds, max_retries=0)
     except Exception as error:          # the HTTP, TLS and proxy libraries raise classes of their own
-        raise trouble(error, base_url, model, api_key_env, timeout_seconds) from error
-    formats = list(ANSWER_FORMATS)      # the first is asked for; those the server has refused are dropped
+        raise trouble(error, server) from error
+    formats = answer_formats(schema)    # the first is asked for; those the server has refused are dropped
 
     def ask(messages: list[Message]) -> str:
         while True:
             try:
                 answer = client.chat.completions.create(        # no temperature: reasoning models refuse the argument
-                    model=model, messages=messages, **formats[0])
+                    model=server.model, messages=messages, **formats[0])
             except Exception as error:
                 if len(formats) == 1 or not refuses_format(error):
-                    raise trouble(error, base_url, model, api_key_env, timeout_seconds) from error
-                log.warning("planner: %s refuses response_format=%s: asking for JSON in another way", base_url,
-                            formats.pop(0)["response_format"]["type"])
+                    raise trouble(error, server) from error
+                log.warning("%s: %s refuses response_format=%s: asking for JSON in another way", server.settings,
+                            server.base_url, formats.pop(0)["response_format"]["type"])
             else:
-                return content_of(answer, base_url, model)
+                return content_of(answer, server)
     return ask
 
 
@@ -139,63 +168,65 @@ def refuses_format(error: Exception) -> bool:
     return getattr(error, "status_code", 0) in (400, 422, 501) and FORMAT_REFUSED.search(str(error)) is not None
 
 
-def key_of(api_key_env: str) -> str:
+def key_of(server: ChatServer) -> str:
     """The key in an environment variable; one that no header can carry is refused without being shown."""
-    key = os.environ.get(api_key_env, "").strip()
+    name, who = server.api_key_env, server.settings
+    key = os.environ.get(name, "").strip()
     if not key:
-        raise ValueError(f"planner: the environment variable {api_key_env} holds no key: set it, "
-                         "or planner.api_key_env= (empty) for a server that asks for none")
+        raise ValueError(f"{who}: the environment variable {name} holds no key: set it, "
+                         f"or {who}.api_key_env= (empty) for a server that asks for none")
     if strange := re.search(r"[^!-~]", key):
         what = "a space or line break" if strange[0].isspace() else f"the character U+{ord(strange[0]):04X}"
-        raise ValueError(f"planner: the environment variable {api_key_env} holds no usable key (found {what} in it): "
+        raise ValueError(f"{who}: the environment variable {name} holds no usable key (found {what} in it): "
                          "copy the key again, without quotes")
     return key
 
 
-def trouble(error: Exception, base_url: str, model: str, api_key_env: str, timeout_seconds: float) -> ValueError:
+def trouble(error: Exception, server: ChatServer) -> ValueError:
     """One line that says what to do about an error of the openai package, or of the libraries below it."""
     import openai
+    who, url = server.settings, server.base_url
     if isinstance(error, openai.APITimeoutError):
-        return ValueError(f"planner: {base_url} did not answer within {timeout_seconds:g} s: raise "
-                          "planner.timeout_seconds, or use planner.backend=rules")
+        return ValueError(f"{who}: {url} did not answer within {server.timeout_seconds:g} s: raise "
+                          f"{who}.timeout_seconds{server.instead}")
     if isinstance(error, openai.AuthenticationError):
-        return ValueError(f"planner: {base_url} refused the key from "
-                          f"{api_key_env or 'an empty planner.api_key_env'} (HTTP 401): check it")
+        return ValueError(f"{who}: {url} refused the key from "
+                          f"{server.api_key_env or f'an empty {who}.api_key_env'} (HTTP 401): check it")
     if isinstance(error, openai.APIStatusError):
-        return ValueError(f"planner: {base_url} answered HTTP {error.status_code} ({first_line(error.message)}): "
-                          f"check planner.model={model} and the server's log")
+        return ValueError(f"{who}: {url} answered HTTP {error.status_code} ({first_line(error.message)}): "
+                          f"check {who}.model={server.model} and the server's log")
     if isinstance(error, openai.APIConnectionError):
-        return ValueError(f"planner: no server reached at {base_url} ({first_line(error.__cause__ or error)}): "
-                          "start it, or correct planner.base_url")
+        return ValueError(f"{who}: no server reached at {url} ({first_line(error.__cause__ or error)}): "
+                          f"start it, or correct {who}.base_url")
     if isinstance(error, (openai.OpenAIError, json.JSONDecodeError)):
-        return ValueError(f"planner: {base_url} is not an OpenAI-compatible server ({first_line(error)}): "
-                          "check planner.base_url")
-    return ValueError(f"planner: no client for {base_url} ({first_line(error)}): check planner.base_url, and what the "
+        return ValueError(f"{who}: {url} is not an OpenAI-compatible server ({first_line(error)}): "
+                          f"check {who}.base_url")
+    return ValueError(f"{who}: no client for {url} ({first_line(error)}): check {who}.base_url, and what the "
                       "environment says of proxies and certificates")
 
 
-def content_of(answer: object, base_url: str, model: str) -> str:
+def content_of(answer: object, server: ChatServer) -> str:
     """The text of a chat completion; a refusal, a cut-off answer and an answer without a message are errors."""
-    choices = getattr(answer, "choices", None)
-    if not choices or choices[0].message is None:
-        raise ValueError(f"planner: {base_url} answered without a message: is it an OpenAI-compatible chat server?")
+    who, choices = server.settings, getattr(answer, "choices", None)
+    if not choices or getattr(choices[0], "message", None) is None:
+        raise ValueError(f"{who}: {server.base_url} answered without a message: is it an OpenAI-compatible chat server?")
     message, content = choices[0].message, choices[0].message.content
     if message.refusal:
-        raise ValueError(f"planner: {model} refused the prompt ('{first_line(message.refusal)}'): rephrase it")
+        raise ValueError(f"{who}: {server.model} refused the prompt ('{first_line(message.refusal)}'): rephrase it")
     if isinstance(content, list):                                   # parts: text, thinking, pictures
         content = "".join(part["text"] for part in content
                           if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str))
-    content = content or ""
+    content = content if isinstance(content, str) else ""
     if choices[0].finish_reason == "length" and not is_json(content):
         used = "all of it" if not content.strip() else "some of it"
-        raise ValueError(f"planner: the answer of {model} was cut off at the token limit ({used} perhaps spent on "
+        raise ValueError(f"{who}: the answer of {server.model} was cut off at the token limit ({used} perhaps spent on "
                          "reasoning): raise the server's limit of tokens in an answer, or use a model that reasons less")
     return content
 
 
 def is_json(answer: str) -> bool:
     try:
-        json_in(answer)
+        json_in(answer, "segments")
     except ValueError:
         return False
     return True

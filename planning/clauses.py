@@ -2,11 +2,13 @@
 import logging
 import re
 
-from planning.lexicon import (BASE, BEFORE_AFTER, BEFORE_THAT, CAMERA_MOVES, CLAUSE_BREAK, COLON, DELAYED, DETERMINERS, ENDS_IN_LIMB,
-                              GERUND, HANDLING_VERBS, LIMB_ALONE, LIST_BEGINS, LIST_NUMBER, MAX_TOTAL_SECONDS, MEANWHILE, NUMBERS,
-                              OPENING_WORDS, ORDER_WORDS, PEOPLE, PRONOUNS, REQUESTS, SAME_TIME, SENTENCE_END, REPEATED_LIST, SETS, SHORTEST_SECONDS,
+from planning.lexicon import (TIMED, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, CAMERA_MOVES, CLAUSE_BREAK, COLON, DELAYED,
+                              DETERMINERS, EMOJI, ENDS_IN_LIMB, GERUND, HANDLING_VERBS, LIMB_ALONE, LIST_BEGINS, LIST_NUMBER,
+                              MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, ORDER_WORDS, PEOPLE, PRONOUNS,
+                              REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SENTENCE_END, SETS, SHORTEST_SECONDS,
                               SPELLINGS, SUBORDINATE, THIRD, TIMES, WHILE_DOING)
-from planning.words import amount, goes_with, is_unknown_verb, predicate_of, skip_adverbs, split_subject
+from planning.words import (amount, goes_with, is_unknown_verb, meant_verb, predicate_of, skip_adverbs, split_subject,
+                            verb_form)
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +29,35 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
 
 def plain(prompt: str) -> str:
     """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
-    text = prompt.lower()
+    text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", prompt.lower())
+    text = TIMED.sub(lasting, text)
     text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
     for pattern, replacement in SPELLINGS:
         text = re.sub(pattern, replacement, text)
+    text = BIG_NUMBER.sub(in_digits, text)
+    text = SAID_AGAIN.sub(counted_once, text)
     text = REPEATED_LIST.sub(written_out, text)
     text = DELAYED.sub(r" ; for \g<delay> ; ", text)
     return SETS.sub(lambda match: str(int(amount(match[1]) * amount(match[2]))), text)
+
+
+def lasting(match: re.Match) -> str:
+    """'[0-3s] waves' -> '; for 3 seconds waves'."""
+    begin, end = (60 * int(match[f"m{n}"] or 0) + float(match[f"s{n}"]) for n in (1, 2))
+    return f" ; for {end - begin:g} seconds " if end > begin else " ; "
+
+
+def in_digits(match: re.Match) -> str:
+    """'ten thousand' -> '10000', '1e9' -> '1000000000'."""
+    if match["power"]:
+        return str(int(float(match["power"])))
+    number = 1 if match["number"] in (None, "a", "an") else amount(match["number"])
+    return str(int(number * MULTIPLES[match["multiple"]]))
+
+
+def counted_once(match: re.Match) -> str:
+    """'jump jump jump' -> 'jump 3 times'; other words stay."""
+    return f"{match[1]} {len(match[0].split())} times" if verb_form(match[1]) else match[0]
 
 
 def written_out(match: re.Match) -> str:
@@ -112,7 +136,7 @@ def split_verbs(part: str) -> list[str]:
     pieces, start = [], 0
     for match in CLAUSE_BREAK.finditer(part):
         rest, begun = part[match.end():].split(), part[start:match.start()].strip()
-        if not begun or begun.split()[0] in MEANWHILE or lacks_object(begun):
+        if not begun or begun.split()[0] in MEANWHILE or lacks_object(begun) or not split_subject(begun)[1]:
             continue
         behind = rest[0] if rest else ""
         while_doing = "and" in match[0] and behind in MEANWHILE
@@ -129,6 +153,8 @@ def verb_forms(text: str) -> tuple[dict, ...]:
     """The forms that are verbs in this clause: bare ones in 'wave and kick', not in 'does a wave and a kick'."""
     predicate = predicate_of(split_subject(text)[1].split())
     form = predicate.form
+    if form is None and predicate.rest:
+        form = verb_form(meant_verb(predicate.rest[0]) or "")
     if form is None:                                                           # 'wearing a hat , waving'
         form = next((form for word in predicate.rest for form in (THIRD, GERUND) if word in form), None)
     return (THIRD,) if form in (THIRD, None) else (THIRD, form)
@@ -149,7 +175,8 @@ def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
     while words[start:start + 1] and words[start] in ("not", "is", "was"):
         start = skip_adverbs(words, start + 1)
     opening = words[start:start + 2]
-    return bool(opening) and (any(opening[0] in form for form in forms) or is_unknown_verb(*opening))
+    return bool(opening) and (any(word in form for word in (opening[0], meant_verb(opening[0])) for form in forms)
+                              or is_unknown_verb(*opening))
 
 
 def begins_noun(words: list[str], verb: str | None) -> bool:

@@ -65,7 +65,8 @@ NOUNS = {                                       # actions that are nouns only; e
     "sit-up": (3.0, 2.2), "situp": (3.0, 2.2), "pull-up": (3.0, 2.5), "burpee": (3.5, 3.0), "high knee": (3.0, 0.6),
     "cartwheel": (3.0, 3.0), "somersault": (3.0, 3.0), "pirouette": (3.0, 2.0), "lap": (6.0, 6.0), "rep": (2.0, 2.0),
     "repetition": (2.0, 2.0), "time": (0.0, 0.0), "arm circle": (3.0, 1.2), "calf raise": (3.0, 1.5),
-    "chin-up": (3.0, 2.5), "side step": (2.5, 1.0), "uppercut": (2.0, 1.0),
+    "chin-up": (3.0, 2.5), "handstand": (4.0, 4.0), "headstand": (4.0, 4.0), "backflip": (2.5, 2.5), "front flip": (2.5, 2.5),
+    "side step": (2.5, 1.0), "uppercut": (2.0, 1.0),
 }
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
@@ -74,6 +75,7 @@ NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twel
                twenty=20, thirty=30, forty=40, fifty=50, sixty=60, couple=2, few=3, several=3,
                dozen=12, many=5, multiple=3)
 NUMBER_WORDS = {number: word for word, number in list(NUMBERS.items())[:12]}
+MULTIPLES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 TIMES = {"once": 1, "twice": 2, "thrice": 3}
 OPPOSITE = {"left": "right", "right": "left"}
 PRONOUNS = ("i", "you", "we", "he", "she", "they", "it")
@@ -136,12 +138,16 @@ PERSON, PART = "|".join(PEOPLE), "|".join(BODY_PARTS)
 SPELLINGS = (                                              # (pattern, what it is read as)
     (r"</?[a-z][^<>]*>", " "), (r"\(([^()]*?):\s*\d+(?:\.\d+)?\)", r"\1"),              # tags, weights
     (r"\b(?:masterpiece|(?:best|high)\s+quality|(?:highly|ultra|extremely)[\s-]detailed|photorealistic|[48]k|u?hd)\b", " "),
+    (r"#\d+\b", " ; "), (r"#(\w+)", r" ; \1 ; "),                                       # '#1', '#jump #wave'
+    (r"(?<=\d),(?=\d{3}\b)", ""), (r"(?<=\d),(?=\d{1,2}\s*(?:s|secs?|seconds?|mins?|minutes?|hours?)\b)", "."),
+    (r"(?<![\d.])\.(?=\d)", "0."), (r"(?<=\d)(?=(?:s|secs?|seconds?|mins?|hrs?)\b)", " "), (r"(?<![\d:])\d{1,2}:\d{2}(?![\d:])", ";"),
+    (r"\b(?:one|each|both|all|some)\s+of\s+(?:them|us|you)\b", "they"),
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\(?\b\d+\)", ";"), (r"\s+/\s+", ";"),
     (r"\b(?:please|pls|kindly)\b", " "), (r"\b(?:your|my|our)\b", "the"),
     (r"\b(he|she|it|that|there|who|here)'s\b", r"\1 is"), (r"'re\b", " are"), (r"'ll\b", " will"),
     (r"'d\b", " would"), (r"'ve\b", " have"), (r"\bcan(?:'?t|not)\b", "can not"), (r"\bwon'?t\b", "will not"),
     (r"\bdose?n'?t\b", "does not"), (r"\b(\w+)n't\b|\b(do|does|did|is|was)nt\b", r"\1\2 not"),
-    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b", r"\1\2 times"),
+    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b", r"\1\2 times"), (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
     (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
     (r"[-=]?>|→|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
     (r"[^\w\s.,;:!?'%°•–—-]", " "),                       # no quotes, brackets, emoji
@@ -150,16 +156,23 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"\s*,[\s,]*", " , "), (r"[^\S\n]+", " "),
 )
 LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*1\.\s"), re.compile(r"(?<!\S)\d+\.\s+(?=[a-z])")      # '1. wave 2. jump'
-REPEATED_LIST = re.compile(                                # 'repeat 3 times: jump, clap'
-    rf"\b(?:repeats?(?:\s+(?:this|these|the\s+following))?|do(?:es)?\s+(?:this|these|the\s+following))\s+"
-    rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times)\s*:\s*(?P<list>[^.;!?\n]+)")
+TIMED = re.compile(                                        # '[0-3s]', '0:03 - 0:05', '3-5 s:'; not 'for 3-5 s'
+    r"(?P<open>[\[(])?(?<![\w.:])(?:(?P<m1>\d{1,2}):)?(?P<s1>\d+(?:\.\d+)?)\s*s?\s*[-–]\s*(?:(?P<m2>\d{1,2}):)?"
+    r"(?P<s2>\d+(?:\.\d+)?)\s*(?:s(?:ec(?:ond)?s?)?)?(?(open)[\])]|(?(m2)(?!\d)|\s*:))\s*:?")
+EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+\\s*([a-z]*)")
+BIG_NUMBER = re.compile(rf"\b(?:(?P<number>{NUMBER}|an?)\s+)?(?P<multiple>{'|'.join(MULTIPLES)})\b|"
+                        r"\b(?P<power>\d+(?:\.\d+)?e\+?\d{1,2})\b")     # 'ten thousand', '1e9'
+SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b")                      # 'jump jump jump'
+REPEATED_LIST = re.compile(                                # 'repeat 3 times: jump, clap', '3 times: jump, clap'
+    rf"(?:\b(?:repeats?(?:\s+(?:this|these|the\s+following))?|do(?:es)?\s+(?:this|these|the\s+following))\s+|"
+    rf"(?:^|(?<=[.;!?\n]))\s*)(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times)\s*:\s*(?P<list>[^.;!?\n]+)")
 SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
 # ---------------------------------------------------------------- durations and counts
 
 ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|another|the\s+(?:first|next|last))\s+)?"
 AMOUNT = (rf"(?:(?P<half>half)\s+(?:an?\s+)?|an?\s+(?=se|mi)|"
           rf"(?:an?\s+)?(?P<low>{NUMBER})(?:\s*(?:-|–|to|or)\s*(?P<high>{NUMBER}))?(?P<and_half>\s+and\s+a\s+half)?"
-          r"(?:\s+of)?(?:\s+(?:more|full|whole))?[\s-]*)(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?)\b(?!\s+\w+ly\b)")
+          r"(?:\s+of)?(?:\s+(?:more|full|whole))?[\s-]*)(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?|days?|weeks?)\b(?!\s+\w+ly\b)")
 DURATION = re.compile(
     rf"\s*,?\s*\b(?:all\s+)?(?:for|during|lasting|in|within|over)\s+{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?")
 BARE_DURATION = re.compile(                                # 'walks five seconds'
@@ -199,7 +212,8 @@ OPENING_WORDS = re.compile(
     r"initially|and|but|so|now|also|well|ok(?:ay)?|hey|hi|hello|maybe|perhaps|\d+[.)]|[-*•])"
     r"(?=[\s,]|$)|,)\s*)+")
 SOMEBODY = rf"(?:him|her|them|(?:an?|the|this|that|one)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\b"
-PICTURE = r"(?:(?:an?|the|one|this)\s+)?(?:short\s+|long\s+)?(?:video|clip|animation|movie|film|scene|gif|shot|footage)"
+PICTURE = r"(?:(?:an?|the|one|this)\s+)?(?:(?:short|long|tracking|wide|medium|close-?up|full(?:[\s-]body)?|slow(?:[\s-]motion)?|cinematic|" \
+          r"aerial|static|handheld|realistic|beautiful)\s+){0,3}(?:video|clip|animation|movie|film|scene|gif|shot|footage|close-?up)"
 REQUESTS = re.compile(                                     # 'can you make a video where', 'have the man'
     rf"^(?:(?:can|could|would|will)\s+(?:(?:you|we)\s+|(?=(?:he|she|they|{SOMEBODY})\b))|"
     r"(?:(?:i|we)\s+would\s+(?:like|love)\s+it|it\s+would\s+be\s+\w+|how\s+about|what)\s+if\s+|"
@@ -211,12 +225,13 @@ REQUESTS = re.compile(                                     # 'can you make a vid
     r"there\s+(?:is|are)\s+(?=an?\b|one\b)|(?:(?:i|we)\s+(?:can\s+)?|let's\s+|let\s+us\s+)(?:see|imagine|watch)\s+|"
     r"(?:do\s+)?(?:the\s+following|this|these)(?:\s+(?:actions|moves|things))?\s*:)\s*")
 CAMERA_MOVES = re.compile(                                 # 'the camera zooms in while ...', not 'waves at the camera'
-    r"(?P<before>^|,|;|\b(?:while|as|and|then|when|with))\s*(?P<camera>(?:(?:the|a)\s+)?camera\s+(?:slowly\s+|then\s+|quickly\s+)?"
-    r"(?:zooms|pans|orbits|follows|moves|tilts|tracks|turns|rotates|circles|dollies|stays|flies|pushes|pulls|films|"
-    r"(?:zoom|pann|orbit|follow|mov|tilt|track|turn|rotat|circl)ing|is\s+\w+)\b[^,;]*?)"
+    r"(?P<before>^|,|;|\b(?:while|as|and|then|when|with))\s*(?P<camera>(?:(?:the|a)\s+)?camera\s*(?::\s*[^,;]*?|\s(?:\w+ly\s+|then\s+)?"
+    r"(?:(?!always\b)\w+s|\w+ing|zoom|pan|orbit|follow|move|tilt|track|dolly|static|is\s+\w+)\b[^,;]*?)|"
+    r"(?:filmed|shot|seen|viewed)\s+(?:from|in|by|with)\b[^,;]*?)"
     r"\s*(?=,|;|$|\b(?:while|as|when)\b)(?:\b(?:while|as|when)\b)?")
-NO_TIMES = re.compile(r"\b(?:0|zero|no)\s+times?\b")
-NEGATIVE_COUNT = re.compile(r"(?<![\w–—-])[-–−]\s?\d+(?:\.\d+)?\s+(?:times?|seconds?|secs?|minutes?|mins?|hours?)\b")
+NO_TIMES = re.compile(r"(?<![\w.])(?:0+(?:\.0+)?|zero|no)\s*(?:times?|seconds?|secs?|s|minutes?|mins?|hours?)\b")
+NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|seconds?|secs?|s|minutes?|mins?|hours?|days?)\b",
+                            re.IGNORECASE)
 NOT_DONE = re.compile(
     r"\s*,?\s*\b(?:without|instead\s+of|rather\s+than)\s+[^,]+|\s*,?\s*\bbut\s+(?:not|never)\s+[^,]+")
 OF_SOMEONE_ELSE = re.compile(r"\s*,?\s*\b(?:who|which)\b.*$")                  # 'waves at a friend, who waves back'
@@ -234,7 +249,10 @@ LIMB_ALONE = re.compile(rf"\s*(?:(?:the|his|her|their)\s+)?(?:left|right|both)\s
 ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+(?:{PART})s?$")
 EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
 LIMB_MOVES = re.compile(                                   # 'her right arm swings', 'the knees bend'
-    rf"(?P<limb>(?:the|his|her|their)\s+(?:(?:left|right|other|two)\s+)?(?:{PART})s?)\s+(?P<verb>[a-z]+)(?P<rest>\b.*)")
+    rf"(?P<limb>(?:both|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:{PART})s?)\s+(?P<verb>[a-z]+)(?P<rest>\b.*)")
+LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
+    rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?(?:{PART})s?)\s+(?P<way>up|down|out|forward|back|together|apart)")
+NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")
 MORE = re.compile(rf"\b({NUMBER})\s+more$")                # 'does ten more'
 LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")
 

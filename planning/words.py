@@ -1,13 +1,16 @@
 """A clause to its words: who does it, and which verb in which form says what is done."""
 import re
 from dataclasses import dataclass
+from functools import cache
 
-from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, DETERMINERS, FORMS, GERUND,
+from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FORMS, GERUND,
                               LIGHT_VERBS, MANY_PEOPLE, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS,
                               OBJECT_PRONOUNS, PAST, PEOPLE, PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS,
                               THIRD, VERBS)
 
 LONGEST_SUBJECT = 20      # words
+LONGEST_VERB = 20         # letters
+LARGEST_AMOUNT = 1e12
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,25 @@ def skip_adverbs(words: list[str], start: int) -> int:
 
 def verb_form(word: str) -> dict[str, str] | None:
     return next((form for form in FORMS if word in form), None)
+
+
+@cache
+def meant_verb(word: str) -> str | None:
+    """'jumpes', 'wavs', 'clapps', 'kiks', 'wlaks' -> the form meant: spelt by ear, or with two letters swapped."""
+    if not 4 <= len(word) <= LONGEST_VERB or word in NOT_VERBS or word.removesuffix("s") in BODY_PARTS:
+        return None
+    swapped = (f"{word[:i]}{word[i + 1]}{word[i]}{word[i + 2:]}" for i in range(len(word) - 1))
+    return spelt_by_ear().get(squeezed(word)) or next((other for other in swapped if verb_form(other) and other != word), None)
+
+
+@cache
+def spelt_by_ear() -> dict[str, str]:
+    """Every verb form, by how it sounds; of two that sound alike the one of an earlier table."""
+    return {squeezed(word): word for form in reversed(FORMS) for word in reversed(form)}
+
+
+def squeezed(word: str) -> str:
+    return re.sub(r"(.)\1", r"\1", word.replace("ce", "s").replace("e", "").replace("z", "s").replace("ck", "k"))
 
 
 def is_gerund(word: str) -> bool:
@@ -81,7 +103,12 @@ def split_subject(text: str) -> tuple[str, str]:
     first = words[skip_adverbs(words, 0):][:1]
     if not first or verb_form(first[0]) or is_gerund(first[0]):
         return "", " ".join(words)
-    person = next((i for i, word in enumerate(words[:6]) if word in PEOPLE), None)
+    person = next((i for i, word in enumerate(words[:6]) if is_person(word)), None)
+    while person is not None and words[person + 1:person + 2] == ["and"]:              # 'a man and a woman'
+        others = [i for i, word in enumerate(words[person + 2:person + 5], start=person + 2) if is_person(word)]
+        if not others:
+            break
+        person = others[0]
     if person is None and (words[0] in NUMBERS or words[0].isdigit()) or is_name(words):
         return "", " ".join(words)                                             # 'two quick punches', 'star jumps'
     end = end_of_subject(words, person)
@@ -95,6 +122,11 @@ def split_subject(text: str) -> tuple[str, str]:
     if person is None and end > 1 and words[0] not in DETERMINERS:
         return "", " ".join(words)                                             # 'two squats', 'quick steps'
     return " ".join(subject).strip(" ,"), " ".join(words[start:])
+
+
+def is_person(word: str) -> bool:
+    """'dancer', 'people', 'dancers'; not 'cooks', which is done."""
+    return word in PEOPLE or word in MANY_PEOPLE or word.removesuffix("s") in PEOPLE and word not in THIRD
 
 
 def without_place(words: list[str]) -> list[str]:
@@ -129,7 +161,8 @@ def makes_noun(word: str) -> bool:
 def one_person(subject: str) -> str:
     """'two men' -> 'a person', 'person' -> 'a person'."""
     words = subject.split()
-    many = words[0] not in ("a", "an") and any(word in MANY_PEOPLE for word in words)
+    many = words[0] not in ("a", "an") and any(word in MANY_PEOPLE or is_person(word) and word not in PEOPLE for word in words)
+    many = many or "and" in words[1:]                                          # 'a man and a woman'
     if many or NUMBERS.get(words[0], 1) > 1:
         return "a person"
     return f"a {subject}" if words[0] in PEOPLE and words[0] not in ("someone", "somebody") else subject
@@ -143,7 +176,7 @@ def is_unknown_verb(word: str, behind: str = "") -> bool:
 
 def amount(number: str) -> float:
     """'three' -> 3, '2.5' -> 2.5."""
-    return NUMBERS.get(number) or float(number)
+    return NUMBERS.get(number) or min(float(number), LARGEST_AMOUNT)
 
 
 def singulars(name: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dwpose.musepose import pose_frames
-from musepose.checkpoint import WeightFiles
+from musepose.checkpoint import FETCH, WeightFiles
 from musepose.memory import Footprint, Plan, Run, fitted
 from musepose.pipeline import check_size, MusePose
 from musepose.sampling import check_windows, padded_length
@@ -116,8 +116,7 @@ def planned(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, me
     needed = [getattr(files, name) for name in names] if not settings.networks else [Path(settings.networks) / "model.safetensors"]
     missing = [path for path in needed if not path.is_file()]
     if missing:
-        raise ValueError(f"{missing[0]}: expected a weights file (found none): download MusePose's weights, or choose "
-                         "musepose.weights")
+        raise ValueError(f"{missing[0]}: expected a weights file (found none): {FETCH}, or choose musepose.weights")
     wanted = Plan(settings.window, dtype, settings.decode_chunk_size)
     if not memory:
         return wanted

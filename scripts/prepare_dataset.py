@@ -32,6 +32,7 @@ from training_data.filters import PrepareSettings
 from training_data.folder import DataFolder, total_seconds, write_summary
 from training_data.latents import cache_latents, LatentCache, LatentSettings, TARGETS
 from training_data.preparing import full_disk, Preparation, write_pose_videos
+from training_data.shards import asked, write_shards
 from training_data.sources import content_key, discover, PERSON_COLUMNS, read_table, TEXT_COLUMNS
 
 WAITING = timedelta(days=30)            # for the process with the longest videos
@@ -55,6 +56,8 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--pose-videos", action="store_true", help="also write the drawn poses, in three kinds")
     parser.add_argument("--style", choices=sorted(STYLES), default="mimicmotion",
                         help="the brush of pose videos and pose latents (default: %(default)s)")
+    parser.add_argument("--shards", metavar="URL", help="also write the clips, with cached latents, as shards into a folder "
+                                                        "or object storage (s3://bucket/set): dataset=URL trains on them")
     group = parser.add_argument_group("what becomes a clip")
     for field in fields(PrepareSettings):
         group.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default,
@@ -71,13 +74,17 @@ def parsed_arguments() -> argparse.Namespace:
     group.add_argument("--noise-aug-strength", type=float, default=0.02,
                        help="noise on these pictures before the VAE, as in training (default: %(default)s)")
     arguments = parser.parse_args()
-    if not arguments.videos and not arguments.cache_latents and not arguments.pose_videos:
-        parser.error("expected VIDEOS, --cache-latents or --pose-videos (found none): nothing to do")
+    if not (arguments.videos or arguments.cache_latents or arguments.pose_videos or arguments.shards):
+        parser.error("expected VIDEOS, --cache-latents, --pose-videos or --shards (found none): nothing to do")
     return arguments
 
 
 def check(arguments: argparse.Namespace) -> None:
     """What would fail only after the videos are cut."""
+    if arguments.shards:
+        if "://" not in arguments.shards and Path(arguments.shards).resolve() == arguments.output.resolve():
+            raise ValueError(f"--shards {arguments.shards}: expected another folder than the data folder: name one")
+        asked(arguments.shards, "exists")
     if arguments.cache_latents is None:
         return
     for part in SVD_PARTS:
@@ -163,6 +170,8 @@ def work(arguments: argparse.Namespace, folder: DataFolder, state: PartialState)
             write_pose_videos(folder, shown, arguments.style)
         if arguments.cache_latents:
             cache(arguments, folder, clips, state)
+        if arguments.shards and state.is_main_process:
+            write_shards(folder, arguments.shards)
     except Exception as error:
         if full_disk(error):
             raise ValueError(f"{folder.path}: no space left to write ({error}): make room and run the same command "

@@ -1,4 +1,6 @@
 """What a video or a picture says about itself is believed: turns, pixel shapes, colours, times, damage."""
+import io
+import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -178,6 +180,47 @@ def test_a_colour_profile_is_honoured(tmp_path):
     assert np.abs(read_image(swapped).astype(int) - (200, 40, 60)).max() <= 4
     picture.save(tmp_path / "srgb.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     assert (read_image(tmp_path / "srgb.png") == (200, 40, 60)).all()
+
+
+def linear_profile(grey: bool) -> bytes:
+    """The profile of sRGB's primaries, or of greys, with values in proportion to light."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    curve = data.index(b"para") + 8
+    struct.pack_into(">HH5i", data, curve, 3, 0, *(round(value * 65536) for value in (1, 1, 0, 1, 0)))
+    data = data.replace("sRGB".encode("utf-16-be"), "flat".encode("utf-16-be"))
+    if grey:
+        data[16:20] = b"GRAY"
+        data = data.replace(b"rTRC", b"kTRC")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "L", "LAB"])
+def test_a_colour_profile_is_honoured_whatever_the_picture_is_stored_as(tmp_path, mode, caplog):
+    """A linear profile makes the stored 50 a 122; LAB without a profile is what it says."""
+    linear = ImageCms.ImageCmsProfile(io.BytesIO(linear_profile(grey=mode[0] == "L")))
+    stored = Image.new("RGB", (8, 8), (50, 50, 50))
+    if mode == "LAB":
+        lab = ImageCms.createProfile("LAB")
+        ImageCms.profileToProfile(stored, ImageCms.createProfile("sRGB"), lab, outputMode="LAB").save(tmp_path / "a.tif")
+        assert np.abs(read_image(tmp_path / "a.tif").astype(int) - 50).max() <= 2
+        return
+    stored.convert(mode).save(tmp_path / "a.png", icc_profile=linear.tobytes())
+    assert np.abs(read_image(tmp_path / "a.png").astype(int) - 122).max() <= 2 and not caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_title_in_another_encoding_is_no_obstacle(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "QQQQ"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"QQQQ", b"caf\xe9"))
+    assert b"caf\xe9" in path.read_bytes() and len(read_video(path)[0]) == 3
+    assert frames_at(path, [2]).shape == (1, 32, 32, 3) and probe(path).size == (32, 32)
 
 
 def test_a_profile_that_cannot_be_used_is_warned_of(tmp_path, caplog):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import degrade
-from chat_server import ChatServer
+from chat_server import ChatServer, completion
 from dwpose import skeleton as coco
 from dwpose.detector import PoseDetector
 from dwpose.skeleton import Skeleton
@@ -223,12 +223,32 @@ def test_the_vlm_judge_asks_for_coarse_labels_and_scores_them(server):
     assert set(names) == {motion.kind for motion in MOTIONS}
 
 
-@pytest.mark.parametrize("answer, reason", [("I think it is a wave", "no JSON"), ('{"motion": "moonwalk"}', "no known motion"),
-                                            ('["wave"]', "no known motion"), ('{"motion": 3}', "no known motion"), ("", "no JSON")])
-def test_an_answer_that_is_no_label_recognises_nothing(server, answer, reason):
+@pytest.mark.parametrize("answer", ["I think it is a wave", '{"motion": "moonwalk"}', '["wave"]', '{"motion": 3}', "",
+                                    '<think>{"motion": "wave"} perhaps',
+                                    (200, completion(content=None, refusal="I do not judge people"))])
+def test_an_answer_that_cannot_be_read_is_unknown_and_never_a_lower_score(server, answer):
+    server.replies += [answer, '{"motion": "wave"}']
+    judge = VlmJudge(server.url, "tiny", MOTIONS)
+    score = motion_score(judge).of(video_case())
+    assert np.isnan(score.value) and score.note and score.label == "" and not score.again
+    assert motion_score(judge).of(video_case()).value == 1                                  # the server is not given up
+
+
+@pytest.mark.parametrize("answer", [
+    '\ufeff{"motion": "wave"}', 'Sure! {"motion": "Wave"} as seen in {frame 3}', "wave", "**Wave**.", '<think>{"motion": "squat"}?</think>{"motion": "wave"}',
+    '<|channel|>analysis {"motion": "bow"}<|channel|>final<|message|>{"motion": "wave"}',
+    (200, completion(content=[{"type": "thinking", "thinking": "squat"}, {"type": "text", "text": '{"motion": "wave"}'}]))])
+def test_answers_are_read_as_the_planner_reads_them(server, answer):
     server.replies.append(answer)
-    score = motion_score(VlmJudge(server.url, "tiny", MOTIONS)).of(video_case())
-    assert score.value == 0 and reason in score.note and score.label == ""
+    assert VlmJudge(server.url, "tiny", MOTIONS).verdict(video_case()) == Verdict("wave", "wave")
+
+
+def test_a_refused_form_of_answer_is_not_asked_for_again(server):
+    refused = (400, {"error": {"message": "response_format json_schema is not supported"}})
+    server.replies += [refused, '{"motion": "wave"}', '{"motion": "wave"}']
+    judge = VlmJudge(server.url, "tiny", MOTIONS)
+    assert [judge.verdict(video_case()).label for _ in range(2)] == ["wave", "wave"]
+    assert [body["response_format"]["type"] for _, _, body in server.requests] == ["json_schema", "json_object", "json_object"]
 
 
 def test_a_server_that_is_down_is_a_reason_and_is_not_asked_again(server):
@@ -237,7 +257,7 @@ def test_a_server_that_is_down_is_a_reason_and_is_not_asked_again(server):
     server.server_close()
     judge = VlmJudge(url, "tiny", MOTIONS, timeout_seconds=2)
     first, second = motion_score(judge).of(video_case()), motion_score(judge).of(video_case())
-    assert np.isnan(first.value) and "did not answer" in first.note and "start it" in first.note
+    assert np.isnan(first.value) and "no server reached" in first.note and "start it" in first.note
     assert second == first or (np.isnan(second.value) and second.note == first.note)
 
 

@@ -1,6 +1,7 @@
 """MusePose's pose align: the published script's numbers where they are right, and something sensible where they are not."""
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from dwpose.musepose import (
     published_alignment, RIGHT_FINGERS, RIGHT_HAND, SCALES, without_face,
 )
 from dwpose.skeleton import BODY, HANDS, LEFT_ELBOW, LEFT_SHOULDER, NOSE, OPENPOSE_FROM_COCO, Skeleton
+from media.files import locked
 from media.video_reader import read_video
 from media.video_writer import write_video
 
@@ -210,3 +212,10 @@ def test_the_script_refuses_what_cannot_work_in_one_line(dance, capsys, more, wo
         pose_align.main(["--imgfn_refer", "ref.png", "--vidfn", "dance.mp4", *more])
     said = capsys.readouterr().err
     assert ended.value.code == 2 and words in said and said.count("\n") == 1
+
+
+def test_two_runs_never_write_one_file(dance, capsys):
+    with locked(Path("assets/poses/align/img_ref_video_dance.mp4"), beside=True), pytest.raises(SystemExit):
+        pose_align.main(["--imgfn_refer", "ref.png", "--vidfn", "dance.mp4"])
+    assert "align/img_ref_video_dance.mp4: another run is writing to it" in capsys.readouterr().err
+    assert not list(Path("assets").rglob("*.mp4")) and not list(Path("assets").rglob("*.lock"))

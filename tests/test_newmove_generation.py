@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import generate_customized
+from media.files import locked
 from media.video_writer import write_video
 from newmove import generation
 from newmove.generation import generate, planned, Prompt, Video
@@ -70,6 +71,13 @@ def test_a_folder_of_another_run_is_refused_before_anything_is_made(tmp_path):
     generate(frames_of, [Prompt(1, "a")], tmp_path, SETTINGS)
     with pytest.raises(ValueError, match="num_frames: 4 there, 5 now.*choose another with -o"):
         generate(lambda *_: pytest.fail("made a video"), [Prompt(9, "z")], tmp_path, {"num_frames": 5})
+
+
+def test_two_commands_never_write_into_one_folder(tmp_path):
+    with locked(tmp_path), pytest.raises(ValueError, match="another run is writing to it: wait for its end, or choose another with -o"):
+        generate(lambda *_: pytest.fail("made a video"), [Prompt(1, "a")], tmp_path, SETTINGS)
+    generate(frames_of, [Prompt(1, "a")], tmp_path, SETTINGS)
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_disk_that_fills_is_one_line_and_what_is_whole_stays(tmp_path, monkeypatch):

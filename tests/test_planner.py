@@ -510,6 +510,15 @@ def test_a_local_folder_that_is_no_chat_model_is_named(chat_folder, tmp_path, br
     ("She bends the left knee, then lifts both.", ["a person bends the left knee", "a person lifts both knees"]),
     ("<b>A person waves</b>", ["a person waves"]),
     ("A person (waves:1.3) <lora:style:0.8>, masterpiece, best quality, 4k", ["a person waves"]),
+    ("#jump #wave", ["a person jumps", "a person waves"]), ("#dance#spin", ["a person dances", "a person spins"]),
+    ("3 times: jump, clap", ["a person jumps", "a person claps"] * 3), ("JUMP JUMP JUMP", ["a person jumps 3 times"]),
+    ("🙋 waves 🦘 jumps twice!!!", ["a person waves", "a person jumps twice"]), ("burpees", ["a person does burpees"]),
+    ("both arms go up, then hands down", ["a person moves both arms up", "a person moves the hands down"]),
+    ("Raise both arms, lower them both", ["a person raises both arms", "a person lowers both arms"]),
+    ("He wavees and kikcs, then sqaut and jmup, she dansed", ["a person waves", "a person kicks", "a person squats", "a person jumps",
+                                                              "a person dances"]),
+    ("tracking shot of a woman walking forward", ["a woman walks forward"]), ("close-up of a man nodding", ["a man nods"]),
+    ("waves and hands, steps left and rihgt", ["a person waves and hands", "a person steps left and rihgt"]),
     ("She flies.", ["a person flies"]), ("explode", ["a person explodes"]), ("dnace", ["a person dances"]),
 ])
 def test_repeated_lists_both_tags_and_impossible_verbs_are_read_as_meant(prompt, expected):
@@ -522,6 +531,13 @@ def test_repeated_lists_both_tags_and_impossible_verbs_are_read_as_meant(prompt,
     ("A person waves, and the camera pans to the left.", ["a person waves"], "'the camera pans to the left' is left out"),
     ("Camera orbits around the dancer, who spins.", ["a person spins"], "left out: camera="),
     ("A man waves and a woman jumps.", ["a man waves", "a woman jumps"], "'a woman': one person is animated"),
+    ("Two dancers spin, one of them jumps.", ["a person spins", "a person jumps"], "'two dancers': one person is animated"),
+    ("A man and a woman dance together.", ["a person dances together"], "'a man and a woman': one person is animated"),
+    ("Nobody moves. He waves.", ["a person waves"], "'nobody moves' is left out: nobody does it"),
+    ("He walks for 0 seconds, then waves.", ["a person waves"], "done no times"),
+    ("Camera: slow zoom. A man dances.", ["a man dances"], "'camera: slow zoom' is left out"),
+    ("The camera shakes. He runs.", ["a person runs"], "'the camera shakes' is left out"),
+    ("A man walks towards the camera, filmed from behind.", ["a man walks towards the camera"], "'filmed from behind' is left out"),
     ("A person sqats twice.", ["a person sqats twice"], "did you mean 'squats'"),
 ])
 def test_what_cannot_be_done_as_written_is_warned_of(prompt, expected, warning, caplog):
@@ -537,6 +553,10 @@ def test_a_camera_that_is_only_looked_at_stays_in_the_action():
 @pytest.mark.parametrize("prompt, says", [
     ("he walks for 99999 hours", "its actions last 359996400 s, more than the 180 s"), ("jump for 2 hours", "7200 s"),
     ("he jumps 100000000 times", "more than the 180 s"), ("repeat 1000000 times: jump, clap", "more than the 180 s"),
+    ("jumps ten thousand times", "12001 s"), ("jump 1e9 times", "more than the 180 s"), ("claps 1,000 times", "601 s"),
+    ("walks for 2 days", "172800 s"), ("9" * 1900 + " jumps", "more than the 180 s"), ("jumps minus three times", "'minus three times'"),
+    ("jump," * 399, "more than the 180 s"), ("a person waves and " * 105, "more than the 180 s"), ("x" * 2000, "no English"),
+    ("repeat 2 times: " * 124, "more than the 180 s"), ("waves \udcff", "bytes that are no UTF-8"), ("...!!!???", "no English"), ("🕺💃", "no English"),
     ("jump -3 times", "'-3 times': expected a number above 0"), ("walk for -2 seconds", "'-2 seconds'"), ("jump 0 times", "no action found"),
 ])
 def test_numbers_that_cannot_be_are_refused_in_one_line_at_once(prompt, says):
@@ -568,3 +588,10 @@ def test_the_command_line_says_which_segments_the_motion_weights_know(monkeypatc
 def test_only_somebody_else_is_warned_of(prompt, warned, caplog):
     plan(prompt)
     assert ("one person is animated" in caplog.text) == warned
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("[0-3s] waves [3-5s] jumps", [3, 2]), ("0-2s: waves, 2-6s: jumps", [2, 4]), ("0:00-0:03 wave 0:03-0:05 jump", [3, 2]),
+    ("waves (5 seconds), jumps (3s)", [5, 3]), ("he waves for 4-5 seconds", [4.5]), ("jump for 1,5 seconds", [1.5])])
+def test_times_are_read_as_people_write_them(prompt, expected):
+    assert [segment.seconds for segment in plan(prompt)] == expected

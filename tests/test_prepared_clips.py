@@ -1,11 +1,13 @@
 """Training samples from a prepared data folder: the same moments everywhere, from videos and from cached latents."""
 import json
 import shutil
+import tarfile
 import time
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.testing import assert_close
 from torch.utils.data import default_collate
 
@@ -18,7 +20,10 @@ from training_data.latents import cache_latents, LatentCache, LatentSettings, Pl
 from training_data.folder import DataFolder
 from training_data.filters import joint_speed, motion_bucket
 from benchmarks.train_step import loading_stall
+from mimicmotion.pipeline import PoseToVideo
+from tiny_training import settings, train_video
 from training_data.clips import PreparedClips
+from training_data.shards import write_shards
 
 SIZE = (64, 48)                 # the training canvas, pixels
 LENGTHS = (12, 9, 20)           # frames per clip
@@ -118,28 +123,97 @@ def test_the_adapter_learns_hands_from_poses_without_them(data):
     assert more > 20 and item["reference"].amax() > -0.9
 
 
-def test_cached_latents_are_those_of_the_window_and_its_reference(data, tiny_svd_folder):
+@pytest.fixture(scope="module")
+def cached(data, tiny_svd_folder) -> DataFolder:
+    """The same with latents of 64 x 64 pixels, cached in two goes."""
+    folder = DataFolder(shutil.copytree(data.path, data.path.with_name("cached")))
     vae = load_vae(tiny_svd_folder / "vae", torch.float32).eval()
     encoder = load_image_encoder(tiny_svd_folder / "image_encoder", torch.float32).eval()
-    size = (64, 64)
-    settings = LatentSettings(list(size), "video", "bold", 3, 0.0, "a", "b")
-    LatentCache(data, "video").claim(settings)
-    cache_latents(data, settings, data.clips()[:1], vae, encoder, shown=False)
-    done = LatentCache(data, "video").index()
+    settings = LatentSettings([64, 64], "video", "bold", 3, 0.0, "a", "b")
+    LatentCache(folder, "video").claim(settings)
+    cache_latents(folder, settings, folder.clips()[:1], vae, encoder, shown=False)
+    done = LatentCache(folder, "video").index()
     assert list(done) == ["clip0"]
-    cache_latents(data, settings, [c for c in data.clips() if c["clip"] not in done], vae, encoder, shown=False)
-    cached = PreparedClips(data.path, 4, size, style="bold", frame_stride=2, cached=True)
-    decoded = PreparedClips(data.path, 4, size, style="bold", frame_stride=2)
-    item, plain = cached[(1, 9)], decoded[(1, 9)]
+    cache_latents(folder, settings, [c for c in folder.clips() if c["clip"] not in done], vae, encoder, shown=False)
+    return folder
+
+
+def test_cached_latents_are_those_of_the_window_and_its_reference(cached, tiny_svd_folder):
+    vae = load_vae(tiny_svd_folder / "vae", torch.float32).eval()
+    encoder = load_image_encoder(tiny_svd_folder / "image_encoder", torch.float32).eval()
+    item, plain = (PreparedClips(cached.path, 4, (64, 64), style="bold", frame_stride=2, cached=latents)[(1, 9)]
+                   for latents in (True, False))
     with torch.no_grad():
         assert_close(item["latents"], image_latents(vae, plain["target"]), atol=2e-2, rtol=1e-2)
         assert_close(item["reference_latents"], image_latents(vae, item["reference"][None])[0], atol=2e-2, rtol=1e-2)
         assert_close(item["embedding"], image_embeddings(encoder, item["reference"][None])[0], atol=2e-2, rtol=1e-2)
     assert torch.equal(item["pose"], plain["pose"]) and item["noise_aug_strength"] == 0
     with pytest.raises(ValueError, match="cached for 64x64 pixels"):
-        PreparedClips(data.path, 4, SIZE, style="bold", cached=True)
+        PreparedClips(cached.path, 4, SIZE, style="bold", cached=True)
     with pytest.raises(ValueError, match="references: 3 there, 5 now"):
-        LatentCache(data, "video").claim(LatentSettings(list(size), "video", "bold", 5, 0.0, "a", "b"))
+        LatentCache(cached, "video").claim(LatentSettings([64, 64], "video", "bold", 5, 0.0, "a", "b"))
+
+
+@pytest.mark.parametrize("storage", ["{}", "file://{}", "memory://{}"])
+@pytest.mark.parametrize("how", [{}, {"adapter": True}, {"cached": True}])
+def test_shards_give_the_samples_of_their_folder(cached, tmp_path, storage, how):
+    url = storage.format(tmp_path / "shards")
+    write_shards(cached, url, clips_per_shard=2, shown=False)
+    here, there = (PreparedClips(path, 4, (64, 64), style="bold", seed=3, **how) for path in (cached.path, url))
+    assert len(here) == len(there) == 3
+    for key in [(0, 5), (2, 11), (1, 7)]:
+        one, other = here[key], there[key]
+        assert one.keys() == other.keys() and one["name"] == other["name"] and one["caption"] == other["caption"]
+        assert [name for name in one if torch.is_tensor(one[name]) and not torch.equal(one[name], other[name])] == []
+    assert here.origin(1)[1:] == there.origin(1)[1:] and there.origin(1)[0].startswith(f"{url}/shard-")
+
+
+def test_shards_are_tar_files_that_are_written_once_and_what_is_wrong_with_them_is_named(cached, data, tmp_path):
+    write_shards(data, str(tmp_path), clips_per_shard=2, shown=False)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tar")}
+    write_shards(data, str(tmp_path), clips_per_shard=2, shown=False)
+    assert len(before) == 2 and before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tar")}
+    for shard in before:
+        with tarfile.open(shard) as tar:
+            for name in tar.getnames():
+                stem, kind = name.split(".")
+                path = data.skeleton(stem) if kind == "npz" else data.clip(stem)
+                assert tar.extractfile(name).read() == path.read_bytes()
+    for shard in before:
+        shard.write_bytes(shard.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"shard-\w+.tar, clip1.\w+: expected \d+ bytes .found \d+.: write the shards again"):
+        PreparedClips(tmp_path, 4, SIZE)[(1, 0)]
+    with pytest.raises(FileNotFoundError, match="latents-video.json: expected shards of a data folder"):
+        PreparedClips(tmp_path, 4, SIZE, cached=True)
+    with pytest.raises(FileNotFoundError, match="memory://none/manifest.jsonl: expected shards of a data folder .found no such file"):
+        PreparedClips("memory://none", 4, SIZE)
+    with pytest.raises(ValueError, match="expected shards .found a data folder.: write them there"):
+        PreparedClips(f"file://{data.path}", 4, SIZE)
+    with pytest.raises(ValueError, match="adl://set/manifest.jsonl: expected the driver of that storage to be installed"):
+        PreparedClips("adl://set", 4, SIZE)
+    with pytest.raises(ValueError, match="nothing://set/manifest.jsonl: expected storage that answers .*nothing"):
+        PreparedClips("nothing://set", 4, SIZE)
+
+
+def test_a_run_over_shards_that_was_stopped_equals_one_over_the_folder_that_was_not(cached, tiny_svd_folder,
+                                                                                    tiny_checkpoint, tmp_path):
+    write_shards(cached, str(tmp_path / "shards"), clips_per_shard=2, shown=False)
+    found = []
+    for data, ends in ((cached.path, [4]), (tmp_path / "shards", [2, 4])):
+        output = tmp_path / f"run{len(found)}"
+        for end in ends:
+            clips = PreparedClips(data, 2, (64, 64), style="bold", cached=True, seed=3)
+            train_video(PoseToVideo.load(tiny_svd_folder, tiny_checkpoint), clips,
+                        settings(output, max_steps=end, num_workers=1))
+        found.append(load_file(output / "latest" / "trained.safetensors"))
+    assert [name for name in found[0] if not torch.equal(found[0][name], found[1][name])] == []
+
+
+def test_a_caption_with_any_separator_stays_one_line_of_the_manifest(data, tmp_path):
+    folder = DataFolder(shutil.copytree(data.path, tmp_path / "set"))
+    lines = [line | {"caption": "turns\u2028and\x85bows"} for line in data.clips()]
+    folder.manifest.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
+    assert [line["caption"] for line in folder.clips()] == ["turns\u2028and\x85bows"] * 3
 
 
 def test_too_short_clips_are_left_out_and_none_left_is_refused(data, caplog):

@@ -5,6 +5,8 @@ import random
 import resource
 import shutil
 import signal
+import threading
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,6 +65,28 @@ def killed_while_saving(folders: tuple, output: Path) -> None:
 
     VideoTask.export = export_and_die
     run(folders, output)
+
+
+def killed_while_a_thread_saves(folders: tuple, output: Path) -> None:
+    """The same, asynchronously: each checkpoint is written once the next step is done, or begun for the second one."""
+    torch.set_num_threads(1)
+    begun, write_files = {position: threading.Event() for position in range(STEPS)}, checkpoint_folder.write_files
+
+    class Watched(RandomClips):
+        def __getitem__(self, key):
+            begun[key[1]].set()
+            return super().__getitem__(key)
+
+    def write_late(folder: Path, tensors: dict, loop: dict, state: dict) -> None:
+        second = bool(checkpoints(output))
+        assert begun[4 if second else 3].wait(60)
+        write_files(folder, tensors, loop, state)
+        if second:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint_folder.write_files = write_late
+    config = settings(output, max_steps=STEPS, conditioning_dropout=0.3, asynchronous_saving=True)
+    train_video(PoseToVideo.load(*folders), Watched(), config)
 
 
 def gradients(folders: tuple, output: Path) -> None:
@@ -129,8 +153,9 @@ def test_going_on_after_kill_9_at_a_random_step_equals_never_stopping(folders, n
     assert_same(never_stopped, tmp_path)
 
 
-def test_kill_9_while_saving_leaves_the_checkpoint_before_it(folders, never_stopped, tmp_path):
-    assert launched(1, killed_while_saving, folders, tmp_path) == [-signal.SIGKILL]
+@pytest.mark.parametrize("work", [killed_while_saving, killed_while_a_thread_saves])
+def test_kill_9_while_saving_leaves_the_checkpoint_before_it(folders, never_stopped, tmp_path, work):
+    assert launched(1, work, folders, tmp_path) == [-signal.SIGKILL]
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
     assert (tmp_path / "latest").resolve().name == "checkpoint-2"
     run(folders, tmp_path)
@@ -142,9 +167,9 @@ def test_kill_9_while_saving_leaves_the_checkpoint_before_it(folders, never_stop
 def test_two_processes_go_on_exactly_after_kill_9_too(folders, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert launched(2, run, folders, whole) == [0, 0]
-    assert -signal.SIGKILL in launched(2, run, folders, killed, 2 * 3 + random.SystemRandom().randint(0, 1))
+    assert -signal.SIGKILL in launched(2, partial(run, asynchronous_saving=True), folders, killed, 2 * 3 + random.SystemRandom().randint(0, 1))
     assert latest_checkpoint(killed).name == "checkpoint-2"
-    assert launched(2, run, folders, killed) == [0, 0]
+    assert launched(2, partial(run, asynchronous_saving=True), folders, killed) == [0, 0]
     assert_same(whole, killed)
 
 
@@ -216,7 +241,7 @@ def test_a_full_disk_while_saving_leaves_the_checkpoint_before_it(folders, never
         resource.setrlimit(resource.RLIMIT_FSIZE, (size - 4096, before[1]))
         try:
             with pytest.raises(ValueError, match="checkpoint-4: cannot be written .* checkpoint-2 is intact"):
-                run(folders, halfway)
+                run(folders, halfway, asynchronous_saving=file == "loop.pt")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert [path.name for path in checkpoints(halfway)] == ["checkpoint-2"]

@@ -14,17 +14,22 @@ import os
 import pickle
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, fields
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import load_file
-from torch.distributed.checkpoint import CheckpointException
+from torch.distributed.checkpoint import async_save, CheckpointException, load as distributed_load, save as distributed_save
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 
 from configs import AgreedError
 from runtime.weights import save_tensors
@@ -35,6 +40,7 @@ log = logging.getLogger(__name__)
 
 TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "unexpected pos", "file write failed", "iostream error")
 STATE_KEYS = {"step", "position", "num_processes", "sharded", "config"}
+LONGEST_SAVE = timedelta(hours=3)               # the processes that do not write wait so long for the one that does
 FORMAT = 2                                               # of what a checkpoint's folder holds
 SAME_DATA = {"batch_size", "gradient_accumulation"}      # may change when their product with the processes stays
 
@@ -160,41 +166,49 @@ def require_writable(output: Path) -> None:
                          "choose another") from error
 
 
-def begin(output: Path, step: int) -> Path:
+def partial_folder(final: Path) -> Path:
+    """Where a checkpoint lies until it is whole."""
+    return final.with_name(f".{final.name}.partial")
+
+
+def begin(final: Path) -> Path:
     """An empty folder to write a checkpoint into; leftovers of interrupted writing and deleting are cleared away."""
-    partial = output / f".checkpoint-{step}.partial"
+    output, partial = final.parent, partial_folder(final)
     try:
         output.mkdir(parents=True, exist_ok=True)
         for leftover in [*output.glob(".checkpoint-*.partial"), *output.glob(".checkpoint-*.old")]:
             shutil.rmtree(leftover)
         partial.mkdir()
     except OSError as error:
-        raise ValueError(cannot_write(output / f"checkpoint-{step}", error)) from error
+        raise ValueError(cannot_write(final, error)) from error
     return partial
 
 
-def publish(partial: Path, output: Path, step: int, write: Callable[[Path], None], keep: int) -> Path:
-    """Let `write` fill the folder from `begin`, flush it to disk, give it its name; delete all but `keep` (0: none)."""
-    final = output / f"checkpoint-{step}"
+@contextmanager
+def writing(partial: Path, final: Path) -> Iterator[None]:
+    """Within the context files are written; where they cannot be, they go, and a ValueError says what is left."""
     try:
-        write(partial)
-        for file in (path for path in partial.rglob("*") if path.is_file()):
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        os.replace(partial, final)
-        point_latest_at(final)
-    except (OSError, SafetensorError, RuntimeError) as error:
+        yield
+    except (OSError, SafetensorError, RuntimeError, CheckpointException) as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in TORCH_CANNOT_WRITE):
             raise
         raise ValueError(cannot_write(final, error)) from error
-    for old in checkpoints(output)[:-keep] if keep else []:
+
+
+def publish(partial: Path, final: Path, keep: int) -> None:
+    """Flush the folder from `begin` to disk and give it its name; delete all but the newest `keep` (0: none)."""
+    for file in (path for path in partial.rglob("*") if path.is_file()):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    os.replace(partial, final)
+    point_latest_at(final)
+    for old in checkpoints(final.parent)[:-keep] if keep else []:
         delete(old)
     log.info("saved %s", final)
-    return final
 
 
-def by_the_main_process(accelerator: Accelerator, work: Callable[[], Path]) -> Path | None:
+def by_the_main_process(accelerator: Accelerator, work: Callable[[], Path | None]) -> Path | None:
     """What `work` gives in the main process, None elsewhere, once it is done; if it fails, all end with its reason."""
     made, reason = None, None
     if accelerator.is_main_process:
@@ -210,6 +224,8 @@ def by_the_main_process(accelerator: Accelerator, work: Callable[[], Path]) -> P
 
 def cannot_write(path: Path, error: Exception) -> str:
     """The one line that says what is left when a checkpoint, or the model at the end, cannot be written."""
+    if isinstance(error, CheckpointException):
+        error, _ = next(iter(error.failures.values()))
     intact = latest_checkpoint(path.parent)
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     left = f"{intact.name} is intact" if intact else "there is no earlier one"
@@ -263,42 +279,93 @@ def restore_random_state(state: dict) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def save(output: Path, learner: Learner, step: int, position: int) -> None:
-    """Write checkpoint-<step>. All processes call it. position: samples taken so far, by all of them."""
-    accelerator, config = learner.accelerator, learner.config
-    randomness = gather_object([random_state()])
-    partial = by_the_main_process(accelerator, lambda: begin(output, step))
-    if learner.sharded:
-        write_shards(accelerator, output, step)
-    averaged = learner.averaged_state()
-    state = {"format": FORMAT, "step": step, "position": position, "num_processes": accelerator.num_processes,
-             "sharded": str(accelerator.distributed_type) if learner.sharded else None,
-             "config": asdict(config), "settings": learner.settings}
+class CheckpointWriter:
+    """Writes a run's checkpoints. All processes make one, and call it together.
 
-    def write(folder: Path) -> None:
+    With `asynchronous_saving` a call copies to host memory what the next steps change, and threads write it meanwhile;
+    the next call, or the end of the context, waits for them and ends all processes with the reason if they failed.
+    """
+
+    def __init__(self, output: Path, learner: Learner):
+        self.output, self.learner, self.accelerator = output, learner, learner.accelerator
+        self.asynchronous, self.pending, self.group = learner.config.asynchronous_saving, None, None
+        self.thread = ThreadPoolExecutor(1) if self.asynchronous else None
+        if self.asynchronous and learner.sharded:       # a group of its own: the steps use the other meanwhile
+            self.group = dist.new_group(backend="gloo", timeout=LONGEST_SAVE)
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None:
+            self.wait()
+        if self.thread:
+            self.thread.shutdown()
+
+    def __call__(self, step: int, position: int) -> None:
+        """Write checkpoint-<step>. position: samples taken so far, by all processes."""
+        self.wait()
+        learner, accelerator, final = self.learner, self.accelerator, self.output / f"checkpoint-{step}"
+        randomness = gather_object([random_state()])
+        partial = by_the_main_process(accelerator, lambda: begin(final))
+        shards = self._write_shards(final) if learner.sharded else None
+        tensors = {"averaged": learner.averaged_state()} if learner.ema is not None else {}
         if not learner.sharded:
-            save_tensors(learner.state(), folder / "trained.safetensors")
-            with learner.averaged_weights():
-                learner.task.export(folder)
-        if averaged:
-            save_tensors(averaged, folder / "averaged.safetensors")
-        torch.save({**learner.loop_state(), "randomness": randomness}, folder / "loop.pt")
-        files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-        (folder / "state.json").write_text(json.dumps(state | {"files": files}, indent=1))
+            by_the_main_process(accelerator, lambda: self._export(partial, final))
+            tensors["trained"] = learner.state() if accelerator.is_main_process else {}
+        loop = {**learner.loop_state(), "randomness": randomness}
+        loop = BlockingAsyncStager().stage(loop) if self.asynchronous else loop
+        state = {"format": FORMAT, "step": step, "position": position, "num_processes": accelerator.num_processes,
+                 "sharded": str(accelerator.distributed_type) if learner.sharded else None,
+                 "config": asdict(learner.config), "settings": learner.settings}
 
-    by_the_main_process(accelerator, lambda: publish(partial, output, step, write, config.checkpoints_total_limit))
+        def write() -> None:
+            with writing(partial, final):
+                if shards:
+                    shards.result()
+                write_files(partial, tensors, loop, state)
+                publish(partial, final, learner.config.checkpoints_total_limit)
+
+        if not self.asynchronous:
+            by_the_main_process(accelerator, write)
+        else:
+            self.pending = self.thread.submit(write) if accelerator.is_main_process else shards
+
+    def wait(self) -> None:
+        """Wait until the checkpoint that is being written is there; if it cannot be written, all end with the reason."""
+        if not self.asynchronous:
+            return
+        pending, self.pending = self.pending, None
+        if pending and not self.accelerator.is_main_process:
+            wait([pending])                             # if it failed, so did the main process's
+        by_the_main_process(self.accelerator, lambda: pending.result() if pending else None)
+
+    def _export(self, partial: Path, final: Path) -> None:
+        """The model of the averaged weights."""
+        with writing(partial, final), self.learner.averaged_weights():
+            self.learner.task.export(partial)
+
+    def _write_shards(self, final: Path) -> Future | None:
+        """Every process's part of weights and optimizer; where one cannot write, all end with the reason."""
+        folder, learner = partial_folder(final) / "sharded", self.learner
+        try:
+            if self.accelerator.distributed_type != DistributedType.FSDP:
+                return self.accelerator.save_state(str(folder)) and None
+            if self.asynchronous:
+                return async_save(learner.shards(), checkpoint_id=folder, process_group=self.group)
+            distributed_save(learner.shards(), checkpoint_id=folder)
+        except (CheckpointException, OSError) as error:
+            raise ValueError(cannot_write(final, error)) from error
+        return None
 
 
-def write_shards(accelerator: Accelerator, output: Path, step: int) -> None:
-    """Every process's part of weights and optimizer; where one cannot write, all end with the reason."""
-    final = output / f"checkpoint-{step}"
-    try:
-        accelerator.save_state(str(output / f".checkpoint-{step}.partial" / "sharded"))
-    except CheckpointException as error:
-        reason, _ = next(iter(error.failures.values()))
-        raise ValueError(cannot_write(final, reason)) from error
-    except OSError as error:
-        raise ValueError(cannot_write(final, error)) from error
+def write_files(folder: Path, tensors: dict[str, dict], loop: dict, state: dict) -> None:
+    """A checkpoint's files beside the exported model; state.json comes last and lists all of them."""
+    for name, named in tensors.items():
+        save_tensors(named, folder / f"{name}.safetensors")
+    torch.save(loop, folder / "loop.pt")
+    files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    (folder / "state.json").write_text(json.dumps(state | {"files": files}, indent=1))
 
 
 def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
@@ -314,7 +381,9 @@ def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
                          f"{state['sharded'] or 'whole'} weights (found {processes} with {kind or 'whole'} weights): "
                          "cut-up weights go back to the same processes only; start as before, or choose another output")
     refuse_other_settings(checkpoint, state, learner.config, learner.settings, processes)
-    if learner.sharded:
+    if kind == str(DistributedType.FSDP):
+        load_shards(checkpoint, learner)
+    elif learner.sharded:
         learner.accelerator.load_state(str(checkpoint / "sharded"))
     else:
         learner.load_state(read_weights(checkpoint / "trained.safetensors"), checkpoint)
@@ -329,6 +398,16 @@ def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
                     processes * learner.config.batch_size, state["num_processes"] * state["config"]["batch_size"])
     log.info("resuming from %s", checkpoint)
     return state["step"], state["position"]
+
+
+def load_shards(checkpoint: Path, learner: Learner) -> None:
+    """Every process's part of weights and optimizer from a checkpoint."""
+    if not (checkpoint / "sharded" / ".metadata").is_file():
+        raise AgreedError(f"{checkpoint}: expected sharded/.metadata, as this version writes it (found none): go on with "
+                          "the version that wrote it, or choose another output")
+    shards = learner.shards()
+    distributed_load(shards, checkpoint_id=checkpoint / "sharded")
+    learner.load_shards(shards)
 
 
 def refuse_other_settings(path: Path, state: dict, config: TrainConfig, settings: dict, processes: int) -> None:

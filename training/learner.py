@@ -11,6 +11,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from diffusers.training_utils import EMAModel
 from torch import nn, Tensor
+from torch.distributed.checkpoint.state_dict import (get_model_state_dict, get_optimizer_state_dict,
+                                                     set_model_state_dict, set_optimizer_state_dict)
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import distribute_tensor, DTensor
 
@@ -26,6 +28,9 @@ def refuse_what_shards_cannot(accelerator: Accelerator, config: TrainConfig) -> 
     if config.optimizer != "adamw":
         raise ValueError(f"optimizer: expected adamw with {kind.value}, which cuts the weights up "
                          f"(found {config.optimizer}): set train.optimizer=adamw")
+    if kind == DistributedType.DEEPSPEED and config.asynchronous_saving:
+        raise ValueError("asynchronous_saving: expected false with DeepSpeed, which writes its own files (found true): "
+                         "set train.asynchronous_saving=false, or use FSDP")
     if kind == DistributedType.DEEPSPEED and config.ema_decay:
         raise ValueError("ema_decay: expected 0 with DeepSpeed, which keeps the float32 weights to itself "
                          f"(found {config.ema_decay}): set train.ema_decay=0, or use FSDP")
@@ -107,7 +112,7 @@ class Learner:
         for (name, _), average in zip(self.named, self.ema.shadow_params if self.ema is not None else ()):
             gathered = whole(average)
             if self.accelerator.is_main_process:
-                found[name] = gathered.cpu().contiguous()
+                found[name] = gathered.to("cpu", copy=True).contiguous()
         return found
 
     def moving(self) -> list[tuple[str, Tensor]]:
@@ -122,6 +127,16 @@ class Learner:
     def load_state(self, tensors: dict[str, Tensor], source: Path) -> None:
         """Put back what `state` gave, exactly that."""
         copy_named(tensors, self.moving(), source)
+
+    def shards(self) -> dict:
+        """This process's part of weights and optimizer under FSDP, which go on changing."""
+        return {"model": get_model_state_dict(self.distributed),
+                "optimizer": get_optimizer_state_dict(self.distributed, self.optimizer)}
+
+    def load_shards(self, shards: dict) -> None:
+        """Put back what `shards` gave."""
+        set_model_state_dict(self.distributed, shards["model"])
+        set_optimizer_state_dict(self.distributed, self.optimizer, shards["optimizer"])
 
     def make_whole(self) -> None:
         """Replace the objective's cut-up weights by whole ones on the main process; the end of a training."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -27,16 +26,14 @@ from media.files import locked
 from runtime.device import keep_freed_memory
 from runtime.processes import shut_down, StopRequest
 from training.batches import batches_of, SampleStream
-from training.checkpoints import (by_the_main_process, cannot_write, chosen_checkpoint, free_gigabytes,
-                                  point_latest_at, require_writable, restore, save)
+from training.checkpoints import (by_the_main_process, cannot_write, CheckpointWriter, chosen_checkpoint, free_gigabytes,
+                                  LONGEST_SAVE, point_latest_at, require_writable, restore)
 from training.learner import Learner
 from training.log import trackers, TrainingLog
 from training.task import Batch, Task, TrainConfig
 from training.validation import held_out, on_device, Validation
 
 log = logging.getLogger(__name__)
-
-LONGEST_SAVE = timedelta(hours=3)               # the processes that do not write wait so long for the one that does
 
 
 def train(task: Task, clips: Dataset, config: TrainConfig) -> Path:
@@ -76,14 +73,14 @@ def trained(task: Task, clips: Dataset, config: TrainConfig, accelerator: Accele
     stream = SampleStream(split.trained, config.batch_size, config.seed, first=position,
                           num_processes=accelerator.num_processes, process_index=accelerator.process_index)
     curves, signal = TrainingLog(accelerator, stream, config, step), 0                  # what all processes agree on
-    with (StopRequest() as stop, task.training_mode(),
+    with (StopRequest() as stop, task.training_mode(), CheckpointWriter(output, learner) as save,
           batches_of(clips, stream, config, accelerator) if step < config.max_steps else nullcontext() as batches):
         while step < config.max_steps and not signal:
             step += 1
             signal = one_step(learner, batches, curves, stop, step)
             position += config.batch_size * config.gradient_accumulation * accelerator.num_processes
             if step % config.checkpoint_every == 0 or step == config.max_steps or signal:
-                save(output, learner, step, position)
+                save(step, position)
             if validation and config.validate_every and step % config.validate_every == 0 and not signal:
                 curves.validated(validation(learner, step), step)
     curves.close()

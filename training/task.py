@@ -113,6 +113,7 @@ class TrainConfig:
     validation_clips: int = setting(0, "this many clips at the end of the data are held out")
     validation_videos: int = setting(1, "of these, videos are made of so many", free=True)
     checkpoint_every: int = setting(500, "steps between checkpoints", free=True)
+    asynchronous_saving: bool = setting(False, "go on while a checkpoint is written; a copy of it takes host memory", free=True)
     checkpoints_total_limit: int = setting(2, "older checkpoints are deleted; 0 = none is", free=True)
     resume: bool = setting(True, "go on from a checkpoint in output, if there is one", free=True)
     resume_from: str = setting("latest", "latest, or the folder of a checkpoint", free=True)

@@ -17,8 +17,9 @@ from dwpose.skeleton import hand_boxes, head_boxes, Skeleton
 from media.images import as_tensor, fit_to_canvas
 from media.video_reader import announced_frames, frames_at, stored_frames, videos_in
 from training_data.filters import joint_speed, motion_bucket
-from training_data.folder import DataFolder
-from training_data.latents import LatentCache, PIXELS_PER_LATENT, Placement, read_window, reference_frames
+from training_data.folder import SKELETON, VIDEO
+from training_data.latents import latent_kind, PIXELS_PER_LATENT, Placement, read_window, reference_frames
+from training_data.shards import clips_behind
 from training_data.sources import is_link
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class PreparedClips(Dataset):
     `noise_aug_strength` it was encoded with; `fps` and `motion_bucket_id` of this window; `hands` (F, 2, 5), the hands'
     boxes in canvas pixels and confidences (dwpose/skeleton.py); and the texts `name` and `caption`.
 
+    folder: a prepared data folder, or shards of one: a folder of them, or a link such as s3://bucket/set.
     adapter: the pictures are poses drawn with hands, and `pose` has none. cached: use the latents of the folder.
     """
 
@@ -53,13 +55,15 @@ class PreparedClips(Dataset):
         check_window(num_frames, frame_stride, size)
         if style not in STYLES:
             raise ValueError(f"style: expected one of {', '.join(STYLES)} (found {style!r}): choose one")
-        self.folder, self.size, self.adapter, self.style = DataFolder(folder), tuple(size), adapter, style
-        self.num_frames, self.stride, self.seed = num_frames, frame_stride, seed
+        self.source, self.size, self.adapter, self.style = clips_behind(folder), tuple(size), adapter, style
+        self.num_frames, self.stride, self.seed, self.cached = num_frames, frame_stride, seed, cached
         self.span = (num_frames - 1) * frame_stride + 1
-        self.shards = self._cached_clips() if cached else None
-        listed = self.folder.clips()
+        self.pictures = latent_kind("poses" if adapter else "video") if cached else VIDEO     # the kind of file read
+        if cached:
+            self._check_latents(folder)
+        listed = self.source.clips()
         self.clips = [clip for clip in listed if clip["num_frames"] >= self.span
-                      and (self.shards is None or clip["clip"] in self.shards)]
+                      and (not cached or self.source.place(clip, self.pictures))]
         if not self.clips:
             raise ValueError(f"{folder}: expected clips of at least {self.span} frames{', with latents' * cached} "
                              f"(found {len(listed)} clips, none such): lower num_frames or prepare more videos")
@@ -67,21 +71,18 @@ class PreparedClips(Dataset):
             log.warning("%s: %d of %d clips are left out: shorter than %d frames%s", folder,
                            len(listed) - len(self.clips), len(listed), self.span, " or not cached" * cached)
         for clip in self.clips:
-            needed = [self.folder.skeleton(clip["clip"])] + [self.folder.clip(clip["clip"])] * (not cached)
-            if not all(path.is_file() for path in needed):
+            if not all(self.source.place(clip, kind) for kind in (SKELETON, self.pictures)):
                 raise FileNotFoundError(f"{folder}: clip {clip['clip']} of the manifest is missing: "
                                         "run scripts/prepare_dataset.py again")
 
-    def _cached_clips(self) -> dict[str, Path]:
-        """The shard of every clip, when the cache was made for these pictures."""
-        cache = LatentCache(self.folder, "poses" if self.adapter else "video")
-        settings = cache.settings()
+    def _check_latents(self, folder: str | Path) -> None:
+        """The cached latents must have been made for these pictures."""
+        settings = self.source.latent_settings("poses" if self.adapter else "video")
         if tuple(settings.size) != self.size or (self.adapter and settings.style != self.style):
-            raise ValueError(f"{cache.path}: cached for {settings.size[0]}x{settings.size[1]} pixels, style "
+            raise ValueError(f"{folder}: latents cached for {settings.size[0]}x{settings.size[1]} pixels, style "
                              f"{settings.style} (asked for {self.size[0]}x{self.size[1]}, {self.style}): "
                              "use the same, or cache anew")
         self.references, self.noise_aug_strength = settings.references, settings.noise_aug_strength
-        return cache.index()
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -92,7 +93,7 @@ class PreparedClips(Dataset):
         Folders count where the videos lie in several of them, below one that holds all.
         """
         clip, source = self.clips[index], source_of(self.clips[index])
-        file = str(self.shards[clip["clip"]] if self.shards is not None else self.folder.clip(clip["clip"]))
+        file = self.source.place(clip, self.pictures)
         if person := clip.get("person_name"):
             return file, person, person
         below = Path(source).parts[len(self._common_parts):]
@@ -107,15 +108,18 @@ class PreparedClips(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | str]:
         index, position = key
         clip, rng = self.clips[index], np.random.default_rng((self.seed, position))
-        whole = Skeleton.load(self.folder.skeleton(clip["clip"]))
-        first = int(rng.integers(len(whole) - self.span + 1))
-        window = slice(first, first + self.span, self.stride)
-        placement = Placement.of(whole, self.size)
-        poses = placement.skeleton(whole)                                                   # all frames of the clip
+        drawn = self.adapter and not self.cached                                            # no pictures are read then
+        with self.source.at_hand(clip, (SKELETON,) if drawn else (SKELETON, self.pictures)) as files:
+            whole = Skeleton.load(files[SKELETON])
+            first = int(rng.integers(len(whole) - self.span + 1))
+            window = slice(first, first + self.span, self.stride)
+            placement = Placement.of(whole, self.size)
+            poses = placement.skeleton(whole)                                               # all frames of the clip
+            path = files.get(self.pictures)
+            pictures = (self._cached(path, clip, window, rng) if self.cached
+                        else self._decoded(path, clip, window, poses, placement, rng))
         chosen = Skeleton(poses.keypoints[window], poses.size, whole.fps / self.stride)
         speed = joint_speed(chosen if self.num_frames > 1 else poses)                       # a picture has none
-        pictures = self._cached(clip, window, rng) if self.shards is not None \
-            else self._decoded(clip, window, poses, placement, rng)
         return pictures | {
             "pose": as_tensor(draw(chosen.without_hands() if self.adapter else chosen, self.style)),
             "fps": torch.tensor(chosen.fps, dtype=torch.float32),
@@ -124,21 +128,21 @@ class PreparedClips(Dataset):
             "head": torch.from_numpy(head_boxes(chosen.keypoints)), "position": torch.tensor(position),
             "name": clip["clip"], "caption": clip["caption"] or ""}
 
-    def _cached(self, clip: dict, window: slice, rng: np.random.Generator) -> dict[str, Tensor]:
+    def _cached(self, path: Path, clip: dict, window: slice, rng: np.random.Generator) -> dict[str, Tensor]:
         """Latents of the window and of a reference, with its embedding."""
         reference = int(rng.integers(len(reference_frames(clip["num_frames"], self.references))))
-        part = read_window(self.shards[clip["clip"]], clip["clip"], slice(window.start, window.stop), reference)
+        part = read_window(path, clip["clip"], slice(window.start, window.stop), reference)
         return part | {"latents": part["latents"][::self.stride], "reference": as_tensor(part["reference"].numpy()),
                        "noise_aug_strength": torch.tensor(self.noise_aug_strength)}
 
-    def _decoded(self, clip: dict, window: slice, poses: Skeleton, placement: Placement,
+    def _decoded(self, path: Path | None, clip: dict, window: slice, poses: Skeleton, placement: Placement,
                  rng: np.random.Generator) -> dict[str, Tensor]:
         """Pictures of the window and of any frame as the reference, read from the clip, or drawn for the adapter."""
         wanted = [*range(window.start, window.stop, self.stride), int(rng.integers(clip["num_frames"]))]
-        if self.adapter:
+        if path is None:
             pictures = draw(poses[np.array(wanted)], self.style)
         else:
-            pictures = placement.pictures(frames_at(self.folder.clip(clip["clip"]), wanted))
+            pictures = placement.pictures(frames_at(path, wanted))
         return {"target": as_tensor(pictures[:-1]), "reference": as_tensor(pictures[-1])}
 
 

@@ -32,6 +32,7 @@ from media.video_reader import frames_at
 TEMPLATE = Path(__file__).with_name("summary.html.j2")
 ODD_BYTES = "backslashreplace"      # bytes of a file name that are no UTF-8 become \udc.., which JSON reads back
 PARTIAL_FILES = (".*.partial", "*/.*.partial", "*/*/.*.partial")      # what a killed run leaves
+SKELETON, VIDEO = "npz", "mp4"  # kinds of a clip's files; cached latents are a third
 CLIP_KEYS = ("clip", "num_frames", "fps")       # of the manifest, that readers need
 SAMPLES, COLUMNS = 24, 6
 CELL = 240                      # pixels, the height of a sample frame
@@ -109,24 +110,28 @@ class DataFolder:
         if not self.manifest.is_file():
             raise FileNotFoundError(f"{self.path}: expected a prepared data folder (found no manifest.jsonl): "
                                     "make it with scripts/prepare_dataset.py")
-        lines = self.manifest.read_text(encoding="utf-8").splitlines()
-        return [self._manifest_line(number, line) for number, line in enumerate(lines, start=1)]
-
-    def _manifest_line(self, number: int, line: str) -> dict:
-        try:
-            content = json.loads(line)
-            lacking = [] if "skip" in content else [key for key in CLIP_KEYS if key not in content]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{self.manifest}, line {number}: expected JSON ({error}): "
-                             "run scripts/prepare_dataset.py again, which makes it anew") from None
-        if lacking or not isinstance(content, dict):
-            raise ValueError(f"{self.manifest}, line {number}: expected a clip or a skip (found no "
-                             f"'{(lacking or CLIP_KEYS)[0]}'): run scripts/prepare_dataset.py again, which makes it anew")
-        return content
+        return parsed_manifest(self.manifest.read_text(encoding="utf-8"), self.manifest)
 
     def clips(self) -> list[dict]:
         """The manifest's clips, in the order of their names."""
         return sorted((line for line in self.read_manifest() if "skip" not in line), key=lambda line: line["clip"])
+
+
+def parsed_manifest(text: str, source: str | Path) -> list[dict]:
+    """The lines of a manifest. source: of messages."""
+    lines = []
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
+        try:
+            content = json.loads(line)
+            lacking = [] if "skip" in content else [key for key in CLIP_KEYS if key not in content]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{source}, line {number}: expected JSON ({error}): "
+                             "run scripts/prepare_dataset.py again, which makes it anew") from None
+        if lacking or not isinstance(content, dict):
+            raise ValueError(f"{source}, line {number}: expected a clip or a skip (found no "
+                             f"'{(lacking or CLIP_KEYS)[0]}'): run scripts/prepare_dataset.py again, which makes it anew")
+        lines.append(content)
+    return lines
 
 
 def require_equal(path: Path, settings: dict) -> None:

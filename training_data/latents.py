@@ -34,6 +34,11 @@ PICTURES_PER_RUN = 8
 TARGETS = ("video", "poses")    # what is encoded: the frames, or the drawn poses (the skeleton adapter's pictures)
 
 
+def latent_kind(target: str) -> str:
+    """What the cached latents of a clip are called among its files."""
+    return f"{target}.safetensors"
+
+
 @dataclass(frozen=True)
 class LatentSettings:
     """What the cached numbers depend on."""
