@@ -121,6 +121,15 @@ def read_yaml(path: Path, schema: type) -> dict:
         here = Path.cwd()
         known = ", ".join(str(file.relative_to(here) if file.is_relative_to(here) else file) for file in yaml_files())
         raise ValueError(f"{path}: no such config file: there are {known}")
+    values = yaml_mapping(path)
+    check_keys(values, schema, str(path))
+    return escaped(values)
+
+
+def yaml_mapping(path: Path) -> dict:
+    """The keys and values of a YAML file, also of another project's; a ValueError says what is wrong with it."""
+    if not path.is_file():
+        raise ValueError(f"{path}: expected a YAML file (found no such file): check the path")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -129,8 +138,7 @@ def read_yaml(path: Path, schema: type) -> dict:
         raise ValueError(f"{where}: not YAML ({getattr(error, 'problem', None) or 'unreadable text'})") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected lines of key: value (found a {type(values).__name__})")
-    check_keys(values, schema, str(path))
-    return escaped(values)
+    return values
 
 
 def check_keys(values: dict, schema: type, source: str, prefix: str = "") -> None:

@@ -8,7 +8,7 @@ import json
 import textwrap
 from pathlib import Path
 
-import yaml
+from configs import yaml_mapping
 
 FLAGS = {                                    # flag with a value -> key
     "pretrained_model_name_or_path": "svd",
@@ -142,10 +142,10 @@ HANDLED = {"prior_preservation", "checkpointing_steps", "validation_steps", "tra
 def published(path: Path) -> dict | None:
     """The content of a config.yaml of the published code, None for any other file."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = yaml_mapping(path)
+    except ValueError:
         return None                                          # load_config says what is wrong with it
-    return values if isinstance(values, dict) and "pretrained_model_path" in values else None
+    return values if "pretrained_model_path" in values else None
 
 
 def with_published_yaml(argv: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from torch import nn, Tensor
+from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
 from media.files import read_json
@@ -21,17 +21,14 @@ from mimicmotion.latents import decode_window
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.sampling import BOTH, Denoiser, CONDITIONAL, Tile
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts, cached_cross_attention
-from runtime.memory import peak_bytes
+from runtime.memory import FRAMES, LATENTS_KEPT, NetworkFootprint, peak_bytes
 from runtime.weights import empty
-
-FRAMES = 2                       # of a dry run; one frame would hide copies of permuted tensors
-LATENTS_KEPT = 12                # float32 latents per frame alive between two tiles, at most
 
 
 @dataclass(frozen=True, eq=False)
-class Footprint:
-    """Bytes of the parts of a run of one video model, in one dtype, at one size."""
-    unet: PoseUNet                   # the four networks, on the meta device
+class Footprint(NetworkFootprint):
+    """Bytes of the parts of a run of one video model, in one dtype."""
+    unet: PoseUNet
     pose_net: PoseNet
     vae: AutoencoderKLTemporalDecoder
     image_encoder: CLIPVisionModelWithProjection
@@ -51,21 +48,6 @@ class Footprint:
         networks = (nn.Module.to(module, "meta", dtype).eval() for module in (unet, pose_net, vae, clip))
         return cls(*networks, size)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.dtype
-
-    @cached_property
-    def weights(self) -> dict[str, int]:
-        """Bytes of each network's parameters."""
-        names = ("unet", "pose_net", "vae", "image_encoder")
-        return {name: sum(p.nbytes for p in getattr(self, name).parameters()) for name in names}
-
-    @cached_property
-    def latent_size(self) -> tuple[int, int]:
-        shrink = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return self.size[0] // shrink, self.size[1] // shrink
-
     @cached_property
     def latents_frame(self) -> int:
         """A frame's latents, kept while the video is denoised."""
@@ -75,13 +57,13 @@ class Footprint:
     def features_frame(self) -> int:
         """A frame's pose features."""
         channels = self.unet.config.block_out_channels[0]
-        return channels * self.dtype.itemsize * self.latent_size[0] * self.latent_size[1]
+        return channels * self.unet.dtype.itemsize * self.latent_size[0] * self.latent_size[1]
 
     @cached_property
     def deep_frame(self) -> int:
         """A frame's deep features, which a feature cache keeps for every tile it is in and both halves of guidance."""
         channels = self.unet.config.block_out_channels[:2][-1]
-        return channels * self.latent_size[0] * self.latent_size[1] * self.dtype.itemsize
+        return channels * self.latent_size[0] * self.latent_size[1] * self.unet.dtype.itemsize
 
     def tile(self, num_frames: int, branches: int, parts: int) -> int:
         """Denoising one tile. branches: halves of the guidance in one call; parts: of each feed-forward layer."""
@@ -91,11 +73,7 @@ class Footprint:
         return int(self._tiles[branches, parts] * num_frames)
 
     def _tile_bytes(self, branches: int) -> int:
-        config, size = self.unet.config, self.latent_size
-
-        def made(*shape: int, dtype: torch.dtype = self.dtype) -> Tensor:
-            return torch.empty(shape, device="meta", dtype=dtype)
-
+        config, size, made = self.unet.config, self.latent_size, self.made
         kept = made(FRAMES, config.block_out_channels[0], *size)                       # the pose features of all frames
         noisy = made(FRAMES, config.out_channels, *size, dtype=torch.float32)
         picture = made(1, config.out_channels, *size)
@@ -110,24 +88,18 @@ class Footprint:
     @cached_property
     def decoded_frame(self) -> float:
         """Decoding, per frame of a chunk."""
-        latents = torch.empty(FRAMES, self.vae.config.latent_channels, *self.latent_size, device="meta")
+        latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size, dtype=torch.float32)
         return peak_bytes(self.vae, lambda given: decode_window(self.vae, given), latents) / FRAMES
-
-    @cached_property
-    def encoding(self) -> int:
-        """The VAE's encoder on the picture."""
-        pixels = torch.empty(1, 3, *self.size, device="meta", dtype=self.dtype)
-        return peak_bytes(self.vae, lambda: self.vae.encode(pixels).latent_dist.mode())
 
     @cached_property
     def embedding(self) -> int:
         """The image encoder on the picture, which is first blurred at its own size, in float32."""
         side = self.image_encoder.config.image_size
-        pixels = torch.empty(1, 3, side, side, device="meta", dtype=self.dtype)
+        pixels = self.made(1, 3, side, side)
         return max(peak_bytes(self.image_encoder, lambda: self.image_encoder(pixel_values=pixels)), 4 * 3 * 4 * self.size[0] * self.size[1])
 
     @cached_property
     def posed_frame(self) -> float:
         """PoseNet, per frame it is given at once, which also arrives in float32."""
-        frames = torch.empty(FRAMES, 3, *self.size, device="meta", dtype=self.dtype)
+        frames = self.made(FRAMES, 3, *self.size)
         return peak_bytes(self.pose_net, lambda: self.pose_net(frames)) / FRAMES + 3 * 4 * self.size[0] * self.size[1]

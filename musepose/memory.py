@@ -14,13 +14,13 @@ from functools import cached_property
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from media.files import read_json
 from runtime.weights import empty
 from runtime.device import GIB
-from runtime.memory import FRAGMENTATION, gib, peak_bytes, RESERVE
+from runtime.memory import FRAGMENTATION, FRAMES, gib, LATENTS_KEPT, NetworkFootprint, peak_bytes, RESERVE
 from musepose.networks import (
     build_denoiser, build_pose_guider, build_reference_net, Context, Denoiser, PoseGuider, ReferenceNet,
 )
@@ -29,8 +29,6 @@ from musepose.pipeline import UNCONDITIONAL, CONDITIONAL, POSES_AT_ONCE
 
 log = logging.getLogger(__name__)
 
-FRAMES = 2                       # of a dry run; what a window needs grows with its frames
-LATENTS_KEPT = 12                # float32 latents per frame alive between two windows, at most
 WINDOWS = (48, 32, 24, 16, 12)   # steps, so that a little more or less free memory leaves the result alone
 
 
@@ -45,8 +43,8 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Footprint:
-    """Bytes of the parts of a run at one size, in one dtype. The networks are on the meta device."""
+class Footprint(NetworkFootprint):
+    """Bytes of the parts of a run of MusePose, in one dtype."""
     denoiser: Denoiser
     reference_net: ReferenceNet
     pose_guider: PoseGuider
@@ -66,17 +64,6 @@ class Footprint:
                     empty(AutoencoderKL.from_config, read_json(files.pretrained_vae / "config.json"), files.pretrained_vae),
                     empty(clip, read_json(files.image_encoder / "config.json"), files.image_encoder))
         return cls(*(nn.Module.to(network, "meta", dtype).eval() for network in networks), size)
-
-    @cached_property
-    def weights(self) -> dict[str, int]:
-        """Bytes of each network's parameters."""
-        names = ("denoiser", "reference_net", "pose_guider", "vae", "image_encoder")
-        return {name: sum(p.nbytes for p in getattr(self, name).parameters()) for name in names}
-
-    @cached_property
-    def latent_size(self) -> tuple[int, int]:
-        shrink = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return self.size[0] // shrink, self.size[1] // shrink
 
     @cached_property
     def kept_frame(self) -> int:
@@ -132,14 +119,6 @@ class Footprint:
         latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size)
         pixels = 3 * 3 * 4 * self.size[0] * self.size[1]
         return peak_bytes(self.vae, lambda given: self.vae.decode(given).sample, latents) / FRAMES + pixels
-
-    @cached_property
-    def encoding(self) -> int:
-        """The VAE's encoder on the picture."""
-        return peak_bytes(self.vae, lambda given: self.vae.encode(given).latent_dist.mean, self.made(1, 3, *self.size))
-
-    def made(self, *shape: int) -> Tensor:
-        return torch.empty(shape, device="meta", dtype=self.denoiser.dtype)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,9 @@ def build_denoiser(config: dict, motion: bool = True) -> Denoiser:
     for module in network.modules():
         if isinstance(module, AnimateDiffTransformer3D):
             module.norm = PerFrameNorm(MOTION_GROUPS, module.in_channels, eps=1e-6)
+            for block in module.transformer_blocks:
+                block.attn1.set_processor(MotionAttention())
+                block.attn2.set_processor(MotionAttention())
         if isinstance(module, SinusoidalPositionalEmbedding):
             module.register_buffer("pe", module.pe, persistent=False)         # computed, never loaded
     prepare(network, ReadingAttention)
@@ -134,7 +137,7 @@ def is_motion(name: str) -> bool:
 
 # ----------------------------------------------------------------------------------------------------- attention
 
-KEPT_BYTES = 32 << 20            # of the keys and values of reading frames worked on at a time
+PORTION = 16 << 20              # bytes of the queries, keys and values of rows worked on at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,16 +182,19 @@ class ReadingAttention:
 
     def __call__(self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
                  attention_mask: Tensor | None = None, context: Context | None = None) -> Tensor:
-        query, key, value = (layer(hidden_states) for layer in (attention.to_q, attention.to_k, attention.to_v))
-        if not any(row is not None for row in context.readers):
-            return attention.to_out[0](attended(attention, query, key, value))
-        frames = len(hidden_states) // len(context.readers)
-        bank = context.keys_and_values(self.name, attention)
         parts = []
-        for row, *own in zip(context.readers, query.split(frames), key.split(frames), value.split(frames)):
-            parts.append(attended(attention, *own) if row is None else
-                         reading(attention, *own, *(kept[row] for kept in bank)))
-        return attention.to_out[0](torch.cat(parts))
+        for row, own in zip(context.readers, hidden_states.chunk(len(context.readers))):
+            kept = () if row is None else (known[row] for known in context.keys_and_values(self.name, attention))
+            parts += self_attention(attention, own, *kept)
+        return joined(parts)
+
+
+class MotionAttention:
+    """Self-attention over time of a motion module, its places in portions."""
+
+    def __call__(self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None,
+                 attention_mask: Tensor | None = None) -> Tensor:
+        return joined(list(self_attention(attention, hidden_states)))
 
 
 class WritingAttention:
@@ -201,8 +207,7 @@ class WritingAttention:
                  attention_mask: Tensor | None = None, context: Context | None = None,
                  written: dict[str, Tensor] | None = None) -> Tensor:
         written.setdefault(self.name, hidden_states)            # gradient checkpointing comes here a second time
-        query, key, value = (layer(hidden_states) for layer in (attention.to_q, attention.to_k, attention.to_v))
-        return attention.to_out[0](attended(attention, query, key, value))
+        return joined(list(self_attention(attention, hidden_states)))
 
 
 class TokenAttention:
@@ -231,16 +236,19 @@ def attended(attention: Attention, query: Tensor, key: Tensor, value: Tensor) ->
     return functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
 
 
-def reading(attention: Attention, query: Tensor, key: Tensor, value: Tensor, kept_key: Tensor,
-            kept_value: Tensor) -> Tensor:
-    """A sample's frames (F, N, C) over themselves and the reference (N, C); a few frames at a time.
+def self_attention(attention: Attention, hidden: Tensor, *kept: Tensor) -> Iterator[Tensor]:
+    """Rows (B, N, C) over themselves and, if given, the reference's key and value (N, C); a few rows at a time.
 
-    Only those frames' keys and values are ever beside the reference's in memory.
+    Rows do not mix, so only those few ever have queries, keys and values in memory.
     """
-    at_once = max(1, KEPT_BYTES // (4 * key[0].nbytes))
-    join = lambda own, kept: torch.cat([own, kept.expand(len(own), -1, -1)], dim=1)      # (f, 2N, C)
-    parts = [attended(attention, some, join(key_, kept_key), join(value_, kept_value))
-             for some, key_, value_ in zip(query.split(at_once), key.split(at_once), value.split(at_once))]
+    for some in hidden.split(max(1, PORTION // (4 * hidden[0].nbytes))):
+        query, *own = (layer(some) for layer in (attention.to_q, attention.to_k, attention.to_v))
+        if kept:
+            own = [torch.cat([seen, known.expand(len(some), -1, -1)], dim=1) for seen, known in zip(own, kept)]   # (b, 2N, C)
+        yield attention.to_out[0](attended(attention, query, *own))
+
+
+def joined(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 

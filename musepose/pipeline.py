@@ -30,7 +30,7 @@ from runtime.progress import Steps
 
 log = logging.getLogger(__name__)
 
-POSES_AT_ONCE = 2                                # frames per call of the pose guider: it works at full resolution
+POSES_AT_ONCE = 1                                # frames per call of the pose guider: it works at full resolution
 UNCONDITIONAL, CONDITIONAL = (0, None), (1, 0)                 # the halves of guidance: row of the tokens, row of the reference features
 
 
@@ -113,10 +113,11 @@ class MusePose:
         ddim = scheduler(num_inference_steps, **noise_scheduler or {})
         num_frames = padded_length(len(poses), window, window_overlap) if pad else len(poses)
         latents = self.noise(num_frames, size, generator)                     # (F, 4, h, w)
-        features = self.pose_features(poses, size)                            # (F, C0, h, w)
-        last = features[-1:].expand(num_frames - len(features), -1, -1, -1)
+        features = self.pose_features(poses, size, processes)                 # (F, C0, h, w)
+        if num_frames > len(poses):
+            features = torch.cat([features, features[-1:].expand(num_frames - len(poses), -1, -1, -1)])
         denoise = WindowedDenoiser(self.denoiser, frame_windows(num_frames, window, window_overlap, window_stride),
-                                   self.context(image, size, reference_dtype), torch.cat([features, last]),
+                                   self.context(image, size, reference_dtype), features,
                                    guidance_scale, guidance_batch, processes)
         with faster_on_cpu(self.denoiser, self.device):
             for timestep in Steps(ddim.timesteps, desc="denoising", unit="step", dynamic_ncols=True, disable=not progress):
@@ -154,11 +155,11 @@ class MusePose:
         return self.vae.encode(pixels).latent_dist.mean.to(self.dtype) * self.vae.config.scaling_factor
 
     @torch.no_grad()
-    def pose_features(self, poses: np.ndarray, size: tuple[int, int]) -> Tensor:
+    def pose_features(self, poses: np.ndarray, size: tuple[int, int], processes: Processes = ALONE) -> Tensor:
         """The pose guider's features of pose frames (F, H, W, 3) uint8, (F, C0, h, w); a few frames at a time."""
+        work = lambda start: self.pose_guider(pose_pixels(poses[start:start + POSES_AT_ONCE], size).to(self.device, self.dtype)).float()
         starts = range(0, len(poses), POSES_AT_ONCE)
-        return torch.cat([self.pose_guider(pose_pixels(poses[start:start + POSES_AT_ONCE], size).to(self.device, self.dtype))
-                          for start in starts])
+        return torch.cat([made.to(self.dtype) for made in processes.map(work, starts)])
 
     @torch.no_grad()
     def decoded(self, latents: Tensor, chunk_size: int = 8, output_size: tuple[int, int] | None = None,
@@ -185,6 +186,9 @@ class MusePose:
     def decoded_pixels(self, latents: Tensor, output_size: tuple[int, int] | None = None) -> Tensor:
         """(K, 4, h, w) latents -> (K, 3, H, W) float32 in [0, 1], at output_size (height, width) if given."""
         pixels = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+        if not pixels.isfinite().all():
+            raise ValueError(f"frames: expected finite values from the VAE (found inf or NaN, {self.vae.dtype}): try float32; if "
+                             "that fails too its weights are damaged")
         pixels = (pixels.float() / 2 + 0.5).clamp(0, 1)
         if output_size is None or output_size == tuple(pixels.shape[-2:]):
             return pixels
@@ -237,16 +241,17 @@ class WindowedDenoiser:
 
     def __call__(self, noisy: Tensor, timestep: Tensor) -> Tensor:
         """noisy: (F, 4, h, w) float32. Out of memory is retried one half of the guidance at a time."""
-        calls = [(window, halves) for window in self.windows for halves in self.batches()]
+        batches = self.batches()
+        calls = [(window, halves) for halves in batches for window in self.windows]      # alike side by side: reading takes longer
         try:
-            parts = list(self.processes.map(lambda call: self.predict(*call, noisy, timestep), calls))
+            parts = torch.cat(list(self.processes.map(lambda call: self.predict(*call, noisy, timestep), calls)))
         except torch.OutOfMemoryError:
             if not self.guided or self.guidance_batch == 1:
                 raise
             log.warning("both halves of the guidance in one call ran out of memory: going on with one at a time")
             return replace(self, guidance_batch=1)(noisy, timestep)
-        return self.guide(torch.cat(parts).unflatten(0, (len(self.windows), -1)) if self.guided else
-                          torch.cat(parts)[:, None], len(noisy))
+        by_call = parts.unflatten(0, (len(batches), len(self.windows), -1))                # (calls, W, halves of a call, T, 4, h, w)
+        return self.guide(by_call.transpose(0, 1).flatten(1, 2), len(noisy))
 
     def guide(self, predictions: Tensor, num_frames: int) -> Tensor:
         """The guided mean of predictions (W, halves, T, 4, h, w), (F, 4, h, w)."""
@@ -264,7 +269,9 @@ class WindowedDenoiser:
         """The denoiser's v of a window, (len(halves), T, 4, h, w) float32."""
         given = noisy[window].to(self.denoiser.dtype).expand(len(halves), -1, -1, -1, -1)
         context = self.context.of(*zip(*halves))
-        return self.denoiser(given, timestep.to(noisy.device), self.pose_features[window], context).float()
+        in_order = window == list(range(window[0], window[-1] + 1))
+        poses = self.pose_features[window[0]:window[-1] + 1] if in_order else self.pose_features[window]
+        return self.denoiser(given, timestep.to(noisy.device), poses, context).float()
 
     @property
     def guided(self) -> bool:

@@ -20,8 +20,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import yaml
 
+from configs import yaml_mapping
 from media.files import locked
 from media.images import read_image
 from media.video_reader import frame_stream, probe
@@ -66,28 +66,10 @@ class TestCases:
     __test__ = False                               # no class of tests
 
 
-def is_test_cases(path: str | Path) -> bool:
-    """Is this file MusePose's, and not MimicMotion's list of cases?"""
-    return Path(path).is_file() and "test_cases" in (mapping(Path(path)))
-
-
-def mapping(path: Path) -> dict:
-    """A YAML file's keys and values."""
-    if not path.is_file():
-        raise ValueError(f"{path}: expected a YAML file (found none): check the path")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected lines of key: value (found a {type(content).__name__})")
-    return content
-
-
 def read_test_cases(path: str | Path) -> TestCases:
     """All cases; a missing picture or video is a ValueError before any has run. Paths are as in the file, from here."""
     path = Path(path)
-    content = mapping(path)
+    content = yaml_mapping(path)
     missing = [f"{name}_path" for name in PLACES if not isinstance(content.get(f"{name}_path"), str)]
     if missing:
         raise ValueError(f"{path}: expected {missing[0]} (found none): take MusePose's configs/test_stage_2.yaml")
@@ -103,7 +85,7 @@ def read_test_cases(path: str | Path) -> TestCases:
         raise ValueError(f"{path}: expected at least one picture with a pose video (found none)")
     noise = content.get("inference_config")
     return TestCases(WeightFiles(*(Path(content[f"{name}_path"]) for name in PLACES)), DTYPES[dtype],
-                     mapping(Path(noise)).get("noise_scheduler_kwargs", {}) if noise and Path(noise).is_file() else {}, cases)
+                     yaml_mapping(Path(noise)).get("noise_scheduler_kwargs", {}) if noise and Path(noise).is_file() else {}, cases)
 
 
 def files_in(place: str, suffixes: tuple[str, ...], source: Path) -> list[Path]:
@@ -187,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
 
 def training_settings(path: str | Path) -> list[str]:
     """MusePose's train_stage_1.yaml or train_stage_2.yaml as key=value of train_musepose.py."""
-    content, result = mapping(Path(path)), []
+    content, result = yaml_mapping(Path(path)), []
     given = {f"{group}.{key}" if isinstance(values, dict) and group in ("data", "solver") else group: value
              for group, values in content.items()
              for key, value in (values.items() if isinstance(values, dict) and group in ("data", "solver") else [("", values)])}
@@ -205,4 +187,4 @@ def training_settings(path: str | Path) -> list[str]:
 
 def is_training(path: str | Path) -> bool:
     """Is this file one of MusePose's two trainings?"""
-    return Path(path).is_file() and {"solver", "data"} <= mapping(Path(path)).keys()
+    return Path(path).is_file() and {"solver", "data"} <= yaml_mapping(Path(path)).keys()

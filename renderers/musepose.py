@@ -12,7 +12,7 @@ import torch
 
 from dwpose.musepose import pose_frames
 from musepose.checkpoint import FETCH, WeightFiles
-from musepose.memory import Footprint, Plan, Run, fitted
+from musepose.memory import fitted, Footprint, needs_rest, needs_weights, Plan, Run
 from musepose.pipeline import check_size, MusePose
 from musepose.sampling import check_windows, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
@@ -22,6 +22,7 @@ from runtime.processes import ALONE, Processes
 log = logging.getLogger(__name__)
 
 PIXELS_PER_LATENT = 8            # of the published VAE
+RETRY_SHARE = 0.85               # of the activations of a plan that ran out of memory, for the next one
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,14 @@ class MusePoseRenderer(Renderer):
         networks = vars(self._loaded[1]).values() if self._loaded else ()
         memory = free_memory(self.device, self.memory_limit_gb, networks)
         plan = planned(self.settings, size, len(scene.skeleton), memory, self.dtype, self.device == "cpu")
-        return self._made(self.processes.shared(MusePoseJob(scene, generator.get_state(), plan)), show, progress)
+        while True:                              # where a plan runs out of memory all the same, a smaller one follows
+            try:
+                return self._made(self.processes.shared(MusePoseJob(scene, generator.get_state(), plan)), show, progress)
+            except torch.OutOfMemoryError:
+                log.warning("memory: musepose: ran out of memory: trying again with less")
+            self._loaded = None                  # after the except block, whose traceback holds the run's tensors
+            run = run_of(self.settings, size, len(scene.skeleton), self.device == "cpu")
+            plan = fitted(plan, run, int(needs_weights(run, plan) + RETRY_SHARE * needs_rest(run, plan)))
 
     def help(self, job: MusePoseJob) -> None:
         try:
@@ -118,8 +126,11 @@ def planned(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, me
     if missing:
         raise ValueError(f"{missing[0]}: expected a weights file (found none): {FETCH}, or choose musepose.weights")
     wanted = Plan(settings.window, dtype, settings.decode_chunk_size)
-    if not memory:
-        return wanted
+    return fitted(wanted, run_of(settings, size, num_frames, on_cpu), memory) if memory else wanted
+
+
+def run_of(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, on_cpu: bool) -> Run:
+    """What is to be made, for the planner."""
     frames = padded_length(num_frames, settings.window, settings.window_overlap)
-    footprint = cache(partial(Footprint.of, files, own))
-    return fitted(wanted, Run("musepose", frames, footprint, settings.guidance_scale > 1, on_cpu), memory)
+    footprint = cache(partial(Footprint.of, WeightFiles.of(settings.weights), network_size(settings, size)))
+    return Run("musepose", frames, footprint, settings.guidance_scale > 1, on_cpu)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from huggingface_hub import try_to_load_from_cache
+
+from configs import yaml_mapping
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,9 @@ def without_option(argv: list[str]) -> tuple[Path | None, list[str]]:
 def is_musepose(path: Path) -> bool:
     """Is this MusePose's list of test_cases, and not MimicMotion's test_case?"""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (yaml.YAMLError, UnicodeDecodeError):
+        return "test_cases" in yaml_mapping(path)
+    except ValueError:                                       # `read_cases` says what is wrong with it
         return False
-    return isinstance(content, dict) and "test_cases" in content
 
 
 def read_cases(path: Path, svd: str, checkpoint: str) -> list[Case]:
@@ -66,13 +66,8 @@ def read_cases(path: Path, svd: str, checkpoint: str) -> list[Case]:
 
     svd, checkpoint: our own places, taken for weights that the file names otherwise and that are not there.
     """
-    if not path.is_file():
-        raise ValueError(f"{OPTION} {path}: no such file: check the path")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected YAML ({' '.join(str(error).split())})") from error
-    cases = content.get("test_case") if isinstance(content, dict) else None
+    content = yaml_mapping(path)
+    cases = content.get("test_case")
     if not isinstance(cases, list) or not cases or not all(isinstance(case, dict) for case in cases):
         raise ValueError(f"{path}: expected a test_case list of cases with ref_video_path and ref_image_path "
                          "(found none)")

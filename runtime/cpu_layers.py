@@ -12,7 +12,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn, Tensor
 
-PORTION = 2 << 20                # bytes of a feed-forward layer's inner values worked on at a time
+PORTION = 2 << 20                # bytes of a feed-forward layer's inner values, or a block's input, worked on at a time
 
 
 @contextmanager
@@ -70,16 +70,26 @@ def conv_over_time(layer: nn.Conv3d, x: Tensor) -> Tensor:
 
 
 def is_plain(block: ResnetBlock2D) -> bool:
-    """Is this norm, SiLU, convolution, twice, beside a shortcut, and no more where no time embedding comes in?"""
+    """Is this norm, SiLU, convolution, twice, beside a shortcut, with a time embedding that is added, if any?"""
     return (block.upsample is block.downsample is None and block.output_scale_factor == 1.0
+            and block.time_embedding_norm == "default" and not block.skip_time_act
             and type(block.nonlinearity) is nn.SiLU and not block.training)
 
 
 def resnet_in_place(block: ResnetBlock2D, input_tensor: Tensor, temb: Tensor | None) -> Tensor:
-    """input_tensor: (B, C, h, w). Without a time embedding each step overwrites the one before: half the memory is passed over."""
-    if temb is not None:
-        return ResnetBlock2D.forward(block, input_tensor, temb)
+    """input_tensor: (B, C, h, w). A few pictures at a time, each step overwrites the one before: less memory is passed over."""
+    rows = max(1, PORTION // input_tensor[0].nbytes)
+    if len(input_tensor) > rows:
+        shifts = [None] * len(input_tensor) if temb is None else temb.expand(len(input_tensor), -1).split(rows)
+        layout = torch.contiguous_format if input_tensor.is_contiguous() else torch.channels_last
+        result = torch.empty((len(input_tensor), block.out_channels, *input_tensor.shape[2:]), dtype=input_tensor.dtype,
+                             memory_format=layout)
+        for made, given, shift in zip(result.split(rows), input_tensor.split(rows), shifts):
+            made.copy_(resnet_in_place(block, given, shift))
+        return result
     hidden = block.conv1(F.silu(block.norm1(input_tensor), inplace=True))
+    if temb is not None and block.time_emb_proj is not None:
+        hidden.add_(block.time_emb_proj(F.silu(temb))[:, :, None, None])
     hidden = block.conv2(F.silu(block.norm2(hidden), inplace=True))
     return hidden.add_(input_tensor if block.conv_shortcut is None else block.conv_shortcut(input_tensor))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 import torch
 from accelerate import cpu_offload_with_hook
@@ -14,6 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from runtime.device import GIB
 
+FRAMES = 2                             # of a dry run; one frame would hide copies of permuted tensors
+LATENTS_KEPT = 12                      # float32 latents per frame alive between two calls of the network, at most
 RESERVE, FRAGMENTATION = 0.25, 0.05    # GiB of cuBLAS and cuDNN; share of activations lost between allocated blocks
 NEEDS_ORDER = (torch.ops.aten.native_group_norm.default, torch.ops.aten.convolution.default,
                torch.ops.aten.native_layer_norm.default)
@@ -76,6 +79,34 @@ def peak_bytes(module: nn.Module, run: Callable[..., object], *given: Tensor) ->
     with LiveBytes([*module.parameters(), *module.buffers(), *given]) as live, FusedAttention():
         run(*given)
     return live.peak
+
+
+class NetworkFootprint:
+    """Bytes of the parts of a run at one size, for a dataclass whose fields are the networks, on the meta device.
+
+    What grows with frames is counted for FRAMES of them; the rest is multiplication.
+    """
+    vae: nn.Module
+    size: tuple[int, int]            # height, width the networks work at, pixels
+
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """Bytes of each network's parameters."""
+        return {name: sum(p.nbytes for p in network.parameters())
+                for name, network in vars(self).items() if isinstance(network, nn.Module)}
+
+    @cached_property
+    def latent_size(self) -> tuple[int, int]:
+        shrink = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.size[0] // shrink, self.size[1] // shrink
+
+    @cached_property
+    def encoding(self) -> int:
+        """The VAE's encoder on the picture."""
+        return peak_bytes(self.vae, lambda given: self.vae.encode(given).latent_dist.mean, self.made(1, 3, *self.size))
+
+    def made(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.empty(shape, device="meta", dtype=dtype or self.vae.dtype)
 
 
 def gib(num_bytes: float) -> str:

@@ -1,8 +1,10 @@
 """Seconds of a training step with cached latents and texts, against VAE and text encoder in every step.
 
+    python scripts/benchmark_customization.py                                    ZeroScope's shape at a fifth of its width
     python scripts/benchmark_customization.py weights/zeroscope data/motion --size 384 --frames 16 --steps 10
 
-The two are measured in turns, and the median of each is told: other programs on the machine slow both alike.
+The two are measured in turns, and the median of each is told: other programs on the machine slow both alike. Without a
+model weights are random, and every part has as many layers as the real one, so each takes its share of a real step.
 """
 from __future__ import annotations
 
@@ -12,16 +14,22 @@ import tempfile
 import time
 from pathlib import Path
 
+from diffusers import AutoencoderKL, UNet3DConditionModel
+import numpy as np
 import torch
 from torch.utils.data import default_collate
+from transformers import BatchEncoding, CLIPTextConfig, CLIPTextModel
 
 from configs import run_main
-from newmove.clips import clips_in, LatentCache, MotionClips
+from media.video_writer import write_video
+from newmove.clips import Clip, clips_in, LatentCache, MotionClips
 from newmove.task import MotionTask
-from newmove.text_to_video import TextToVideo, fingerprint
+from newmove.text_to_video import TextToVideo
 from newmove.objective import PAPER
 from runtime.device import chosen_device
 from training.validation import on_device
+
+TEXT_WIDTH = 208                                             # of 1024
 
 
 def step_seconds(task: MotionTask, clips: MotionClips, position: int) -> float:
@@ -35,27 +43,68 @@ def step_seconds(task: MotionTask, clips: MotionClips, position: int) -> float:
     return time.perf_counter() - began
 
 
+class Letters:
+    """In a tokenizer's place: a token for every letter."""
+    model_max_length = 77
+
+    def __call__(self, prompts: list[str], **options) -> BatchEncoding:
+        padded = [prompt[:self.model_max_length].ljust(self.model_max_length) for prompt in prompts]
+        return BatchEncoding({"input_ids": torch.tensor([[ord(letter) % 128 for letter in prompt] for prompt in padded])})
+
+
+def narrow_model() -> TextToVideo:
+    """ZeroScope with random weights, its networks a fifth as wide."""
+    torch.manual_seed(0)
+    unet = UNet3DConditionModel(block_out_channels=(64, 128, 256, 256), cross_attention_dim=TEXT_WIDTH, attention_head_dim=64)
+    vae = AutoencoderKL(block_out_channels=(26, 52, 104, 104), down_block_types=("DownEncoderBlock2D",) * 4, norm_num_groups=13,
+                        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2)
+    text = CLIPTextModel(CLIPTextConfig(vocab_size=128, hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH,
+                                        num_hidden_layers=23, num_attention_heads=4))
+    noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "epsilon"}
+    return TextToVideo(Letters(), text.eval(), unet.eval(), vae.eval(), noise, Path("random"))
+
+
+def random_clips(folder: Path, num_frames: int, size: tuple[int, int]) -> list[Clip]:
+    """Two clips of moving patches."""
+    rng, clips = np.random.default_rng(0), []
+    for number in range(2):
+        patches = rng.integers(0, 256, (num_frames, size[0] // 16, size[1] // 16, 3), np.uint8)
+        path = write_video(folder / f"{number}.mp4", patches.repeat(16, 1).repeat(16, 2), 24)
+        clips.append(Clip(path, (f"a person doing the sks dance, number {number}",)))
+    return clips
+
+
+def compare(task: MotionTask, exemplars: list[Clip], num_frames: int, size: tuple[int, int], steps: int, folder: Path) -> str:
+    """Both ways of working, and how they compare."""
+    plain = MotionClips(exemplars, exemplars, num_frames, size)
+    cache = LatentCache(folder, plain.fps, "measured")
+    cache.fill(plain.all_clips(), task.model.encode_frames)
+    cached, seconds = MotionClips(exemplars, exemplars, num_frames, size, cache=cache), {"in the step": [], "cached": []}
+    for position in range(steps + 1):
+        task.texts.clear()
+        seconds["in the step"].append(step_seconds(task, plain, position))
+        seconds["cached"].append(step_seconds(task, cached, position))           # the texts are remembered by now
+    slow, fast = (statistics.median(values[1:]) for values in seconds.values())
+    return f"latents and texts in the step {slow:.3f} s, cached {fast:.3f} s: {slow / fast:.2f} times as fast"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("clips", help="a folder of clips; they are their own prior")
-    parser.add_argument("--size", type=int, default=384)
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("model", nargs="?", help="a pipeline folder; without one: random weights")
+    parser.add_argument("clips", nargs="?", help="a folder of clips; they are their own prior")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--no-checkpointing", action="store_true")
     chosen = parser.parse_args()
-    task = MotionTask(TextToVideo.load(chosen.model, chosen_device("auto")), PAPER, gradient_checkpointing=True)
-    exemplars, size = clips_in(chosen.clips, from_name=True), (chosen.size, chosen.size)
+    if (chosen.model is None) != (chosen.clips is None):
+        raise ValueError("clips: expected a folder of clips after the model's (found none): name both or neither")
+    size = (chosen.size, chosen.size)
+    model = TextToVideo.load(chosen.model, chosen_device("auto")) if chosen.model else narrow_model()
+    task = MotionTask(model, PAPER, gradient_checkpointing=not chosen.no_checkpointing)
     with tempfile.TemporaryDirectory() as folder:
-        plain = MotionClips(exemplars, exemplars, chosen.frames, size)
-        cache = LatentCache(Path(folder), plain.fps, fingerprint(task.model.source))
-        cache.fill(plain.all_clips(), task.model.encode_frames)
-        cached, seconds = MotionClips(exemplars, exemplars, chosen.frames, size, cache=cache), {"in the step": [], "cached": []}
-        for position in range(chosen.steps + 1):
-            task.texts.clear()
-            seconds["in the step"].append(step_seconds(task, plain, position))
-            seconds["cached"].append(step_seconds(task, cached, position))           # the texts are remembered by now
-    slow, fast = (statistics.median(values[1:]) for values in seconds.values())
-    print(f"latents and texts in the step {slow:.3f} s, cached {fast:.3f} s: {slow / fast:.2f} times as fast")
+        exemplars = clips_in(chosen.clips, from_name=True) if chosen.clips else random_clips(Path(folder), chosen.frames, size)
+        print(compare(task, exemplars, chosen.frames, size, chosen.steps, Path(folder) / "latents"))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ from musepose import memory
 from musepose.checkpoint import load_networks, load_saved_networks, PARTS, WeightFiles
 from musepose.memory import Footprint, Plan, Run, fitted
 from musepose.pipeline import MusePose
-from musepose.published_yaml import is_test_cases, is_training, read_test_cases, run_cases, training_settings
+from musepose.published_yaml import is_training, read_test_cases, run_cases, training_settings
 from PIL import Image
 from renderers import RENDERERS, Scene
 from renderers.musepose import MusePoseConfig, MusePoseRenderer, planned
 from runtime.processes import join_processes, shut_down
+from run.cases import is_musepose
 from scripts import benchmark_musepose, check_weights
 from scripts.convert_checkpoint import convert
 
@@ -72,6 +73,25 @@ def test_a_scene_becomes_a_video_of_the_pictures_size(official):
 def test_settings_that_cannot_work_are_refused_before_anything_is_loaded(official, changes, words):
     with pytest.raises(ValueError, match=words):
         MusePoseRenderer.check(settings_of(official, **changes), (48, 40), 3, 0)
+
+
+def test_a_plan_that_runs_out_of_memory_is_followed_by_a_smaller_one(official, monkeypatch, caplog):
+    real, plans = MusePoseRenderer._made, []
+
+    def scarce(self, job, *rest):
+        plans.append(job.plan)
+        if len(plans) == 1:
+            raise torch.OutOfMemoryError("no memory left")
+        return real(self, job, *rest)
+
+    monkeypatch.setattr(MusePoseRenderer, "_made", scarce)
+    scene = scene_of(4)
+    video = MusePoseRenderer.load(settings_of(official))(scene, torch.Generator().manual_seed(0), progress=False)
+    assert video.shape == (4, *scene.image.shape) and len(plans) == 2 and plans[0] != plans[1]
+    assert "ran out of memory: trying again with less" in caplog.text
+    monkeypatch.setattr(MusePoseRenderer, "_made", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    with pytest.raises(ValueError, match="memory: musepose: .* even at their smallest"):
+        MusePoseRenderer.load(settings_of(official))(scene, torch.Generator(), progress=False)
 
 
 def test_idle_networks_on_the_cpu_change_nothing(official):
@@ -141,7 +161,7 @@ FLAGS = ["-W", "32", "-H", "32", "-S", "4", "-O", "1", "--steps", "1", "--output
 
 
 def test_musepose_own_yaml_makes_its_outputs(cases):
-    assert is_test_cases("cases.yaml") and run_cases("cases.yaml", FLAGS) == 0
+    assert is_musepose(Path("cases.yaml")) and run_cases("cases.yaml", FLAGS) == 0
     (folder,) = Path("out").iterdir()
     assert folder.name.endswith("-3.5-pose_guider-motion_module")
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -188,7 +208,7 @@ def test_musepose_own_training_yaml_is_understood(tmp_path):
                "base_model_path": "sd", "mm_path": "mm.ckpt", "stage1_ckpt_dir": "stage1", "uncond_ratio": 0.1,
                "checkpointing_steps": 2000000000000000, "seed": 12580}
     path.write_text(yaml.safe_dump(content))
-    assert is_training(path) and not is_test_cases(path)
+    assert is_training(path) and not is_musepose(path)
     found = training_settings(path)
     assert {"train.stage=2", "width=768", "height=512", "num_frames=48", "frame_stride=2", "train.gradient_accumulation=2",
             "motion_module=mm.ckpt", "stage1=stage1", "train.seed=12580"} <= set(found)
