@@ -151,10 +151,12 @@ def tiny_run(url: str) -> str:
 def in_a_row(url: str, server: psutil.Process, runs: int) -> None:
     """Prints failures, seconds a run, memory after the warm-up and at the end, and open files."""
     failures, memory, files, start = [], [], [], time.perf_counter()
-    for _ in range(runs):
+    for number in range(1, runs + 1):
         failures += filter(None, [tiny_run(url)])
         memory.append(server.memory_info().rss)
         files.append(server.num_fds())
+        if number % 20 == 0:
+            print(f"  {number} runs, {time.perf_counter() - start:.0f} s: {len(failures)} failures, {memory[-1] / 2**20:.0f} MiB, {files[-1]} open files", flush=True)
     print(f"{runs} runs in a row: {len(failures)} failures, {(time.perf_counter() - start) / runs:.2f} s each {failures[:3] or ''}")
     if runs >= 2 * WARM_UP:
         warm, last = (statistics.median(part) for part in (memory[WARM_UP:WARM_UP + 20], memory[-20:]))
