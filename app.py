@@ -12,10 +12,13 @@ import logging
 import os
 import shutil
 import sys
+import time
 from getpass import getpass
 from pathlib import Path
 
 from configs import run_main, say
+
+log = logging.getLogger(__name__)
 
 PASSWORD = "FLEXIMO_PASSWORD"      # environment variable
 SHORTEST_PASSWORD = 8              # characters
@@ -55,6 +58,7 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
     served = (outputs / SERVED).absolute()
     shutil.rmtree(served, ignore_errors=True)
     served.mkdir(parents=True)
+    start = time.perf_counter()
     os.environ |= {"GRADIO_TEMP_DIR": str(served), "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_NUM_PORTS": "1"}
     try:
         import gradio
@@ -65,6 +69,7 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
     from webapp.page import build_page, ROOM
     from webapp.safety import Guard, LOCAL_HOSTS, VIDEO_BYTES
 
+    log.info("imports: %.1f s", time.perf_counter() - start)
     page = build_page(Desk(outputs.absolute(), served))
     page.queue(max_size=32)
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import secrets
 import signal
 import socket
@@ -33,7 +34,7 @@ TINY = {"height": 256, "width": 144, "fps": 4}
 PROMPT = "A person waves for 1 second."
 WARM_UP = 40                         # runs after which memory is to stay
 POLL_SECONDS = 0.2
-IMPORTS = "import gradio, webapp.page"
+IMPORTS = re.compile(r"imports: ([\d.]+) s")
 
 
 class Visitor:
@@ -103,8 +104,8 @@ class Visitor:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[str, psutil.Process, float]]:
-    """A server's address, its process, and the seconds until it answered with a whole page."""
+def served(folder: Path) -> Iterator[tuple[str, psutil.Process, float, float]]:
+    """A server's address, its process, the seconds until it answered with a whole page, and those of its imports."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -116,7 +117,8 @@ def served(folder: Path) -> Iterator[tuple[str, psutil.Process, float]]:
             if process.poll() is not None:
                 raise ValueError(f"app.py: ended early: {(folder / 'server.log').read_text().strip().splitlines()[-1:]}")
             time.sleep(0.05)
-        yield url, psutil.Process(process.pid), time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        yield url, psutil.Process(process.pid), seconds, float(IMPORTS.search((folder / "server.log").read_text())[1])
     finally:
         process.terminate()
         process.wait(30)
@@ -128,12 +130,6 @@ def answers(url: str) -> bool:
         return all(urlopen(url + path, timeout=30).status == 200 for path in ("/", "/config"))
     except URLError:
         return False
-
-
-def seconds_of_imports() -> float:
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, check=True)
-    return time.perf_counter() - start
 
 
 def tiny_run(url: str) -> str:
@@ -148,13 +144,23 @@ def tiny_run(url: str) -> str:
     return ""
 
 
+def previews(url: str) -> None:
+    """Prints how long previews of the page's own size take, of the page's own prompt and of another."""
+    visitor = Visitor(url)
+    size = "x".join(str(visitor.values[visitor.ids[side]]) for side in ("height", "width"))
+    print(f"first preview, {size}: {visitor.make('preview-button'):.1f} s; a second one: {visitor.make('preview-button', prompt='A person jumps.'):.1f} s")
+    visitor.close()
+
+
 def in_a_row(url: str, server: psutil.Process, runs: int) -> None:
     """Prints failures, seconds a run, memory after the warm-up and at the end, and open files."""
     failures, memory, files, start = [], [], [], time.perf_counter()
-    for _ in range(runs):
+    for number in range(1, runs + 1):
         failures += filter(None, [tiny_run(url)])
         memory.append(server.memory_info().rss)
         files.append(server.num_fds())
+        if number % 20 == 0:
+            print(f"  {number} runs, {time.perf_counter() - start:.0f} s: {len(failures)} failures, {memory[-1] / 2**20:.0f} MiB, {files[-1]} open files", flush=True)
     print(f"{runs} runs in a row: {len(failures)} failures, {(time.perf_counter() - start) / runs:.2f} s each {failures[:3] or ''}")
     if runs >= 2 * WARM_UP:
         warm, last = (statistics.median(part) for part in (memory[WARM_UP:WARM_UP + 20], memory[-20:]))
@@ -178,19 +184,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sessions", type=int, default=20, help="visitors at once (default: 20)")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))      # the server ends, too
-    with tempfile.TemporaryDirectory() as folder:
-        imports = 0.0 if arguments.runs or arguments.sessions else seconds_of_imports()
-        with served(Path(folder)) as (url, server, seconds):
-            if imports:
-                visitor = Visitor(url)
-                print(f"page: {seconds:.1f} s after the start, of which imports take {imports:.1f} s")
-                print(f"first preview, {visitor.values[visitor.ids['width']]}x{visitor.values[visitor.ids['height']]}, of the page's own prompt: "
-                      f"{visitor.make('preview-button'):.1f} s; the second: {visitor.make('preview-button', prompt='A person jumps.'):.1f} s")
-                return 0
-            if arguments.sessions:
-                at_once(url, server, arguments.sessions)
-            if arguments.runs:
-                in_a_row(url, server, arguments.runs)
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (url, server, seconds, imports):
+        print(f"page: {seconds:.1f} s after the start, of which imports take {imports:.1f} s", flush=True)
+        if arguments.sessions:
+            at_once(url, server, arguments.sessions)
+        if arguments.runs:
+            in_a_row(url, server, arguments.runs)
+        if not arguments.sessions and not arguments.runs:
+            previews(url)
     return 0
 
 

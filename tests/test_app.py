@@ -378,8 +378,10 @@ def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_chan
     reference = (folder / "reference.npz").stat().st_mtime_ns
     rows = [["2", "a person does a squat", "1", ""], ["1", "a person waves", "1", "yes"]]
     session = desk.begin("render", Wish(**wish, rows=rows), session)
-    job = ended(desk, session)
+    job, told = desk.jobs.find(session["job"]), set()
+    wait_for(lambda: told.add(desk.poll(session, "")[0]["status"]) or job.is_over)
     assert job.state == DONE, job.message
+    assert any("puppet: 4 of" in status and "data:image/jpeg" in status for status in told)           # a frame is seen while later ones are made
     assert session["run"] == folder.name and (folder / "reference.npz").stat().st_mtime_ns == reference
     stages = {stage["name"]: stage for stage in json.loads((folder / "report.json").read_text())["stages"]}
     assert stages["reference"]["reused"] and not stages["motion"]["reused"]

@@ -38,8 +38,8 @@ def visitor(browser, server):
     """Opens the page as somebody new; `visitor(width)`."""
     contexts = []
 
-    def visit(width=1280):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}))
+    def visit(width=1000):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 700}, reduced_motion="reduce"))
         page = contexts[-1].new_page()
         page.set_default_timeout(120_000)
         page.goto(server.url)
@@ -54,7 +54,7 @@ def visitor(browser, server):
 def ready(page):
     """Waits until the page answers: its first event has come back."""
     page.wait_for_selector("#preview-button")
-    page.wait_for_timeout(700)
+    page.wait_for_timeout(500)
 
 
 def put_in(page, picture=ROOT / "assets" / "person_large.png", prompt=ONE_WAVE):
@@ -150,7 +150,7 @@ def test_what_cannot_be_used_is_refused_in_one_line_as_it_comes(server, visitor,
 
 def test_of_two_at_once_one_waits_in_its_place_and_stop_stops(visitor):
     first, second = visitor(), visitor()
-    for page, prompt in ((first, "A person waves for 9 seconds."), (second, ONE_WAVE)):
+    for page, prompt in ((first, "A person waves for 3 seconds."), (second, ONE_WAVE)):
         put_in(page, prompt=prompt)
     first.click("#preview-button")
     first.wait_for_selector("#status .card.busy")
