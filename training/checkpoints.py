@@ -304,6 +304,8 @@ class CheckpointWriter:
     def __exit__(self, kind, *_) -> None:
         if kind is None:
             self.wait()
+        elif self.pending and (error := self.pending.exception()):          # what ended the run is said by itself
+            log.warning("%s", error)
         if self.thread:
             self.thread.shutdown()
 
