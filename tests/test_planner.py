@@ -619,3 +619,9 @@ def test_only_somebody_else_is_warned_of(prompt, warned, caplog):
     ("waves (5 seconds), jumps (3s)", [5, 3]), ("he waves for 4-5 seconds", [4.5]), ("jump for 1,5 seconds", [1.5])])
 def test_times_are_read_as_people_write_them(prompt, expected):
     assert [segment.seconds for segment in plan(prompt)] == expected
+
+
+@pytest.mark.parametrize("max_seconds", [0, 1e9, float("nan")])
+def test_a_longest_action_that_cannot_be_is_refused(max_seconds):
+    with pytest.raises(ValueError, match="planner.max_seconds: must be 1 to 180 s"):
+        plan("wave", max_seconds=max_seconds)

@@ -11,7 +11,6 @@ import errno
 import json
 import logging
 import os
-import pickle
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -144,7 +143,7 @@ def read_loop(checkpoint: Path) -> dict:
         if not isinstance(loop, dict) or not LOOP_KEYS <= loop.keys():
             raise ValueError("something else in it")
         return loop
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:                          # other content, read as a pickle, fails in any way
         found = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: expected a whole torch file (found {found})") from None
 
