@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from planning.actions import split_actions
 from planning.chat import ask_for_actions, ChatServer, local_chat, openai_chat, SCHEMA
 from planning.clauses import check_total
-from planning.lexicon import SHORTEST_SECONDS
+from planning.lexicon import MAX_TOTAL_SECONDS, SHORTEST_SECONDS
 
 MAX_PROMPT_CHARACTERS = 2000
 BACKENDS = ("rules", "openai", "local")
@@ -45,8 +45,8 @@ def plan(prompt: str, *, backend: str = "rules", max_seconds: float = 9.8, base_
     `model` is the served model's name (openai) or a folder (local).
     """
     check_prompt(prompt)
-    if max_seconds < SHORTEST_SECONDS:
-        raise ValueError(f"planner.max_seconds: must be at least {SHORTEST_SECONDS:g} s (found {max_seconds:g})")
+    if not SHORTEST_SECONDS <= max_seconds <= MAX_TOTAL_SECONDS:
+        raise ValueError(f"planner.max_seconds: must be {SHORTEST_SECONDS:g} to {MAX_TOTAL_SECONDS:g} s (found {max_seconds:g})")
     if backend == "rules":
         actions = split_actions(prompt, max_seconds)
     elif backend == "openai":

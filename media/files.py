@@ -61,7 +61,8 @@ def read_json(path: Path) -> dict:
 def existing_file(path: str | Path, kind: str) -> Path:
     """The path, if a file is there. kind: what the error calls it."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{str(path) or 'no name'}: expected a {kind} (found no file): check the path")
+        found = "a folder" if Path(path).is_dir() else "no file"
+        raise FileNotFoundError(f"{str(path) or 'no name'}: expected a {kind} (found {found}): check the path")
     return Path(path)
 
 

@@ -185,7 +185,8 @@ def key_of(server: ChatServer) -> str:
 def trouble(error: Exception, server: ChatServer) -> ValueError:
     """One line that says what to do about an error of the openai package, or of the libraries below it."""
     import openai
-    who, url = server.settings, server.base_url
+    who, url, key = server.settings, server.base_url, os.environ.get(server.api_key_env, "").strip()
+    said = first_line(getattr(error, "message", "") or error).replace(key or "\n", "(the key)")
     if isinstance(error, openai.APITimeoutError):
         return ValueError(f"{who}: {url} did not answer within {server.timeout_seconds:g} s: raise "
                           f"{who}.timeout_seconds{server.instead}")
@@ -193,31 +194,33 @@ def trouble(error: Exception, server: ChatServer) -> ValueError:
         return ValueError(f"{who}: {url} refused the key from "
                           f"{server.api_key_env or f'an empty {who}.api_key_env'} (HTTP 401): check it")
     if isinstance(error, openai.APIStatusError):
-        return ValueError(f"{who}: {url} answered HTTP {error.status_code} ({first_line(error.message)}): "
+        return ValueError(f"{who}: {url} answered HTTP {error.status_code} ({said}): "
                           f"check {who}.model={server.model} and the server's log")
     if isinstance(error, openai.APIConnectionError):
         return ValueError(f"{who}: no server reached at {url} ({first_line(error.__cause__ or error)}): "
                           f"start it, or correct {who}.base_url")
     if isinstance(error, (openai.OpenAIError, json.JSONDecodeError)):
-        return ValueError(f"{who}: {url} is not an OpenAI-compatible server ({first_line(error)}): "
+        return ValueError(f"{who}: {url} is not an OpenAI-compatible server ({said}): "
                           f"check {who}.base_url")
-    return ValueError(f"{who}: no client for {url} ({first_line(error)}): check {who}.base_url, and what the "
+    return ValueError(f"{who}: no client for {url} ({said}): check {who}.base_url, and what the "
                       "environment says of proxies and certificates")
 
 
 def content_of(answer: object, server: ChatServer) -> str:
     """The text of a chat completion; a refusal, a cut-off answer and an answer without a message are errors."""
     who, choices = server.settings, getattr(answer, "choices", None)
-    if not choices or getattr(choices[0], "message", None) is None:
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = getattr(choice, "message", None)
+    if not hasattr(message, "content"):
         raise ValueError(f"{who}: {server.base_url} answered without a message: is it an OpenAI-compatible chat server?")
-    message, content = choices[0].message, choices[0].message.content
-    if message.refusal:
+    content = message.content
+    if getattr(message, "refusal", None):
         raise ValueError(f"{who}: {server.model} refused the prompt ('{first_line(message.refusal)}'): rephrase it")
     if isinstance(content, list):                                   # parts: text, thinking, pictures
         content = "".join(part["text"] for part in content
                           if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str))
     content = content if isinstance(content, str) else ""
-    if choices[0].finish_reason == "length" and not is_json(content):
+    if getattr(choice, "finish_reason", None) == "length" and not is_json(content):
         used = "all of it" if not content.strip() else "some of it"
         raise ValueError(f"{who}: the answer of {server.model} was cut off at the token limit ({used} perhaps spent on "
                          "reasoning): raise the server's limit of tokens in an answer, or use a model that reasons less")

@@ -2,11 +2,11 @@
 import logging
 import re
 
-from planning.lexicon import (TIMED, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, CAMERA_MOVES, CLAUSE_BREAK, COLON, DELAYED,
-                              DETERMINERS, EMOJI, ENDS_IN_LIMB, GERUND, HANDLING_VERBS, LIMB_ALONE, LIST_BEGINS, LIST_NUMBER,
-                              MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, ORDER_WORDS, PEOPLE, PRONOUNS,
-                              REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SENTENCE_END, SETS, SHORTEST_SECONDS,
-                              SPELLINGS, SUBORDINATE, THIRD, TIMES, WHILE_DOING)
+from planning.lexicon import (BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, CAMERA_MOVES, CLAUSE_BREAK, COLON, DELAYED,
+                              DETERMINERS, EMOJI, ENDS_IN_LIMB, GERUND, HANDLING_VERBS, LIMB_ALONE, LIST_BEGINS,
+                              LIST_NUMBER, MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, ORDER_WORDS,
+                              PEOPLE, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SENTENCE_END, SETS,
+                              SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WHILE_DOING)
 from planning.words import (amount, goes_with, is_unknown_verb, meant_verb, predicate_of, skip_adverbs, split_subject,
                             verb_form)
 

@@ -1,7 +1,7 @@
 """Every setting of inference.py. The defaults are the papers'; the YAML files in configs/ hold the values of a kind of run."""
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from configs import setting
@@ -103,9 +103,12 @@ class InferenceConfig:
     musepose: MusePoseConfig = field(default_factory=MusePoseConfig)
 
     def __post_init__(self):
-        for name in ("image", "driving_video", "outputs"):
-            value = getattr(self, name) or ""
-            if re.match(r"\w+://", value):
+        files = {name: getattr(self, name) for name in ("image", "driving_video", "outputs")}
+        files |= {f"{group}.{item.name}": getattr(getattr(self, group), item.name)
+                  for group in ("motion", "pose", "adapter", "generator", "puppet", "musepose")
+                  for item in fields(getattr(self, group))}
+        for name, value in files.items():
+            if isinstance(value, str) and re.match(r"\w+://", value):
                 raise ValueError(f"{name}: must be a file on this machine (found the address {value}): download it first")
         for name, remedy in (("image", "name a picture of the person, as in image=me.png"),
                              ("outputs", "name the folder of all runs, as in outputs=outputs")):

@@ -71,14 +71,14 @@ def read_pickled(path: Path, mapped: bool):
     try:
         with warnings.catch_warnings(action="ignore"):            # a second line, about the pickle's version
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip(path))
-    except pickle.UnpicklingError as error:
+    except Exception as error:                                    # a text, read as a pickle, fails in any way
         if words := first_words(path):
             raise ValueError(f"{path}: expected a torch file (found the text '{words}'): is it a web page, or what "
                              "Git LFS leaves in a file's place? fetch the file itself") from None
-        found = re.search(r"(?:GLOBAL|function|class) `?([\w.]+)`?", str(error))
-        raise ValueError(f"{path}: expected tensors only (found {found[1] if found else 'something else'}, "
-                         "not run): do not trust this file") from None
-    except (RuntimeError, EOFError, OSError) as error:
+        if isinstance(error, pickle.UnpicklingError):
+            found = re.search(r"(?:GLOBAL|function|class) `?([\w.]+)`?", str(error))
+            raise ValueError(f"{path}: expected tensors only (found {found[1] if found else 'something else'}, "
+                             "not run): do not trust this file") from None
         raise ValueError(f"{path}: expected a whole torch file ({str(error).split('. ')[0] or 'it ends early'}): "
                          "fetch it again") from None
 

@@ -32,7 +32,11 @@ SHORTEST = 3                       # frames
 EMPHASIS = 5.0                     # the published training divides the root's and contacts' deviations by this
 LEGS = [LEFT_KNEE, LEFT_ANKLE, RIGHT_KNEE, RIGHT_ANKLE]      # the bones that end there
 LEG_METRES = 0.3, 1.6              # a small child's, a giant's
-UNITS = {"millimetres": 0.001, "centimetres": 0.01, "inches": 0.0254}        # in metres
+USUAL_LEG = 0.85                   # metres
+UNITS = {"millimetres": 0.001, "centimetres": 0.01, "inches": 0.0254, "feet": 0.3048}        # in metres
+LEG_CHANGE = 2.0                   # times, of a leg's length from frame to frame, that no body has
+LARGEST_STEP = 1.0                 # metres between two frames, 20 m/s
+LARGEST_FEATURE = 100.0            # metres, radians, metres per frame
 UPRIGHT = 0.9                      # cosine of the angle between a standing body and the way up
 MOSTLY = 0.9                       # of the frames
 TOLERANCE = 0.05                   # of a block's deviation; the published notebooks' own runs differ by less
@@ -72,10 +76,20 @@ def check_body(joints: np.ndarray) -> None:
     if not np.isfinite(joints).all():
         raise ValueError("expected finite numbers (found NaN or infinity)")
     bones = np.linalg.norm(joints - joints[:, list(PARENTS)], axis=-1)                # (T, 22) metres
-    leg = float(np.median(bones[:, LEGS].sum(axis=1)) / 2)
+    legs = bones[:, LEGS].sum(axis=1) / 2                                             # (T,)
+    leg = float(np.median(legs))
     if not LEG_METRES[0] <= leg <= LEG_METRES[1]:
-        unit = next((name for name, size in UNITS.items() if LEG_METRES[0] <= leg * size <= LEG_METRES[1]), "")
-        raise ValueError(f"expected metres (found legs {leg:.3g} long){f': are these {unit}?' if unit else ''}")
+        unit = min(UNITS, key=lambda name: abs(leg * UNITS[name] - USUAL_LEG))
+        fits = LEG_METRES[0] <= leg * UNITS[unit] <= LEG_METRES[1]
+        raise ValueError(f"expected metres (found legs {leg:.3g} long){f': are these {unit}?' if fits else ''}")
+    odd = np.flatnonzero((legs < leg / LEG_CHANGE) | (legs > leg * LEG_CHANGE))
+    if len(odd):
+        raise ValueError(f"expected one body (found legs {legs[odd[0]]:.3g} m long in frame {odd[0]}, {leg:.3g} m elsewhere): "
+                         "leave those frames out")
+    steps = np.linalg.norm(np.diff(joints[:, 0], axis=0), axis=-1)                    # (T - 1,) metres
+    if steps.size and steps.max() > LARGEST_STEP:
+        raise ValueError(f"expected a person's speed (found {steps.max():.3g} m between frames {steps.argmax()} and "
+                         f"{steps.argmax() + 1}): cut it there")
     upward = joints[:, HEAD] - joints[:, [LEFT_ANKLE, RIGHT_ANKLE]].mean(axis=1)      # (T, 3)
     upward /= np.maximum(np.linalg.norm(upward, axis=-1, keepdims=True), 1e-6)
     for axis, name in ((0, "x"), (2, "z"), (1, "y")):
@@ -108,7 +122,7 @@ def usable(joints: Path, rows: Path) -> bool:
         check_body(body)
     except (ValueError, OSError, IndexError):
         return False
-    return numbers.shape == (len(body), NUM_FEATURES) and bool(np.isfinite(numbers).all())
+    return numbers.shape == (len(body), NUM_FEATURES) and bool((np.abs(numbers) < LARGEST_FEATURE).all())     # not NaN
 
 
 def prepare(source: Path, target: Path, offsets: np.ndarray | None, mirror: bool) -> list[str]:

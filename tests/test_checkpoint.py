@@ -131,7 +131,7 @@ def test_a_pickled_payload_is_refused_and_not_run(tiny_svd_folder, tmp_path, for
 
 
 @pytest.mark.parametrize("text", ["<!DOCTYPE html>\n<title>Quota exceeded</title>",
-                                  "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"])
+                                  "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "hello", "hi there\nQ}K."])
 def test_text_under_a_weights_files_name_is_said_to_be_text(tiny_svd_folder, tmp_path, text):
     (tmp_path / "page.pth").write_text(text)
     for read in (lambda path: load(tiny_svd_folder, path), partial(load_strictly, VQVAE())):

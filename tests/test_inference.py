@@ -305,6 +305,7 @@ def broken(tmp_path: Path, name: str, content: bytes) -> str:
     (lambda t: "prompt=Una persona salta", "no English"),
     (lambda t: "promt=x", "did you mean prompt"), (lambda t: "renderer=mimicmotoin", "did you mean mimicmotion?"),
     (lambda t: "image=", "image: is empty"), (lambda t: "image=https://example.org/me.png", "download it first"),
+    (lambda t: "generator.checkpoint=https://a.org/x.pth", "generator.checkpoint: must be a file on this machine"),
     (lambda t: "refinements=1000", "refinements: must be at most 10"), (lambda t: "num_threads=100000", "num_threads: must be at most"),
     (lambda t: "outputs=", "outputs: is empty"), (lambda t: "generator.checkpoint=", "generator.checkpoint: is empty"),
     (lambda t: "generator.num_inference_steps=100000", "generator.num_inference_steps: must be at most 1000"),

@@ -338,6 +338,30 @@ def test_the_plan_is_found_in_what_surrounds_it_without_asking_again(ask, wrappe
         assert ask(server) == [Segment("a person waves with the right hand", 3.0), Segment("a person bows", 2.5)]
 
 
+@pytest.mark.parametrize("answer", [
+    '[{"text": "a person waves", "seconds": 2}]', '{"segments": [{"text": "a person waves.", "seconds": "2.0"}]}',
+    '<thinking>{"segments": []}</thinking>{"segments": [{"text": "a person\\u0000waves\\ud83d", "seconds": 2}]}',
+], ids=["a bare list", "seconds as text", "odd characters"])
+def test_a_plan_in_a_loose_form_is_read_without_asking_again(ask, answer):
+    with ChatServer(answer) as server:
+        assert ask(server) == [Segment("a person waves", 2.0)]
+
+
+def test_what_a_model_only_thought_is_no_plan(ask):
+    with ChatServer(f"<think>{GOOD} or rather", GOOD) as server:
+        assert len(ask(server)) == 2 and len(server.requests) == 2
+
+
+@pytest.mark.parametrize("choice", [{"message": "waves"}, {"message": ["waves"]}, "waves", {}, {"message": {"content": {"a": 1}}}])
+def test_an_answer_of_another_build_is_one_line(ask, choice):
+    reply = (200, {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [choice]})
+    assert "planner: " in fails(ask, ChatServer(reply, reply))
+
+
+def test_a_key_that_a_server_repeats_is_not_shown(ask):
+    assert "(the key)" in fails(ask, ChatServer((403, {"error": {"message": "no access for secret-key"}})))
+
+
 @pytest.mark.parametrize("status, message", [(400, "This response_format type is unavailable now"), (422, "json_schema: extra fields not permitted")])
 def test_a_server_that_refuses_the_schema_is_asked_in_another_way_and_not_for_it_again(ask, status, message):
     refusal = (status, {"error": {"message": message}})
@@ -595,3 +619,9 @@ def test_only_somebody_else_is_warned_of(prompt, warned, caplog):
     ("waves (5 seconds), jumps (3s)", [5, 3]), ("he waves for 4-5 seconds", [4.5]), ("jump for 1,5 seconds", [1.5])])
 def test_times_are_read_as_people_write_them(prompt, expected):
     assert [segment.seconds for segment in plan(prompt)] == expected
+
+
+@pytest.mark.parametrize("max_seconds", [0, 1e9, float("nan")])
+def test_a_longest_action_that_cannot_be_is_refused(max_seconds):
+    with pytest.raises(ValueError, match="planner.max_seconds: must be 1 to 180 s"):
+        plan("wave", max_seconds=max_seconds)

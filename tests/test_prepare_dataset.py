@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from configs import load_config, run_main
 from dwpose.skeleton import NOSE, Skeleton
@@ -258,15 +259,17 @@ def test_the_command_makes_a_folder_that_trains_and_adds_to_it(tmp_path, tiny_sv
     write_video(tmp_path / "videos" / "jumps.mp4", clip.frames, FPS)
     options = ["-o", tmp_path / "data", "--detector", DEMO / "detector.onnx", "--keypoints", DEMO / "pose.onnx",
                "--min-side", 96, "--short-side", 96, "--min-seconds", 0.5]
-    assert command(tmp_path / "videos", *options, "--cache-latents", tiny_svd_folder, "--size", 64, 64) == 0
+    assert command(tmp_path / "videos", *options, "--cache-latents", tiny_svd_folder, "--size", 64, 64,
+                   "--shards", tmp_path / "shards") == 0
     line, = DataFolder(tmp_path / "data").clips()
     assert line["crowd"] == 0 and line["seen"] == 1 and (tmp_path / "data" / "summary.html").is_file()
     skeleton = Skeleton.load(DataFolder(tmp_path / "data").skeleton(line["clip"]))
     off = np.linalg.norm(skeleton.xy[:, NOSE] - clip.skeleton.xy[:, NOSE], axis=-1)
     assert np.median(off) < 5                                   # pixels of 96
-    clips = training_clips(load_config(VideoGenerationConfig, [
-        f"dataset={tmp_path / 'data'}", "cached_latents=true", "num_frames=3", "height=64", "width=64"]))
-    assert clips[(0, 0)]["latents"].shape[:2] == (3, 4)
+    here, there = (training_clips(load_config(VideoGenerationConfig, [
+        f"dataset={tmp_path / name}", "cached_latents=true", "num_frames=3", "height=64", "width=64"]))[(0, 0)]
+        for name in ("data", "shards"))
+    assert here["latents"].shape[:2] == (3, 4) and torch.equal(here["latents"], there["latents"])
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "again.mp4").write_bytes((tmp_path / "videos" / "jumps.mp4").read_bytes())
     assert command(tmp_path / "more", *options) == 0
@@ -278,6 +281,7 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
     demo = ["--detector", DEMO / "detector.onnx", "--keypoints", DEMO / "pose.onnx", "-o", tmp_path / "data"]
     for arguments, message in (([tmp_path / "empty", *demo], "empty: expected videos"),
                                ([tmp_path / "empty", *demo, "--cache-latents", tmp_path], "expected an SVD folder"),
+                               ([*demo, "--shards", tmp_path / "data"], "expected another folder than the data folder"),
                                ([*demo, "--pose-videos"], "expected a prepared data folder")):
         assert command(*arguments) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]

@@ -1,4 +1,5 @@
 """Going on after any end, kill -9 included, gives bit by bit what never stopping gives; what is saved is never half."""
+import io
 import json
 import os
 import random
@@ -302,9 +303,17 @@ def test_fewer_steps_than_are_done_and_checkpoints_of_earlier_versions_are_refus
         run(folders, halfway)
 
 
+def torch_bytes(content: object) -> bytes:
+    """A torch file of it."""
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("file, content", [
     ("loop.pt", b"a text"), ("loop.pt", b""), ("trained.safetensors", b"x" * 99), ("averaged.safetensors", None),
-    ("model.safetensors", b"cut"), ("state.json", b"{"), ("state.json", b'{"format": 2}'), ("state.json", None)])
+    ("model.safetensors", b"cut"), ("state.json", b"{"), ("state.json", b'{"format": 2}'), ("state.json", None),
+    ("state.json", b"[]"), ("state.json", b'{"format": 2, "step": "4"}'), ("loop.pt", torch_bytes([1])), ("loop.pt", torch_bytes({}))])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(never_stopped, tmp_path, file, content, caplog):
     output = shutil.copytree(never_stopped, tmp_path / "run", symlinks=True)
     older, newer = checkpoints(output)

@@ -66,6 +66,11 @@ def test_unusable_motions_are_listed_and_the_rest_is_mirrored(humanml3d):
 
 WRONG = {                           # what is done to a good motion, and what is said of it
     "millimetres": (lambda joints: joints * 1000, "expected metres .found legs .* long.: are these millimetres"),
+    "inches": (lambda joints: joints / 0.0254, "expected metres .found legs .* long.: are these inches"),
+    "feet": (lambda joints: joints / 0.3048, "expected metres .found legs .* long.: are these feet"),
+    "gaps": (lambda joints: joints * (np.arange(len(joints)) != 9)[:, None, None], "expected one body .found legs 0 m long in frame 9"),
+    "jump": (lambda joints: joints + 40 * (np.arange(len(joints)) > 9)[:, None, None] * np.array((1, 0, 0)),
+             "expected a person's speed .found 40 m between frames 9 and 10"),
     "z_up": (lambda joints: joints[..., [0, 2, 1]] * (1, -1, 1), "expected y up .found a body that stands along z"),
     "upside_down": (lambda joints: joints * (1, -1, 1), "expected y up .found a body that stands along -y"),
     "zero": (lambda joints: joints * 0, "expected metres .found legs 0 long"),
@@ -82,6 +87,7 @@ def test_bodies_in_other_units_or_turned_are_named_and_reach_no_statistics(joint
     rows = target / "new_joint_vecs"
     np.save(rows / "zero.npy", np.full((70, 263), 1e6, np.float32))                   # as an earlier run left them
     np.save(rows / "000001.npy", np.full((70, 263), np.nan, np.float32))
+    np.save(rows / "000003.npy", np.full_like(np.load(rows / "000003.npy"), 1e6))
     (rows / "000002.npy").write_bytes(b"cut")
     again = statistics(target, prepare(source, target, None, mirror=False))
     for before, after in zip(clean, again):

@@ -11,7 +11,6 @@ import errno
 import json
 import logging
 import os
-import pickle
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -39,7 +38,9 @@ from training.task import TrainConfig
 log = logging.getLogger(__name__)
 
 TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "unexpected pos", "file write failed", "iostream error")
-STATE_KEYS = {"step", "position", "num_processes", "sharded", "config"}
+STATE_KEYS = {"step": int, "position": int, "num_processes": int, "sharded": str | None, "config": dict, "settings": dict,
+              "files": dict}
+LOOP_KEYS = {"schedule", "randomness"}
 LONGEST_SAVE = timedelta(hours=3)               # the processes that do not write wait so long for the one that does
 FORMAT = 2                                               # of what a checkpoint's folder holds
 SAME_DATA = {"batch_size", "gradient_accumulation"}      # may change when their product with the processes stays
@@ -108,11 +109,11 @@ def damage(checkpoint: Path) -> str:
         state = read_state(checkpoint)
         if state.get("format") != FORMAT:
             return ""                                   # of another version, which `restore` says
-        for name, size in state.get("files", {}).items():
+        for name, size in state["files"].items():
             path = checkpoint / name
-            found = f"{path.stat().st_size:,} bytes" if path.is_file() else "none"
-            if found != f"{size:,} bytes":
-                raise ValueError(f"{path}: expected a file of {size:,} bytes (found {found})")
+            found = path.stat().st_size if path.is_file() else "none"
+            if found != size:
+                raise ValueError(f"{path}: expected a file of {size} bytes (found {found})")
         read_loop(checkpoint)
         for path in checkpoint.glob("*.safetensors"):
             read_weights(path, only_names=True)
@@ -125,12 +126,12 @@ def read_state(checkpoint: Path) -> dict:
     """What state.json holds."""
     path = checkpoint / "state.json"
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        lacking = sorted(STATE_KEYS - state.keys())
-    except (OSError, ValueError, AttributeError) as error:
+        state = {"settings": {}, "files": {}} | json.loads(path.read_text(encoding="utf-8"))
+        odd = sorted(key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind))
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: expected what a run goes on from (found {' '.join(str(error).split())})") from None
-    if state.get("format") == FORMAT and lacking:
-        raise ValueError(f"{path}: expected what a run goes on from (found no '{lacking[0]}')")
+    if state.get("format") == FORMAT and odd:
+        raise ValueError(f"{path}: expected what a run goes on from (found '{odd[0]}': {state.get(odd[0])!r})")
     return state
 
 
@@ -138,8 +139,11 @@ def read_loop(checkpoint: Path) -> dict:
     """What loop.pt holds; tensors stay in the file until they are used."""
     path = checkpoint / "loop.pt"
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        loop = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(loop, dict) or not LOOP_KEYS <= loop.keys():
+            raise ValueError("something else in it")
+        return loop
+    except Exception as error:                          # other content, read as a pickle, fails in any way
         found = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: expected a whole torch file (found {found})") from None
 
@@ -299,6 +303,8 @@ class CheckpointWriter:
     def __exit__(self, kind, *_) -> None:
         if kind is None:
             self.wait()
+        elif self.pending and (error := self.pending.exception()):          # what ended the run is said by itself
+            log.warning("%s", error)
         if self.thread:
             self.thread.shutdown()
 

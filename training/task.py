@@ -20,6 +20,7 @@ from runtime.device import cpu_has_bfloat16
 
 VALIDATION_POSITION = 1 << 40               # positions from here on are held-out clips: no training sample reaches them
 MAX_SEED = 2**40                            # seeds are multiplied by a million, and generators take 63 bits
+MAX_WORKERS = 256                           # of one training process: each is a process of its own
 EDGES = ("conv_in", "conv_out", "embedding", "codebook", "head")      # parts of names of in- and output layers
 OPTIMIZERS = ("adamw", "adamw_8bit", "muon")
 SCHEDULES = ("cosine", "linear", "step")
@@ -136,8 +137,9 @@ class TrainConfig:
         self.require_at_least(0, "warmup_steps", "validate_every", "validation_clips", "validation_videos",
                               "num_workers", "checkpoints_total_limit", "max_grad_norm", "learning_rate",
                               "adam_learning_rate", "weight_decay", "seed")
-        if self.seed > MAX_SEED:
-            raise ValueError(f"seed: expected at most {MAX_SEED} (found {self.seed}): choose a smaller one")
+        for name, most in (("seed", MAX_SEED), ("num_workers", MAX_WORKERS)):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name}: expected at most {most} (found {getattr(self, name)}): choose a smaller one")
         self.require_shares("final_learning_rate", "adam_beta2")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: expected 0 (off) to less than 1 (found {self.ema_decay})")
