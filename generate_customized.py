@@ -10,6 +10,7 @@ A prompts file has one `seed,prompt` a line. The same command again makes what i
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from functools import partial
@@ -59,9 +60,11 @@ def sampling_of(chosen: argparse.Namespace, defaults: dict) -> dict:
     for name, value in (("d", chosen.d), ("steps", chosen.steps)):
         if value is not None and value < 1:
             raise ValueError(f"-{name}: expected at least 1 (found {value}): raise it")
-    asked = {"size": chosen.r and size_of(chosen.r), "num_frames": chosen.d, "num_inference_steps": chosen.steps,
+    if chosen.guidance is not None and not math.isfinite(chosen.guidance):
+        raise ValueError(f"-guidance: expected a number (found {chosen.guidance}): 9 is usual, 1 is none")
+    asked = {"size": None if chosen.r is None else size_of(chosen.r), "num_frames": chosen.d, "num_inference_steps": chosen.steps,
              "guidance_scale": chosen.guidance}
-    return {name: value or defaults[name] for name, value in asked.items()} | {"negative_prompt": chosen.n}
+    return {name: defaults[name] if value is None else value for name, value in asked.items()} | {"negative_prompt": chosen.n}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -74,6 +74,11 @@ class MotionCustomizationConfig:
     validation_prompts: str | None = setting(None, "a prompts file, or prompts with | between them")
     train: TrainConfig = field(default_factory=paper)
 
+    def __post_init__(self):
+        for name, least in (("prior_weight", 0), ("debiasing", 0), ("offset_noise", 0), ("lora_rank", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least} (found {getattr(self, name)}): raise it")
+
 
 def clips_of(folder: str, captions: list[str], *, from_name: bool = False) -> list[Clip]:
     """The clips of a folder of videos, or of one that scripts/prepare_dataset.py made."""
@@ -142,6 +147,10 @@ def customize(config: MotionCustomizationConfig) -> Path:
     """Train; the folder that then holds the trained tensors, which generate_customized.py -m takes."""
     clips = training_clips(config)
     task = task_of(config, chosen_device("auto"))
+    side = task.model.pixels_per_latent
+    odd = next((size for size in map(clips.canvas, range(len(clips))) if any(length % side for length in size)), None)
+    if odd:
+        raise ValueError(f"height, width: expected multiples of {side} pixels (found {odd[0]}x{odd[1]}): round them")
     task.remember(clips.captions())
     task.model.text_encoder.to("cpu")                                  # a fifth of the memory, not needed any more
     if config.cached_latents and config.base != "wan":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -28,7 +29,8 @@ from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
 from musepose.checkpoint import WeightFiles
 from musepose.pipeline import check_size, MusePose
-from musepose.sampling import check_windows
+from musepose.sampling import check_windows, scheduler
+from runtime.device import chosen_device
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,8 @@ def read_test_cases(path: str | Path) -> TestCases:
     if dtype not in DTYPES:
         raise ValueError(f"{path}: weight_dtype: expected {' or '.join(DTYPES)} (found {dtype!r})")
     listed = content.get("test_cases")
-    if not isinstance(listed, dict) or not all(isinstance(videos, list) for videos in listed.values()):
+    if not isinstance(listed, dict) or not all(
+            isinstance(videos, list) and all(isinstance(place, str) for place in (picture, *videos)) for picture, videos in listed.items()):
         raise ValueError(f"{path}: expected test_cases: a picture, and under it a list of pose videos (found {listed!r})")
     cases = [(picture, video) for place, videos in listed.items() for picture in files_in(place, (".jpg", ".png", ".jpeg"), path)
              for listed_video in videos for video in files_in(listed_video, (".mp4",), path)]
@@ -109,10 +112,15 @@ def run_cases(path: str | Path, arguments: list[str], load: Callable[..., MusePo
     args, wanted = parser().parse_args(arguments), read_test_cases(path)
     check_size((args.H, args.W), PIXELS_PER_LATENT)
     check_windows(args.S, args.O)
-    for name, least in (("L", 1), ("skip", 0), ("steps", 1)):
+    for name, least in (("L", 1), ("skip", 0)):
         if getattr(args, name) < least:
             raise ValueError(f"-{name}: expected at least {least} (found {getattr(args, name)})")
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if not math.isfinite(args.cfg) or args.fps is not None and not 0 < args.fps < math.inf:
+        raise ValueError(f"--cfg, --fps: expected a number and, if given, more than 0 (found {args.cfg} and {args.fps})")
+    if not 0 <= args.seed < 1 << 63:
+        raise ValueError(f"--seed: expected 0 to 2**63 - 1 (found {args.seed})")
+    scheduler(args.steps, **wanted.noise_scheduler)
+    device = chosen_device(args.device)
     dtype = torch.float32 if device == "cpu" else wanted.dtype
     model, failed = load(wanted.files, device, dtype), []
     names = [wanted.files.pose_guider.name.split(".")[0], wanted.files.motion_module.name.split(".")[0]]
@@ -161,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
             ("-O", int, 4, "frames they share"), ("--cfg", float, 3.5, "classifier-free guidance"),
             ("--seed", int, 99, "of every case's noise"), ("--steps", int, 20, "DDIM steps"),
             ("--fps", float, None, "of the result; default: the pose video's, divided by skip + 1"),
-            ("--skip", int, 1, "frames left out between two that are taken"), ("--device", str, "", "cpu, cuda or cuda:N"),
+            ("--skip", int, 1, "frames left out between two that are taken"), ("--device", str, "auto", "auto, cpu, cuda or cuda:N"),
             ("--output", str, f"output/video-{datetime.date.today():%Y%m%d}", "folder of the results")):
         found.add_argument(flag, type=kind, default=default, help=words)
     return found

@@ -162,7 +162,7 @@ class TextToVideo:
             raise ValueError(f"size: expected multiples of {side} pixels (found {size[0]}x{size[1]}): round them")
         generator = torch.Generator().manual_seed(seed)
         latents = self.sample(prompt, self.first_noise(generator, num_frames, size), **sampling)
-        return (self.decode(latents) * 255).round().to(torch.uint8).numpy()
+        return as_video(self.decode(latents))
 
     def save(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> Path:
         """Write a complete folder that diffusers' pipeline and `load` read; weights in `dtype`."""
@@ -179,6 +179,14 @@ class TextToVideo:
         index = (self.source / "model_index.json").read_text(encoding="utf-8")
         write_text(folder / "model_index.json", index)
         return folder
+
+
+def as_video(frames: Tensor) -> np.ndarray:
+    """(F, H, W, 3) in [0, 1] as uint8; a ValueError where half precision overflowed on the way, which would look black."""
+    if not frames.isfinite().all():
+        raise ValueError("frames: expected finite values (found inf or NaN): try --dtype float32 or a smaller -guidance; if that "
+                         "fails too the weights are damaged")
+    return (frames * 255).round().to(torch.uint8).numpy()
 
 
 def check_base(folder: str | Path) -> Path:

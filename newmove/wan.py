@@ -21,6 +21,7 @@ from media.files import read_json, save_atomically
 from runtime.weights import read_tensors, save_tensors
 
 from newmove.objective import as_list, FlowNoise
+from newmove.text_to_video import as_video
 
 NAME = "pytorch_lora_weights.safetensors"            # what diffusers looks for
 WORDS = 512                                          # text tokens; the rest are zeros, which the network was trained with
@@ -162,7 +163,7 @@ class WanTextToVideo:
         shape = (1, self.transformer.config.in_channels, (num_frames - 1) // self.frames_per_latent + 1,
                  size[0] // self.pixels_per_latent, size[1] // self.pixels_per_latent)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
-        return (self.decode(self.sample(prompt, noise, **sampling)) * 255).round().to(torch.uint8).numpy()
+        return as_video(self.decode(self.sample(prompt, noise, **sampling)))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

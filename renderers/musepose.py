@@ -70,13 +70,13 @@ class MusePoseRenderer(Renderer):
         networks = vars(self._loaded[1]).values() if self._loaded else ()
         memory = free_memory(self.device, self.memory_limit_gb, networks)
         plan = planned(self.settings, size, len(scene.skeleton), memory, self.dtype, self.device == "cpu")
+        run = run_of(self.settings, size, len(scene.skeleton), self.device == "cpu")
         while True:                              # where a plan runs out of memory all the same, a smaller one follows
             try:
                 return self._made(self.processes.shared(MusePoseJob(scene, generator.get_state(), plan)), show, progress)
             except torch.OutOfMemoryError:
                 log.warning("memory: musepose: ran out of memory: trying again with less")
             self._loaded = None                  # after the except block, whose traceback holds the run's tensors
-            run = run_of(self.settings, size, len(scene.skeleton), self.device == "cpu")
             plan = fitted(plan, run, int(needs_weights(run, plan) + RETRY_SHARE * needs_rest(run, plan)))
 
     def help(self, job: MusePoseJob) -> None:

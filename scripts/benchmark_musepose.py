@@ -155,12 +155,12 @@ def measured(args: argparse.Namespace, way: str, processes: Processes = ALONE) -
 
 
 def run_one(args: argparse.Namespace) -> None:
-    """One way in this process: what was made into a file, and its numbers as the last line."""
+    """One way in this process: what was made and its numbers into files."""
     torch.set_num_threads(args.threads)
     processes = join_processes(torch.device("cpu"))
     numbers, made = measured(args, args.way, processes)
     save_file(made, f"{args.out}.{processes.rank}")
-    print(json.dumps(numbers), flush=True)
+    Path(f"{args.out}.{processes.rank}.json").write_text(json.dumps(numbers))
     shut_down()
 
 
@@ -173,9 +173,8 @@ def started(args: argparse.Namespace, way: str, out: Path, num_processes: int = 
     """What each of the processes that make one video together measured and made."""
     launcher = [] if num_processes == 1 else ["torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes), "-m"]
     command = [sys.executable, "-m", *launcher, "scripts.benchmark_musepose", *sys.argv[1:], "--way", way, "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    numbers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return [(each, load_file(f"{out}.{rank}")) for rank, each in enumerate(numbers)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return [(json.loads(Path(f"{out}.{rank}.json").read_text()), load_file(f"{out}.{rank}")) for rank in range(num_processes)]
 
 
 def compare(args: argparse.Namespace, folder: Path) -> dict:

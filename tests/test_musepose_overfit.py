@@ -27,7 +27,7 @@ BASE = {"act_fn": "silu", "attention_head_dim": 4, "block_out_channels": (32, 64
         "layers_per_block": 1, "norm_num_groups": 8, "norm_eps": 1e-5, "downsample_padding": 1,
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")}
 GUIDER = (8, 16, 24, 32)                                 # features of an eighth of the picture's size
-STEPS, BATCH = (500, 150), (4, 2)                        # of the stages
+STEPS, BATCH = (600, 150), (4, 2)                        # of the stages
 GAIN = 4                                                 # dB over repeating the picture
 
 
@@ -60,7 +60,7 @@ def trained(model: MusePose, clips: FourClips, stage: int, output: Path) -> Muse
     """The model after a stage."""
     clips.stage = stage
     config = MusePoseTrainConfig(output=str(output), stage=stage, max_steps=STEPS[stage - 1], batch_size=BATCH[stage - 1],
-                                 optimizer="muon", learning_rate=0.01, adam_learning_rate=1e-3, schedule="linear",
+                                 optimizer="muon", learning_rate=0.02, adam_learning_rate=2e-3, schedule="linear",
                                  final_learning_rate=0.05, warmup_steps=10, mixed_precision="no", checkpoint_every=1000,
                                  log_every=50, num_workers=0, report_to="none")
     torch.manual_seed(0)

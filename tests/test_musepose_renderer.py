@@ -187,6 +187,7 @@ def test_a_case_that_fails_does_not_lose_the_others_and_each_begins_from_the_see
     (lambda content: content.pop("pose_guider_path"), "expected pose_guider_path"),
     (lambda content: content.update(weight_dtype="fp8"), "weight_dtype: expected fp16 or fp32"),
     (lambda content: content.update(test_cases={}), "expected at least one picture"),
+    (lambda content: content.update(test_cases={"./ref.png": [3]}), "expected test_cases: a picture, and under it"),
 ])
 def test_a_yaml_with_a_mistake_is_refused_before_any_case_runs(cases, change, words):
     change(cases)
@@ -196,9 +197,14 @@ def test_a_yaml_with_a_mistake_is_refused_before_any_case_runs(cases, change, wo
     assert not Path("out").exists()
 
 
-def test_a_size_without_latents_is_refused_with_the_nearest(cases):
-    with pytest.raises(ValueError, match="found 32x500.: the nearest is 32x496"):
-        run_cases("cases.yaml", ["-W", "500", *FLAGS[2:]])
+@pytest.mark.parametrize(("flags", "words"), [
+    (["-W", "500"], "found 32x500.: the nearest is 32x496"), (["--steps", "2000"], "num_inference_steps: expected 1 to 1000"),
+    (["--cfg", "nan"], "--cfg, --fps: expected a number"), (["--fps", "0"], "--cfg, --fps: expected a number"),
+    (["--seed", "-1"], "--seed: expected 0"), (["--device", "tpu"], "device: must be auto"),
+])
+def test_flags_that_cannot_work_are_refused_before_anything_is_loaded(cases, flags, words):
+    with pytest.raises(ValueError, match=words):
+        run_cases("cases.yaml", [*FLAGS, *flags], lambda *_: pytest.fail("loaded a model"))
 
 
 def test_musepose_own_training_yaml_is_understood(tmp_path):

@@ -109,7 +109,7 @@ def test_each_line_of_a_file_gets_its_own_seed(pipeline, tmp_path):
 
 @pytest.mark.parametrize("change, words", [
     (["-s", "abc"], "-s: expected an integer or random (found 'abc')"), (["-r", "big"], "-r: expected a side"),
-    (["-d", "0"], "-d: expected at least 1"), (["-m", "nowhere"], "nowhere: expected a model's folder"),
+    (["-guidance", "nan"], "-guidance: expected a number"), (["-d", "0"], "-d: expected at least 1"), (["-m", "nowhere"], "nowhere: expected a model's folder"),
 ])
 def test_mistakes_are_one_line_before_a_model_is_loaded(pipeline, tmp_path, monkeypatch, change, words):
     monkeypatch.setattr(generate_customized, "load_customized", lambda *_: pytest.fail("loaded a model"))
