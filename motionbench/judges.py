@@ -39,7 +39,7 @@ class Verdict:
     label: str
     note: str = ""
     asked: bool = True          # False: the judge could not be asked, so that the clip is not to blame
-    unknown: bool = False       # it cannot be told from such a view: neither right nor wrong
+    unknown: bool = False       # it cannot be told, from such a view or by such an answer: neither right nor wrong
 
 
 class Judge(Protocol):
@@ -192,15 +192,15 @@ class VlmJudge:
         return self.read((choices[0].message.content or "") if choices and choices[0].message else "")
 
     def read(self, content: str) -> Verdict:
-        """The model's answer, which must be JSON with one of the labels; anything else recognises nothing."""
+        """The model's answer, which must be JSON with one of the labels; anything else is unknown, not wrong."""
         try:
             answer = json.loads(content.strip().strip("`").removeprefix("json"))
         except ValueError:
-            return Verdict("", f"the judge's answer is no JSON: {content[:60]!r}")
+            return Verdict("", f"unknown: the judge's answer is no JSON: {content[:60]!r}", unknown=True)
         label = answer.get("motion") if isinstance(answer, dict) else None
         label = label.strip().lower().replace(" ", "_") if isinstance(label, str) else None
         if label not in self.labels:
-            return Verdict("", f"the judge's answer names no known motion: {content[:60]!r}")
+            return Verdict("", f"unknown: the judge's answer names no known motion: {content[:60]!r}", unknown=True)
         return Verdict(label, label)
 
     def messages(self, video: np.ndarray) -> list[dict]:
