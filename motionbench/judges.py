@@ -39,7 +39,7 @@ class Verdict:
     label: str
     note: str = ""
     asked: bool = True          # False: the judge could not be asked, so that the clip is not to blame
-    unknown: bool = False       # it cannot be told from such a view: neither right nor wrong
+    unknown: bool = False       # it cannot be told, from such a view or by such an answer: neither right nor wrong
 
 
 class Judge(Protocol):

@@ -30,7 +30,7 @@ from motionbench.judges import ClipJudge, Judge, motion_score, VlmJudge
 from motionbench.making import Bench, Clip, one_line, read_entry, write_entry
 from motionbench.metrics import ClipCase, Features, formula, Metric, NEEDED, nobody, Score
 from motionbench.network_metrics import frechet_of_clips, MetricWeights, network_metrics
-from motionbench.report import moments, ranked, report_page, WorstClip
+from motionbench.report import moments, ranked, report_page, results_table, WorstClip
 from motionbench.results import as_csv, as_json, ClipResult, Results, row_result, with_gains
 from motionbench.settings import JudgeConfig, MotionBenchConfig
 from run.folder import content_hash
@@ -195,11 +195,11 @@ def judges_of(config: JudgeConfig, motions: Sequence[BenchMotion], device: str) 
 
 
 def write_outcome(config: MotionBenchConfig, bench: Bench, clips: list[list[Clip]]) -> Results:
-    """results.json, results.csv and report.html. clips: of each cell, one for every variant."""
+    """results.json, results.csv, results.md and report.html. clips: of each cell, one for every variant."""
     by_variant = list(zip(*clips))
     results = gathered(config, bench, by_variant)
     texts = {"results.json": json.dumps(as_json(results), indent=1, allow_nan=False) + "\n",
-             "results.csv": as_csv(results),
+             "results.csv": as_csv(results), "results.md": results_table(results),
              "report.html": report_page(results, worst_clips(results, by_variant[0], config.num_worst))}
     for name, text in texts.items():
         save_text(bench.folder / name, text)
@@ -343,8 +343,8 @@ MOVEMENT = (
     pose_metric("range_of_motion", "range of motion, share of the true one", "", "", (0, INF), pose.range_of_motion,
                 "ours; idea of HumanScore", failed=0.0),
     *(Metric(f"frechet_{name}", f"Fréchet distance of keypoint {name}", "", "lower", (0, INF), formula(frechet_distance),
-             "idea of FVMD; the detector's keypoints", ("skeleton", "seen"), features=movement_features(name),
-             combined=frechet_of_clips, protocol="per clip a histogram of directions, weighted by size in torsos, of arms, legs and trunk")
+             "idea of FVMD; the detector's keypoints", ("truth", "skeleton", "seen"), features=movement_features(name),
+             combined=frechet_of_clips, black=True, protocol="per clip a histogram of directions, weighted by size in torsos, of arms, legs and trunk")
       for name in ("velocity", "acceleration")),
 )
 PICTURE = (

@@ -142,7 +142,10 @@ class Metric:
 
     def shown(self, case: ClipCase) -> ClipCase:
         """The clip as it is measured: one that failed is black, where that is what it counts as."""
-        return replace(case, video=np.zeros_like(case.truth)) if self.black and self.fault(case) else case
+        if not (self.black and self.fault(case)):
+            return case
+        black = np.zeros_like(case.truth)
+        return replace(case, video=black, seen=nobody(len(black), black.shape[1:3], case.fps))
 
     def of(self, case: ClipCase) -> Score:
         """The score of one clip (metrics with `clip` only)."""

@@ -168,9 +168,12 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def frechet_of_clips(clips: Sequence[Features]) -> Score:
-    """The distance between all clips' "video" rows and their "truth" rows."""
+    """The distance between all clips' "video" rows and their "truth" rows; NaN with a reason where a number is none."""
     if not clips:
         return Score(float("nan"), "no clip could be measured")
+    broken = sum(not all(np.isfinite(clip[side]).all() for side in ("video", "truth")) for clip in clips)
+    if broken:
+        return Score(float("nan"), f"features of {broken} of {len(clips)} clips are not finite: see whether their network overflows")
     video, truth = (np.concatenate([clip[side] for clip in clips]) for side in ("video", "truth"))
     note = f"{len(clips)} clips, {len(video)} rows of {video.shape[1]} features"
     if len(video) <= video.shape[1]:

@@ -26,6 +26,7 @@ JAW = slice(coco.FACE.start, coco.FACE.start + 17)
 BROWS = slice(coco.FACE.start + 17, coco.FACE.start + 27)
 REGIONS = ("upper body", "legs", "hair", "skin")
 DRIFT_SHARE = 0.25              # of the clip: its end is compared with its beginning
+OPPOSITE_HUES = 1e-12           # radians from 180 degrees within which hues are opposite
 SEAM_REACH = 3                  # changes on either side of a border that show how much the clip moves there
 
 
@@ -111,8 +112,18 @@ def draw_capsule(mask: np.ndarray, start: np.ndarray, end: np.ndarray, half_widt
 
 
 def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Difference of CIE L*a*b* colours (..., 3) as seen (Sharma, Wu and Dalal 2005); about 1 is just noticeable."""
-    return deltaE_ciede2000(*np.broadcast_arrays(np.float64(first), np.float64(second)))
+    """Difference of CIE L*a*b* colours (..., 3) as seen (Sharma, Wu and Dalal 2005); about 1 is just noticeable.
+
+    Hues exactly opposite are turned to just under 180 degrees: there the mean hue jumps, and scikit-image's rounding may
+    take the wrong side.
+    """
+    first, second = np.broadcast_arrays(np.float64(first), np.float64(second))
+    (a1, b1), (a2, b2) = np.moveaxis(first, -1, 0)[1:], np.moveaxis(second, -1, 0)[1:]
+    along, across = a1 * a2 + b1 * b2, a1 * b2 - a2 * b1
+    opposite = (along < 0) & (np.abs(across) <= OPPOSITE_HUES * np.abs(along))
+    larger = (b2 < 0) | ((b2 == 0) & (a2 < 0))                  # of the two hues in [0, 360) degrees, the second's
+    turn = opposite * np.where(larger, -10, 10) * OPPOSITE_HUES                             # radians
+    return deltaE_ciede2000(first, np.stack([second[..., 0], a2 - turn * b2, b2 + turn * a2], axis=-1))
 
 
 def check_pair(video: np.ndarray, truth: np.ndarray) -> None:

@@ -166,9 +166,11 @@ def movement_histogram(skeleton: Skeleton, order: int) -> np.ndarray:
     """Differences of `order` in time of the body's points by part and direction, each counting its size, (1, D).
 
     In torsos and seconds; log(1 + x), so that one wild clip is not the whole distance. Parts: each arm, each leg, the trunk.
+    All zeros, as of a still person, where nobody or no torso is seen.
     """
     parts = (*(limb for pair in PARTS for limb in pair), TRUNK)
     unit, rows = torso(skeleton), []
+    unit = np.inf if np.isnan(unit) else unit
     shown = skeleton.seen
     whole = shown[order:]
     for back in range(order):

@@ -17,9 +17,12 @@ from scipy.stats import rankdata
 from media.files import save_text
 from media.pages import jpeg_link, render_page
 from motionbench.metrics import Metric
-from motionbench.results import agreement, baseline_of, ClipResult, power_line, Results, RowResult, SURE
+from motionbench.statistics import Interval
+from motionbench.results import (agreement, baseline_of, classes_line, ClipResult, power_line, Results, RowResult, SURE,
+                                 taken_for)
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+HEADLINE = ("pck", "pck_hands", "pck_commanded", "pape", "psnr", "ssim", "delta_e", "frechet_velocity")    # of results.md
 FLOORS = ("repeat", "frozen", "shuffled")       # bounds that show no movement
 OPEN_MEASURES = 1               # of the sections on single measures, so many are unfolded
 MOST_FAILURES, MOST_MISTAKES = 40, 12
@@ -60,7 +63,10 @@ def report_page(results: Results, worst: list[WorstClip]) -> str:
             row.gains[metric.name].mean) for row in compared)],
         sections=[measure_section(results, metric, index < OPEN_MEASURES)
                   for index, metric in enumerate(metrics) if not metric.of_a_set],
-        baseline=baseline_of(rows), power=power_line(results), mistakes=mistakes(results), worst=worst, most_failures=MOST_FAILURES,
+        baseline=baseline_of(rows), power=power_line(results), classes=classes_line(results.motions), mistakes=mistakes(results),
+        confusions=confusions(results), not_judged=[(judge.title, row.variant.title, count) for judge in results.judges
+                                                    for row in rows if (count := row.not_judged(judge.name))],
+        worst=worst, most_failures=MOST_FAILURES,
         agreements=[(row.variant.title, *found) for row in rows for found in agreement(row, results.judges)],
         settings={name: yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
                   for name, values in results.settings.items()})
@@ -182,6 +188,19 @@ def mistakes(results: Results) -> list[tuple[str, str]]:
     return found
 
 
+def confusions(results: Results) -> list[tuple[str, list[str], list[str], list]]:
+    """Of every judge, for the first row and for the true videos: a title, the prompted, the recognised, and the map."""
+    found = []
+    for judge in results.judges:
+        for row in (row for row in results.rows if row is results.rows[0] or row.variant.bound == "truth"):
+            columns, counts = taken_for(row, judge.name, results.motions)
+            shown = [index for index, line in enumerate(counts) if line.any()]
+            if shown:
+                cells = heat_map(np.where(counts[shown], counts[shown], np.nan), "higher")
+                found.append((f"{judge.title}, {row.variant.title}", [results.motions[i] for i in shown], columns, cells))
+    return found
+
+
 def facts(results: Results, clip: ClipResult) -> list[str]:
     """What the judges said of a clip, and its first few numbers; or why it failed."""
     if clip.failure:
@@ -230,6 +249,38 @@ def as_cell(picture: np.ndarray) -> np.ndarray:
     """The picture resized to a cell's height."""
     height, width = picture.shape[:2]
     return cv2.resize(picture, (max(round(width * CELL_HEIGHT / height), 1), CELL_HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def results_table(results: Results) -> str:
+    """results.md: the headline measures of every row, and the paired differences, as Markdown."""
+    named = {metric.name: metric for metric in results.shown_metrics()}
+    metrics = [*results.judges, *(named[name] for name in HEADLINE if name in named)]
+    rows, baseline = results.rows, baseline_of(results.rows)
+    lines = ["| row | " + " | ".join(f"{metric.title}{metric.unit and ', ' + metric.unit}" for metric in metrics) + " |",
+             "|---" * (len(metrics) + 1) + "|"]
+    for row in rows:
+        cells = [with_bounds(row.figures[metric.name], "{}", len(row.clips)) for metric in metrics]
+        lines.append(f"| {row.variant.title} | {' | '.join(cells)} |")
+    compared = [row for row in rows if row.gains and not row.variant.bound]
+    if compared:
+        lines += ["", f"Mean difference to \"{baseline.variant.title}\", clip by clip; **bold**: sure, with all comparisons counted.", "",
+                  lines[0], lines[1]]
+    for row in compared:
+        cells = [with_bounds(row.gains[metric.name], "**{}**" if row.adjusted.get(metric.name, 1.0) < SURE else "{}",
+                             len(row.clips)) if metric.name in row.gains else "-" for metric in metrics]
+        lines.append(f"| {row.variant.title} | {' | '.join(cells)} |")
+    said = [power_line(results), classes_line(results.motions), *(
+        f"{judge.title}, {row.variant.title}: {count} clips unknown" for judge in results.judges for row in rows
+        if (count := row.not_judged(judge.name)))]
+    return "\n".join([*lines, "", *(f"{line}." for line in said if line)]) + "\n"
+
+
+def with_bounds(figure: Interval, form: str, clips: int) -> str:
+    """A figure with its interval, and on how many clips it rests where some have none."""
+    if not math.isfinite(figure.mean):
+        return "-"
+    bounds = f" [{number(figure.low)}, {number(figure.high)}]" if math.isfinite(figure.low) else ""
+    return form.format(number(figure.mean)) + bounds + (f" of {figure.count}" if figure.count < clips else "")
 
 
 # ---------------------------------------------------------------- measures with targets, as other commands print them

@@ -11,7 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from motionbench.judges import cohens_kappa
+from motionbench.cells import MOTIONS
+from motionbench.judges import cohens_kappa, confusion
 from motionbench.metrics import Features, Metric
 from motionbench.settings import FROM_FILES, FULL, GIVEN, Variant
 from motionbench.statistics import detectable_share, difference_interval, holm, Interval, mean_interval, set_interval
@@ -64,6 +65,10 @@ class RowResult:
     def values(self, metric: str) -> list[float]:
         """The clips' numbers, in their order."""
         return clip_values(self.clips, metric)
+
+    def not_judged(self, judge: str) -> int:
+        """Clips that were made and of which the judge could not tell: they count neither as right nor as wrong."""
+        return sum(not clip.failure and math.isnan(clip.value(judge)) for clip in self.clips)
 
     def means_by(self, key: Callable[[ClipResult], str], names: Sequence[str], metric: str) -> list[float]:
         """The mean over each identity's or motion's clips; NaN where none is known."""
@@ -198,6 +203,21 @@ def power_line(results: Results) -> str:
             f"more; {wanted} clips are needed for a difference of 0.10")
 
 
+def classes_line(motions: Sequence[str]) -> str:
+    """What a choice of motions does to MotionScore; "" with all of them."""
+    if len(motions) == len(MOTIONS):
+        return ""
+    return (f"only {len(motions)} of {len(MOTIONS)} motions: the judge chooses from other classes than with all, so that "
+            "MotionScore compares only with runs of the same motions")
+
+
+def taken_for(row: RowResult, judge: str, motions: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """What each motion was recognised as: the columns' names, and clips counted (motions, columns)."""
+    recognised = [clip.label(judge) for clip in row.clips]
+    columns = [*motions, *sorted(set(recognised) - {*motions, ""})]
+    return columns, confusion([clip.motion for clip in row.clips], recognised, columns)[:len(motions)]
+
+
 def agreement(row: RowResult, judges: Sequence[Metric]) -> list[tuple[str, str, float, int]]:
     """Of every two judges on the row's clips: names, Cohen's kappa, clips both judged."""
     found = []
@@ -217,8 +237,12 @@ def as_json(results: Results) -> dict:
     def interval(figure: Interval) -> dict:
         return {name: finite(value) for name, value in asdict(figure).items()}
 
-    baseline = baseline_of(results.rows)
+    def recognised(row: RowResult, judge: str) -> dict:
+        columns, counts = taken_for(row, judge, results.motions)
+        return {motion: {name: int(count) for name, count in zip(columns, line) if count}
+                for motion, line in zip(results.motions, counts) if line.any()}
 
+    baseline = baseline_of(results.rows)
     shown = ("title", "unit", "better", "formula", "failed_counts", "source", "protocol", "absent")
     rows = {}
     for row in results.rows:
@@ -227,11 +251,13 @@ def as_json(results: Results) -> dict:
             "figures": {name: interval(figure) for name, figure in row.figures.items()},
             "unknown_because": {name: note for name, note in row.notes.items()
                                 if note and not math.isfinite(row.figures[name].mean)},
+            "not_judged": {judge.name: row.not_judged(judge.name) for judge in results.judges},
+            "recognised": {judge.name: recognised(row, judge.name) for judge in results.judges},
             "against_baseline": {name: interval(figure) | {"p_of_all": finite(row.adjusted.get(name, NAN))}
                                  for name, figure in row.gains.items()},
             "judges_agree": [{"judges": [one, other], "kappa": kappa if math.isfinite(kappa) else None, "clips": both}
                              for one, other, kappa, both in agreement(row, results.judges)]}
-    return {"summary": results.failure_line(), "power": power_line(results),
+    return {"summary": results.failure_line(), "classes": classes_line(results.motions), "power": power_line(results),
             "baseline": baseline.variant.name if baseline else None, "settings": results.settings, "versions": results.versions,
             "motions": results.motions, "identities": results.identities,
             "metrics": {metric.name: {name: getattr(metric, name) for name in shown}

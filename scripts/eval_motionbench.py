@@ -7,10 +7,10 @@
     accelerate launch scripts/eval_motionbench.py --config configs/motionbench_demo.yaml
 
 Editions: synthetic (procedural people and motions; every video has a true one) and real (your pictures and the same 20
-prompts). A run writes outputs/motionbench/<name>/: report.html, results.json, results.csv, clips/, identities/ and
-prompts.csv, which lists every clip's picture, prompt, length, size and file name: other systems' videos are measured
-with the same ruler when they lie in videos=FOLDER under those names. The same command goes on where a run stopped;
-what was made and measured is kept. A clip that fails counts as failed.
+prompts). A run writes outputs/motionbench/<name>/: report.html, results.json, results.csv, results.md, clips/,
+identities/ and prompts.csv, which lists every clip's picture, prompt, length, size and file name: other systems' videos
+are measured with the same ruler when they lie in videos=FOLDER under those names. The same command goes on where a run
+stopped; what was made and measured is kept. A clip that fails counts as failed.
 """
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from configs import load_config, run_main
 from media.files import save_atomically, save_text
-from motionbench.cells import (balanced_cells, Cell, chosen_motions, MOTIONS, num_frames_of, person,
-                               pictures_in, prompts_table, true_clip)
+from motionbench.cells import (balanced_cells, Cell, chosen_motions, num_frames_of, person, pictures_in, prompts_table,
+                               true_clip)
 from motionbench.making import Bench, BenchModels, Clip, Made, make_clip, unmatched
 from motionbench.measuring import measure_clip, measures, write_outcome
+from motionbench.results import classes_line
 from motionbench.settings import chosen_variants, MotionBenchConfig, SYNTHETIC, Variant
 from run.checks import check_inputs
 from run.folder import content_hash
@@ -83,9 +84,8 @@ def set_up(config: MotionBenchConfig, parts: Parts) -> tuple[Bench, list[Cell], 
     if videos and (strange := unmatched(videos, cells)):
         log.warning("videos=%s: %d files belong to no clip of this run, first %s: see prompts.csv for the names", videos,
                     len(strange), ", ".join(strange[:3]))
-    if len(motions) < len(MOTIONS):
-        log.warning("motions: the judge chooses from other classes than with all 20, so that scores compare only with runs of "
-                    "the same motions")
+    if changed := classes_line([motion.name for motion in motions]):
+        log.warning("motions: %s", changed)
     models = parts.models(inference, config.keep_models)
     networks = [Path(path) for path in (*asdict(config.weights).values(), config.judge.clip)]
     bench = Bench(config.folder, inference, config.seconds, config.seed, pictures, people, videos,
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None, parts: Parts = Parts()) -> int:
         if not config.keep_stages:
             shutil.rmtree(config.folder / "stages", ignore_errors=True)
         results = write_outcome(config, bench, [clips_of(bench, cell, variants) for cell in cells])
-    files = [str(config.folder / name) for name in ("report.html", "results.json", "results.csv")]
+    files = [str(config.folder / name) for name in ("report.html", "results.md", "results.json", "results.csv")]
     print("\n".join(["", *files, "", results.failure_line()]))
     return 2 if all(clip.failure for clip in results.rows[0].clips) else 0
 

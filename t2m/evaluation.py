@@ -34,6 +34,8 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
         raise ValueError(f"features: expected (N, D) and (M, D) (found {first.shape} and {second.shape})")
     if min(len(first), len(second)) < 2:
         return float("nan")
+    if broken := int((~np.isfinite(first)).sum() + (~np.isfinite(second)).sum()):
+        raise ValueError(f"features: expected finite numbers (found {broken} that are not): leave their rows out")
     apart = ((first.mean(axis=0) - second.mean(axis=0)) ** 2).sum()
     x, y = (_factor(rows) for rows in (first, second))                                # XᵀX and YᵀY are C1 and C2
     shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()

@@ -219,7 +219,9 @@ def test_the_frechet_distance_of_movements_grows_with_noise_and_is_large_for_sti
     truths = [truth(person(number, 903), MOTIONS[number]) for number in range(10)]
 
     def distance(spoil):
-        return metric.of_set([metric.features_of(ClipCase("", "", "", 7.0, None, skeleton=one, seen=spoil(one))) for one in truths]).value
+        blank = [np.zeros((len(one), *one.size, 3), np.uint8) for one in truths]
+        return metric.of_set([metric.features_of(ClipCase("", "", "", 7.0, video, video, one, spoil(one)))
+                              for one, video in zip(truths, blank)]).value
 
     true, little, much = (distance(lambda one, torsos=torsos: degrade.shaken(one, torsos, rng)) for torsos in (0, 0.03, 0.1))
     assert 0 <= true < 1e-6 < little < much < distance(lambda one: degrade.shaken(one, 0.4, rng))
@@ -275,6 +277,12 @@ def test_no_measure_that_compares_leaves_a_failed_clip_out_and_damage_is_never_w
     fd, gone = metrics["fd_demo"], replace(clips[1], video=None, failure="no file")
     whole, lacking = (fd.of_set([fd.features_of(clip) for clip in (clips[0], last)]).value for last in (clips[1], gone))
     assert fd.missing(gone) == "" and lacking > whole + 0.1
+    moves, empty = metrics["frechet_velocity"], nobody(NUM_FRAMES, SIZE, FPS)
+    for lost in (failed, replace(case, seen=empty)):            # nobody is to be seen: as far as a still person is
+        assert moves.missing(lost) == "" and not moves.features_of(lost)["video"].any() and moves.features_of(lost)["truth"].any()
+    headless = case.seen.keypoints.copy()
+    headless[:, [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER]] = 0
+    assert not moves.features_of(replace(case, seen=replace(case.seen, keypoints=headless)))["video"].any()
 
 
 def test_nobody_in_the_video_is_a_value_with_a_reason(case, metrics):

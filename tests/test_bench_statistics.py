@@ -55,6 +55,10 @@ def test_a_set_without_clips_or_with_few_rows_says_so(rng):
     clips = [{"video": rng.standard_normal((3, 8)), "truth": rng.standard_normal((3, 8))} for _ in range(2)]
     assert "fewer rows than features" in frechet_of_clips(clips).note
     assert frechet_of_clips(clips * 3).note == "6 clips, 18 rows of 8 features"
+    broken = frechet_of_clips([*clips, {"video": np.full((3, 8), np.nan), "truth": clips[0]["truth"]}])
+    assert np.isnan(broken.value) and broken.note.startswith("features of 1 of 3 clips are not finite")
+    with pytest.raises(ValueError, match="features: expected finite numbers .found 8 that are not."):
+        frechet_distance(np.ones((4, 8)), [[np.inf] * 8] + [[0.0] * 8] * 3)
 
 
 def test_segments_cover_every_frame_once_and_fill_up_with_the_last():

@@ -17,7 +17,7 @@ from dwpose.skeleton import Skeleton
 from benchmarks.motion_score import shown, truth
 from motionbench.cells import MOTIONS, MOTIONS_BY_NAME, person, true_clip
 from motionbench.judges import ClipJudge, frame_pixels, motion_score, Verdict, VlmJudge
-from motionbench.judge_pose import PLACES, PoseJudge, roughness, track, warped_distances
+from motionbench.judge_pose import in_order, PLACES, PoseJudge, track, warped_distances
 from motionbench.metrics import ClipCase, nobody
 
 SIZE, FPS = (320, 192), 7.0
@@ -64,7 +64,9 @@ def test_what_does_not_move_as_commanded_scores_nothing(judge):
                 found.setdefault(condition, []).append((motion.name, seen, own))
     shares = {condition: score(judge, pairs) for condition, pairs in found.items()}
     assert set(shares) == set(SPOILT)
-    assert shares.pop("shuffled") <= 0.2 and max(shares.values()) <= 0.1, shares
+    assert max(shares.values()) <= 0.1, shares
+    shuffled = [(motion, seen) for motion, seen, _ in found["shuffled"]]
+    assert score(judge, shuffled) <= 0.1                        # also where nobody was given the motion
 
 
 def test_a_still_person_scores_nothing_whatever_is_asked(judge, truths):
@@ -125,11 +127,12 @@ def test_nobody_and_half_a_hand_are_no_motion(judge):
     assert little.value == 0 and little.note.startswith("too little") and little.label == ""
 
 
-def test_frames_in_any_order_are_rough_and_movements_are_not(truths):
-    rng = np.random.default_rng(2)
-    moving = [skeleton for motion, skeleton in truths if motion in ("wave_right", "throw_left", "kick_left", "squat", "arms_out")]
-    assert max(roughness(skeleton) for skeleton in moving) < 1.2
-    assert np.median([roughness(skeleton[rng.permutation(len(skeleton))]) for skeleton in moving]) > 1.4
+def test_frames_in_another_order_show_a_movement_worse_and_a_still_person_no_worse(judge, truths):
+    tracks, seen = judge.tracks[judge.owners == "squat"][::3], dict(truths)["squat"]
+    assert in_order(seen, tracks) and in_order(degrade.shaken(seen, 0.05, np.random.default_rng(0)), tracks)
+    assert not in_order(seen[np.zeros(len(seen), int)], tracks)
+    orders = [np.random.default_rng(seed).permutation(len(seen)) for seed in range(1, 9)]
+    assert sum(in_order(seen[order], tracks) for order in orders) <= 2
 
 
 def test_the_warped_distance_is_that_of_the_textbook_recursion():

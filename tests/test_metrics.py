@@ -80,6 +80,8 @@ def test_videos_that_do_not_belong_together_are_refused(rng):
     ((50, 2.5, 0), (73, 25, -18), 27.1492), ((50, 2.5, 0), (61, -5, 29), 22.8977), ((50, 2.5, 0), (58, 24, 15), 19.4535),
     ((63.0109, -31.0961, -5.8663), (62.8187, -29.7946, -4.0864), 1.2630),
     ((90.8027, -2.0831, 1.441), (91.1528, -1.6435, 0.0447), 1.4441),
+    ((50, 2.49, -0.001), (50, -2.49, 0.001), 7.1792), ((50, -0.001, 2.49), (50, 0.001, -2.49), 4.8045),
+    ((50, -40, 4), (50, 40, -4), 52.2118), ((50, -40, 15), (50, 20, -7.5), 41.2688),   # opposite hues, by the paper's equations
 ])
 def test_colour_differences_equal_the_published_ones(first, second, difference):
     assert ciede2000(np.array(first), np.array(second)) == pytest.approx(difference, abs=5e-5)

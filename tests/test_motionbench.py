@@ -65,6 +65,10 @@ def test_a_run_leaves_results_a_table_and_a_report_that_needs_nothing_else(run_m
     assert not re.search(r"<script|src=.(?!data:)|href=|@import|url\(", page)
     assert page.count("data:image/jpeg;base64,") == 3
     assert "alexnet.pth is not here" in page and "squat → wave_left" in page
+    assert rows["given_motion"]["recognised"]["motion_score_pose"]["squat"] == {"wave_left": 1}
+    assert "only 3 of 20 motions" in page and results["classes"].startswith("only 3 of 20 motions")
+    table = (folder / "results.md").read_text().splitlines()
+    assert table[2].startswith("| given the true motion | 0.667 [") and "cannot tell" in table[-2] and "only 3 of 20" in table[-1]
     assert len(list(folder.glob("clips/*/*.mp4"))) == 12 and not (folder / "stages").exists()
     assert len((folder / "prompts.csv").read_text().splitlines()) == 4
 
