@@ -129,8 +129,9 @@ def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np
     known = (~hole).astype(np.float32)
     reach = (2 * max(round(0.03 * image.shape[0]), 2) + 1,) * 2
     count = np.maximum(cv2.blur(known, reach), 1e-3)
-    level = cv2.blur(grey * known, reach) / count
-    uneven = np.sqrt(np.maximum(cv2.blur(grey**2 * known, reach) / count - level**2, 0))
+    beside = (reach[0], 1)                                      # a wall may change from row to row, as the fill does
+    level = cv2.blur(grey * known, beside) / np.maximum(cv2.blur(known, beside), 1e-3)
+    uneven = np.sqrt(cv2.blur((grey - level) ** 2 * known, reach) / count)
     plain = np.exp(-((uneven / PLAIN) ** 2)) * hole
     near = 1 - cv2.distanceTransform((alpha < 0.02).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
     cover = least_cover(image.astype(np.float32), fill.astype(np.float32))
@@ -353,3 +354,13 @@ def spread(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
     coarse = spread(small.reshape(*share.shape, -1) / np.maximum(share, 1e-6)[..., None], np.minimum(4 * share, 1))
     upward = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(colours.shape)
     return known + (1 - weight)[..., None] * upward
+
+
+def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = ((values - low) / (high - low)).clip(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def softened(cover: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 1.5)

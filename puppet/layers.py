@@ -11,21 +11,14 @@ import cv2
 import numpy as np
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import is_seen
-from puppet.cutout import capsule, filled, least_cover, matte, met, parts, person_mask, refined_mask, spread, with_fringe
-from puppet.limbs import HEAD, LIMBS, NECK, PELVIS, Limb, unit
+from puppet.cutout import (capsule, filled, least_cover, matte, met, parts, person_mask, refined_mask, smoothstep, softened, spread,
+                           with_fringe)
+from puppet.limbs import HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, unit
+from puppet.shadows import Shadow, shaded, shadow_of, shadow_zones, unshaded
+from puppet.unseen import back_of_head, beyond, drawn_hand, HAND_SHOWN, HAND_SIZE, skin_colour
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
-SHADOW_SIZE = (0.5, 0.17)           # of the trunk's length: half width and half height of where a foot's shadow can be
-DARKEST = 0.6                       # of the light that a shadow at the feet may take
-HAND_SHOWN = 0.12                   # square hand lengths beyond the wrist that belong to the arm, where the picture shows a hand
-HAND_SIZE = 0.34                    # of the trunk's length
-HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
-    ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),
-    ((0.5, 0.17), (0.88, 0.2), 0.055), ((0.5, 0.06), (0.97, 0.06), 0.058), ((0.5, -0.06), (0.92, -0.07), 0.055),
-    ((0.48, -0.16), (0.8, -0.19), 0.048), ((0.2, 0.14), (0.55, 0.34), 0.062))
-FINE = 4                            # times as fine a hand is drawn
 CROTCH = 0.3                        # of the thigh's length below the hips
 FAINT = 0.004                       # coverage of which nothing is seen
 EDGE_REACH = 0.015                  # of the canvas height, over which the fill goes over into the picture at the outline
@@ -61,15 +54,6 @@ class Layer:
     corners: np.ndarray             # (n, 2) of its convex hull
     back: np.ndarray | None = None  # (h, w, 4) uint8: the pixels when seen from behind
     hidden: bool = False            # not in the picture: shown only where the piece has left its place there
-
-
-@dataclass(frozen=True)
-class Shadow:
-    """The dark patch round one foot."""
-
-    ankle: int                      # the point it goes with
-    dark: np.ndarray                # (h, w) float32 in [0, 1], share of the light that is missing
-    corner: tuple[int, int]         # x, y of its first pixel in the picture
 
 
 @dataclass(frozen=True)
@@ -118,7 +102,8 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
     zones = shadow_zones(points, limbs, size, trunk) if shadow else {}
     fill = filled(image, hole | (sum(zones.values(), np.zeros(size, np.float32)) > 0.02), rng)
-    shadows = [shadow for shadow in (shadow_of(image, fill, hole, zone, name) for name, zone in zones.items()) if shadow is not None]
+    beneath = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    shadows = [shadow for shadow in (shadow_of(image, fill, beneath, zone, name) for name, zone in zones.items()) if shadow is not None]
     lit = unshaded(image, shadows)
     alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole)
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
@@ -129,7 +114,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     shares = with_pelvis(cloth, points, limbs, widths)
     sheets = sheets_of(points, limbs, widths, shares, cloth, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
-    layers = [with_back(layer, keypoints, points) if layer.kind == "head" else layer for layer in layers]
+    layers = [replace(layer, back=back_of_head(layer.pixels, layer.corner, keypoints, points)) if layer.kind == "head" else layer for layer in layers]
     if hands:
         layers += hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk)
     return Cut(background, layers, shadows, skirt)
@@ -139,15 +124,6 @@ def drawable(limb: Limb, points: np.ndarray, size: tuple[int, int]) -> bool:
     """Whether the picture shows enough of a limb to move it: its root and its middle."""
     root, middle = points[limb.points[0]], points[limb.points[1]]
     return bool(root[2] and middle[2] and inside(root, size) and inside(middle, size))
-
-
-def inside(point: np.ndarray, size: tuple[int, int]) -> bool:
-    return bool(0 <= point[0] < size[1] and 0 <= point[1] < size[0])
-
-
-def last_joint(limb: Limb, points: np.ndarray) -> int:
-    """How many bones of a limb the picture shows: 1 or 2."""
-    return 2 if points[limb.points[2], 2] else 1
 
 
 def bones(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk: float) -> list:
@@ -311,12 +287,6 @@ def skirt_region(points: np.ndarray, limbs: list[Limb], widths: dict[str, float]
     return zone > 0
 
 
-def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
-    """0 below `low`, 1 above `high`, smooth between."""
-    t = ((values - low) / (high - low)).clip(0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]:
     """All layers with what they cover, from the back to the front."""
     xy, size = points[:, :2], shares["trunk"].shape
@@ -380,10 +350,6 @@ def trunk_outline(points: np.ndarray, limbs: list[Limb], widths: dict[str, float
     return body
 
 
-def softened(cover: np.ndarray) -> np.ndarray:
-    return cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 1.5)
-
-
 def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets: list[Sheet]) -> list[Layer]:
     """Give the sheets their pixels, so that all of them over the background show the picture where nothing has moved."""
     picture, under = image.astype(np.float32), background.astype(np.float32)
@@ -412,74 +378,6 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
     return layers
 
 
-def shadow_zones(points: np.ndarray, limbs: list[Limb], size: tuple[int, int], trunk: float) -> dict[int, np.ndarray]:
-    """By ankle, where its foot's shadow can be: (H, W) float32 from 1 under the foot to 0."""
-    x, y = np.arange(size[1], dtype=np.float32)[None], np.arange(size[0], dtype=np.float32)[:, None]
-    zones = {}
-    for limb in limbs:
-        ankle, toe = points[limb.points[2]], points[limb.points[3], :2]
-        if limb.trunk == "pelvis" and ankle[2] and inside(ankle, size):
-            centre = np.array([(ankle[0] + toe[0]) / 2, max(ankle[1], toe[1])])
-            away = np.hypot((x - centre[0]) / SHADOW_SIZE[0], (y - centre[1]) / SHADOW_SIZE[1]) / trunk
-            zones[limb.points[2]] = 1 - smoothstep(0.6, 1, away)
-    total = np.maximum(sum(zones.values(), np.zeros(size, np.float32)), 1)
-    return {ankle: zone / total for ankle, zone in zones.items()}
-
-
-def shadow_of(image: np.ndarray, fill: np.ndarray, hole: np.ndarray, zone: np.ndarray, ankle: int) -> Shadow | None:
-    """What is darker than the floor round it, smoothly, in the zone (H, W) of a foot; None where nothing is."""
-    rows, columns = np.flatnonzero((zone > 0).any(axis=1)), np.flatnonzero((zone > 0).any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    seen = (~hole[box]).astype(np.float32)
-    if not seen.any():
-        return None
-    brightness = [picture[box].astype(np.float32).mean(axis=2) for picture in (image, fill)]
-    blurred = [cv2.GaussianBlur(values, (0, 0), max(image.shape[0] / 300, 1)) for values in
-               (spread((values * seen)[..., None], seen)[..., 0] for values in brightness)]
-    dark = (1 - blurred[0] / np.maximum(blurred[1], 1)).clip(0, DARKEST) * zone[box]
-    return Shadow(ankle, dark.astype(np.float32), (box[1].start, box[0].start)) if dark.max() > 0.03 else None
-
-
-def shaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
-    """(H, W, 3) float32: the picture with the shadows where they are in the photograph."""
-    result = picture.astype(np.float32)
-    for shadow in shadows:
-        (x, y), (height, width) = shadow.corner, shadow.dark.shape
-        result[y:y + height, x:x + width] *= (1 - shadow.dark)[..., None]
-    return result
-
-
-def unshaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
-    """(H, W, 3) float32: the picture as it would be without the shadows."""
-    result = picture.astype(np.float32)
-    for shadow in shadows:
-        (x, y), (height, width) = shadow.corner, shadow.dark.shape
-        result[y:y + height, x:x + width] /= (1 - shadow.dark)[..., None]
-    return result
-
-
-def with_back(head: Layer, keypoints: np.ndarray, points: np.ndarray) -> Layer:
-    """The head with a back: where the face was, what is above the brows."""
-    face = keypoints[coco.FACE]
-    if not is_seen(face).all():
-        return head
-    xy = face[:, :2] - head.corner
-    up = unit(points[HEAD, :2] - points[NECK, :2])
-    covered = np.zeros(head.pixels.shape[:2], np.uint8)
-    middle = xy.mean(axis=0)
-    grown = np.concatenate([middle + 1.12 * (xy - middle), xy[17:27] + 0.25 * np.ptp(xy[:, 1]) * up])
-    cv2.fillConvexPoly(covered, cv2.convexHull(grown.round().astype(np.int32)), 1)
-    x, y = np.arange(covered.shape[1])[None], np.arange(covered.shape[0])[:, None]
-    height = (x - xy[17:27, 0].mean()) * up[0] + (y - xy[17:27, 1].mean()) * up[1]
-    hair = ((covered == 0) & (height > 0) & (head.pixels[..., 3] > 250)).astype(np.float32)
-    if hair.sum() < 20:
-        return head
-    pixels = head.pixels.astype(np.float32)
-    cover, share = pixels[..., 3:] / 255, softened(covered)[..., None]
-    pixels[..., :3] = (1 - share) * pixels[..., :3] + share * cover * spread(pixels[..., :3], hair)
-    return replace(head, back=pixels.round().clip(0, 255).astype(np.uint8))
-
-
 def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) -> list[Layer]:
     """A drawn hand, in the colour of the face, for each arm that ends in a pocket or behind something."""
     skin = skin_colour(image, keypoints)
@@ -497,47 +395,6 @@ def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) 
         pixels, corner = drawn_hand(points[end, :2], way, HAND_SIZE * trunk, skin, thumb=1 if left_side else -1)
         layers.append(Layer("hand", f"{limb.name} tip", limb, way, (), pixels, corner, outline(pixels[..., 3], corner), hidden=True))
     return layers
-
-
-def beyond(cover: np.ndarray, wrist: np.ndarray, way: np.ndarray, length: float) -> float:
-    """How much of a cover (H, W) lies a hand's length or less beyond the wrist, where fingers would be, in square hand lengths."""
-    x, y = np.arange(cover.shape[1])[None] - wrist[0], np.arange(cover.shape[0])[:, None] - wrist[1]
-    along, aside = (x * way[0] + y * way[1]) / length, (y * way[0] - x * way[1]) / length
-    return float(cover[(along > 0.35) & (along < 1.1) & (abs(aside) < 0.5)].sum()) / length**2
-
-
-def skin_colour(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
-    """RGB (3,) of the cheeks and the nose, None where the face is unseen."""
-    face = keypoints[coco.FACE]
-    if is_seen(face).all():
-        places = [face[list(pair), :2].mean(axis=0) for pair in ((2, 31), (14, 35), (28, 29), (57, 8))]
-    elif is_seen(keypoints[[coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]]).all():
-        nose, eyes = keypoints[coco.NOSE, :2], keypoints[[coco.LEFT_EYE, coco.RIGHT_EYE], :2]
-        places = [nose, *(0.7 * nose + 0.3 * eyes)]
-    else:
-        return None
-    smooth = cv2.GaussianBlur(image, (0, 0), max(image.shape[0] / 300, 0.7))
-    return np.median([smooth[int(y), int(x)] for x, y in places if inside((x, y), image.shape[:2])] or [smooth.mean(axis=(0, 1))], axis=0)
-
-
-def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarray, thumb: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """A relaxed hand (h, w, 4) uint8, colour times coverage, from the wrist (2,) in a way (2,), and its corner x, y."""
-    aside = np.array([-way[1], way[0]]) * thumb
-    corner = np.floor(wrist - 1.3 * length).astype(int)
-    canvas = np.zeros((int(2.6 * length) + 2,) * 2, np.uint8)
-    canvas = cv2.resize(canvas, None, fx=FINE, fy=FINE)
-    depth = np.zeros(canvas.shape, np.float32)
-    for start, end, radius in HAND:
-        finger = np.zeros_like(canvas)
-        line = [wrist - corner + length * (place[0] * way + place[1] * aside) for place in (start, end)]
-        capsule(finger, tuple(line), radius * length, 1, FINE)
-        depth = np.maximum(depth, np.sqrt(cv2.distanceTransform(finger, cv2.DIST_L2, 5) / (radius * length * FINE)).clip(0, 1))
-        canvas |= finger
-    size = (canvas.shape[1] // FINE, canvas.shape[0] // FINE)
-    cover = cv2.resize(canvas.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
-    light = cv2.resize(cv2.GaussianBlur(depth, (0, 0), FINE) * canvas, size, interpolation=cv2.INTER_AREA)[..., None]
-    colour = skin * (0.78 * cover + 0.26 * light)
-    return np.concatenate([np.minimum(colour, 255 * cover), 255 * cover], axis=2).clip(0, 255).round().astype(np.uint8), (int(corner[0]), int(corner[1]))
 
 
 def outline(cover: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
