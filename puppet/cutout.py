@@ -28,7 +28,7 @@ EDGE_COST, COLOUR_COST, WIDTH_COST = 1.2, 6.0, 3.0      # of a step, beside 1 fo
 SEED_ROUNDS = 3                     # in which seeds that look like another part's are dropped
 SLIVER = 3                          # pixels of the segmented picture: half the width of a trunk's thinnest strip
 BORDER_BLUR = 1.2                   # pixels of the segmented picture: standard deviation that smooths a border between parts
-LEAST_SHARE = 0.35                  # of the likelihood of its colour, for a seed of a part
+LEAST_SHARE = 0.12                  # of the likelihood of its colour, for a seed of a part: a short sleeve is a small share of an arm
 RIM = 3                             # pixels beside the hole that the fill meets
 BAND = 0.12                         # of the canvas width: how much beside the hole counts
 UNUSABLE = 200.0                    # grey levels of noise where a side shows nothing
@@ -119,11 +119,13 @@ def least_cover(picture: np.ndarray, under: np.ndarray) -> np.ndarray:
     return np.maximum(brighter, darker).max(axis=2).clip(0, 1)
 
 
-def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np.ndarray) -> np.ndarray:
+def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np.ndarray, hair: np.ndarray,
+                body: np.ndarray) -> np.ndarray:
     """The coverage corrected where the background near by is plain: strands of hair that differ from it are the person's,
     and gaps beside an arm that show it are not.
 
-    fill: (H, W, 3) uint8, the background behind the `hole` (H, W) bool that is a little larger than the person.
+    fill: (H, W, 3) uint8, the background behind the `hole` (H, W) bool that is a little larger than the person; hair: (H, W)
+    in [0, 1], where strands can be; body: (H, W) in [0, 1], where limbs of usual width are, whose middle is no gap.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     known = (~hole).astype(np.float32)
@@ -131,13 +133,13 @@ def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np
     count = np.maximum(cv2.blur(known, reach), 1e-3)
     beside = (reach[0], 1)                                      # a wall may change from row to row, as the fill does
     level = cv2.blur(grey * known, beside) / np.maximum(cv2.blur(known, beside), 1e-3)
-    uneven = np.sqrt(cv2.blur((grey - level) ** 2 * known, reach) / count)
+    uneven = np.sqrt(np.maximum(cv2.blur((grey - level) ** 2 * known, reach), 0) / count)
     plain = np.exp(-((uneven / PLAIN) ** 2)) * hole
     near = 1 - cv2.distanceTransform((alpha < 0.02).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
     cover = least_cover(image.astype(np.float32), fill.astype(np.float32))
-    strands = cover * ((cover - 0.04) / 0.08).clip(0, 1) * (2 * near).clip(0, 1) * plain
+    strands = cover * ((cover - 0.04) / 0.08).clip(0, 1) * (2 * near).clip(0, 1) * plain * hair
     shallow = 1 - cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
-    gap = (1 - cover / 0.05).clip(0, 1) * (2 * shallow).clip(0, 1) * plain
+    gap = (1 - cover / 0.05).clip(0, 1) * np.maximum((2 * shallow).clip(0, 1), 1 - body) * plain
     return np.maximum(alpha * (1 - gap), strands)
 
 
@@ -211,7 +213,7 @@ def without_slivers(nearest: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def colour_shares(image: np.ndarray, seeds: list[np.ndarray], models: list[int]) -> np.ndarray:
-    """(P, h, w) in [0, 1]: how much likelier a pixel's colour is in a part than in the likeliest other one, 1 = only there."""
+    """(P, h, w) in [0, 1]: how likely a pixel's colour is in a part against the likeliest one, 1 = nowhere more."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
     cell = (lab * (COLOUR_BINS / 256)).astype(int)                                  # (h, w, 3)
     likelihood = {}

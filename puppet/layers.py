@@ -5,6 +5,7 @@ an arm, the thigh under the trunk. What is hidden is filled with the part's own 
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -18,6 +19,8 @@ from puppet.shadows import Shadow, shaded, shadow_of, shadow_zones, unshaded
 from puppet.unseen import back_of_head, beyond, drawn_hand, HAND_SHOWN, HAND_SIZE, skin_colour
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
+HAIR_REACH = (1.6, 2.4)             # radii of the head from its centre, between which strands of hair end
+SHOULDER_INSET = -0.3               # of an arm's half width from its joint outwards: the trunk's edge below the arm
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
 CROTCH = 0.3                        # of the thigh's length below the hips
 FAINT = 0.004                       # coverage of which nothing is seen
@@ -105,14 +108,19 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     beneath = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     shadows = [shadow for shadow in (shadow_of(image, fill, beneath, zone, name) for name, zone in zones.items()) if shadow is not None]
     lit = unshaded(image, shadows)
-    alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole)
+    centre, radius = head_disc(points)
+    hair = 1 - smoothstep(*HAIR_REACH, distance_to((centre, centre), size) / radius)
+    body = np.zeros(size, np.uint8)
+    for line, width in [*bones(points, limbs, widths, trunk), ((centre, centre), 1.2 * radius)]:
+        capsule(body, line, 0.6 * width, 1)
+    alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole, hair, softened(body))
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
     person = alpha > FAINT
     background = np.where(person[..., None], met(fill.astype(np.float32), lit, person, EDGE_REACH).clip(0, 255), lit)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
     shares = with_pelvis(cloth, points, limbs, widths)
-    sheets = sheets_of(points, limbs, widths, shares, cloth, trunk, skirt)
+    sheets = sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
     layers = [replace(layer, back=back_of_head(layer.pixels, layer.corner, keypoints, points)) if layer.kind == "head" else layer for layer in layers]
     if hands:
@@ -287,7 +295,7 @@ def skirt_region(points: np.ndarray, limbs: list[Limb], widths: dict[str, float]
     return zone > 0
 
 
-def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]:
+def sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]:
     """All layers with what they cover, from the back to the front."""
     xy, size = points[:, :2], shares["trunk"].shape
     x, y = np.arange(size[1], dtype=np.float32)[None], np.arange(size[0], dtype=np.float32)[:, None]
@@ -322,7 +330,7 @@ def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]
                             shares[limb.name] * lower, softened(below) * lower if kind == "leg" else none))
     under = sum((shares[limb.name] for limb in limbs if limb.trunk == "chest"), none) + shares["head"]
     centre, radius = head_disc(points)
-    body = trunk_outline(points, limbs, widths, size)
+    body = trunk_outline(points, limbs, widths, shares["trunk"] * alpha, alpha)
     neck = np.zeros(size, np.uint8)
     capsule(neck, (xy[NECK], 0.5 * xy[NECK] + 0.5 * xy[HEAD]), 0.35 * radius, 1)
     joints = [Joint("pelvis", (NECK, PELVIS), False, 0.35 * trunk, near=False)]
@@ -337,17 +345,30 @@ def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]
     return sorted(sheets, key=lambda sheet: ORDER[sheet.kind])
 
 
-def trunk_outline(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], size: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint8: the trunk as it must be below hanging arms: from shoulder to shoulder and hip to hip."""
+def trunk_outline(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: the trunk as it must be below hanging arms: from shoulder to shoulder and hip to hip, and where its edge
+    shows between them, along that. trunk: (H, W) what is seen of it; alpha: of the whole person."""
     corners = [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.RIGHT_HIP, coco.LEFT_HIP]
     xy, out = points[corners, :2].copy(), np.zeros((4, 2))
     for row, (side, other) in enumerate(((0, 1), (1, 0), (2, 3), (3, 2))):
         name = next((limb.name for limb in limbs if limb.points[0] == corners[side]), None)
-        share = 0.1 if row < 2 else 0.75
+        share = SHOULDER_INSET if row < 2 else 0.75
         out[row] = xy[side] + share * widths.get(name, 0.0) * unit(xy[side] - xy[other])
-    body = np.zeros(size, np.uint8)
-    cv2.fillConvexPoly(body, cv2.convexHull(out.round().astype(np.int32)), 1)
+    body, centre = np.zeros(alpha.shape, np.uint8), out.mean(axis=0)
+    left, right = ([*seen_edge(trunk, alpha, shoulder, hip, centre[0])] for shoulder, hip in ((out[0], out[3]), (out[1], out[2])))
+    cv2.fillPoly(body, [np.array([out[0], *left, out[3], out[2], *right[::-1], out[1]]).round().astype(np.int32)], 1)
     return body
+
+
+def seen_edge(trunk: np.ndarray, alpha: np.ndarray, shoulder: np.ndarray, hip: np.ndarray, middle: float) -> Iterator[tuple[float, float]]:
+    """Points x, y from the shoulder (2,) down to the hip (2,) where a gap shows between the trunk and an arm."""
+    outwards = 1 if shoulder[0] + hip[0] > 2 * middle else -1
+    for y in range(max(int(shoulder[1]) + 1, 0), min(int(hip[1]), len(alpha)), 2):
+        line = slice(int(np.clip(middle, 0, alpha.shape[1] - 1)), None, outwards)
+        edge = int((trunk[y, line] < 0.5).argmax())
+        gap = alpha[y, line][edge:] < 0.5
+        if edge and gap[:4].any() and not gap[gap.argmax():].all():                       # and beyond it hangs the arm
+            yield middle + outwards * edge, float(y)
 
 
 def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets: list[Sheet]) -> list[Layer]:
