@@ -35,6 +35,7 @@ UNUSABLE = 200.0                    # grey levels of noise where a side shows no
 ALIKE = 25.0                        # grey levels between sides that are blended
 CHANGE = 2.0                        # of a change of colour from row to row, against a noisy side
 RIM_REACH = 0.03                    # of the canvas height, over which it goes over into the row's colour
+ACROSS, ROW_COST = 4, 6.0           # pixels averaged on either side; of a step to another row, beside 1 along one
 GRAIN = 2.0                         # pixels, standard deviation of the blur that separates grain from shapes
 
 
@@ -356,6 +357,14 @@ def spread(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
     coarse = spread(small.reshape(*share.shape, -1) / np.maximum(share, 1e-6)[..., None], np.minimum(4 * share, 1))
     upward = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(colours.shape)
     return known + (1 - weight)[..., None] * upward
+
+
+def carried_across(colours: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3) float32 carried from where they are known, (H, W) of 0 and 1, along the rows: hems go across a trunk."""
+    beside = (2 * ACROSS + 1, 1)
+    mean = cv2.blur(colours * known[..., None], beside) / np.maximum(cv2.blur(known, beside), 1e-3)[..., None]
+    nearest = distance_transform_edt(known == 0, sampling=(ROW_COST, 1), return_distances=False, return_indices=True)
+    return cv2.GaussianBlur(mean[tuple(nearest)], (0, 0), 1.0)
 
 
 def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dwpose import skeleton as coco
-from puppet.cutout import (capsule, filled, least_cover, matte, met, parts, person_mask, refined_mask, smoothstep, softened, spread,
+from puppet.cutout import (capsule, carried_across, filled, least_cover, matte, met, parts, person_mask, refined_mask, smoothstep, softened, spread,
                            with_fringe)
 from puppet.limbs import HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, unit
 from puppet.shadows import Shadow, shaded, shadow_of, shadow_zones, unshaded
@@ -205,8 +205,8 @@ def wears_skirt(image: np.ndarray, alpha: np.ndarray, points: np.ndarray, limbs:
     apart = np.linalg.norm(thighs[0] - thighs[1]) - widths[legs[0].name] - widths[legs[1].name]
     between = [thighs[0] + t * (thighs[1] - thighs[0]) for t in (0.4, 0.5, 0.6)]
     full = all(alpha[at(place)] > 0.5 for place in between)
-    other = min(np.linalg.norm(lab[at(thigh)] - lab[at(shin)]) for thigh, shin in zip(thighs, shins)) > 25
-    return bool(full and other and apart > -0.6 * widths[legs[0].name])
+    differ = [np.linalg.norm(lab[at(thigh)] - lab[at(shin)]) for thigh, shin in zip(thighs, shins)]      # bare or other cloth below
+    return bool(full and min(differ) > 15 and np.mean(differ) > 25 and apart > -0.6 * widths[legs[0].name])
 
 
 def distance_to(line, size: tuple[int, int]) -> np.ndarray:
@@ -256,8 +256,8 @@ def shares_of(image, alpha, points, limbs, widths, trunk, skirt) -> dict[str, np
         trunk_seed |= cloth
         for index, limb in enumerate(limbs):
             if limb.trunk == "pelvis":
-                seeds[index] &= distance_to((xy[limb.points[0]], 0.4 * xy[limb.points[0]] + 0.6 * xy[limb.points[1]]), size) > widths[limb.name]
-        away = np.minimum(away, cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5) / (0.35 * trunk))
+                seeds[index] &= distance_to((xy[limb.points[0]], xy[limb.points[1]]), size) > widths[limb.name]
+        away = np.minimum(away, cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5) / (0.8 * trunk))
     head = canvas()
     centre, radius = head_disc(points)
     capsule(head, (centre, centre), 0.8 * radius, 1)
@@ -375,6 +375,7 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
     """Give the sheets their pixels, so that all of them over the background show the picture where nothing has moved."""
     picture, under = image.astype(np.float32), background.astype(np.float32)
     covers = [alpha * np.maximum(sheet.share, sheet.extension) for sheet in sheets]
+    most = np.max(covers, axis=0)
     layers, behind = [], np.zeros_like(alpha)
     for index, (sheet, cover) in enumerate(zip(sheets, covers)):
         open_to_view = np.prod([1 - above for above in covers[index + 1:]], axis=0) if index + 1 < len(covers) else np.ones_like(alpha)
@@ -385,11 +386,12 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
         box = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2))
         own = ((sheet.share[box] > OWN) & (alpha[box] > 0.95)).astype(np.float32)
         own = cv2.erode(own, np.ones((3, 3), np.uint8)) if own.sum() > 200 else own
-        hidden = spread(picture[box], own) if own.any() else picture[box]
+        carried = carried_across if sheet.kind == "trunk" else spread
+        hidden = carried(picture[box], own) if own.any() else picture[box]
         lent = sheet.borrowed[box] if isinstance(sheet.borrowed, np.ndarray) else 0.0
         known = ((behind[box] if "arm" in sheet.kind else sheet.share[box] + lent) * smoothstep(0.5, 1, alpha[box]))[..., None].clip(0, 1)
         colour = cover[box][..., None] * (known * picture[box] + (1 - known) * hidden)
-        seen = (open_to_view[box] > 0.5) & (cover[box] > FAINT)
+        seen = (open_to_view[box] > 0.5) & (cover[box] > FAINT) & (cover[box] > 0.3 * most[box])
         whole = np.where(seen, np.maximum(cover[box], least_cover(picture[box], under[box])), cover[box])[..., None]
         colour = np.where(seen[..., None], picture[box] - (1 - whole) * under[box], colour)
         under[box] = colour + (1 - whole) * under[box]
