@@ -6,8 +6,9 @@ grow in proportion to frames, so two frames are run and the rest is multiplicati
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.sampling import BOTH, Denoiser, CONDITIONAL, Tile
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts, cached_cross_attention
 from runtime.memory import peak_bytes
+from runtime.speed import operations
 from runtime.weights import empty
 
 FRAMES = 2                       # of a dry run; one frame would hide copies of permuted tensors
@@ -87,10 +89,22 @@ class Footprint:
         """Denoising one tile. branches: halves of the guidance in one call; parts: of each feed-forward layer."""
         if (branches, parts) not in self._tiles:
             with feed_forward_in_parts(self.unet, parts):
-                self._tiles[branches, parts] = self._tile_bytes(branches) / FRAMES
+                self._tiles[branches, parts] = self._dry_run(branches, partial(peak_bytes, self.unet)) / FRAMES
         return int(self._tiles[branches, parts] * num_frames)
 
-    def _tile_bytes(self, branches: int) -> int:
+    @cached_property
+    def denoised_operations(self) -> float:
+        """Floating-point operations of the UNet, per frame, step and half of the guidance."""
+        return self._dry_run(1, operations) / FRAMES
+
+    @cached_property
+    def decoded_operations(self) -> float:
+        """Floating-point operations of decoding a frame."""
+        latents = torch.empty(FRAMES, self.vae.config.latent_channels, *self.latent_size, device="meta", dtype=self.dtype)
+        return operations(lambda given: decode_window(self.vae, given), latents) / FRAMES
+
+    def _dry_run(self, branches: int, measure: Callable[..., int]) -> int:
+        """measure(run, *given) of denoising FRAMES frames."""
         config, size = self.unet.config, self.latent_size
 
         def made(*shape: int, dtype: torch.dtype = self.dtype) -> Tensor:
@@ -104,8 +118,7 @@ class Footprint:
             denoiser = Denoiser(self.unet, [tile], picture, tokens, made(1, 3), kept, made(FRAMES, 1, 1, 1), branches,
                                 FeatureCache(1))
             halves = BOTH if branches == 2 else CONDITIONAL
-            return peak_bytes(self.unet, lambda noisy, *_: denoiser.predict(0, halves, noisy, made()),
-                              noisy, kept, picture, tokens)
+            return measure(lambda noisy, *_: denoiser.predict(0, halves, noisy, made()), noisy, kept, picture, tokens)
 
     @cached_property
     def decoded_frame(self) -> float:

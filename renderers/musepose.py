@@ -18,6 +18,7 @@ from musepose.sampling import check_windows, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
 from runtime.device import free_memory
 from runtime.processes import ALONE, Processes
+from runtime.speed import operations_per_second
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,14 @@ class MusePoseRenderer(Renderer):
         planned(settings, size, num_frames, memory, dtype, device == "cpu")
 
     @classmethod
+    def cost(cls, settings: MusePoseConfig, size: tuple[int, int], num_frames: int, memory: int, *, passes: int = 1,
+             device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[float, int]:
+        """Seconds by what a U-Net's layers reach on this device now."""
+        plan, run = planned(settings, size, num_frames, memory, dtype, device == "cpu")
+        counted = passes * run.operations(plan, settings.num_inference_steps)
+        return counted / operations_per_second(device, plan.dtype), run.need(plan)
+
+    @classmethod
     def load(cls, settings: MusePoseConfig, device: str = "cpu", *, dtype: torch.dtype = torch.float32,
              memory_limit_gb: float = 0.0, processes: Processes = ALONE, keep_loaded: bool = False,
              earlier: MusePoseRenderer | None = None) -> MusePoseRenderer:
@@ -68,7 +77,7 @@ class MusePoseRenderer(Renderer):
                              f"{scene.skeleton.size[1]}): detect and rescale on the picture itself")
         networks = vars(self._loaded[1]).values() if self._loaded else ()
         memory = free_memory(self.device, self.memory_limit_gb, networks)
-        plan = planned(self.settings, size, len(scene.skeleton), memory, self.dtype, self.device == "cpu")
+        plan, _ = planned(self.settings, size, len(scene.skeleton), memory, self.dtype, self.device == "cpu")
         return self._made(self.processes.shared(MusePoseJob(scene, generator.get_state(), plan)), show, progress)
 
     def help(self, job: MusePoseJob) -> None:
@@ -104,8 +113,8 @@ def network_size(settings: MusePoseConfig, size: tuple[int, int]) -> tuple[int, 
 
 
 def planned(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, memory: int, dtype: torch.dtype,
-            on_cpu: bool = True) -> Plan:
-    """How a run uses `memory` bytes (0: any number); a ValueError where it cannot be. Loads nothing."""
+            on_cpu: bool = True) -> tuple[Plan, Run]:
+    """How a run uses `memory` bytes (0: any number), and what is made; a ValueError where it cannot be. Loads nothing."""
     own = network_size(settings, size)
     check_size(own, PIXELS_PER_LATENT)
     check_windows(settings.window, settings.window_overlap)
@@ -119,8 +128,7 @@ def planned(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, me
         raise ValueError(f"{missing[0]}: expected a weights file (found none): download MusePose's weights, or choose "
                          "musepose.weights")
     wanted = Plan(settings.window, dtype, settings.decode_chunk_size)
-    if not memory:
-        return wanted
     frames = padded_length(num_frames, settings.window, settings.window_overlap)
     footprint = cache(partial(Footprint.of, files, own))
-    return fitted(wanted, Run("musepose", frames, footprint, settings.guidance_scale > 1, on_cpu), memory)
+    run = Run("musepose", frames, footprint, settings.guidance_scale > 1, on_cpu, settings.window_overlap)
+    return (fitted(wanted, run, memory) if memory else wanted), run

@@ -68,10 +68,10 @@ class Puppet(Renderer):
         return cls(settings, mask)
 
     @classmethod
-    def cost(cls, settings: PuppetConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str = "cpu",
-             dtype: torch.dtype = torch.float32) -> tuple[float, int]:
+    def cost(cls, settings: PuppetConfig, size: tuple[int, int], num_frames: int, memory: int, *, passes: int = 1,
+             device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[float, int]:
         megapixels = size[0] * size[1] / 1e6
-        return megapixels * (CUT_SECONDS + FRAME_SECONDS * num_frames), size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
+        return passes * megapixels * (CUT_SECONDS + FRAME_SECONDS * num_frames), size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
 
     def doubts(self, scene: Scene) -> list[str]:
         """For how long the person is seen from behind, of which the picture shows nothing."""

@@ -101,7 +101,7 @@ class Models:
         """About how many seconds and bytes the chosen renderer takes for a video on this device; None: not known."""
         return renderer_class(config.renderer).cost(
             config.renderer_settings, config.size, num_frames, free_memory(self.device, config.memory_limit_gb),
-            device=self.device, dtype=self.dtype)
+            passes=1 + config.refinements, device=self.device, dtype=self.dtype)
 
     def help(self) -> int:
         """In a process beside the main one: takes part in its videos, silently, until it is done; the exit code."""

@@ -81,8 +81,14 @@ def save_preview(made: tuple[np.ndarray, float], path: Path) -> None:
 
 def predicted(num_frames: int, seconds: float | None, memory: int | None) -> str:
     """What the renderer will take, in words."""
-    time = "time unknown before its first step" if seconds is None else f"about {seconds:.0f} s on a slow core"
+    time = "time unknown before its first step" if seconds is None else f"about {duration(seconds)} on this device"
     return f"{num_frames} frames, {time}, " + ("memory unknown" if memory is None else f"about {memory / GIB:.1f} GiB")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    unit, name = next(((size, name) for size, name in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * size), (1, "s"))
+    return f"{seconds / unit:.0f} {name}"
 
 
 def risks(scene: Scene) -> list[str]:
