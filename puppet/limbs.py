@@ -15,7 +15,7 @@ from dwpose.skeleton import is_present, is_seen, Skeleton
 
 NECK, PELVIS, HEAD, KNEES, LEFT_TIP, RIGHT_TIP, LEFT_TOE, RIGHT_TOE = range(17, 25)     # points beside the body's 17
 NUM_POINTS = 25
-HEAD_POINTS = {coco.NOSE: 1.0, coco.LEFT_EYE: 1.0, coco.RIGHT_EYE: 1.0, coco.LEFT_EAR: 6.0, coco.RIGHT_EAR: 6.0}     # a nod or a turn leaves the ears' middle
+HEAD_POINTS = {coco.NOSE: 1.0, coco.LEFT_EYE: 1.0, coco.RIGHT_EYE: 1.0, coco.LEFT_EAR: 20.0, coco.RIGHT_EAR: 20.0}     # a nod or a turn leaves the ears' middle
 HANGS_ON = (                        # point, the point it is carried along by while it is unseen, and from where the bone comes it turns with
     (PELVIS, NECK, None), (NECK, PELVIS, None),
     (coco.LEFT_SHOULDER, NECK, None), (coco.RIGHT_SHOULDER, NECK, None), (coco.LEFT_HIP, PELVIS, None), (coco.RIGHT_HIP, PELVIS, None),
