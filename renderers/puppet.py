@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from dwpose import skeleton as coco
 from dwpose.choosing import chosen_detector, has_photograph_weights
+from dwpose.plausibility import hides_too_much
 from dwpose.skeleton import Skeleton
 from puppet.cutout import smoothstep
 from puppet.layers import Cut, cut_layers, Joint, Layer, ORDER
@@ -117,6 +118,9 @@ def checked(scene: Scene) -> None:
     if len(scene.reference) != 1 or not len(scene.skeleton):
         raise ValueError(f"puppet: expected one reference pose and at least one frame (found {len(scene.reference)} and "
                          f"{len(scene.skeleton)})")
+    if reason := hides_too_much(scene.reference.keypoints[0]):
+        raise ValueError(f"puppet: expected a picture that shows the person's limbs one by one (found one in which {reason}, or choose "
+                         "a renderer that draws anew)")
     if scene.depth is not None and scene.depth.shape != (len(scene.skeleton), coco.BODY.stop):
         raise ValueError(f"depth: expected ({len(scene.skeleton)}, {coco.BODY.stop}) metres (found {scene.depth.shape})")
 
