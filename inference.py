@@ -76,14 +76,14 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models,
         segments = stages.plan()                                                    # list[Segment]
         motion = stages.motion(segments)                                            # Motion: (T, 22, 3) metres, 20 fps
     skeleton = stages.skeleton(motion, reference)                                   # Skeleton: (F, 133, 3) pixels
-    rows = [Row("skeleton", "in the person's proportions", draw(skeleton, config.pose.style))]
 
     scene = Scene(image, reference, skeleton, config.prompt, stages.depth(motion, skeleton))
     renderer, poses = models.renderer(config), None
     if writers:                                                                     # somebody watches the run
         stages.preview(scene, renderer)                                             # preview.mp4; risks, for report.json
     if config.stop_after == "skeleton":
-        return rows, segments
+        return [], segments
+    rows = [Row("skeleton", "in the person's proportions", draw(skeleton, config.pose.style))]
     if renderer.adapter:
         poses = stages.frames("poses", renderer.adapter, scene)                     # (F, H, W, 3) uint8
         rows.append(Row("poses", "hands by the skeleton adapter", poses))

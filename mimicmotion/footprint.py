@@ -6,8 +6,9 @@ grow in proportion to frames, so two frames are run and the rest is multiplicati
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.sampling import BOTH, Denoiser, CONDITIONAL, Tile
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts, cached_cross_attention
 from runtime.memory import FRAMES, LATENTS_KEPT, NetworkFootprint, peak_bytes
+from runtime.speed import operations
 from runtime.weights import empty
 
 
@@ -69,10 +71,22 @@ class Footprint(NetworkFootprint):
         """Denoising one tile. branches: halves of the guidance in one call; parts: of each feed-forward layer."""
         if (branches, parts) not in self._tiles:
             with feed_forward_in_parts(self.unet, parts):
-                self._tiles[branches, parts] = self._tile_bytes(branches) / FRAMES
+                self._tiles[branches, parts] = self._dry_run(branches, partial(peak_bytes, self.unet)) / FRAMES
         return int(self._tiles[branches, parts] * num_frames)
 
-    def _tile_bytes(self, branches: int) -> int:
+    @cached_property
+    def denoised_operations(self) -> float:
+        """Floating-point operations of the UNet, per frame, step and half of the guidance."""
+        return self._dry_run(1, operations) / FRAMES
+
+    @cached_property
+    def decoded_operations(self) -> float:
+        """Floating-point operations of decoding a frame."""
+        latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size)
+        return operations(lambda given: decode_window(self.vae, given), latents) / FRAMES
+
+    def _dry_run(self, branches: int, measure: Callable[..., int]) -> int:
+        """measure(run, *given) of denoising FRAMES frames."""
         config, size, made = self.unet.config, self.latent_size, self.made
         kept = made(FRAMES, config.block_out_channels[0], *size)                       # the pose features of all frames
         noisy = made(FRAMES, config.out_channels, *size, dtype=torch.float32)
@@ -82,8 +96,7 @@ class Footprint(NetworkFootprint):
             denoiser = Denoiser(self.unet, [tile], picture, tokens, made(1, 3), kept, made(FRAMES, 1, 1, 1), branches,
                                 FeatureCache(1))
             halves = BOTH if branches == 2 else CONDITIONAL
-            return peak_bytes(self.unet, lambda noisy, *_: denoiser.predict(0, halves, noisy, made()),
-                              noisy, kept, picture, tokens)
+            return measure(lambda noisy, *_: denoiser.predict(0, halves, noisy, made()), noisy, kept, picture, tokens)
 
     @cached_property
     def decoded_frame(self) -> float:

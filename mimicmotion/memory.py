@@ -71,6 +71,13 @@ class Run:
         footprint = self.footprint(plan.dtype)
         return footprint.latents_frame + (0 if plan.offload else footprint.features_frame)
 
+    def operations(self, plan: Plan, num_steps: int) -> tuple[float, float]:
+        """Floating-point operations of denoising, with guidance at every step where there is any, and of decoding."""
+        footprint, halves = self.footprint(plan.dtype), 2 if self.guided else 1
+        ranges = tile_ranges(self.num_frames, plan.tile_size, self.tile_overlap, self.tiles, plan.max_tile)
+        return (num_steps * halves * sum(map(len, ranges)) * footprint.denoised_operations,
+                self.num_frames * footprint.decoded_operations)
+
     def need(self, plan: Plan) -> int:
         """Bytes of the phase that needs most."""
         return max(map(sum, self.needs(plan).values()))

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from diffusers import AutoencoderKL
@@ -21,11 +21,13 @@ from media.files import read_json
 from runtime.weights import empty
 from runtime.device import GIB
 from runtime.memory import FRAGMENTATION, FRAMES, gib, LATENTS_KEPT, NetworkFootprint, peak_bytes, RESERVE
+from runtime.speed import operations
 from musepose.networks import (
     build_denoiser, build_pose_guider, build_reference_net, Context, Denoiser, PoseGuider, ReferenceNet,
 )
 from musepose.checkpoint import WeightFiles, base_config, guider_widths, named_tensors
 from musepose.pipeline import UNCONDITIONAL, CONDITIONAL, POSES_AT_ONCE
+from musepose.sampling import frame_windows
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +82,27 @@ class Footprint(NetworkFootprint):
 
     def _window_bytes(self, halves: int) -> float:
         """Per frame of a window, without what is kept for the whole video."""
+        return max(self._dry_run(halves, partial(peak_bytes, self.denoiser)) - 2 * self.features, 0) / FRAMES
+
+    @cached_property
+    def denoised_operations(self) -> float:
+        """Floating-point operations of the denoiser, per frame, step and half of the guidance."""
+        return self._dry_run(1, operations) / FRAMES
+
+    @cached_property
+    def decoded_operations(self) -> float:
+        """Floating-point operations of decoding a frame."""
+        latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size)
+        return operations(lambda given: self.vae.decode(given).sample, latents) / FRAMES
+
+    def _dry_run(self, halves: int, measure: Callable[..., int]) -> int:
+        """measure(run, *given) of denoising FRAMES frames."""
         rows, config = (UNCONDITIONAL, CONDITIONAL)[-halves:], self.denoiser.config
         context = self._context(rows)
         noisy = self.made(halves, FRAMES, config.in_channels, *self.latent_size)
         poses = self.made(FRAMES, config.block_out_channels[0], *self.latent_size)
         run = lambda noisy, poses, *_: self.denoiser(noisy, torch.zeros((), device="meta", dtype=torch.long), poses, context)
-        total = peak_bytes(self.denoiser, run, noisy, poses, *context.features.values())
-        return max(total - 2 * self.features, 0) / FRAMES
+        return measure(run, noisy, poses, *context.features.values())
 
     def _context(self, rows: tuple) -> Context:
         tokens = self.made(2, 1, self.denoiser.config.cross_attention_dim)
@@ -129,6 +145,7 @@ class Run:
     footprint: Callable[[torch.dtype], Footprint]      # cached: it is asked often
     guided: bool = True
     on_cpu: bool = False                               # nowhere to move idle networks to
+    window_overlap: int = 0                            # frames neighbouring windows share
 
     def needs(self, plan: Plan) -> dict[str, tuple[int, int]]:
         """Per phase: bytes of the weights on the device, and of everything else."""
@@ -144,6 +161,12 @@ class Run:
         return {phase: (weights[network] + weights["pose_guider"] if plan.offload else everything,
                         int(activations * (1 + FRAGMENTATION) + reserve))
                 for phase, (network, activations) in phases.items()}
+
+    def operations(self, plan: Plan, num_steps: int) -> float:
+        """Floating-point operations of denoising and decoding; num_frames must be what windows cover."""
+        footprint, halves = self.footprint(plan.dtype), 2 if self.guided else 1
+        denoised = sum(map(len, frame_windows(self.num_frames, plan.window, self.window_overlap)))
+        return num_steps * halves * denoised * footprint.denoised_operations + self.num_frames * footprint.decoded_operations
 
     def need(self, plan: Plan) -> int:
         """The most bytes at once."""

@@ -28,13 +28,14 @@ EDGE_COST, COLOUR_COST, WIDTH_COST = 1.2, 6.0, 3.0      # of a step, beside 1 fo
 SEED_ROUNDS = 3                     # in which seeds that look like another part's are dropped
 SLIVER = 3                          # pixels of the segmented picture: half the width of a trunk's thinnest strip
 BORDER_BLUR = 1.2                   # pixels of the segmented picture: standard deviation that smooths a border between parts
-LEAST_SHARE = 0.35                  # of the likelihood of its colour, for a seed of a part
+LEAST_SHARE = 0.12                  # of the likelihood of its colour, for a seed of a part: a short sleeve is a small share of an arm
 RIM = 3                             # pixels beside the hole that the fill meets
 BAND = 0.12                         # of the canvas width: how much beside the hole counts
 UNUSABLE = 200.0                    # grey levels of noise where a side shows nothing
 ALIKE = 25.0                        # grey levels between sides that are blended
 CHANGE = 2.0                        # of a change of colour from row to row, against a noisy side
 RIM_REACH = 0.03                    # of the canvas height, over which it goes over into the row's colour
+ACROSS, ROW_COST = 4, 6.0           # pixels averaged on either side; of a step to another row, beside 1 along one
 GRAIN = 2.0                         # pixels, standard deviation of the blur that separates grain from shapes
 
 
@@ -119,24 +120,27 @@ def least_cover(picture: np.ndarray, under: np.ndarray) -> np.ndarray:
     return np.maximum(brighter, darker).max(axis=2).clip(0, 1)
 
 
-def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np.ndarray) -> np.ndarray:
+def with_fringe(image: np.ndarray, alpha: np.ndarray, fill: np.ndarray, hole: np.ndarray, hair: np.ndarray,
+                body: np.ndarray) -> np.ndarray:
     """The coverage corrected where the background near by is plain: strands of hair that differ from it are the person's,
     and gaps beside an arm that show it are not.
 
-    fill: (H, W, 3) uint8, the background behind the `hole` (H, W) bool that is a little larger than the person.
+    fill: (H, W, 3) uint8, the background behind the `hole` (H, W) bool that is a little larger than the person; hair: (H, W)
+    in [0, 1], where strands can be; body: (H, W) in [0, 1], where limbs of usual width are, whose middle is no gap.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     known = (~hole).astype(np.float32)
     reach = (2 * max(round(0.03 * image.shape[0]), 2) + 1,) * 2
     count = np.maximum(cv2.blur(known, reach), 1e-3)
-    level = cv2.blur(grey * known, reach) / count
-    uneven = np.sqrt(np.maximum(cv2.blur(grey**2 * known, reach) / count - level**2, 0))
+    beside = (reach[0], 1)                                      # a wall may change from row to row, as the fill does
+    level = cv2.blur(grey * known, beside) / np.maximum(cv2.blur(known, beside), 1e-3)
+    uneven = np.sqrt(np.maximum(cv2.blur((grey - level) ** 2 * known, reach), 0) / count)
     plain = np.exp(-((uneven / PLAIN) ** 2)) * hole
     near = 1 - cv2.distanceTransform((alpha < 0.02).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
     cover = least_cover(image.astype(np.float32), fill.astype(np.float32))
-    strands = cover * ((cover - 0.04) / 0.08).clip(0, 1) * (2 * near).clip(0, 1) * plain
+    strands = cover * ((cover - 0.04) / 0.08).clip(0, 1) * (2 * near).clip(0, 1) * plain * hair
     shallow = 1 - cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (FRINGE_REACH * image.shape[0])
-    gap = (1 - cover / 0.05).clip(0, 1) * (2 * shallow).clip(0, 1) * plain
+    gap = (1 - cover / 0.05).clip(0, 1) * np.maximum((2 * shallow).clip(0, 1), 1 - body) * plain
     return np.maximum(alpha * (1 - gap), strands)
 
 
@@ -210,7 +214,7 @@ def without_slivers(nearest: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def colour_shares(image: np.ndarray, seeds: list[np.ndarray], models: list[int]) -> np.ndarray:
-    """(P, h, w) in [0, 1]: how much likelier a pixel's colour is in a part than in the likeliest other one, 1 = only there."""
+    """(P, h, w) in [0, 1]: how likely a pixel's colour is in a part against the likeliest one, 1 = nowhere more."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
     cell = (lab * (COLOUR_BINS / 256)).astype(int)                                  # (h, w, 3)
     likelihood = {}
@@ -353,3 +357,21 @@ def spread(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
     coarse = spread(small.reshape(*share.shape, -1) / np.maximum(share, 1e-6)[..., None], np.minimum(4 * share, 1))
     upward = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(colours.shape)
     return known + (1 - weight)[..., None] * upward
+
+
+def carried_across(colours: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3) float32 carried from where they are known, (H, W) of 0 and 1, along the rows: hems go across a trunk."""
+    beside = (2 * ACROSS + 1, 1)
+    mean = cv2.blur(colours * known[..., None], beside) / np.maximum(cv2.blur(known, beside), 1e-3)[..., None]
+    nearest = distance_transform_edt(known == 0, sampling=(ROW_COST, 1), return_distances=False, return_indices=True)
+    return cv2.GaussianBlur(mean[tuple(nearest)], (0, 0), 1.0)
+
+
+def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = ((values - low) / (high - low)).clip(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def softened(cover: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 1.5)

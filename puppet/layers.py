@@ -5,27 +5,23 @@ an arm, the thigh under the trunk. What is hidden is filled with the part's own 
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from dwpose import skeleton as coco
-from dwpose.skeleton import is_seen
-from puppet.cutout import capsule, filled, least_cover, matte, met, parts, person_mask, refined_mask, spread, with_fringe
-from puppet.limbs import HEAD, LIMBS, NECK, PELVIS, Limb, unit
+from puppet.cutout import (capsule, carried_across, filled, least_cover, matte, met, parts, person_mask, refined_mask, smoothstep, softened, spread,
+                           with_fringe)
+from puppet.limbs import HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, unit
+from puppet.shadows import Shadow, shaded, shadow_of, shadow_zones, unshaded
+from puppet.unseen import back_of_head, beyond, drawn_hand, HAND_SHOWN, HAND_SIZE, skin_colour
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
+HAIR_REACH = (1.6, 2.4)             # radii of the head from its centre, between which strands of hair end
+SHOULDER_INSET = -0.3               # of an arm's half width from its joint outwards: the trunk's edge below the arm
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
-SHADOW_SIZE = (0.5, 0.17)           # of the trunk's length: half width and half height of where a foot's shadow can be
-DARKEST = 0.6                       # of the light that a shadow at the feet may take
-HAND_SHOWN = 0.12                   # square hand lengths beyond the wrist that belong to the arm, where the picture shows a hand
-HAND_SIZE = 0.34                    # of the trunk's length
-HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
-    ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),
-    ((0.5, 0.17), (0.88, 0.2), 0.055), ((0.5, 0.06), (0.97, 0.06), 0.058), ((0.5, -0.06), (0.92, -0.07), 0.055),
-    ((0.48, -0.16), (0.8, -0.19), 0.048), ((0.2, 0.14), (0.55, 0.34), 0.062))
-FINE = 4                            # times as fine a hand is drawn
 CROTCH = 0.3                        # of the thigh's length below the hips
 FAINT = 0.004                       # coverage of which nothing is seen
 EDGE_REACH = 0.015                  # of the canvas height, over which the fill goes over into the picture at the outline
@@ -61,15 +57,6 @@ class Layer:
     corners: np.ndarray             # (n, 2) of its convex hull
     back: np.ndarray | None = None  # (h, w, 4) uint8: the pixels when seen from behind
     hidden: bool = False            # not in the picture: shown only where the piece has left its place there
-
-
-@dataclass(frozen=True)
-class Shadow:
-    """The dark patch round one foot."""
-
-    ankle: int                      # the point it goes with
-    dark: np.ndarray                # (h, w) float32 in [0, 1], share of the light that is missing
-    corner: tuple[int, int]         # x, y of its first pixel in the picture
 
 
 @dataclass(frozen=True)
@@ -118,18 +105,24 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
     zones = shadow_zones(points, limbs, size, trunk) if shadow else {}
     fill = filled(image, hole | (sum(zones.values(), np.zeros(size, np.float32)) > 0.02), rng)
-    shadows = [shadow for shadow in (shadow_of(image, fill, hole, zone, name) for name, zone in zones.items()) if shadow is not None]
+    beneath = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    shadows = [shadow for shadow in (shadow_of(image, fill, beneath, zone, name) for name, zone in zones.items()) if shadow is not None]
     lit = unshaded(image, shadows)
-    alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole)
+    centre, radius = head_disc(points)
+    hair = 1 - smoothstep(*HAIR_REACH, distance_to((centre, centre), size) / radius)
+    body = np.zeros(size, np.uint8)
+    for line, width in [*bones(points, limbs, widths, trunk), ((centre, centre), 1.2 * radius)]:
+        capsule(body, line, 0.6 * width, 1)
+    alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole, hair, softened(body))
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
     person = alpha > FAINT
     background = np.where(person[..., None], met(fill.astype(np.float32), lit, person, EDGE_REACH).clip(0, 255), lit)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
     shares = with_pelvis(cloth, points, limbs, widths)
-    sheets = sheets_of(points, limbs, widths, shares, cloth, trunk, skirt)
+    sheets = sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
-    layers = [with_back(layer, keypoints, points) if layer.kind == "head" else layer for layer in layers]
+    layers = [replace(layer, back=back_of_head(layer.pixels, layer.corner, keypoints, points)) if layer.kind == "head" else layer for layer in layers]
     if hands:
         layers += hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk)
     return Cut(background, layers, shadows, skirt)
@@ -139,15 +132,6 @@ def drawable(limb: Limb, points: np.ndarray, size: tuple[int, int]) -> bool:
     """Whether the picture shows enough of a limb to move it: its root and its middle."""
     root, middle = points[limb.points[0]], points[limb.points[1]]
     return bool(root[2] and middle[2] and inside(root, size) and inside(middle, size))
-
-
-def inside(point: np.ndarray, size: tuple[int, int]) -> bool:
-    return bool(0 <= point[0] < size[1] and 0 <= point[1] < size[0])
-
-
-def last_joint(limb: Limb, points: np.ndarray) -> int:
-    """How many bones of a limb the picture shows: 1 or 2."""
-    return 2 if points[limb.points[2], 2] else 1
 
 
 def bones(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk: float) -> list:
@@ -221,8 +205,8 @@ def wears_skirt(image: np.ndarray, alpha: np.ndarray, points: np.ndarray, limbs:
     apart = np.linalg.norm(thighs[0] - thighs[1]) - widths[legs[0].name] - widths[legs[1].name]
     between = [thighs[0] + t * (thighs[1] - thighs[0]) for t in (0.4, 0.5, 0.6)]
     full = all(alpha[at(place)] > 0.5 for place in between)
-    other = min(np.linalg.norm(lab[at(thigh)] - lab[at(shin)]) for thigh, shin in zip(thighs, shins)) > 25
-    return bool(full and other and apart > -0.6 * widths[legs[0].name])
+    differ = [np.linalg.norm(lab[at(thigh)] - lab[at(shin)]) for thigh, shin in zip(thighs, shins)]      # bare or other cloth below
+    return bool(full and min(differ) > 15 and np.mean(differ) > 25 and apart > -0.6 * widths[legs[0].name])
 
 
 def distance_to(line, size: tuple[int, int]) -> np.ndarray:
@@ -272,8 +256,8 @@ def shares_of(image, alpha, points, limbs, widths, trunk, skirt) -> dict[str, np
         trunk_seed |= cloth
         for index, limb in enumerate(limbs):
             if limb.trunk == "pelvis":
-                seeds[index] &= distance_to((xy[limb.points[0]], 0.4 * xy[limb.points[0]] + 0.6 * xy[limb.points[1]]), size) > widths[limb.name]
-        away = np.minimum(away, cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5) / (0.35 * trunk))
+                seeds[index] &= distance_to((xy[limb.points[0]], xy[limb.points[1]]), size) > widths[limb.name]
+        away = np.minimum(away, cv2.distanceTransform((~cloth).astype(np.uint8), cv2.DIST_L2, 5) / (0.8 * trunk))
     head = canvas()
     centre, radius = head_disc(points)
     capsule(head, (centre, centre), 0.8 * radius, 1)
@@ -311,13 +295,7 @@ def skirt_region(points: np.ndarray, limbs: list[Limb], widths: dict[str, float]
     return zone > 0
 
 
-def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
-    """0 below `low`, 1 above `high`, smooth between."""
-    t = ((values - low) / (high - low)).clip(0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]:
+def sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]:
     """All layers with what they cover, from the back to the front."""
     xy, size = points[:, :2], shares["trunk"].shape
     x, y = np.arange(size[1], dtype=np.float32)[None], np.arange(size[0], dtype=np.float32)[:, None]
@@ -352,7 +330,7 @@ def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]
                             shares[limb.name] * lower, softened(below) * lower if kind == "leg" else none))
     under = sum((shares[limb.name] for limb in limbs if limb.trunk == "chest"), none) + shares["head"]
     centre, radius = head_disc(points)
-    body = trunk_outline(points, limbs, widths, size)
+    body = trunk_outline(points, limbs, widths, shares["trunk"] * alpha, alpha)
     neck = np.zeros(size, np.uint8)
     capsule(neck, (xy[NECK], 0.5 * xy[NECK] + 0.5 * xy[HEAD]), 0.35 * radius, 1)
     joints = [Joint("pelvis", (NECK, PELVIS), False, 0.35 * trunk, near=False)]
@@ -367,27 +345,37 @@ def sheets_of(points, limbs, widths, shares, cloth, trunk, skirt) -> list[Sheet]
     return sorted(sheets, key=lambda sheet: ORDER[sheet.kind])
 
 
-def trunk_outline(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], size: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint8: the trunk as it must be below hanging arms: from shoulder to shoulder and hip to hip."""
+def trunk_outline(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: the trunk as it must be below hanging arms: from shoulder to shoulder and hip to hip, and where its edge
+    shows between them, along that. trunk: (H, W) what is seen of it; alpha: of the whole person."""
     corners = [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.RIGHT_HIP, coco.LEFT_HIP]
     xy, out = points[corners, :2].copy(), np.zeros((4, 2))
     for row, (side, other) in enumerate(((0, 1), (1, 0), (2, 3), (3, 2))):
         name = next((limb.name for limb in limbs if limb.points[0] == corners[side]), None)
-        share = 0.1 if row < 2 else 0.75
+        share = SHOULDER_INSET if row < 2 else 0.75
         out[row] = xy[side] + share * widths.get(name, 0.0) * unit(xy[side] - xy[other])
-    body = np.zeros(size, np.uint8)
-    cv2.fillConvexPoly(body, cv2.convexHull(out.round().astype(np.int32)), 1)
+    body, centre = np.zeros(alpha.shape, np.uint8), out.mean(axis=0)
+    left, right = ([*seen_edge(trunk, alpha, shoulder, hip, centre[0])] for shoulder, hip in ((out[0], out[3]), (out[1], out[2])))
+    cv2.fillPoly(body, [np.array([out[0], *left, out[3], out[2], *right[::-1], out[1]]).round().astype(np.int32)], 1)
     return body
 
 
-def softened(cover: np.ndarray) -> np.ndarray:
-    return cv2.GaussianBlur(cover.astype(np.float32), (0, 0), 1.5)
+def seen_edge(trunk: np.ndarray, alpha: np.ndarray, shoulder: np.ndarray, hip: np.ndarray, middle: float) -> Iterator[tuple[float, float]]:
+    """Points x, y from the shoulder (2,) down to the hip (2,) where a gap shows between the trunk and an arm."""
+    outwards = 1 if shoulder[0] + hip[0] > 2 * middle else -1
+    for y in range(max(int(shoulder[1]) + 1, 0), min(int(hip[1]), len(alpha)), 2):
+        line = slice(int(np.clip(middle, 0, alpha.shape[1] - 1)), None, outwards)
+        edge = int((trunk[y, line] < 0.5).argmax())
+        gap = alpha[y, line][edge:] < 0.5
+        if edge and gap[:4].any() and not gap[gap.argmax():].all():                       # and beyond it hangs the arm
+            yield middle + outwards * edge, float(y)
 
 
 def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets: list[Sheet]) -> list[Layer]:
     """Give the sheets their pixels, so that all of them over the background show the picture where nothing has moved."""
     picture, under = image.astype(np.float32), background.astype(np.float32)
     covers = [alpha * np.maximum(sheet.share, sheet.extension) for sheet in sheets]
+    most = np.max(covers, axis=0)
     layers, behind = [], np.zeros_like(alpha)
     for index, (sheet, cover) in enumerate(zip(sheets, covers)):
         open_to_view = np.prod([1 - above for above in covers[index + 1:]], axis=0) if index + 1 < len(covers) else np.ones_like(alpha)
@@ -398,11 +386,12 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
         box = (slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2))
         own = ((sheet.share[box] > OWN) & (alpha[box] > 0.95)).astype(np.float32)
         own = cv2.erode(own, np.ones((3, 3), np.uint8)) if own.sum() > 200 else own
-        hidden = spread(picture[box], own) if own.any() else picture[box]
+        carried = carried_across if sheet.kind == "trunk" else spread
+        hidden = carried(picture[box], own) if own.any() else picture[box]
         lent = sheet.borrowed[box] if isinstance(sheet.borrowed, np.ndarray) else 0.0
         known = ((behind[box] if "arm" in sheet.kind else sheet.share[box] + lent) * smoothstep(0.5, 1, alpha[box]))[..., None].clip(0, 1)
         colour = cover[box][..., None] * (known * picture[box] + (1 - known) * hidden)
-        seen = (open_to_view[box] > 0.5) & (cover[box] > FAINT)
+        seen = (open_to_view[box] > 0.5) & (cover[box] > FAINT) & (cover[box] > 0.3 * most[box])
         whole = np.where(seen, np.maximum(cover[box], least_cover(picture[box], under[box])), cover[box])[..., None]
         colour = np.where(seen[..., None], picture[box] - (1 - whole) * under[box], colour)
         under[box] = colour + (1 - whole) * under[box]
@@ -410,74 +399,6 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
         corner = (box[1].start, box[0].start)
         layers.append(Layer(sheet.kind, sheet.piece, sheet.limb, sheet.rest, sheet.joints, pixels, corner, outline(pixels[..., 3], corner)))
     return layers
-
-
-def shadow_zones(points: np.ndarray, limbs: list[Limb], size: tuple[int, int], trunk: float) -> dict[int, np.ndarray]:
-    """By ankle, where its foot's shadow can be: (H, W) float32 from 1 under the foot to 0."""
-    x, y = np.arange(size[1], dtype=np.float32)[None], np.arange(size[0], dtype=np.float32)[:, None]
-    zones = {}
-    for limb in limbs:
-        ankle, toe = points[limb.points[2]], points[limb.points[3], :2]
-        if limb.trunk == "pelvis" and ankle[2] and inside(ankle, size):
-            centre = np.array([(ankle[0] + toe[0]) / 2, max(ankle[1], toe[1])])
-            away = np.hypot((x - centre[0]) / SHADOW_SIZE[0], (y - centre[1]) / SHADOW_SIZE[1]) / trunk
-            zones[limb.points[2]] = 1 - smoothstep(0.6, 1, away)
-    total = np.maximum(sum(zones.values(), np.zeros(size, np.float32)), 1)
-    return {ankle: zone / total for ankle, zone in zones.items()}
-
-
-def shadow_of(image: np.ndarray, fill: np.ndarray, hole: np.ndarray, zone: np.ndarray, ankle: int) -> Shadow | None:
-    """What is darker than the floor round it, smoothly, in the zone (H, W) of a foot; None where nothing is."""
-    rows, columns = np.flatnonzero((zone > 0).any(axis=1)), np.flatnonzero((zone > 0).any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    seen = (~hole[box]).astype(np.float32)
-    if not seen.any():
-        return None
-    brightness = [picture[box].astype(np.float32).mean(axis=2) for picture in (image, fill)]
-    blurred = [cv2.GaussianBlur(values, (0, 0), max(image.shape[0] / 300, 1)) for values in
-               (spread((values * seen)[..., None], seen)[..., 0] for values in brightness)]
-    dark = (1 - blurred[0] / np.maximum(blurred[1], 1)).clip(0, DARKEST) * zone[box]
-    return Shadow(ankle, dark.astype(np.float32), (box[1].start, box[0].start)) if dark.max() > 0.03 else None
-
-
-def shaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
-    """(H, W, 3) float32: the picture with the shadows where they are in the photograph."""
-    result = picture.astype(np.float32)
-    for shadow in shadows:
-        (x, y), (height, width) = shadow.corner, shadow.dark.shape
-        result[y:y + height, x:x + width] *= (1 - shadow.dark)[..., None]
-    return result
-
-
-def unshaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
-    """(H, W, 3) float32: the picture as it would be without the shadows."""
-    result = picture.astype(np.float32)
-    for shadow in shadows:
-        (x, y), (height, width) = shadow.corner, shadow.dark.shape
-        result[y:y + height, x:x + width] /= (1 - shadow.dark)[..., None]
-    return result
-
-
-def with_back(head: Layer, keypoints: np.ndarray, points: np.ndarray) -> Layer:
-    """The head with a back: where the face was, what is above the brows."""
-    face = keypoints[coco.FACE]
-    if not is_seen(face).all():
-        return head
-    xy = face[:, :2] - head.corner
-    up = unit(points[HEAD, :2] - points[NECK, :2])
-    covered = np.zeros(head.pixels.shape[:2], np.uint8)
-    middle = xy.mean(axis=0)
-    grown = np.concatenate([middle + 1.12 * (xy - middle), xy[17:27] + 0.25 * np.ptp(xy[:, 1]) * up])
-    cv2.fillConvexPoly(covered, cv2.convexHull(grown.round().astype(np.int32)), 1)
-    x, y = np.arange(covered.shape[1])[None], np.arange(covered.shape[0])[:, None]
-    height = (x - xy[17:27, 0].mean()) * up[0] + (y - xy[17:27, 1].mean()) * up[1]
-    hair = ((covered == 0) & (height > 0) & (head.pixels[..., 3] > 250)).astype(np.float32)
-    if hair.sum() < 20:
-        return head
-    pixels = head.pixels.astype(np.float32)
-    cover, share = pixels[..., 3:] / 255, softened(covered)[..., None]
-    pixels[..., :3] = (1 - share) * pixels[..., :3] + share * cover * spread(pixels[..., :3], hair)
-    return replace(head, back=pixels.round().clip(0, 255).astype(np.uint8))
 
 
 def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) -> list[Layer]:
@@ -497,47 +418,6 @@ def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) 
         pixels, corner = drawn_hand(points[end, :2], way, HAND_SIZE * trunk, skin, thumb=1 if left_side else -1)
         layers.append(Layer("hand", f"{limb.name} tip", limb, way, (), pixels, corner, outline(pixels[..., 3], corner), hidden=True))
     return layers
-
-
-def beyond(cover: np.ndarray, wrist: np.ndarray, way: np.ndarray, length: float) -> float:
-    """How much of a cover (H, W) lies a hand's length or less beyond the wrist, where fingers would be, in square hand lengths."""
-    x, y = np.arange(cover.shape[1])[None] - wrist[0], np.arange(cover.shape[0])[:, None] - wrist[1]
-    along, aside = (x * way[0] + y * way[1]) / length, (y * way[0] - x * way[1]) / length
-    return float(cover[(along > 0.35) & (along < 1.1) & (abs(aside) < 0.5)].sum()) / length**2
-
-
-def skin_colour(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
-    """RGB (3,) of the cheeks and the nose, None where the face is unseen."""
-    face = keypoints[coco.FACE]
-    if is_seen(face).all():
-        places = [face[list(pair), :2].mean(axis=0) for pair in ((2, 31), (14, 35), (28, 29), (57, 8))]
-    elif is_seen(keypoints[[coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]]).all():
-        nose, eyes = keypoints[coco.NOSE, :2], keypoints[[coco.LEFT_EYE, coco.RIGHT_EYE], :2]
-        places = [nose, *(0.7 * nose + 0.3 * eyes)]
-    else:
-        return None
-    smooth = cv2.GaussianBlur(image, (0, 0), max(image.shape[0] / 300, 0.7))
-    return np.median([smooth[int(y), int(x)] for x, y in places if inside((x, y), image.shape[:2])] or [smooth.mean(axis=(0, 1))], axis=0)
-
-
-def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarray, thumb: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """A relaxed hand (h, w, 4) uint8, colour times coverage, from the wrist (2,) in a way (2,), and its corner x, y."""
-    aside = np.array([-way[1], way[0]]) * thumb
-    corner = np.floor(wrist - 1.3 * length).astype(int)
-    canvas = np.zeros((int(2.6 * length) + 2,) * 2, np.uint8)
-    canvas = cv2.resize(canvas, None, fx=FINE, fy=FINE)
-    depth = np.zeros(canvas.shape, np.float32)
-    for start, end, radius in HAND:
-        finger = np.zeros_like(canvas)
-        line = [wrist - corner + length * (place[0] * way + place[1] * aside) for place in (start, end)]
-        capsule(finger, tuple(line), radius * length, 1, FINE)
-        depth = np.maximum(depth, np.sqrt(cv2.distanceTransform(finger, cv2.DIST_L2, 5) / (radius * length * FINE)).clip(0, 1))
-        canvas |= finger
-    size = (canvas.shape[1] // FINE, canvas.shape[0] // FINE)
-    cover = cv2.resize(canvas.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
-    light = cv2.resize(cv2.GaussianBlur(depth, (0, 0), FINE) * canvas, size, interpolation=cv2.INTER_AREA)[..., None]
-    colour = skin * (0.78 * cover + 0.26 * light)
-    return np.concatenate([np.minimum(colour, 255 * cover), 255 * cover], axis=2).clip(0, 255).round().astype(np.uint8), (int(corner[0]), int(corner[1]))
 
 
 def outline(cover: np.ndarray, corner: tuple[int, int]) -> np.ndarray:

@@ -8,21 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import is_present, is_seen, Skeleton
 
 NECK, PELVIS, HEAD, KNEES, LEFT_TIP, RIGHT_TIP, LEFT_TOE, RIGHT_TOE = range(17, 25)     # points beside the body's 17
 NUM_POINTS = 25
-HEAD_POINTS = {coco.NOSE: 1.0, coco.LEFT_EYE: 1.0, coco.RIGHT_EYE: 1.0, coco.LEFT_EAR: 2.0, coco.RIGHT_EAR: 2.0}
-HANGS_ON = (                        # point, the point it is carried along by while it is unseen
-    (PELVIS, NECK), (NECK, PELVIS),
-    (coco.LEFT_SHOULDER, NECK), (coco.RIGHT_SHOULDER, NECK), (coco.LEFT_HIP, PELVIS), (coco.RIGHT_HIP, PELVIS),
-    (coco.LEFT_ELBOW, coco.LEFT_SHOULDER), (coco.RIGHT_ELBOW, coco.RIGHT_SHOULDER),
-    (coco.LEFT_WRIST, coco.LEFT_ELBOW), (coco.RIGHT_WRIST, coco.RIGHT_ELBOW),
-    (coco.LEFT_KNEE, coco.LEFT_HIP), (coco.RIGHT_KNEE, coco.RIGHT_HIP),
-    (coco.LEFT_ANKLE, coco.LEFT_KNEE), (coco.RIGHT_ANKLE, coco.RIGHT_KNEE),
+HEAD_POINTS = {coco.NOSE: 1.0, coco.LEFT_EYE: 1.0, coco.RIGHT_EYE: 1.0, coco.LEFT_EAR: 20.0, coco.RIGHT_EAR: 20.0}     # a nod or a turn leaves the ears' middle
+HANGS_ON = (                        # point, the point it is carried along by while it is unseen, and from where the bone comes it turns with
+    (PELVIS, NECK, None), (NECK, PELVIS, None),
+    (coco.LEFT_SHOULDER, NECK, None), (coco.RIGHT_SHOULDER, NECK, None), (coco.LEFT_HIP, PELVIS, None), (coco.RIGHT_HIP, PELVIS, None),
+    (coco.LEFT_ELBOW, coco.LEFT_SHOULDER, None), (coco.RIGHT_ELBOW, coco.RIGHT_SHOULDER, None),
+    (coco.LEFT_WRIST, coco.LEFT_ELBOW, coco.LEFT_SHOULDER), (coco.RIGHT_WRIST, coco.RIGHT_ELBOW, coco.RIGHT_SHOULDER),
+    (coco.LEFT_KNEE, coco.LEFT_HIP, None), (coco.RIGHT_KNEE, coco.RIGHT_HIP, None),
+    (coco.LEFT_ANKLE, coco.LEFT_KNEE, coco.LEFT_HIP), (coco.RIGHT_ANKLE, coco.RIGHT_KNEE, coco.RIGHT_HIP),
+    (LEFT_TOE, coco.LEFT_ANKLE, coco.LEFT_KNEE), (RIGHT_TOE, coco.RIGHT_ANKLE, coco.RIGHT_KNEE),
 )
 SPINE_LENGTH = {NECK: 1.4, PELVIS: 2.2}     # neck to pelvis in widths of the shoulders, or of the hips, where the other is unseen
 HAND_LENGTH, FOOT_LENGTH = 0.62, 0.45       # of the forearm and of the shin, where hand and toes are unseen
@@ -30,6 +31,7 @@ SIZE_RANGE = (0.4, 2.5)             # of the person against the picture
 SIZE_QUANTILE = 0.75                # of the bones' ratios: the others are foreshortened
 SIZE_SMOOTHING = 0.25               # seconds, standard deviation
 LENGTH_RANGE = (0.22, 1.3)          # of a limb's bone along itself: shorter is hidden behind its joint
+FOOT_LENGTHS = (0.7, 1.5)           # of a foot: in the picture it may point at the viewer
 TRUNK_LENGTHS = (0.35, 1.2)
 TRUNK_WIDTHS = (0.62, 1.12)         # a body seen from the side is three fifths as wide
 TURNED = 0.25                       # of the shoulders' width: nearer to the side view, the last side shown stays
@@ -38,8 +40,9 @@ HEAD_TILT = np.radians(40)          # against the chest, at most
 NECK_STRETCH = 1.15
 NECK_UP = (1.1, 0.15)               # of the neck's length: how far the head may sink towards the chest, and rise
 NECK_ASIDE = 0.25                   # and go to either side
+JUMP_SECONDS = 0.8                  # for which a person may be off the floor
 STEADY = 0.1                        # of a bone's length: when it points at the viewer, it turns with its parent
-LIFTED = 0.35                       # of the shin's length: a foot so far above the floor hangs from its shin
+LIFTED = 0.35                       # of the shin's length: a foot so far above the floor turns freely
 NEARNESS = (0.85, 1.25)             # of a limb's width, by perspective
 
 
@@ -59,6 +62,15 @@ LIMBS = (
     Limb("left arm", (coco.LEFT_SHOULDER, coco.LEFT_ELBOW, coco.LEFT_WRIST, LEFT_TIP), "chest", 0.11),
     Limb("right arm", (coco.RIGHT_SHOULDER, coco.RIGHT_ELBOW, coco.RIGHT_WRIST, RIGHT_TIP), "chest", 0.11),
 )
+
+
+def last_joint(limb: Limb, points: np.ndarray) -> int:
+    """How many bones of a limb the picture shows: 1 or 2."""
+    return 2 if points[limb.points[2], 2] else 1
+
+
+def inside(point: np.ndarray, size: tuple[int, int]) -> bool:
+    return bool(0 <= point[0] < size[1] and 0 <= point[1] < size[0])
 
 
 def body_points(keypoints: np.ndarray) -> np.ndarray:
@@ -115,6 +127,7 @@ def followed(skeleton: Skeleton, reference: np.ndarray) -> np.ndarray:
     """
     points = body_points(skeleton.keypoints)
     known = is_present(points)                                                            # (F, 25)
+    known[:, [LEFT_TOE, RIGHT_TOE]] &= reference[[LEFT_TOE, RIGHT_TOE], 2] > 0            # a foot is turned from its place in the picture
     frames = np.arange(len(points))
     if not known[:, [NECK, PELVIS]].any():
         raise ValueError("skeleton: expected shoulders or hips in at least one frame (found none): "
@@ -122,17 +135,23 @@ def followed(skeleton: Skeleton, reference: np.ndarray) -> np.ndarray:
     trunk = known[:, NECK] | known[:, PELVIS]
     nearest = frames[trunk][np.abs(frames[:, None] - frames[trunk][None]).argmin(axis=1)]   # (F,) whose trunk is taken
     points, known = np.where(trunk[:, None, None], points, points[nearest]), known | (~trunk[:, None] & known[nearest])
-    for point, parent in HANGS_ON:
-        offset = points[:, point, :2] - points[:, parent, :2]
-        both = known[:, point] & known[:, parent]
+    for point, parent, origin in HANGS_ON:
+        offset, both = points[:, point, :2] - points[:, parent, :2], known[:, point] & known[:, parent]
+        bone = points[:, parent, :2] - points[:, NECK if origin is None else origin, :2]
         if both.any():
             last = np.maximum.accumulate(np.where(both, frames, -1))
-            offset = offset[np.where(last >= 0, last, both.argmax())]
+            last = np.where(last >= 0, last, both.argmax())
+            offset, earlier = offset[last], bone[last]
         else:
             offset = np.broadcast_to(reference[point, :2] - reference[parent, :2], offset.shape)
+            earlier = np.broadcast_to(reference[parent, :2] - reference[NECK if origin is None else origin, :2], bone.shape)
+        if origin is not None:
+            offset = turned(offset, angle_between(earlier, bone))
         points[:, point, :2] = np.where(known[:, point, None], points[:, point, :2], points[:, parent, :2] + offset)
         known[:, point] = True
     points[:, HEAD, :2] = head_places(skeleton.keypoints, points[..., :2], reference, skeleton.fps)
+    heads = list(HEAD_POINTS)
+    points[:, heads] = np.where(known[:, heads, None], points[:, heads], points[:, HEAD, None])
     points[:, KNEES, :2] = points[:, [coco.LEFT_KNEE, coco.RIGHT_KNEE], :2].mean(axis=1)
     return points[..., :2]
 
@@ -163,6 +182,7 @@ class Pose:
     maps: dict[str, np.ndarray]     # (F, 2, 3) by piece: chest, pelvis, skirt, head, and each limb's upper, lower, tip
     size: np.ndarray                # (F,) of the person against the picture
     mirrored: np.ndarray            # (F,) bool: the person has turned round, the front is shown mirrored
+    floor: np.ndarray               # (F,) y of the lower ankle when it stands
 
 
 def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: float, depth: np.ndarray | None) -> Pose:
@@ -179,27 +199,38 @@ def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: floa
     maps["head"] = head_map(points, own, eyes, size, maps["chest"], side)
     maps["skirt"] = bone_map(own[PELVIS], own[KNEES], points[:, PELVIS], points[:, KNEES], size, side, maps["pelvis"],
                              (0.55, 1.1))
-    floor = np.maximum(points[:, coco.LEFT_ANKLE, 1], points[:, coco.RIGHT_ANKLE, 1])
+    floor = floor_of(points, fps)
     for limb in LIMBS:
         root, middle, end, tip = limb.points
         width = size * nearness(depth, limb)
         upper = bone_map(own[root], own[middle], points[:, root], points[:, middle], width, side, maps[limb.trunk])
         lower = bone_map(own[middle], own[end], points[:, middle], points[:, end], width, side, upper)
-        rolled = angle_of(lower, own[end] - own[middle], side)
         if limb.trunk == "pelvis":
             shin = max(np.linalg.norm(own[end] - own[middle]), 1.0)
-            rolled = rolled * ((floor - points[:, end, 1]) / (LIFTED * shin * size)).clip(0, 1)
-        maps |= {f"{limb.name} upper": upper, f"{limb.name} lower": lower,
-                 f"{limb.name} tip": turned_map(own[end], points[:, end], rolled, width, side)}
-    return Pose(points, maps, size, side < 0)
+            lifted = ((floor - points[:, end, 1]) / (LIFTED * shin * size)).clip(0, 1)
+            flat = seen_from(own[tip] - own[end], side) * size[:, None]
+            toe = points[:, end] + flat + lifted[:, None] * (points[:, tip] - points[:, end] - flat)
+            last = bone_map(own[end], own[tip], points[:, end], toe, width, side, lower, FOOT_LENGTHS)
+        else:
+            last = turned_map(own[end], points[:, end], angle_of(lower, own[end] - own[middle], side), width, side)
+        maps |= {f"{limb.name} upper": upper, f"{limb.name} lower": lower, f"{limb.name} tip": last}
+    return Pose(points, maps, size, side < 0, floor)
+
+
+def floor_of(points: np.ndarray, fps: float) -> np.ndarray:
+    """(F,) y of the lower ankle when it stands: through a jump, as before and after."""
+    lower = points[:, [coco.LEFT_ANKLE, coco.RIGHT_ANKLE], 1].max(axis=1)
+    frames = max(round(JUMP_SECONDS * fps), 1)
+    return gaussian_filter1d(maximum_filter1d(lower, frames, mode="nearest"), frames / 4, mode="nearest")
 
 
 def person_size(points: np.ndarray, reference: np.ndarray, fps: float) -> np.ndarray:
     """(F,) how large the person is against the reference: by the bones that are least foreshortened."""
-    bones = [(NECK, PELVIS)] + [pair for limb in LIMBS if limb.trunk == "pelvis" for pair in zip(limb.points[:2], limb.points[1:3])]
+    legs = [pair for limb in LIMBS if limb.trunk == "pelvis" for pair in zip(limb.points[:2], limb.points[1:3])]
+    bones = [(NECK, PELVIS), (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER), (coco.LEFT_EAR, coco.RIGHT_EAR), *legs]
     bones = [(a, b) for a, b in bones if reference[a, 2] and reference[b, 2]]
     if not bones:
-        bones = [(coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER)]
+        return np.ones(len(points))
     a, b = np.array(bones).T
     own = np.linalg.norm(reference[a, :2] - reference[b, :2], axis=-1)
     ratios = np.linalg.norm(points[:, a] - points[:, b], axis=-1) / np.maximum(own, 1)      # (F, B)
@@ -281,6 +312,11 @@ def nearness(depth: np.ndarray | None, limb: Limb) -> np.ndarray | float:
 def about(linear: np.ndarray, origin: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(F, 2, 3): the linear maps (F, 2, 2) that take the origin (2,) to the targets (F, 2)."""
     return np.concatenate([linear, (target - linear @ origin)[..., None]], axis=-1)
+
+
+def turned(vectors: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Vectors (F, 2) turned by angles (F,) radians."""
+    return np.cos(angle)[:, None] * vectors + np.sin(angle)[:, None] * right_of(vectors)
 
 
 def angle_of(maps: np.ndarray, vector: np.ndarray, side: np.ndarray) -> np.ndarray:

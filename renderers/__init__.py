@@ -68,9 +68,12 @@ class Renderer(Protocol):
         stay in memory side by side; earlier: one of the same class with other settings, whose networks may be used on."""
 
     @classmethod
-    def cost(cls, settings, size: tuple[int, int], num_frames: int, memory: int, *, device: str,
+    def cost(cls, settings, size: tuple[int, int], num_frames: int, memory: int, *, passes: int = 1, device: str,
              dtype: torch.dtype) -> tuple[float | None, int | None]:
-        """About how many seconds and bytes on the device a video takes; None where this cannot be told. As `check`."""
+        """About how many seconds and bytes on the device a video takes; None where this cannot be told. As `check`.
+
+        passes: how often the video is made, its refinements included.
+        """
         return None, None
 
     def doubts(self, scene: Scene) -> list[str]:

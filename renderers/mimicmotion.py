@@ -30,10 +30,12 @@ from mimicmotion.savings import FeatureCache, feed_forward_in_parts
 from renderers import check_size, MimicMotionConfig, Renderer, Scene, VideoModelConfig
 from runtime.device import free_memory
 from runtime.processes import ALONE, Processes
+from runtime.speed import operations_per_second
 
 log = logging.getLogger(__name__)
 
 Show = Callable[[np.ndarray], None]
+CACHED_SPEED = (1.0, 1.4, 1.6)              # of a feature cache of 1, 2, 3 and more steps
 KNOWN_PICTURES = "known_pictures.json"      # beside a checkpoint: what it draws, and how well its VAE rebuilds such a picture at least
 
 
@@ -68,14 +70,20 @@ class MimicMotion(Renderer):
             fitting_plan(wanted, run, memory)
 
     @classmethod
-    def cost(cls, settings: MimicMotionConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str,
-             dtype: torch.dtype) -> tuple[None, int]:
-        """Bytes of the larger of its models; how long a step takes is known when the first is done."""
-        needs = []
+    def cost(cls, settings: MimicMotionConfig, size: tuple[int, int], num_frames: int, memory: int, *, passes: int = 1,
+             device: str, dtype: torch.dtype) -> tuple[float, int]:
+        """Seconds of all its models, by what a U-Net's layers reach on this device now; bytes of the larger."""
+        seconds, needs = 0.0, []
         for key, model in groups(settings).items():
             wanted, run = wanted_plan(key, model, size, num_frames, device, dtype)
-            needs.append(run.need(fitting_plan(wanted, run, memory)))
-        return None, max(needs)
+            plan = fitting_plan(wanted, run, memory)
+            needs.append(run.need(plan))
+            spared = CACHED_SPEED[min(model.feature_cache, len(CACHED_SPEED)) - 1]
+            denoised, decoded = run.operations(plan, model.num_inference_steps)
+            made, final = (passes, 1) if key == "generator" else (1, 0)
+            counted = made * denoised / spared + (final if model.tiny_vae else made) * decoded
+            seconds += counted / operations_per_second(device, plan.dtype)
+        return seconds, max(needs)
 
     @classmethod
     def load(cls, settings: MimicMotionConfig, device: str, *, dtype: torch.dtype = torch.float32,

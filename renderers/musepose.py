@@ -18,6 +18,7 @@ from musepose.sampling import check_windows, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
 from runtime.device import free_memory
 from runtime.processes import ALONE, Processes
+from runtime.speed import operations_per_second
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,14 @@ class MusePoseRenderer(Renderer):
         planned(settings, size, num_frames, memory, dtype, device == "cpu")
 
     @classmethod
+    def cost(cls, settings: MusePoseConfig, size: tuple[int, int], num_frames: int, memory: int, *, passes: int = 1,
+             device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[float, int]:
+        """Seconds by what a U-Net's layers reach on this device now."""
+        plan, run = planned(settings, size, num_frames, memory, dtype, device == "cpu")
+        counted = passes * run.operations(plan, settings.num_inference_steps)
+        return counted / operations_per_second(device, plan.dtype), run.need(plan)
+
+    @classmethod
     def load(cls, settings: MusePoseConfig, device: str = "cpu", *, dtype: torch.dtype = torch.float32,
              memory_limit_gb: float = 0.0, processes: Processes = ALONE, keep_loaded: bool = False,
              earlier: MusePoseRenderer | None = None) -> MusePoseRenderer:
@@ -69,8 +78,7 @@ class MusePoseRenderer(Renderer):
                              f"{scene.skeleton.size[1]}): detect and rescale on the picture itself")
         networks = vars(self._loaded[1]).values() if self._loaded else ()
         memory = free_memory(self.device, self.memory_limit_gb, networks)
-        plan = planned(self.settings, size, len(scene.skeleton), memory, self.dtype, self.device == "cpu")
-        run = run_of(self.settings, size, len(scene.skeleton), self.device == "cpu")
+        plan, run = planned(self.settings, size, len(scene.skeleton), memory, self.dtype, self.device == "cpu")
         while True:                              # where a plan runs out of memory all the same, a smaller one follows
             try:
                 return self._made(self.processes.shared(MusePoseJob(scene, generator.get_state(), plan)), show, progress)
@@ -112,8 +120,8 @@ def network_size(settings: MusePoseConfig, size: tuple[int, int]) -> tuple[int, 
 
 
 def planned(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, memory: int, dtype: torch.dtype,
-            on_cpu: bool = True) -> Plan:
-    """How a run uses `memory` bytes (0: any number); a ValueError where it cannot be. Loads nothing."""
+            on_cpu: bool = True) -> tuple[Plan, Run]:
+    """How a run uses `memory` bytes (0: any number), and what is made; a ValueError where it cannot be. Loads nothing."""
     own = network_size(settings, size)
     check_size(own, PIXELS_PER_LATENT)
     check_windows(settings.window, settings.window_overlap)
@@ -126,11 +134,7 @@ def planned(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, me
     if missing:
         raise ValueError(f"{missing[0]}: expected a weights file (found none): {FETCH}, or choose musepose.weights")
     wanted = Plan(settings.window, dtype, settings.decode_chunk_size)
-    return fitted(wanted, run_of(settings, size, num_frames, on_cpu), memory) if memory else wanted
-
-
-def run_of(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, on_cpu: bool) -> Run:
-    """What is to be made, for the planner."""
     frames = padded_length(num_frames, settings.window, settings.window_overlap)
-    footprint = cache(partial(Footprint.of, WeightFiles.of(settings.weights), network_size(settings, size)))
-    return Run("musepose", frames, footprint, settings.guidance_scale > 1, on_cpu)
+    footprint = cache(partial(Footprint.of, files, own))
+    run = Run("musepose", frames, footprint, settings.guidance_scale > 1, on_cpu, settings.window_overlap)
+    return (fitted(wanted, run, memory) if memory else wanted), run

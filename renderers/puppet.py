@@ -13,14 +13,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+from scipy.ndimage import gaussian_filter1d
 
 from dwpose import skeleton as coco
 from dwpose.choosing import chosen_detector, has_photograph_weights
+from dwpose.plausibility import hides_too_much
 from dwpose.skeleton import Skeleton
+from puppet.cutout import smoothstep
+from puppet.layers import Cut, cut_layers, Joint, Layer, ORDER
+from puppet.limbs import body_points, eye_roll, followed, HEAD, KNEES, NECK, PELVIS, Pose, posed, unit, whole_reference
+from puppet.shadows import cast
 from renderers import PuppetConfig, Renderer, Scene
-from puppet.layers import ORDER, Cut, Joint, Layer, Shadow, cut_layers, smoothstep
-from puppet.limbs import HEAD, KNEES, NECK, PELVIS, Pose, body_points, eye_roll, followed, posed, unit, whole_reference
 from runtime.progress import Steps
 
 log = logging.getLogger(__name__)
@@ -31,11 +34,8 @@ BYTES_PER_PIXEL = 250               # while the picture is cut
 NEAR = (1.8, 3.2)                   # half widths of a limb from a joint, between which its bend ends
 NEAR_BENT = (0.7, 1.2)              # and where it is bent by a right angle: farther off, the limb would stay where it was, too
 FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, below which a joint is a hinge
-COMES_OUT = (0.14, 0.22)             # of the forearm's length from where a hand was hidden, between which it appears
-JUMP_SECONDS = 0.8                  # for which a person may be off the floor
-FADING = 6.0                        # of a shadow, for each trunk length the foot is above the floor
+COMES_OUT = (0.14, 0.22)            # of the forearm's length from where a hand was hidden, between which it appears
 TURN_SECONDS = 0.07                 # standard deviation with which a face gives way to the back of the head
-STILL_LIFT = 0.03                   # of the trunk's length: a foot that stands
 STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from its place no longer bends the neck
 DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
 
@@ -69,10 +69,10 @@ class Puppet(Renderer):
         return cls(settings, mask)
 
     @classmethod
-    def cost(cls, settings: PuppetConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str = "cpu",
-             dtype: torch.dtype = torch.float32) -> tuple[float, int]:
+    def cost(cls, settings: PuppetConfig, size: tuple[int, int], num_frames: int, memory: int, *, passes: int = 1,
+             device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[float, int]:
         megapixels = size[0] * size[1] / 1e6
-        return megapixels * (CUT_SECONDS + FRAME_SECONDS * num_frames), size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
+        return passes * megapixels * (CUT_SECONDS + FRAME_SECONDS * num_frames), size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
 
     def doubts(self, scene: Scene) -> list[str]:
         """For how long the person is seen from behind, of which the picture shows nothing."""
@@ -96,9 +96,8 @@ class Puppet(Renderer):
         turned = gaussian_filter1d((pose.mirrored & face_unseen(scene.skeleton)).astype(float), TURN_SECONDS * scene.skeleton.fps)
         ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, len(points))
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
-        floor = floor_of(points, scene.skeleton.fps)
         for index in Steps(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
-            frames[index] = drawn(cut, pose, reference, Moment(index, ranks[index], floor[index], turned[index]))
+            frames[index] = drawn(cut, pose, reference, Moment(index, ranks[index], turned[index]))
             if show is not None:
                 show(frames[index:index + 1])
         return frames
@@ -119,6 +118,9 @@ def checked(scene: Scene) -> None:
     if len(scene.reference) != 1 or not len(scene.skeleton):
         raise ValueError(f"puppet: expected one reference pose and at least one frame (found {len(scene.reference)} and "
                          f"{len(scene.skeleton)})")
+    if reason := hides_too_much(scene.reference.keypoints[0]):
+        raise ValueError(f"puppet: expected a picture that shows the person's limbs one by one (found one in which {reason}, or choose "
+                         "a renderer that draws anew)")
     if scene.depth is not None and scene.depth.shape != (len(scene.skeleton), coco.BODY.stop):
         raise ValueError(f"depth: expected ({len(scene.skeleton)}, {coco.BODY.stop}) metres (found {scene.depth.shape})")
 
@@ -137,31 +139,6 @@ def nearness_of(cut: Cut, depth: np.ndarray | None, fps: float, num_frames: int)
             joint = middle if layer.kind.startswith("upper") else end
             nearer[:, index] = trunk - (0.3 * smooth[:, middle if joint == end else root] + 0.7 * smooth[:, joint])
     return nearer + start
-
-
-def floor_of(points: np.ndarray, fps: float) -> np.ndarray:
-    """(F,) y of the lower ankle when it stands: through a jump, as before and after."""
-    lower = points[:, [coco.LEFT_ANKLE, coco.RIGHT_ANKLE], 1].max(axis=1)
-    frames = max(round(JUMP_SECONDS * fps), 1)
-    return gaussian_filter1d(maximum_filter1d(lower, frames, mode="nearest"), frames / 4, mode="nearest")
-
-
-def cast(canvas: np.ndarray, shadow: Shadow, pose: Pose, own: np.ndarray, floor: float, index: int) -> None:
-    """Darken the floor under a foot, in place: the shadow stays on the floor and fades as the foot leaves it."""
-    size, place = pose.size[index], pose.points[index, shadow.ankle]
-    trunk = np.linalg.norm(own[PELVIS, :2] - own[NECK, :2]) * size
-    stands = floor - max(own[coco.LEFT_ANKLE, 1], own[coco.RIGHT_ANKLE, 1]) * size + own[shadow.ankle, 1] * size
-    lifted = max(stands - place[1], 0) / trunk - STILL_LIFT
-    strength = 1 / (1 + FADING * max(lifted, 0))
-    y = stands if lifted > 0 else place[1]
-    shift = np.array([place[0], y]) - size * own[shadow.ankle, :2]
-    low = np.maximum(np.floor(size * np.array(shadow.corner) + shift).astype(int) - 1, 0)
-    high = np.minimum(np.ceil(size * (np.array(shadow.corner) + shadow.dark.shape[::-1]) + shift).astype(int) + 1, canvas.shape[1::-1])
-    if (high <= low).any():
-        return
-    matrix = np.array([[size, 0, size * shadow.corner[0] + shift[0] - low[0]], [0, size, size * shadow.corner[1] + shift[1] - low[1]]])
-    dark = cv2.warpAffine(shadow.dark, matrix, tuple((high - low).tolist()), flags=cv2.INTER_LINEAR)
-    canvas[low[1]:high[1], low[0]:high[0]] *= (1 - strength * dark)[..., None]
 
 
 def shown(layer: Layer, pose: Pose, own: np.ndarray, index: int) -> float:
@@ -185,7 +162,6 @@ class Moment:
 
     index: int
     ranks: np.ndarray               # (L,) the order of the layers: the largest is nearest
-    floor: float                    # y of an ankle that stands
     turned: float                   # 1 where the head is seen from behind
 
 
@@ -193,7 +169,7 @@ def drawn(cut: Cut, pose: Pose, own: np.ndarray, moment: Moment) -> np.ndarray:
     """One frame (H, W, 3) uint8: shadows and layers over the background. own: the reference's points (25, 3)."""
     index, canvas = moment.index, cut.background.copy()
     for shadow in cut.shadows:
-        cast(canvas, shadow, pose, own, moment.floor, index)
+        cast(canvas, shadow, pose, own, index)
     for number in np.argsort(moment.ranks, kind="stable"):
         layer = cut.layers[number]
         box, share = box_of(layer, pose, index, canvas.shape), shown(layer, pose, own, index)

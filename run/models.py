@@ -70,7 +70,7 @@ class Models:
 
     def motions(self, segments: list[Segment]) -> list[Motion]:
         """One 3D motion per segment; a warning names each that the weights were never taught, or that came out as another."""
-        from t2m.generate import TextToMotion       # with transformers: seconds, and only where there is a prompt
+        from t2m.generate import TextToMotion       # only where there is a prompt
 
         t2m = TextToMotion.load(self.config.motion.weights, self.device)
         sampled = self.config.motion.sampling == "sampled"
@@ -101,7 +101,7 @@ class Models:
         """About how many seconds and bytes the chosen renderer takes for a video on this device; None: not known."""
         return renderer_class(config.renderer).cost(
             config.renderer_settings, config.size, num_frames, free_memory(self.device, config.memory_limit_gb),
-            device=self.device, dtype=self.dtype)
+            passes=1 + config.refinements, device=self.device, dtype=self.dtype)
 
     def help(self) -> int:
         """In a process beside the main one: takes part in its videos, silently, until it is done; the exit code."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from dwpose.draw import draw
+from dwpose.plausibility import hides_too_much
 from dwpose.proportions import BONES, CHILDREN, distances, full_lengths, PARENTS, unshortened, with_middles
 from dwpose.skeleton import (ANKLES, BODY, KNEES, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_HAND, LEFT_WRIST, NOSE,
                              RIGHT_ANKLE, RIGHT_EAR, RIGHT_EYE, RIGHT_HAND, RIGHT_WRIST, SHOULDERS, Skeleton)
@@ -81,8 +82,14 @@ def save_preview(made: tuple[np.ndarray, float], path: Path) -> None:
 
 def predicted(num_frames: int, seconds: float | None, memory: int | None) -> str:
     """What the renderer will take, in words."""
-    time = "time unknown before its first step" if seconds is None else f"about {seconds:.0f} s on a slow core"
+    time = "time unknown before its first step" if seconds is None else f"about {duration(seconds)} on this device"
     return f"{num_frames} frames, {time}, " + ("memory unknown" if memory is None else f"about {memory / GIB:.1f} GiB")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    unit, name = next(((size, name) for size, name in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * size), (1, "s"))
+    return f"{seconds / unit:.0f} {name}"
 
 
 def risks(scene: Scene) -> list[str]:
@@ -127,6 +134,8 @@ def on_canvas(skeleton: Skeleton, points: tuple[int, ...]) -> np.ndarray:
 
 def missing_parts(reference: Skeleton) -> Iterator[str]:
     """What the picture does not show of the person, and whether it shows enough."""
+    if reason := hides_too_much(reference.keypoints[0]):
+        yield f"another picture would be better: {reason}"
     missing = [name for name, points in PARTS.items() if not on_canvas(reference, points)[0]]
     if missing:
         yield f"not in the picture: {', '.join(missing)}"

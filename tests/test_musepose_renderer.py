@@ -138,7 +138,7 @@ def test_the_official_size_needs_less_than_published_and_fits_smaller_devices_st
 def test_the_renderers_check_plans_within_the_memory_it_is_given(official):
     with pytest.raises(ValueError, match="memory: musepose"):
         planned(settings_of(official), (48, 40), 3, 1000, torch.float32)
-    assert planned(settings_of(official), (48, 40), 3, 1 << 34, torch.float32).window == 4
+    assert planned(settings_of(official), (48, 40), 3, 1 << 34, torch.float32)[0].window == 4
 
 
 @pytest.fixture

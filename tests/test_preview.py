@@ -99,7 +99,7 @@ def test_a_picture_the_puppet_cannot_cut_still_has_a_preview(caplog):
 
 def test_unknown_costs_are_not_made_up():
     assert predicted(30, None, None) == "30 frames, time unknown before its first step, memory unknown"
-    assert predicted(30, 12.2, 2**30) == "30 frames, about 12 s on a slow core, about 1.0 GiB"
+    assert predicted(30, 12.2, 2**30) == "30 frames, about 12 s on this device, about 1.0 GiB"
 
 
 def test_weights_that_say_what_they_draw_doubt_a_photograph_and_not_their_own_kind(monkeypatch):

@@ -259,3 +259,20 @@ def test_frames_are_shown_as_they_are_made():
     scene = Scene(figure(), skeleton(keypoints()), skeleton(keypoints(), keypoints(**RAISED)), "", None)
     frames = Puppet.load(PuppetConfig(), mask=mask_of)(scene, torch.Generator(), show=lambda frames: seen.extend(frames.copy()), progress=False)
     assert np.array_equal(np.stack(seen), frames)
+
+
+@pytest.mark.parametrize("pose, words", [
+    (dict(left_knee=(114, 190), right_knee=(86, 190), left_ankle=(114, 240), right_ankle=(86, 240)), "they sit"),
+    (dict(left_shoulder=(104, 90), right_shoulder=(96, 90)), "from the side"),
+    (dict(left_wrist=(82, 130), right_wrist=(112, 124)), "arms are crossed")])
+def test_a_picture_that_hides_limbs_is_refused_with_what_to_take_instead(pose, words):
+    with pytest.raises(ValueError, match=f"puppet: .*{words}.*: take one"):
+        rendered(skeleton(keypoints()), reference=skeleton(keypoints(**pose)))
+    rendered(skeleton(keypoints(left_wrist=(103, 160), right_wrist=(97, 160))), reference=skeleton(keypoints(left_wrist=(103, 160), right_wrist=(97, 160))))
+
+
+def test_an_unseen_wrist_goes_on_from_its_upper_arm_as_in_the_picture():
+    raised = keypoints(left_elbow=(164, 90), left_wrist=None)
+    reference = whole_reference(body_points(keypoints()[None])[0])
+    place = followed(skeleton(raised), reference)[0, coco.LEFT_WRIST]
+    assert place[0] > 164 + 30 and np.linalg.norm(place - (164, 90)) == pytest.approx(np.linalg.norm(np.subtract((154, 166), (144, 128))), rel=0.01)

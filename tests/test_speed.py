@@ -1,0 +1,40 @@
+"""Predicted seconds: operations are counted exactly, and what is predicted grows as the work does."""
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from configs import load_config
+from renderers import renderer_class
+from run.settings import InferenceConfig
+from runtime import speed
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_operations_of_known_layers_are_counted_exactly():
+    with torch.device("meta"):
+        layer, convolution, given = nn.Linear(32, 64), nn.Conv2d(4, 8, 3, padding=1), torch.empty(5, 32)
+        assert speed.operations(layer, given) == 2 * 5 * 32 * 64
+        assert speed.operations(convolution, torch.empty(2, 4, 10, 6)) == 2 * 2 * 60 * 9 * 4 * 8
+
+
+def test_the_device_does_some_operations_in_a_second():
+    assert 1e8 < speed.operations_per_second("cpu", torch.float32) < 1e15
+
+
+def test_predicted_seconds_of_the_demos_video_grow_with_steps_frames_and_passes(monkeypatch):
+    config = load_config(InferenceConfig, ["--config", str(ROOT / "configs" / "demo.yaml")])
+    monkeypatch.setattr("renderers.mimicmotion.operations_per_second", lambda *machine: 1e12)
+    renderer, settings = renderer_class("mimicmotion"), config.renderer_settings
+
+    def seconds(num_frames: int = 16, passes: int = 1, **generator) -> float:
+        changed = replace(settings, adapter=None, generator=replace(settings.generator, **generator))
+        return renderer.cost(changed, config.size, num_frames, 1 << 34, passes=passes, device="cpu", dtype=torch.float32)[0]
+
+    one, two, guided = seconds(num_inference_steps=1), seconds(num_inference_steps=2), seconds(num_inference_steps=1, guidance_scale=2.0)
+    decoding = 2 * one - two
+    assert 0 < decoding < one and guided == pytest.approx(two)
+    assert 12 < seconds(num_frames=64, passes=3, num_inference_steps=1) / one < 18        # tiles overlap
