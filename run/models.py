@@ -70,7 +70,7 @@ class Models:
 
     def motions(self, segments: list[Segment]) -> list[Motion]:
         """One 3D motion per segment; a warning names each that the weights were never taught, or that came out as another."""
-        from t2m.generate import TextToMotion       # only where there is a prompt
+        from t2m.generate import TextToMotion       # with transformers: seconds, and only where there is a prompt
 
         t2m = TextToMotion.load(self.config.motion.weights, self.device)
         sampled = self.config.motion.sampling == "sampled"
