@@ -55,7 +55,7 @@ SHORTLIST = 60                 # performances that are compared exactly; a lower
 
 PLACES = 2 * (len(BONES) + 2) + 1               # columns of a track that say where limbs and hips are
 # Set on people of other seeds than any that is measured (benchmarks/motion_score.py measures):
-TIE = 1.15                     # the prompted motion may be farther than the nearest by this
+TIE = 1.1                      # the prompted motion may be farther than the nearest by this
 NONE_DISTANCE = 0.11            # beyond it, it is none of the known motions
 SPEED_SMOOTHING = 1.5           # steps
 MOST_LAG = 2                    # steps that a video may be early or late
