@@ -15,7 +15,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from media.files import read_json
-from runtime.weights import fill, read_tensors, save_tensors
+from runtime.weights import fill, read_tensors, save_tensors, without_parameters
 from t2m.weights import found
 
 TEXT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -89,7 +89,7 @@ class TextTower(nn.Module):
         if "text_config" in config:
             config = {key: config[key] for key in ("projection_dim",) if key in config} | config["text_config"]
         try:
-            with torch.device("meta"):
+            with without_parameters():
                 model = cls(config)
         except (TypeError, ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{folder / 'config.json'}: expected the config of CLIP's text encoder ({error}): fetch it again") from None
