@@ -17,6 +17,7 @@ ROOMS = 1.0, 0.6, 0.3, 0.1              # of the room around the person that is 
 CROWN = 0.06                            # above the highest seen point, of the body's extent
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
 STREAK, STREAK_REACH = 0.02, 0.15        # of the picture's width: blur of a carried-on edge, and where it is reached
+NAMED = 3                               # other people who are named one by one
 OUTSIDE = 0.15                          # how far the window may reach beyond the picture, of the body's extent
 
 
@@ -135,7 +136,7 @@ def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], 
     log.info("%s: framed around the person, %s of %dx%d", source, window, *picture.shape[1::-1])
     if len(others):
         log.warning("%s: %d people: one is followed; %s (pose.person= chooses)", source, len(others) + 1,
-                    ", ".join(whereabouts(box, person, window) for box in others))
+                    told_of(others, person, window))
     image, reference = framed(picture, window, person, size)
     points = reference.xy[0, reference.seen[0]]
     if ((points < 0) | (points > size[::-1])).any() and not ((person.xy[0, person.seen[0]] < 0).any()):
@@ -150,6 +151,14 @@ def other_people(person: Skeleton, people: np.ndarray | None) -> np.ndarray:
     points = person.xy[0, BODY][person.seen[0, BODY]]                                   # (N, 2)
     held = [((points >= box[:2]) & (points <= box[2:4])).all(axis=1).mean() - 1e-9 * np.prod(box[2:4] - box[:2]) for box in people]
     return np.delete(people[:, :4], int(np.argmax(held)), axis=0)
+
+
+def told_of(others: np.ndarray, person: Skeleton, window: Window) -> str:
+    """What becomes of other people, (n, 4) boxes: one by one where they are few."""
+    if len(others) <= NAMED:
+        return ", ".join(whereabouts(box, person, window) for box in others)
+    within = sum(share_inside(box, window) >= 0.02 for box in others)
+    return f"{len(others) - within} others are left out" + (f", {within} are partly inside the frame and do not move" if within else "")
 
 
 def whereabouts(box: np.ndarray, person: Skeleton, window: Window) -> str:

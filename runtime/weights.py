@@ -4,6 +4,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from accelerate import init_empty_weights
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 from torch import nn, Tensor
+from torch.overrides import TorchFunctionMode
 
 MAPPED_BYTES = 32 << 20                                       # converted before the pages they came from are given back
 KINDS = (                                                     # how a file's tensors are named, and what it then is
@@ -179,10 +181,26 @@ def weights_file(folder: Path, stem: str, dtype: torch.dtype) -> Path:
     return found[0] if dtype == torch.float32 else found[-1]
 
 
+class Unfilled(TorchFunctionMode):
+    """Within the context, modules get parameters without first values. On the meta device these would import torch's compiler: seconds."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_parameters() -> Iterator[None]:
+    """Within the context, modules are built without memory for their parameters; buffers are real."""
+    with init_empty_weights(include_buffers=False), Unfilled():
+        yield
+
+
 def empty(build, config: dict, path: Path) -> nn.Module:
     """A module without memory for its parameters (buffers are real), from its config."""
     try:
-        with init_empty_weights(include_buffers=False):
+        with without_parameters():
             return build(config)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: expected a config this version can build ({error}): fetch it again") from None

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from media.files import read_json
-from runtime.weights import fill, read_tensors
+from runtime.weights import fill, read_tensors, without_parameters
 from t2m.features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
 
 VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
@@ -47,9 +47,9 @@ def read_config(folder: Path) -> dict:
 
 
 def without_memory(build: Callable[..., nn.Module], config: dict, part: str, folder: Path) -> nn.Module:
-    """A VQVAE or GPT without memory for its weights; its sizes are config.json's `part`, or the released ones."""
+    """A VQVAE or GPT without memory for its parameters; its sizes are config.json's `part`, or the released ones."""
     try:
-        with torch.device("meta"):
+        with without_parameters():
             return build(**config.get(part, {}))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{folder / 'config.json'}: expected the sizes of a {build.__name__} in '{part}' ({error}): "
