@@ -185,6 +185,8 @@ def video_stream(container, path: Path):
     if not videos:
         raise ValueError(f"{path}: expected a video (found no video stream): is it sound only?")
     stream = next((stream for stream in videos if stream.frames != 1), videos[0])      # an AVIF has a still beside it
+    if stream.codec_context is None:
+        raise ValueError(f"{path}: expected a video that FFmpeg can decode (found a codec it does not know): convert it to MP4")
     stream.thread_type = "AUTO"
     return stream
 

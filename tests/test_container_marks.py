@@ -223,6 +223,14 @@ def test_a_title_in_another_encoding_is_no_obstacle(tmp_path, suffix):
     assert frames_at(path, [2]).shape == (1, 32, 32, 3) and probe(path).size == (32, 32)
 
 
+@pytest.mark.parametrize("read", [read_video, probe, lambda path: frames_at(path, [0])])
+def test_a_codec_that_nobody_knows_is_named(tmp_path, read):
+    path = written(tmp_path / "a.mp4", [np.zeros((32, 32, 3), np.uint8)] * 3)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(ValueError, match="a.mp4: expected a video that FFmpeg can decode"):
+        read(path)
+
+
 def test_a_profile_that_cannot_be_used_is_warned_of(tmp_path, caplog):
     Image.new("RGB", (8, 8), (200, 40, 60)).save(tmp_path / "odd.png", icc_profile=b"no profile")
     assert (read_image(tmp_path / "odd.png") == (200, 40, 60)).all() and "odd.png: its colour profile" in caplog.text
