@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import init_empty_weights
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
@@ -73,7 +72,7 @@ def load_text_tower(folder: Path, dtype: torch.dtype = torch.float32,
                                 "put openai/clip-vit-base-patch32 in the folder, or download the weights")
     path = found(folder, TEXT_FILES)
     try:
-        with init_empty_weights(include_buffers=False):
+        with without_parameters():
             model = CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(folder, local_files_only=True))
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'}: expected the config of CLIP's text encoder ({error}): "
