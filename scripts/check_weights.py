@@ -38,6 +38,7 @@ Check = tuple[Path, str, Callable[[], str]]      # what, its kind, and a check t
 TENSORS = (".safetensors", ".pth", ".pt", ".bin")
 COMPONENTS = {                                   # class or model type in config.json -> kind, loader, stem of its files
     "AutoencoderKLTemporalDecoder": ("VAE", load_vae, "diffusion_pytorch_model"),
+    "AutoencoderTiny": ("tiny VAE", load_tiny_vae, "diffusion_pytorch_model"),
     "UNetSpatioTemporalConditionModel": ("SVD UNet", load_unet, "diffusion_pytorch_model"),
     "clip_vision_model": ("image encoder", load_image_encoder, "model"),
 }
