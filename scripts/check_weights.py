@@ -24,8 +24,7 @@ from google.protobuf.message import DecodeError
 from dwpose.networks import PersonDetector, PoseHead
 from media.files import read_json
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_tiny_vae, load_unet, load_vae,
-                                    load_video_model,
-                                    split_parts, SVD_FILES)
+                                    load_video_model, split_parts, SVD_FILES)
 from mimicmotion.networks import PoseNet, PoseUNet
 from musepose import checkpoint as musepose
 from newmove.text_to_video import PIPELINES, check_parts
