@@ -30,7 +30,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "assets" / "person_large.png"
-TINY = {"height": 256, "width": 144, "fps": 4}
+TINY = {"height": 256, "width": 144, "fps": 4, "puppet.mask": "colour"}
 PROMPT = "A person waves for 1 second."
 WARM_UP = 40                         # runs after which memory is to stay
 POLL_SECONDS = 0.2

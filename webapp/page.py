@@ -97,9 +97,9 @@ class Page:
             with gr.Column(min_width=70, scale=1, visible=False) as self.stop_place:
                 self.stop_button = gr.Button("Stop", elem_id="stop-button", size="sm", min_width=60)
         parts["video"] = self.video("Video", "video", height=480)
-        parts["plan"] = gr.Dataframe(headers=["order", "action", "seconds", "taught"], datatype=["str"] * 4, column_count=(4, "fixed"), interactive=True,
+        parts["plan"] = gr.Dataframe(headers=["no.", "action", "sec.", "taught"], datatype=["str"] * 4, column_count=(4, "fixed"), interactive=True,
                                      static_columns=[3], wrap=True, label="Plan: double-click to change, then Preview again", visible=False, elem_id="plan",
-                                     column_widths=["12%", "50%", "17%", "21%"], buttons=[])
+                                     column_widths=["13%", "46%", "17%", "24%"], buttons=[])
         parts["warnings"] = gr.HTML(visible=False, elem_id="warnings")
         parts["preview"] = self.video("Preview: the picture's own pixels, and the skeleton over it", "preview")
         parts["cost"] = gr.HTML(visible=False, elem_id="cost")
