@@ -59,7 +59,7 @@ def narrow_model() -> TextToVideo:
     vae = AutoencoderKL(block_out_channels=(26, 52, 104, 104), down_block_types=("DownEncoderBlock2D",) * 4, norm_num_groups=13,
                         up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2)
     text = CLIPTextModel(CLIPTextConfig(vocab_size=128, hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH,
-                                        num_hidden_layers=23, num_attention_heads=4))
+                                        num_hidden_layers=23, num_attention_heads=4, bos_token_id=0, eos_token_id=1, pad_token_id=1))
     noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "epsilon"}
     return TextToVideo(Letters(), text.eval(), unet.eval(), vae.eval(), noise, Path("random"))
 
