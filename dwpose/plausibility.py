@@ -23,10 +23,10 @@ TYPICAL = 0.6                   # quantile of the bones' lengths, each against a
 SHORT, MAX_SHORT = 0.15, 0.6    # bones below this share of their length point at the camera; so many of them may
 LONG = 0.85                     # bones above this share of their length tell a direction
 MIN_NECK_BEND = np.cos(np.radians(50))      # the head may hang, not lie on the trunk: cosine of neck-nose to neck-pelvis
-SITTING = 0.62                  # of the shin: thighs seen shorter than this point at the camera
+SITTING, SHORT_LEGS = (0.62, 0.8), 1.4      # of the shin: thighs seen shorter point at the camera, and where the legs are short; of the trunk
 SIDEWAYS = 0.25                 # of the trunk's length: shoulders nearer to one another are seen from the side
-CROSSED = -0.15                 # shoulder widths from the spine to their own sides, both wrists together, below which arms are crossed
-CROSSED_DOWN = 0.85             # of the way from the neck to the hips, above which they do so before the body
+CROSSED = -0.15                 # shoulder widths from the spine to its own side, below which a wrist is on the other
+CROSSED_DOWN = 0.85             # of the way from the neck to the hips, above which it is before the body
 FACE_NOSE = FACE.start + 30     # tip of the nose among the face points
 NAMES = {LEFT_SHOULDER: "left shoulder", RIGHT_SHOULDER: "right shoulder", LEFT_ELBOW: "left upper arm",
          RIGHT_ELBOW: "right upper arm", LEFT_WRIST: "left forearm", RIGHT_WRIST: "right forearm", PELVIS_POINT: "trunk",
@@ -123,21 +123,24 @@ def measures(points: np.ndarray, lengths: np.ndarray, scale: float) -> Iterator[
 def hides_too_much(keypoints: np.ndarray) -> str | None:
     """Why a picture with keypoints (133, 3) shows too little of its person to move their limbs one by one; None where it does not.
 
-    They sit, turn their side to the camera, or cross their arms before the body.
+    They sit, turn their side to the camera, or hold an arm across the body.
     """
     xy, seen = with_middles(keypoints)[:, :2], is_seen(keypoints[BODY])
     length = lambda a, b: float(np.linalg.norm(xy[a] - xy[b]))
     legs = [(hip, knee, ankle) for hip, knee, ankle in ((LEFT_HIP, LEFT_KNEE, LEFT_ANKLE), (RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE))
             if seen[[hip, knee, ankle]].all()]
-    if legs and np.mean([length(hip, knee) / max(length(knee, ankle), 1) for hip, knee, ankle in legs]) < SITTING:
-        return "they sit, or their thighs point at the camera: take one in which they stand"
-    trunk = [LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
-    if not seen[trunk].all():
+    whole = seen[[LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]].all()
+    if legs:
+        thigh, shin = (np.mean([length(leg[part], leg[part + 1]) for leg in legs]) for part in (0, 1))
+        short = whole and thigh + shin < SHORT_LEGS * length(NECK_POINT, PELVIS_POINT)
+        if thigh < SITTING[bool(short)] * shin:
+            return "they sit, or their thighs point at the camera: take one in which they stand"
+    if not whole:
         return None
     across, down = xy[LEFT_SHOULDER] - xy[RIGHT_SHOULDER], xy[PELVIS_POINT] - xy[NECK_POINT]
     if length(LEFT_SHOULDER, RIGHT_SHOULDER) < SIDEWAYS * np.linalg.norm(down):
         return "they are seen from the side: take one that shows them from the front"
     wrists = xy[[LEFT_WRIST, RIGHT_WRIST]] - xy[NECK_POINT]                             # (2, 2)
     outwards, below = wrists @ across / (across @ across) * (1, -1), wrists @ down / (down @ down)      # from the spine, and down it
-    crossed = seen[[LEFT_WRIST, RIGHT_WRIST]].all() and outwards.sum() < CROSSED and ((below > 0.1) & (below < CROSSED_DOWN)).all()
-    return "their arms are crossed: take one in which the arms hang or are away from the body" if crossed else None
+    crossed = seen[[LEFT_WRIST, RIGHT_WRIST]] & (outwards < CROSSED) & (below > 0.1) & (below < CROSSED_DOWN)
+    return "an arm lies across the body: take one in which the arms hang or are away from the body" if crossed.any() else None

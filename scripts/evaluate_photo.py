@@ -4,7 +4,7 @@
     python scripts/evaluate_photo.py --only still synthetic   some of it
     python scripts/evaluate_photo.py --pictures me.jpg you.jpg    still pose and detection on pictures of one's own, too
 
-Measures: run, puppet, still, synthetic, detector, tracking, odd, honesty. People and motions are procedural, of held-out seeds; the
+Measures: run, puppet, still, synthetic, detector, tracking, odd, hidden, honesty. People and motions are procedural, of held-out seeds; the
 odd pictures are made of them and of scikit-image's own. Seconds are of the processor, as other programs may run beside.
 Needs weights/mediapipe (scripts/download_weights.py photograph). Results go to outputs/evaluate_photo/results.json.
 """
@@ -28,7 +28,7 @@ import torch
 from configs import load_config, run_main
 from dwpose.choosing import load_detector
 from dwpose.mediapipe import MediaPipeDetector
-from dwpose.plausibility import implausible
+from dwpose.plausibility import hides_too_much, implausible
 from dwpose.skeleton import BODY, Skeleton
 from media.images import fit_to_canvas, read_image
 from media.video_reader import probe
@@ -77,6 +77,8 @@ TARGETS = (
     Target("odd", "nonsense", "  nonsense results", 0, at_most=True),
     Target("odd", "tracebacks", "  tracebacks", 0, at_most=True),
     Target("odd", "answered", "  people found, of pictures with one whole person"),
+    Target("hidden", "told", "pictures of people who sit or cross their arms: share told to take another", 1.0),
+    Target("hidden", "standing", "  and of people who stand", 0, at_most=True),
     Target("honesty", "own", "the demo's VAE rebuilds synthetic people, lowest PSNR", 30, unit="dB"),
     Target("honesty", "other", "  and scikit-image's photographs, highest PSNR", 30, unit="dB", at_most=True),
 )
@@ -259,6 +261,19 @@ def odd(bench: Bench) -> Values:
     return {"pictures": count, "nonsense": nonsense, "tracebacks": tracebacks, "answered": answered / whole}
 
 
+def hidden(bench: Bench) -> Values:
+    """Pictures that hide limbs, and as many that do not: of how many the puppet says so."""
+    told = {"sit": [], "cross_arms": [], "stand": []}
+    for kind, index in ((kind, index) for kind in told for index in range(min(bench.num_clips, 4))):
+        clip = sample_clip(HELD_OUT_SEED + 900 + index, kind, num_frames=20, fps=8.0, size=(512, 320))
+        frame = int(clip.motion.joints[:, 0, 1].argmin()) if kind == "sit" else 10          # when the hips are lowest
+        picture, keypoints = clip.frame(frame)
+        seen = seen_by(bench.detector, picture[None], Skeleton(keypoints[None], clip.size, 8.0))
+        told[kind].append(not seen.seen.any() or hides_too_much(seen.keypoints[0]) is not None)
+        log.info("%s %d: %s", kind, index, hides_too_much(seen.keypoints[0]) or "no objection")
+    return {"told": float(np.mean(told["sit"] + told["cross_arms"])), "standing": float(np.mean(told["stand"]))}
+
+
 def honesty(bench: Bench) -> Values:
     """How well the demo's VAE gives back what it was trained on, and what it was not."""
     from skimage import data
@@ -271,7 +286,7 @@ def honesty(bench: Bench) -> Values:
 
 
 MEASURES: dict[str, Callable[[Bench], Values]] = {"still": still, "synthetic": synthetic, "detector": detection, "honesty": honesty,
-                                                  "odd": odd, "tracking": tracking, "puppet": puppet_seconds, "run": whole_run}
+                                                  "odd": odd, "hidden": hidden, "tracking": tracking, "puppet": puppet_seconds, "run": whole_run}
 
 
 def main() -> int:
