@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from runtime.processes import join_processes, Processes
 from runtime.progress import Steps
 from t2m.motion import Motion
 
+if TYPE_CHECKING:
+    from t2m.generate import TextToMotion
+
 log = logging.getLogger(__name__)
 
 CODE = [*sorted(Path(dwpose.__path__[0]).glob("*.py")), Path(media.video_reader.__file__)]      # whose change makes other poses
@@ -34,14 +37,15 @@ class Models:
 
     def __init__(self, config: InferenceConfig, processes: Processes | None = None, keep_loaded: bool = False,
                  progress: bool = True):
-        """processes: who makes each video together; None is all that the launcher started. keep_loaded: networks of the
-        renderer stay in memory side by side. progress: bars on the terminal."""
+        """processes: who makes each video together; None is all that the launcher started. keep_loaded: text-to-motion
+        and the renderer's networks stay in memory side by side. progress: bars on the terminal."""
         self.config, self.keep_loaded, self.progress = config, keep_loaded, progress
         self.device = chosen_device(config.device)
         keep_freed_memory(self.device)
         self.dtype = chosen_dtype(config.dtype, self.device)
         self.processes = processes or join_processes(torch.device(self.device))
         self._renderer: Renderer | None = None
+        self._motion: tuple[str, TextToMotion] | None = None        # by the folder it was loaded from
 
     @cached_property
     def _detector(self) -> Detector:
@@ -70,9 +74,7 @@ class Models:
 
     def motions(self, segments: list[Segment]) -> list[Motion]:
         """One 3D motion per segment; a warning names each that the weights were never taught, or that came out as another."""
-        from t2m.generate import TextToMotion       # with transformers: seconds, and only where there is a prompt
-
-        t2m = TextToMotion.load(self.config.motion.weights, self.device)
+        t2m = self._text_to_motion()
         sampled = self.config.motion.sampling == "sampled"
         generator = torch.Generator().manual_seed(seed_for(self.config.seed, "motion")) if sampled else None
         made = [t2m(segment.text, segment.seconds, generator)
@@ -81,6 +83,16 @@ class Models:
             if reason := t2m.unknown_motion(segment.text, motion):
                 log.warning("segment %d '%s': %s: expect another movement", i, segment.text, reason)
         return made
+
+    def _text_to_motion(self) -> TextToMotion:
+        from t2m.generate import TextToMotion       # with transformers: seconds, and only where there is a prompt
+
+        weights = self.config.motion.weights
+        if self._motion is not None and self._motion[0] == weights:
+            return self._motion[1]
+        loaded = TextToMotion.load(weights, self.device)
+        self._motion = (weights, loaded) if self.keep_loaded else None
+        return loaded
 
     def renderer(self, config: InferenceConfig) -> Renderer:
         """The chosen renderer; where only settings differ from the last call it goes on with the networks it has."""
