@@ -72,6 +72,7 @@ class StandInRenderer:
         self.doubts = lambda scene: ["a stand-in"]
         self.settings = real.settings.adapter if isinstance(real, SkeletonAdapter) else real.settings.generator
         self.adapter = StandInRenderer(real.adapter, config, models) if real.adapter else None
+        self.draft = StandInRenderer(real.draft, config, models) if real.draft else None
 
     def __call__(self, scene, generator, *, poses=None, show=None, progress=True):
         stages = {inference.seed_of(self.config, name): name for name in ("poses", "video", "refined_1", "refined_2")}
@@ -112,7 +113,7 @@ def arguments(tmp_path, picture, tiny_svd_folder, tiny_checkpoint) -> list[str]:
                       "motion.weights": weights, "pose.style": "bold", "adapter.guidance_scale": 1.0, "generator.guidance_scale": 1.0})
     for part in ("adapter", "generator"):
         values |= {f"{part}.svd": tiny_svd_folder, f"{part}.checkpoint": tiny_checkpoint, f"{part}.num_inference_steps": 1,
-                   f"{part}.tile_size": 8, f"{part}.tile_overlap": 2}
+                   f"{part}.tile_size": 8, f"{part}.tile_overlap": 2, f"{part}.tiny_vae": ""}
     return [f"{key}={value}" for key, value in values.items()]
 
 
@@ -189,6 +190,14 @@ def test_resume_repeats_exactly_what_depends_on_a_change(models, arguments, tmp_
     models.calls.clear()
     inference.main([*arguments, "resume=true", change])
     assert models.calls == again
+
+
+def test_a_draft_is_made_again_where_it_becomes_the_final_video(models, arguments, tmp_path):
+    arguments = [*arguments, f"generator.tiny_vae={ROOT / 'weights' / 'demo' / 'svd' / 'tiny_vae'}"]
+    inference.main(arguments)
+    models.calls.clear()
+    inference.main([*arguments, "resume=true", "refinements=0"])
+    assert models.calls == ["video"]
 
 
 def test_an_edited_plan_is_followed_on_resume(models, arguments, tmp_path):
