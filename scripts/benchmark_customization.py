@@ -80,10 +80,11 @@ def compare(task: MotionTask, exemplars: list[Clip], num_frames: int, size: tupl
     cache = LatentCache(folder, plain.fps, "measured")
     cache.fill(plain.all_clips(), task.model.encode_frames)
     cached, seconds = MotionClips(exemplars, exemplars, num_frames, size, cache=cache), {"in the step": [], "cached": []}
-    for position in range(steps + 1):
-        task.texts.clear()
-        seconds["in the step"].append(step_seconds(task, plain, position))
-        seconds["cached"].append(step_seconds(task, cached, position))           # the texts are remembered by now
+    with task.training_mode():
+        for position in range(steps + 1):
+            task.texts.clear()
+            seconds["in the step"].append(step_seconds(task, plain, position))
+            seconds["cached"].append(step_seconds(task, cached, position))       # the texts are remembered by now
     slow, fast = (statistics.median(values[1:]) for values in seconds.values())
     return f"latents and texts in the step {slow:.3f} s, cached {fast:.3f} s: {slow / fast:.2f} times as fast"
 

@@ -57,3 +57,13 @@ def test_what_the_fast_forms_do_not_cover_runs_as_it_was(layers):
         assert torch.equal(layers["up"](x, output_size=(9, 7)), wanted)
     with faster_on_cpu(layers.train().bfloat16(), CPU):
         assert not {"forward"} & {*vars(layers["up"]), *vars(layers["resnet"])}
+
+
+def test_in_training_only_convolutions_over_time_change_and_their_gradients_do_not(layers):
+    layer, x = layers["time"].train().requires_grad_(True), torch.randn(2, 4, 5, 3, 2, requires_grad=True)
+    gradients = lambda: torch.autograd.grad(layer(x).square().sum(), [x, layer.weight, layer.bias])
+    wanted = gradients()
+    with faster_on_cpu(layers, CPU, training=True):
+        assert [name for name in layers if "forward" in vars(layers[name])] == ["time"]
+        for found, expected in zip(gradients(), wanted, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
