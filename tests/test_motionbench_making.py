@@ -23,7 +23,8 @@ from runtime.processes import ALONE
 from t2m.project import project
 
 SECONDS = 1.2
-ARGUMENTS = ["--config", "configs/demo.yaml", "height=96", "width=64", "fps=5", "device=cpu", "pose.cache="]
+ARGUMENTS = ["--config", "configs/demo.yaml", "height=96", "width=64", "fps=5", "device=cpu", "pose.cache=",
+             "generator.tiny_vae="]            # a first pass without a second is then the first of two
 
 
 class StandIns(Models):

@@ -312,7 +312,7 @@ def test_fences_and_reasoning_around_the_json_do_not_matter(ask, wrapped):
 
 @pytest.mark.parametrize("garbage, quoted", [
     ("Sure! Here is your plan:", "not JSON"), ('{"segments": []}', "empty"), ('{"plan": 3}', "segments"),
-    ("[1, 2]", "segments"),
+    ("[1, 2]", "segment 1"),
     ('{"segments": [{"text": "a person waves", "seconds": 30}]}', "must lie between 1 and 9.8"),
     ('{"segments": [{"text": "a person waves", "seconds": NaN}]}', "must lie between"),
     ('{"segments": [{"text": "a person waves", "seconds": true}]}', "must be a number"),

@@ -44,6 +44,7 @@ LOOP_KEYS = {"schedule", "randomness"}
 LONGEST_SAVE = timedelta(hours=3)               # the processes that do not write wait so long for the one that does
 FORMAT = 2                                               # of what a checkpoint's folder holds
 SAME_DATA = {"batch_size", "gradient_accumulation"}      # may change when their product with the processes stays
+FIRST_DEFAULTS = {"mixed_precision": "bf16"}            # of settings whose default is another today
 
 
 def step_of(checkpoint: Path) -> int:
@@ -417,12 +418,12 @@ def load_shards(checkpoint: Path, learner: Learner) -> None:
 
 
 def refuse_other_settings(path: Path, state: dict, config: TrainConfig, settings: dict, processes: int) -> None:
-    """A ValueError that names every setting which would change the result; new settings had their defaults then.
+    """A ValueError that names every setting which would change the result; new settings had their first defaults then.
 
     state: what state.json holds; settings: the task's, now.
     """
     known = {item.name: item for item in fields(config)}
-    then = {name: item.default for name, item in known.items()} | state["config"] | state.get("settings", {})
+    then = {name: item.default for name, item in known.items()} | FIRST_DEFAULTS | state["config"] | state.get("settings", {})
     now = json.loads(json.dumps(asdict(config) | settings))
     changed = {key for key, value in now.items()
                if not (key in known and known[key].metadata["free"]) and then.get(key) != value
