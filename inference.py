@@ -89,7 +89,8 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models,
         rows.append(Row("poses", "hands by the skeleton adapter", poses))
     first = renderer.draft if config.refinements and renderer.draft else renderer
     video = stages.frames("video", first, scene, poses)                             # (F, H, W, 3) uint8
-    rows.append(Row("video", "first pass", video))
+    if first is renderer:                                                           # a draft is not for people to look at
+        rows.append(Row("video", "first pass", video))
 
     for i in range(1, config.refinements + 1):
         seen = stages.seen(i, video, skeleton)                                      # Skeleton: (F, 133, 3) pixels
