@@ -100,7 +100,7 @@ def compared(driver: np.ndarray, target: np.ndarray, align_frame: int | None = N
     if not necks.any():
         raise ValueError("driving clip: expected a person whose shoulders are seen (found none): use another clip")
     first = int(np.argmax(necks)) if align_frame is None or not necks[align_frame] else align_frame
-    scales = measured(driver, target)                                         # name -> (F,)
+    scales = length_ratios(driver, target)                                    # name -> (F,)
     chosen = {name: middle(values, align_frame) for name, values in scales.items()}
     known = [value for name, value in chosen.items() if np.isfinite(value)]
     whole = float(np.median(known)) if known else 1.0                         # of the body, for what cannot be measured
@@ -119,7 +119,7 @@ def middle(values: np.ndarray, frame: int | None) -> float:
     return float(np.median(known)) if len(known) else np.nan
 
 
-def measured(driver: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+def length_ratios(driver: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
     """Per scale but the hand's the reference's length over the driver's in each frame, (F,); NaN: not measurable."""
     found = {name: mean_of_known([ratio(driver, target, *ends) for ends in segments])
              for name, segments in SEGMENTS.items()}

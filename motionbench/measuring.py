@@ -109,7 +109,7 @@ def case_of(clip: Clip, made: dict) -> ClipCase:
         return case
     try:
         video, _ = read_video(clip.video_file, fps=bench.inference.fps)
-        video = fitted(clip, video)
+        video = at_size_of_truth(clip, video)
         check(clip, video)
     except (ValueError, FileNotFoundError) as error:
         return replace(case, failure=one_line(error))
@@ -122,7 +122,7 @@ def case_of(clip: Clip, made: dict) -> ClipCase:
     return case
 
 
-def fitted(clip: Clip, video: np.ndarray) -> np.ndarray:
+def at_size_of_truth(clip: Clip, video: np.ndarray) -> np.ndarray:
     """Another system's video (F, H, W, 3) resampled to the size of the truth, where its shape is the same; said in the log."""
     height, width = clip.bench.inference.size
     if not (clip.is_external and clip.is_compared) or video.shape[1:3] == (height, width):

@@ -173,7 +173,7 @@ class Run:
         return max(map(sum, self.needs(plan).values()))
 
 
-def fitted(wanted: Plan, run: Run, limit: int) -> Plan:
+def fitting_plan(wanted: Plan, run: Run, limit: int) -> Plan:
     """The plan that fits `limit` bytes, or a ValueError that says how much the smallest needs."""
     plan = wanted
     while run.need(plan) > limit:

@@ -136,7 +136,7 @@ def warn_about_word(clips: Sequence[Clip], word: str) -> None:
                        "find the motion by it", word, clips[0].captions[0])
 
 
-def measured(clips: Sequence[Clip], fps: float, num_frames: int, *, keep_short: bool) -> list[Clip]:
+def with_lengths(clips: Sequence[Clip], fps: float, num_frames: int, *, keep_short: bool) -> list[Clip]:
     """The clips with their lengths, rates and sizes; nothing is decoded.
 
     A clip with less than half of `num_frames` frames would teach standing still. keep_short=False leaves such ones out
@@ -181,8 +181,8 @@ class MotionClips(Dataset):
         for name, value in (("num_frames", num_frames), ("fps", fps)):
             if not value > 0:
                 raise ValueError(f"{name}: expected more than 0 (found {value}): raise it")
-        self.exemplars = measured(exemplars, fps, num_frames, keep_short=True)
-        self.priors = measured(priors, fps, num_frames, keep_short=False) if priors else []
+        self.exemplars = with_lengths(exemplars, fps, num_frames, keep_short=True)
+        self.priors = with_lengths(priors, fps, num_frames, keep_short=False) if priors else []
         if len(self.exemplars) == 1:
             log.warning("one exemplar only: the model cannot tell the motion from this one person and place; five to "
                            "ten clips of different ones can")

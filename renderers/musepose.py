@@ -12,7 +12,7 @@ import torch
 
 from dwpose.musepose import pose_frames
 from musepose.checkpoint import FETCH, WeightFiles
-from musepose.memory import fitted, Footprint, needs_rest, needs_weights, Plan, Run
+from musepose.memory import fitting_plan, Footprint, needs_rest, needs_weights, Plan, Run
 from musepose.pipeline import check_size, MusePose
 from musepose.sampling import check_windows, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
@@ -85,7 +85,7 @@ class MusePoseRenderer(Renderer):
             except torch.OutOfMemoryError:
                 log.warning("memory: musepose: ran out of memory: trying again with less")
             self._loaded = None                  # after the except block, whose traceback holds the run's tensors
-            plan = fitted(plan, run, int(needs_weights(run, plan) + RETRY_SHARE * needs_rest(run, plan)))
+            plan = fitting_plan(plan, run, int(needs_weights(run, plan) + RETRY_SHARE * needs_rest(run, plan)))
 
     def help(self, job: MusePoseJob) -> None:
         try:
@@ -137,4 +137,4 @@ def planned(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, me
     frames = padded_length(num_frames, settings.window, settings.window_overlap)
     footprint = cache(partial(Footprint.of, files, own))
     run = Run("musepose", frames, footprint, settings.guidance_scale > 1, on_cpu, settings.window_overlap)
-    return (fitted(wanted, run, memory) if memory else wanted), run
+    return (fitting_plan(wanted, run, memory) if memory else wanted), run

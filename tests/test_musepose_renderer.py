@@ -18,7 +18,7 @@ from media.video_reader import probe, read_video
 from media.video_writer import write_video
 from musepose import memory
 from musepose.checkpoint import load_networks, load_saved_networks, PARTS, WeightFiles
-from musepose.memory import Footprint, Plan, Run, fitted
+from musepose.memory import fitting_plan, Footprint, Plan, Run
 from musepose.pipeline import MusePose
 from musepose.published_yaml import is_training, read_test_cases, run_cases, training_settings
 from PIL import Image
@@ -125,14 +125,14 @@ def test_the_official_size_needs_less_than_published_and_fits_smaller_devices_st
     run = Run("video", 48, lambda dtype: footprint_of(512))
     whole = Plan(48, torch.float16)
     assert 9 * memory.GIB < run.need(whole) < 16 * memory.GIB                 # published: 16 GB
-    half = fitted(whole, run, int(10.8 * memory.GIB))
+    half = fitting_plan(whole, run, int(10.8 * memory.GIB))
     assert half == replace(whole, guidance_batch=1)
-    tight = fitted(whole, run, int(6.5 * memory.GIB))
+    tight = fitting_plan(whole, run, int(6.5 * memory.GIB))
     assert tight.offload and tight.window == 48 and run.need(tight) <= 6.5 * memory.GIB
-    least = fitted(whole, run, 4 * memory.GIB)
+    least = fitting_plan(whole, run, 4 * memory.GIB)
     assert least.window < 48 and run.need(least) <= 4 * memory.GIB
     with pytest.raises(ValueError, match="memory: video: 48 frames of 512x512 need .* GiB even at their smallest"):
-        fitted(whole, run, memory.GIB)
+        fitting_plan(whole, run, memory.GIB)
 
 
 def test_the_renderers_check_plans_within_the_memory_it_is_given(official):
