@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from torch import nn
+from torch import nn, Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from media.files import read_json
@@ -23,7 +23,6 @@ from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.sampling import BOTH, Denoiser, CONDITIONAL, Tile
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts, cached_cross_attention
 from runtime.memory import FRAMES, LATENTS_KEPT, NetworkFootprint, peak_bytes
-from runtime.speed import operations
 from runtime.weights import empty
 
 
@@ -71,21 +70,13 @@ class Footprint(NetworkFootprint):
         """Denoising one tile. branches: halves of the guidance in one call; parts: of each feed-forward layer."""
         if (branches, parts) not in self._tiles:
             with feed_forward_in_parts(self.unet, parts):
-                self._tiles[branches, parts] = self._dry_run(branches, partial(peak_bytes, self.unet)) / FRAMES
+                self._tiles[branches, parts] = self.denoised(branches, partial(peak_bytes, self.unet)) / FRAMES
         return int(self._tiles[branches, parts] * num_frames)
 
-    @cached_property
-    def denoised_operations(self) -> float:
-        """Floating-point operations of the UNet, per frame, step and half of the guidance."""
-        return self._dry_run(1, operations) / FRAMES
+    def decoded(self, latents: Tensor) -> Tensor:
+        return decode_window(self.vae, latents)
 
-    @cached_property
-    def decoded_operations(self) -> float:
-        """Floating-point operations of decoding a frame."""
-        latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size)
-        return operations(lambda given: decode_window(self.vae, given), latents) / FRAMES
-
-    def _dry_run(self, branches: int, measure: Callable[..., int]) -> int:
+    def denoised(self, branches: int, measure: Callable[..., int]) -> int:
         """measure(run, *given) of denoising FRAMES frames."""
         config, size, made = self.unet.config, self.latent_size, self.made
         kept = made(FRAMES, config.block_out_channels[0], *size)                       # the pose features of all frames
@@ -102,7 +93,7 @@ class Footprint(NetworkFootprint):
     def decoded_frame(self) -> float:
         """Decoding, per frame of a chunk."""
         latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size, dtype=torch.float32)
-        return peak_bytes(self.vae, lambda given: decode_window(self.vae, given), latents) / FRAMES
+        return peak_bytes(self.vae, self.decoded, latents) / FRAMES
 
     @cached_property
     def embedding(self) -> int:

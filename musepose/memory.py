@@ -14,14 +14,13 @@ from functools import cached_property, partial
 
 import torch
 from diffusers import AutoencoderKL
-from torch import nn
+from torch import nn, Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from media.files import read_json
 from runtime.weights import empty
 from runtime.device import GIB
 from runtime.memory import FRAGMENTATION, FRAMES, gib, LATENTS_KEPT, NetworkFootprint, peak_bytes, RESERVE
-from runtime.speed import operations
 from musepose.networks import (
     build_denoiser, build_pose_guider, build_reference_net, Context, Denoiser, PoseGuider, ReferenceNet,
 )
@@ -82,20 +81,12 @@ class Footprint(NetworkFootprint):
 
     def _window_bytes(self, halves: int) -> float:
         """Per frame of a window, without what is kept for the whole video."""
-        return max(self._dry_run(halves, partial(peak_bytes, self.denoiser)) - 2 * self.features, 0) / FRAMES
+        return max(self.denoised(halves, partial(peak_bytes, self.denoiser)) - 2 * self.features, 0) / FRAMES
 
-    @cached_property
-    def denoised_operations(self) -> float:
-        """Floating-point operations of the denoiser, per frame, step and half of the guidance."""
-        return self._dry_run(1, operations) / FRAMES
+    def decoded(self, latents: Tensor) -> Tensor:
+        return self.vae.decode(latents).sample
 
-    @cached_property
-    def decoded_operations(self) -> float:
-        """Floating-point operations of decoding a frame."""
-        latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size)
-        return operations(lambda given: self.vae.decode(given).sample, latents) / FRAMES
-
-    def _dry_run(self, halves: int, measure: Callable[..., int]) -> int:
+    def denoised(self, halves: int, measure: Callable[..., int]) -> int:
         """measure(run, *given) of denoising FRAMES frames."""
         rows, config = (UNCONDITIONAL, CONDITIONAL)[-halves:], self.denoiser.config
         context = self._context(rows)
@@ -134,7 +125,7 @@ class Footprint(NetworkFootprint):
         """Decoding, per frame of a chunk, with its float32 pixels."""
         latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size)
         pixels = 3 * 3 * 4 * self.size[0] * self.size[1]
-        return peak_bytes(self.vae, lambda given: self.vae.decode(given).sample, latents) / FRAMES + pixels
+        return peak_bytes(self.vae, self.decoded, latents) / FRAMES + pixels
 
 
 @dataclass(frozen=True)

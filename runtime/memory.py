@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from runtime.device import GIB
+from runtime.speed import operations
 
 FRAMES = 2                             # of a dry run; one frame would hide copies of permuted tensors
 LATENTS_KEPT = 12                      # float32 latents per frame alive between two calls of the network, at most
@@ -82,12 +83,15 @@ def peak_bytes(module: nn.Module, run: Callable[..., object], *given: Tensor) ->
 
 
 class NetworkFootprint:
-    """Bytes of the parts of a run at one size, for a dataclass whose fields are the networks, on the meta device.
+    """Bytes and operations of the parts of a run at one size, for a dataclass whose fields are the networks, on the meta device.
 
-    What grows with frames is counted for FRAMES of them; the rest is multiplication.
+    What grows with frames is counted for FRAMES of them; the rest is multiplication. A subclass has two methods:
+    `denoised(halves, measure)` is measure(run, *given) of denoising FRAMES frames, `decoded(latents)` decodes.
     """
     vae: nn.Module
     size: tuple[int, int]            # height, width the networks work at, pixels
+    denoised: Callable[[int, Callable[..., int]], int]
+    decoded: Callable[[Tensor], Tensor]
 
     @cached_property
     def weights(self) -> dict[str, int]:
@@ -104,6 +108,16 @@ class NetworkFootprint:
     def encoding(self) -> int:
         """The VAE's encoder on the picture."""
         return peak_bytes(self.vae, lambda given: self.vae.encode(given).latent_dist.mean, self.made(1, 3, *self.size))
+
+    @cached_property
+    def denoised_operations(self) -> float:
+        """Floating-point operations of denoising, per frame, step and half of the guidance."""
+        return self.denoised(1, operations) / FRAMES
+
+    @cached_property
+    def decoded_operations(self) -> float:
+        """Floating-point operations of decoding a frame."""
+        return operations(self.decoded, self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size)) / FRAMES
 
     def made(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         return torch.empty(shape, device="meta", dtype=dtype or self.vae.dtype)

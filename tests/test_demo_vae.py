@@ -1,5 +1,6 @@
 """Training the demo's VAE: where crops come from, and what --decoder-only leaves alone."""
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,24 +66,36 @@ def test_a_share_of_the_crops_are_drawn_poses(cache):
     assert dark[0] > -1 and dark[1] == -1
 
 
-def test_a_tiny_decoder_learns_from_the_latents_and_leaves_the_vae_alone(cache, tmp_path, monkeypatch):
+def saved_vae(folder: Path, scaling_factor: float) -> Path:
+    """A small VAE in half precision; its weights file."""
     vae = AutoencoderKLTemporalDecoder(
         block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
-        latent_channels=4, sample_size=64, scaling_factor=0.1)
-    vae.half().save_pretrained(tmp_path / "vae")
-    weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
-    before = weights.read_bytes()
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    made = {}
-    for steps in (1, 60):
-        monkeypatch.setattr(sys, "argv", [
-            "train_demo_vae.py", str(cache), str(tmp_path / "vae"), "--steps", str(steps), "--batch-size", "2", "--crop", "32",
-            "--tiny", str(tmp_path / f"tiny_{steps}")])
-        AcceleratorState._reset_state(reset_partial_state=True)
+        latent_channels=4, sample_size=64, scaling_factor=scaling_factor)
+    vae.half().save_pretrained(folder)
+    return folder / "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def trained(cache, tmp_path, monkeypatch):
+    """Trains what is in tmp_path / "vae" with these arguments."""
+    def run(*arguments) -> None:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+        monkeypatch.setattr(sys, "argv", ["train_demo_vae.py", str(cache), str(tmp_path / "vae"), "--batch-size", "2", "--crop", "32",
+                                          *map(str, arguments)])
+        AcceleratorState._reset_state(reset_partial_state=True)             # other tests train in other precisions
         try:
             train_demo_vae.main()
         finally:
             AcceleratorState._reset_state(reset_partial_state=True)
+
+    return run
+
+
+def test_a_tiny_decoder_learns_from_the_latents_and_leaves_the_vae_alone(cache, trained, tmp_path):
+    weights = saved_vae(tmp_path / "vae", scaling_factor=0.1)
+    before, made = weights.read_bytes(), {}
+    for steps in (1, 60):
+        trained("--steps", steps, "--tiny", tmp_path / f"tiny_{steps}")
         made[steps] = load_tiny_vae(tmp_path / f"tiny_{steps}", torch.float32)
     batch = default_collate([Crops(cache, SIDE, 0.0, 2.0, seed=9, encoded=True)[(i % 2, i)] for i in range(8)])
     decoded = {steps: tiny.decode(0.1 * batch["latents"]).sample for steps, tiny in made.items()}
@@ -91,22 +104,10 @@ def test_a_tiny_decoder_learns_from_the_latents_and_leaves_the_vae_alone(cache, 
     assert weights.read_bytes() == before and not (tmp_path / "tiny_60" / "training").exists()
 
 
-def test_decoder_only_trains_the_decoder_and_nothing_else(cache, tmp_path, monkeypatch):
-    vae = AutoencoderKLTemporalDecoder(
-        block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
-        latent_channels=4, sample_size=64, scaling_factor=0.5)
-    vae.half().save_pretrained(tmp_path / "vae")
-    weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+def test_decoder_only_trains_the_decoder_and_nothing_else(trained, tmp_path):
+    weights = saved_vae(tmp_path / "vae", scaling_factor=0.5)
     before = load_file(weights)
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    monkeypatch.setattr(sys, "argv", [
-        "train_demo_vae.py", str(cache), str(tmp_path / "vae"), "--steps", "2", "--batch-size", "2", "--crop", "32",
-        "--decoder-only"])
-    AcceleratorState._reset_state(reset_partial_state=True)             # other tests train in other precisions
-    try:
-        train_demo_vae.main()
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
+    trained("--steps", 2, "--decoder-only")
     changed = {name for name, tensor in load_file(weights).items() if not torch.equal(tensor, before[name])}
     assert changed and all(name.startswith("decoder.") for name in changed)
     assert AutoencoderKLTemporalDecoder.load_config(tmp_path / "vae")["scaling_factor"] == 0.5
