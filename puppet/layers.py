@@ -6,7 +6,7 @@ an arm, the thigh under the trunk. What is hidden is filled with the part's own 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from puppet.cutout import (capsule, carried_across, filled, least_cover, matte, 
                            with_fringe)
 from puppet.limbs import HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, unit
 from puppet.shadows import Shadow, shaded, shadow_of, shadow_zones, unshaded
-from puppet.unseen import back_of_head, beyond, drawn_hand, HAND_SHOWN, HAND_SIZE, skin_colour
+from puppet.unseen import beyond, drawn_hand, HAND_SHOWN, HAND_SIZE, skin_colour
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
 HAIR_REACH = (1.6, 2.4)             # radii of the head from its centre, between which strands of hair end
@@ -55,7 +55,6 @@ class Layer:
     pixels: np.ndarray              # (h, w, 4) uint8, colour times coverage and coverage
     corner: tuple[int, int]         # x, y of its first pixel in the picture
     corners: np.ndarray             # (n, 2) of its convex hull
-    back: np.ndarray | None = None  # (h, w, 4) uint8: the pixels when seen from behind
     hidden: bool = False            # not in the picture: shown only where the piece has left its place there
 
 
@@ -122,7 +121,6 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     shares = with_pelvis(cloth, points, limbs, widths)
     sheets = sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
-    layers = [replace(layer, back=back_of_head(layer.pixels, layer.corner, keypoints, points)) if layer.kind == "head" else layer for layer in layers]
     if hands:
         layers += hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk)
     return Cut(background, layers, shadows, skirt)

@@ -225,9 +225,13 @@ def floor_of(points: np.ndarray, fps: float) -> np.ndarray:
 
 
 def person_size(points: np.ndarray, reference: np.ndarray, fps: float) -> np.ndarray:
-    """(F,) how large the person is against the reference: by the bones that are least foreshortened."""
-    legs = [pair for limb in LIMBS if limb.trunk == "pelvis" for pair in zip(limb.points[:2], limb.points[1:3])]
-    bones = [(NECK, PELVIS), (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER), (coco.LEFT_EAR, coco.RIGHT_EAR), *legs]
+    """(F,) how large the person is against the reference: by the bones that are least foreshortened.
+
+    Arms tell where legs do not show: of half a body that turns aside they alone keep their length.
+    """
+    whole = reference[[coco.LEFT_KNEE, coco.RIGHT_KNEE], 2].any()
+    limbs = [pair for limb in LIMBS if limb.trunk == ("pelvis" if whole else "chest") for pair in zip(limb.points[:2], limb.points[1:3])]
+    bones = [(NECK, PELVIS), (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER), (coco.LEFT_EAR, coco.RIGHT_EAR), *limbs]
     bones = [(a, b) for a, b in bones if reference[a, 2] and reference[b, 2]]
     if not bones:
         return np.ones(len(points))

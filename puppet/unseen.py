@@ -1,4 +1,4 @@
-"""What the picture does not show and a movement may: a hand out of a pocket, the back of the head."""
+"""What the picture does not show and a movement may: a hand out of a pocket."""
 from __future__ import annotations
 
 import cv2
@@ -6,8 +6,8 @@ import numpy as np
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import is_seen
-from puppet.cutout import capsule, softened, spread
-from puppet.limbs import HEAD, inside, NECK, unit
+from puppet.cutout import capsule
+from puppet.limbs import inside
 
 HAND_SHOWN = 0.12                   # square hand lengths beyond the wrist that belong to the arm, where the picture shows a hand
 HAND_SIZE = 0.34                    # of the trunk's length
@@ -57,25 +57,3 @@ def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarr
     light = cv2.resize(cv2.GaussianBlur(depth, (0, 0), FINE) * canvas, size, interpolation=cv2.INTER_AREA)[..., None]
     colour = skin * (0.78 * cover + 0.26 * light)
     return np.concatenate([np.minimum(colour, 255 * cover), 255 * cover], axis=2).clip(0, 255).round().astype(np.uint8), (int(corner[0]), int(corner[1]))
-
-
-def back_of_head(front: np.ndarray, corner: tuple[int, int], keypoints: np.ndarray, points: np.ndarray) -> np.ndarray | None:
-    """The head seen from behind, like `front` (h, w, 4) uint8 at a corner x, y: where the face was, what is above the brows."""
-    face = keypoints[coco.FACE]
-    if not is_seen(face).all():
-        return None
-    xy = face[:, :2] - corner
-    up = unit(points[HEAD, :2] - points[NECK, :2])
-    covered = np.zeros(front.shape[:2], np.uint8)
-    middle = xy.mean(axis=0)
-    grown = np.concatenate([middle + 1.12 * (xy - middle), xy[17:27] + 0.25 * np.ptp(xy[:, 1]) * up])
-    cv2.fillConvexPoly(covered, cv2.convexHull(grown.round().astype(np.int32)), 1)
-    x, y = np.arange(covered.shape[1])[None], np.arange(covered.shape[0])[:, None]
-    height = (x - xy[17:27, 0].mean()) * up[0] + (y - xy[17:27, 1].mean()) * up[1]
-    hair = ((covered == 0) & (height > 0) & (front[..., 3] > 250)).astype(np.float32)
-    if hair.sum() < 20:
-        return None
-    pixels = front.astype(np.float32)
-    cover, share = pixels[..., 3:] / 255, softened(covered)[..., None]
-    pixels[..., :3] = (1 - share) * pixels[..., :3] + share * cover * spread(pixels[..., :3], hair)
-    return pixels.round().clip(0, 255).astype(np.uint8)

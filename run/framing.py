@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 ROOMS = 1.0, 0.6, 0.3, 0.1              # of the room around the person that is kept, to leave somebody else out
 CROWN = 0.06                            # above the highest seen point, of the body's extent
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
-STREAK, STREAK_REACH = 0.02, 0.15        # of the picture's width: blur of a carried-on edge, and where it is reached
+CARRIED_BLUR, CARRIED_REACH = 0.03, 0.15   # of the picture's width: blur of what is carried on beyond an edge, and where it is reached
 NAMED = 3                               # other people who are named one by one
 OUTSIDE = 0.15                          # how far the window may reach beyond the picture, of the body's extent
 
@@ -86,7 +86,7 @@ def inside(start: float, length: float, limit: float) -> float:
 def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[int, int]) -> tuple[np.ndarray, Skeleton]:
     """The window of a picture (H, W, 3) uint8 at `size` (height, width), and the person (F = 1) on that canvas.
 
-    Beyond an edge the picture is mirrored, or where that would mirror the person, its last row or column is carried on and blurred.
+    Beyond an edge the picture is mirrored; where that would mirror the person, the strip beside the person is, and blurred.
     """
     points = person.xy[0, person.seen[0]]                                               # (N, 2)
     limits = picture.shape[1::-1]
@@ -98,10 +98,10 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
         for side in (0, 1):
             pad = [(0, 0)] * 3
             pad[1 - axis] = (beyond[axis][0], 0) if side == 0 else (0, beyond[axis][1])
-            mirrored = beyond[axis][side] < 0.8 * free[axis][side]
-            padded = np.pad(padded, pad, "symmetric" if mirrored else "edge")
-            if not mirrored and beyond[axis][side]:
-                padded = faded(padded, 1 - axis, side, beyond[axis][side])
+            if beyond[axis][side] < 0.8 * free[axis][side]:
+                padded = np.pad(padded, pad, "symmetric")
+            elif beyond[axis][side]:
+                padded = carried_on(padded, 1 - axis, side, beyond[axis][side], max(int(0.5 * free[axis][side]), 1))
     left, top = window.left + beyond[0][0], window.top + beyond[1][0]
     cut = padded[top:top + window.height, left:left + window.width]
     smaller = size[0] < window.height
@@ -111,18 +111,16 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
     return image, person.with_xy(moved.astype(np.float32), size)
 
 
-def faded(picture: np.ndarray, axis: int, side: int, extent: int) -> np.ndarray:
-    """The outer `extent` rows (axis 0) or columns of a picture (H, W, 3) uint8 more and more blurred outwards, where edges were repeated.
-
-    side: 0 the first ones, 1 the last.
+def carried_on(picture: np.ndarray, axis: int, side: int, extent: int, strip: int) -> np.ndarray:
+    """A picture (H, W, 3) uint8 with `extent` more rows (axis 0) or columns: the outer `strip` of its own, mirrored over and over, more and
+    more blurred outwards. side: 0 before the first, 1 after the last.
     """
-    upright = np.swapaxes(picture, 0, axis)[::1 - 2 * side]                             # the rows to blur come first
-    strip = np.ascontiguousarray(upright[:extent])
-    sigma = STREAK * upright.shape[1]
-    blurred = cv2.GaussianBlur(strip, (2 * round(2 * sigma) + 1, 1), sigma, borderType=cv2.BORDER_REPLICATE)
-    share = ((extent - np.arange(extent)) / (STREAK_REACH * upright.shape[1])).clip(0, 1)[:, None, None]
-    mixed = np.concatenate([(strip + share * (blurred.astype(np.float32) - strip)).round().astype(np.uint8), upright[extent:]])
-    return np.swapaxes(mixed[::1 - 2 * side], 0, axis)
+    upright = np.swapaxes(picture, 0, axis)[::1 - 2 * side]                             # the rows to carry on come first
+    mirrored = np.pad(upright[:strip], ((extent, 0), (0, 0), (0, 0)), "symmetric")[:extent]
+    blurred = cv2.GaussianBlur(np.concatenate([mirrored, upright[:strip]]), (0, 0), CARRIED_BLUR * picture.shape[1])[:extent]
+    share = ((extent - np.arange(extent)) / (CARRIED_REACH * picture.shape[1])).clip(0, 1)[:, None, None]
+    mixed = (mirrored + share * (blurred.astype(np.float32) - mirrored)).round().astype(np.uint8)
+    return np.swapaxes(np.concatenate([mixed, upright])[::1 - 2 * side], 0, axis)
 
 
 def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], source: str,

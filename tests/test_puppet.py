@@ -162,7 +162,7 @@ def test_a_person_turned_round_is_mirrored_and_it_is_said_before():
     turned[:5] = 0
     frame = rendered(skeleton(keypoints(), turned))[1]
     doubts = lambda *frames: Puppet(PuppetConfig()).doubts(Scene(figure(), skeleton(keypoints()), skeleton(*frames), "", None))
-    assert doubts(keypoints(), turned) == ["the puppet shows the front mirrored and without the face for 0.1 s (from 0.1 s)"]
+    assert doubts(keypoints(), turned) == ["the puppet keeps its face to the viewer, mirrored, for 0.1 s (from 0.1 s)"]
     assert doubts(keypoints()) == []
     assert is_colour(frame, (72, 160), ARM) and is_colour(frame, (100, 130), TRUNK)
 
