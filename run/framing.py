@@ -9,12 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dwpose.skeleton import BODY, Skeleton
+from dwpose.skeleton import ANKLES, BODY, FACE, Skeleton
 
 log = logging.getLogger(__name__)
 
 ROOMS = 1.0, 0.6, 0.3, 0.1              # of the room around the person that is kept, to leave somebody else out
 CROWN = 0.06                            # above the highest seen point, of the body's extent
+HAIR = 0.8                              # above the brows, of the distance from them to the chin
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
 CARRIED_BLUR, CARRIED_REACH = 0.03, 0.15   # of the picture's width: blur of what is carried on beyond an edge, and where it is reached
 NAMED = 3                               # other people who are named one by one
@@ -73,14 +74,19 @@ def window_with_room(person: Skeleton, size: tuple[int, int], room: float) -> Wi
     spare = height - (y1 - y0)
     top = y0 - spare * ABOVE / (ABOVE + BELOW)
     left = (x0 + x1) / 2 - height * aspect / 2
-    top, left = (inside(start, length, limit) for start, length, limit in
-                 ((top, height, person.size[0]), (left, height * aspect, person.size[1])))
+    cut_off = not person.seen[0, list(ANKLES)].any()
+    top, left = inside(top, height, person.size[0], cut_off), inside(left, height * aspect, person.size[1])
     return Window(round(left), round(top), max(round(height * aspect), 1), max(round(height), 1))
 
 
-def inside(start: float, length: float, limit: float) -> float:
-    """The start moved so that the length lies between 0 and the limit, or in its middle where it does not fit."""
-    return min(max(start, 0), limit - length) if length <= limit else min(max(start, limit - length), 0)
+def inside(start: float, length: float, limit: float, ends_there: bool = False) -> float:
+    """The start moved so that the length lies between 0 and the limit, or in its middle where it does not fit.
+
+    ends_there: nothing may be carried on beyond the limit, as the person is cut off at it.
+    """
+    if length > limit:
+        return limit - length if ends_there else min(max(start, limit - length), 0)
+    return min(max(start, 0), limit - length)
 
 
 def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[int, int]) -> tuple[np.ndarray, Skeleton]:
@@ -92,7 +98,7 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
     limits = picture.shape[1::-1]
     beyond = [(max(-start, 0), max(start + length - limit, 0)) for start, length, limit in
               zip((window.left, window.top), (window.width, window.height), limits)]    # x, y: before, after
-    free = [(points[:, axis].min(), limits[axis] - points[:, axis].max()) for axis in (0, 1)]
+    free = [(points[:, axis].min() - (hair_height(person) if axis else 0), limits[axis] - points[:, axis].max()) for axis in (0, 1)]
     padded = picture
     for axis in (0, 1):
         for side in (0, 1):
@@ -109,6 +115,13 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
     scale = np.array([size[1] / window.width, size[0] / window.height])
     moved = (person.xy - (window.left, window.top) + 0.5) * scale - 0.5
     return image, person.with_xy(moved.astype(np.float32), size)
+
+
+def hair_height(person: Skeleton) -> float:
+    """Pixels that hair may reach above the highest seen point: by the face, where it shows."""
+    face = person.xy[0, FACE][person.seen[0, FACE], 1]
+    points = person.xy[0, person.seen[0], 1]
+    return HAIR * np.ptp(face) if len(face) else CROWN * np.ptp(points)
 
 
 def carried_on(picture: np.ndarray, axis: int, side: int, extent: int, strip: int) -> np.ndarray:
