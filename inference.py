@@ -255,6 +255,8 @@ def run(config: InferenceConfig, models: Models, report: Report, writers_of=vide
                          "with outputs=") from error
     made = ("preview.mp4", "report.json") if config.stop_after == "skeleton" else ("video.mp4", "storyboard.png")
     print(f"\n{report.table()}\n", *(config.folder / name for name in made), sep="\n")
+    if config.stop_after == "skeleton":
+        print("\nthe same command with resume=true stop_after=video goes on from here")
 
 
 def load_configs(argv: list[str]) -> list[InferenceConfig]:

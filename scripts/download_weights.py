@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> int:
     problems = [problem for group in dict.fromkeys(arguments.groups) for problem in bring(group, arguments.folder)]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    print(f"\nnext: python scripts/check_weights.py {arguments.folder}")
+    print(f"\n{arguments.folder}: python scripts/check_weights.py {arguments.folder} looks into every file, whenever you like")
     return 2 if problems else 0
 
 

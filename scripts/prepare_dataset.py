@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import asdict, fields
 from datetime import timedelta
@@ -23,7 +24,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from configs import run_main, show_log
-from dwpose.choosing import detector_files, load_detector
+from dwpose.choosing import chosen_detector, detector_files, load_detector
 from dwpose.draw import STYLES
 from media.files import locked
 from mimicmotion.checkpoint import load_image_encoder, load_vae
@@ -45,10 +46,9 @@ def parsed_arguments() -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="*", metavar="VIDEOS", help="folders, videos, lists of links")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="the data folder")
-    parser.add_argument("--detector", default="weights/dwpose/yolox_l.onnx",
-                        help="ONNX person detector (default: %(default)s); or auto, dwpose, mediapipe, demo")
-    parser.add_argument("--keypoints", default="weights/dwpose/dw-ll_ucoco_384.onnx",
-                        help="ONNX whole-body pose network (default: %(default)s)")
+    parser.add_argument("--detector", default="auto",
+                        help="auto (the best whose weights are here), dwpose, mediapipe, demo; or an ONNX person detector, with --keypoints")
+    parser.add_argument("--keypoints", default="", help="ONNX whole-body pose network")
     parser.add_argument("--captions", type=Path, help=".csv, .jsonl or .json with a column file and a column caption "
                                                       "(and person, if known: no person is in both halves of a "
                                                       "validation split); a .txt beside a video needs no table")
@@ -81,6 +81,8 @@ def parsed_arguments() -> argparse.Namespace:
 
 def check(arguments: argparse.Namespace) -> None:
     """What would fail only after the videos are cut."""
+    if arguments.detector.endswith(".onnx") and not arguments.keypoints:
+        raise ValueError("--keypoints: expected an ONNX whole-body pose network beside --detector (found none): name it, or take --detector auto")
     if arguments.shards:
         if "://" not in arguments.shards and Path(arguments.shards).resolve() == arguments.output.resolve():
             raise ValueError(f"--shards {arguments.shards}: expected another folder than the data folder: name one")
@@ -110,6 +112,8 @@ def prepare(arguments: argparse.Namespace, folder: DataFolder, state: PartialSta
     detector = load_detector(arguments.detector, arguments.keypoints, str(state.device),
                              num_threads=1 if state.num_processes > 1 else 0)
     if state.is_main_process:
+        if arguments.detector == "auto" and chosen_detector() == "demo":
+            logging.warning("poses by the demo's detector, which knows clay figures only: for people python scripts/download_weights.py photograph (or dwpose)")
         files = detector_files(arguments.detector, arguments.keypoints)
         networks = dict(zip(("detector", "keypoints"), map(content_key, files))) if len(files) == 2 else {
             file.stem: content_key(file) for file in files}
@@ -182,8 +186,10 @@ def work(arguments: argparse.Namespace, folder: DataFolder, state: PartialState)
         logging.info("%s: %d clips, %.1f minutes; %d left out, see %s", folder.path, len(clips),
                      total_seconds(clips) / 60, left_out, folder.path / "summary.html")
         if not clips:
-            raise ValueError(f"{folder.path}: expected at least one clip (all {left_out} were left out): "
-                             "see summary.html for the reasons")
+            reasons = Counter(f"{line['skip']} ({line['detail']})" if line["detail"] else line["skip"] for line in folder.read_manifest())
+            told = "; ".join(f"{number} times {reason}" for reason, number in reasons.most_common(3))
+            raise ValueError(f"{folder.path}: expected at least one clip (all {left_out} were left out: {told}): --help has the limits, "
+                             "summary.html every reason")
 
 
 if __name__ == "__main__":
