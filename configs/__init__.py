@@ -3,6 +3,7 @@ import difflib
 import logging
 import math
 import os
+import re
 import sys
 import textwrap
 import typing
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 Schema = TypeVar("Schema")
 CONFIG_FOLDER = Path(__file__).parent
 HELP = ("-h", "--help", "--help-all")
+KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}      # OmegaConf's words, and ours
 
 
 def setting(default, help: str, choices: tuple = (), *, first: bool = False, free: bool = False):
@@ -111,7 +113,9 @@ def split_arguments(argv: list[str]) -> tuple[Path | None, list[str]]:
         elif "=" in argument and not argument.startswith("-"):
             assignments.append(argument)
         else:
-            raise ValueError(f"'{argument}': expected --config file.yaml or key=value, as in seed=7: see --help")
+            option = re.fullmatch(r"--?([a-z_.]+)(?:=.*)?", argument)
+            remedy = f"did you mean {option[1]}=...?" if option else "see --help"
+            raise ValueError(f"'{argument}': expected --config file.yaml or key=value, as in seed=7: {remedy}")
     return path, assignments
 
 
@@ -119,8 +123,9 @@ def read_yaml(path: Path, schema: type) -> dict:
     """A YAML file's mapping, each key checked against the schema."""
     if not path.is_file():
         here = Path.cwd()
-        known = ", ".join(str(file.relative_to(here) if file.is_relative_to(here) else file) for file in yaml_files())
-        raise ValueError(f"{path}: no such config file: there are {known}")
+        known = {file.name: str(file.relative_to(here) if file.is_relative_to(here) else file) for file in yaml_files()}
+        near = difflib.get_close_matches(path.name, known, n=1, cutoff=0.8)
+        raise ValueError(f"{path}: no such config file: " + (f"did you mean {known[near[0]]}?" if near else f"there are {', '.join(known.values())}"))
     values = yaml_mapping(path)
     check_keys(values, schema, str(path))
     return escaped(values)
@@ -207,8 +212,10 @@ def merged(config, values: dict, source: str):
 
 
 def one_line(error: Exception) -> str:
-    """OmegaConf's message, with its key in front and its context lines left out."""
+    """OmegaConf's message, with its key in front and its context lines left out; a wrong type in our words."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if wrong := re.fullmatch(r"Value (.*?)(?: of type '.*')? (?:could not be converted to|is not a valid) (\w+).*", text):
+        text = f"expected {KINDS.get(wrong[2], wrong[2])} (found {wrong[1]})"
     key = getattr(error, "full_key", None)
     return f"{key}: {text}" if key else text
 
