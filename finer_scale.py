@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from configs import run_main
 from dwpose.alignment import linearly_aligned
 from dwpose.choosing import load_detector
 from dwpose.draw import draw
@@ -25,8 +25,9 @@ from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, C
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
 from dwpose.skeleton import (ANKLES, BODY, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
                              Skeleton)
+from media.files import check_outputs
 from media.images import read_image
-from media.video_writer import write_video
+from media.video_writer import ANIMATIONS, CONTAINERS, write_video
 
 FLOOR_QUANTILE = 0.95               # of the lowest ankle's y over the clip
 STANDING_QUANTILE = 0.75            # of the neck's height over the clip: above squats, below jumps
@@ -225,14 +226,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pose", default="", help="ONNX whole-body keypoints, beside an ONNX person detector")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        result = rescale(Skeleton.load(args.skeleton), _reference(args), published=args.published)
-        result.save(args.output)
-        if args.preview:
-            write_video(args.preview, draw(result), result.fps)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    check_outputs({"-o": (args.output, (".npz",)), "--preview": (args.preview, (*CONTAINERS, *ANIMATIONS))},
+                  {"the driving skeleton": args.skeleton, "the reference": args.reference})
+    result = rescale(Skeleton.load(args.skeleton), _reference(args), published=args.published)
+    result.save(args.output)
+    if args.preview:
+        write_video(args.preview, draw(result), result.fps)
 
 
 def _reference(args: argparse.Namespace) -> Skeleton:
@@ -244,4 +243,4 @@ def _reference(args: argparse.Namespace) -> Skeleton:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

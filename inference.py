@@ -60,6 +60,9 @@ from t2m.project import body_depth, project
 log = logging.getLogger(__name__)
 
 CODE = Path(__file__).parent
+LONGEST = 200.0                     # seconds of a motion: a plan's 180, each of its actions rounded to whole frames
+FARTHEST = 1000.0                   # metres that a motion may lead from its origin: a run of three minutes, and more
+FARTHEST_CANVASES = 100             # that a keypoint may lie from the corner: a movement may leave the picture far behind
 DEFAULT_CONFIG, CASES_CONFIG = "configs/demo.yaml", "configs/mimicmotion.yaml"      # where none is named
 
 
@@ -71,6 +74,8 @@ def animate(config: InferenceConfig, folder: RunFolder, models: Models,
     """
     stages = Stages(config, folder, models, writers or {})
     image, reference = stages.reference()                                           # (H, W, 3) uint8, Skeleton: (1, 133, 3)
+    if writers:                                                                     # the picture was not refused
+        write_settings(config, folder.path)
     segments, motion = [], None
     if not config.driving_video:
         segments = stages.plan()                                                    # list[Segment]
@@ -138,7 +143,8 @@ class Stages:
     def plan(self) -> list[Segment]:
         """The prompt as actions with seconds."""
         config, planned = self.config, partial(plan, self.config.prompt, device=self.models.device, **asdict(self.config.planner))
-        segments = self.folder.stage("plan", Artefact("plan.json", save_plan, load_plan), planned, config.prompt, config.planner)
+        artefact = Artefact("plan.json", save_plan, partial(load_plan, max_seconds=config.planner.max_seconds))
+        segments = self.folder.stage("plan", artefact, planned, config.prompt, config.planner)
         check_disk(self.folder.path, config.fps * sum(s.seconds for s in segments), config.size, 3 + config.refinements)
         return segments
 
@@ -150,7 +156,7 @@ class Stages:
             texts = [segment.text for segment in segments]
             return join_motions(self.models.motions(segments), config.motion.transition_seconds, texts)
 
-        artefact = Artefact("motion.npz", Motion.save, Motion.load)
+        artefact = Artefact("motion.npz", Motion.save, load_motion)
         return self.folder.stage("motion", artefact, joined, segments, config.motion, Path(config.motion.weights), config.seed)
 
     def skeleton(self, motion: Motion | None, reference: Skeleton) -> Skeleton:
@@ -176,7 +182,7 @@ class Stages:
     def preview(self, scene: Scene, renderer: Renderer) -> None:
         """preview.mp4, and in report.json and a line on screen what may look wrong."""
         config, report = self.config, self.folder.report
-        artefact = Artefact("preview.mp4", save_preview, lambda path: None)             # for people: no stage reads it
+        artefact = Artefact("preview.mp4", save_preview, lambda path: None, editable=False)     # for people: no stage reads it
         self.folder.stage("preview", artefact, lambda: preview(scene, config.puppet), scene, config.puppet)
         seconds, memory = self.models.cost(config, len(scene.skeleton))
         doubts = renderer.doubts(scene)
@@ -189,7 +195,7 @@ class Stages:
 
     def frames(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None = None) -> np.ndarray:
         """A renderer's frames of a scene, (F, H, W, 3) uint8. poses: the adapter's frames, where there are any."""
-        artefact = Artefact(f"frames/{name}.mkv", save_frames, load_frames)
+        artefact = Artefact(f"frames/{name}.mkv", save_frames, load_frames, editable=False)
         return self.folder.stage(name, artefact, lambda: self._rendered(name, renderer, scene, poses),
                                  *renderer.inputs(scene), poses, self.config.seed)
 
@@ -199,10 +205,10 @@ class Stages:
         return self._skeleton(f"seen_{number}", lambda: seen_skeleton(self.models, video, skeleton, trust), video, skeleton, trust)
 
     def _skeleton(self, name: str, work, *inputs) -> Skeleton:
-        pose = self.config.pose
-        where_poses_are_kept_changes_none = replace(pose, cache="")
-        return self.folder.stage(name, Artefact(f"{name}.npz", Skeleton.save, Skeleton.load), work, *inputs,
-                                 where_poses_are_kept_changes_none, pose.networks)
+        pose, still = self.config.pose, name in ("person", "reference")
+        changes_no_pose = {"cache": "", "style": ""}                 # where poses are kept, and how they are drawn
+        artefact = Artefact(f"{name}.npz", Skeleton.save, partial(load_skeleton, fps=None if still else self.config.fps))
+        return self.folder.stage(name, artefact, work, *inputs, replace(pose, **changes_no_pose), pose.networks)
 
     def _rendered(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None) -> np.ndarray:
         generator, writer = torch.Generator().manual_seed(seed_of(self.config, name)), self.writers.get(name)
@@ -231,8 +237,31 @@ def save_plan(segments: list[Segment], path: Path) -> None:
     path.write_text(segments_to_json(segments), encoding="utf-8")
 
 
-def load_plan(path: Path) -> list[Segment]:
-    return segments_from_json(path.read_text(encoding="utf-8"))
+def load_plan(path: Path, max_seconds: float) -> list[Segment]:
+    return segments_from_json(path.read_text(encoding="utf-8"), max_seconds)
+
+
+def load_motion(path: Path) -> Motion:
+    """The 3D motion of a run, also after a person edited it; ValueError for what no plan's movement can be."""
+    motion = Motion.load(path)
+    if motion.seconds > LONGEST:
+        raise ValueError(f"fps: expected a motion of at most {LONGEST:g} s (found {len(motion)} frames at {motion.fps:g}, {motion.seconds:,.0f} s): "
+                         "correct its rate, or cut it")
+    if (far := float(np.abs(motion.joints).max())) > FARTHEST:
+        raise ValueError(f"joints: expected metres, within {FARTHEST:g} of the origin (found {far:g}): divide them")
+    return motion
+
+
+def load_skeleton(path: Path, fps: float | None) -> Skeleton:
+    """A skeleton of a run, also after a person edited it. fps: the run's, for a movement."""
+    skeleton = Skeleton.load(path)
+    if fps is not None and skeleton.fps != fps:
+        raise ValueError(f"fps: expected {fps:g}, the run's (found {skeleton.fps:g}): resample it, or set fps={skeleton.fps:g}")
+    if (far := float(np.abs(skeleton.xy[skeleton.present]).max(initial=0))) > FARTHEST_CANVASES * max(skeleton.size):
+        raise ValueError(f"keypoints: expected pixels of the {skeleton.size[0]}x{skeleton.size[1]} canvas (found {far:g}): scale them")
+    if skeleton.confidence.max(initial=0) > 1.001:
+        raise ValueError(f"keypoints: expected a confidence of at most 1 (found {skeleton.confidence.max():g}): divide it")
+    return skeleton
 
 
 def run(config: InferenceConfig, models: Models, report: Report, writers_of=video_writers) -> None:
@@ -241,12 +270,11 @@ def run(config: InferenceConfig, models: Models, report: Report, writers_of=vide
     try:
         with locked(config.folder, "choose another name=", beside=True):
             folder = RunFolder(config.folder, config.resume, report, code_of_stages(config))
-            write_settings(config, folder.path)
             rows, segments = animate(config, folder, models, writers)
             if config.stop_after != "skeleton":
                 with report.stage("outputs", "storyboard.png"):
                     write_outputs(config, folder.path, rows, segments, writers)
-            folder.finish()
+                folder.finish()
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             raise

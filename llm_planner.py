@@ -12,14 +12,18 @@ import json
 import logging
 import math
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
+from configs import run_main
 from planning.actions import split_actions
-from planning.chat import ask_for_actions, ChatServer, local_chat, openai_chat, SCHEMA
+from planning.chat import ask_for_actions, ChatServer, check_chat_folder, local_chat, openai_chat, SCHEMA
 from planning.clauses import check_total
 from planning.lexicon import MAX_TOTAL_SECONDS, SHORTEST_SECONDS
 
 MAX_PROMPT_CHARACTERS = 2000
+MAX_ACTION_CHARACTERS = 2 * MAX_PROMPT_CHARACTERS       # an action has a prompt's words, and some more
+ONE_FRAME = 0.05                                        # seconds, of the 3D motion
+LONGEST_WAIT = 86_400.0                                 # seconds
 BACKENDS = ("rules", "openai", "local")
 
 
@@ -32,6 +36,10 @@ class Segment:
     def __post_init__(self):
         if not self.text.strip():
             raise ValueError("segment: its text is empty")
+        if len(self.text) > MAX_ACTION_CHARACTERS:
+            raise ValueError(f"segment: its text must have at most {MAX_ACTION_CHARACTERS:,} characters (found {len(self.text):,}): shorten it")
+        if has_surrogates(self.text):
+            raise ValueError(f"segment {self.text!a}: expected text (found half of a character): write it anew")
         if not 0 < self.seconds < math.inf:
             raise ValueError(f"segment '{self.text}': must last longer than 0 s (found {self.seconds:g})")
 
@@ -45,19 +53,31 @@ def plan(prompt: str, *, backend: str = "rules", max_seconds: float = 9.8, base_
     `model` is the served model's name (openai) or a folder (local).
     """
     check_prompt(prompt)
-    if not SHORTEST_SECONDS <= max_seconds <= MAX_TOTAL_SECONDS:
-        raise ValueError(f"planner.max_seconds: must be {SHORTEST_SECONDS:g} to {MAX_TOTAL_SECONDS:g} s (found {max_seconds:g})")
+    server = ChatServer(base_url, model, api_key_env, timeout_seconds)
+    check_planner(backend, max_seconds, server, max_new_tokens)
     if backend == "rules":
         actions = split_actions(prompt, max_seconds)
-    elif backend == "openai":
-        chat = openai_chat(ChatServer(base_url, model, api_key_env, timeout_seconds), SCHEMA)
-        actions = ask_for_actions(prompt, chat, SHORTEST_SECONDS, max_seconds)
-    elif backend == "local":
-        actions = ask_for_actions(prompt, local_chat(model, max_new_tokens, device), SHORTEST_SECONDS, max_seconds)
     else:
-        raise ValueError(f"planner.backend: must be one of {', '.join(BACKENDS)} (found '{backend}')")
+        chat = openai_chat(server, SCHEMA) if backend == "openai" else local_chat(model, max_new_tokens, device)
+        actions = ask_for_actions(prompt, chat, SHORTEST_SECONDS, max_seconds)
     check_total(sum(seconds for _, seconds in actions))
     return [Segment(text, seconds) for text, seconds in actions]
+
+
+def check_planner(backend: str, max_seconds: float, server: ChatServer, max_new_tokens: int) -> None:
+    """Raises ValueError for settings that no plan can be made with; nobody is asked, and no network loaded."""
+    if backend not in BACKENDS:
+        raise ValueError(f"planner.backend: must be one of {', '.join(BACKENDS)} (found '{backend}')")
+    if not SHORTEST_SECONDS <= max_seconds <= MAX_TOTAL_SECONDS:
+        raise ValueError(f"planner.max_seconds: must be {SHORTEST_SECONDS:g} to {MAX_TOTAL_SECONDS:g} s (found {max_seconds:g})")
+    if not 0 < server.timeout_seconds <= LONGEST_WAIT:
+        raise ValueError(f"planner.timeout_seconds: must be more than 0, and at most {LONGEST_WAIT:,.0f} s (found {server.timeout_seconds:g})")
+    if max_new_tokens < 1:
+        raise ValueError(f"planner.max_new_tokens: must be at least 1 (found {max_new_tokens})")
+    if backend == "openai":
+        openai_chat(server, SCHEMA)
+    elif backend == "local":
+        check_chat_folder(server.model)
 
 
 def check_prompt(prompt: str) -> None:
@@ -67,27 +87,56 @@ def check_prompt(prompt: str) -> None:
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise ValueError(f"prompt: must have at most {MAX_PROMPT_CHARACTERS:,} characters (found {len(prompt):,}): "
                          "shorten it")
-    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+    if has_surrogates(prompt):
         raise ValueError("prompt: expected text (found bytes that are no UTF-8): write it anew, or set the terminal to UTF-8")
+
+
+def has_surrogates(text: str) -> bool:
+    """Are there halves of characters in it, which no encoding can write?"""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def segments_to_json(segments: list[Segment]) -> str:
     return json.dumps({"segments": [asdict(segment) for segment in segments]}, indent=2, ensure_ascii=False) + "\n"
 
 
-def segments_from_json(text: str) -> list[Segment]:
-    """Reads plan.json, also after a person edited it; ValueError says what is wrong."""
+def segments_from_json(text: str, max_seconds: float = MAX_TOTAL_SECONDS) -> list[Segment]:
+    """Reads plan.json, also after a person edited it; ValueError says what is wrong. max_seconds: of the longest segment."""
     try:
-        segments = [Segment(str(segment["text"]), float(segment["seconds"])) for segment in json.loads(text)["segments"]]
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        expected = '{"segments": [{"text": ..., "seconds": ...}]}'
-        raise ValueError(f"plan.json: expected {expected} ({error!r})") from error
-    except ValueError as error:
-        raise ValueError(f"plan.json: {error}") from error
-    if not segments:
-        raise ValueError("plan.json: expected at least one segment (found none)")
+        plan = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=without_repeated)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"plan.json: expected JSON ({error}): mend it, or delete the file") from error
+    if not isinstance(plan, dict) or plan.keys() != {"segments"} or not isinstance(plan["segments"], list) or not plan["segments"]:
+        raise ValueError('plan.json: expected {"segments": [{"text": ..., "seconds": ...}, ...]}, at least one (found '
+                         f"{json.dumps(plan)[:80]}): write it so")
+    segments = [read_segment(segment, f"plan.json: segment {number}", max_seconds) for number, segment in enumerate(plan["segments"], 1)]
     check_total(sum(segment.seconds for segment in segments), "plan.json")
     return segments
+
+
+def without_repeated(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object, no key of which is said twice."""
+    names = [name for name, _ in pairs]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"found {', '.join(sorted(repeated))} twice in one object")
+    return dict(pairs)
+
+
+def read_segment(segment: object, where: str, max_seconds: float) -> Segment:
+    """One entry of plan.json; nothing in it is guessed or left out."""
+    known = {field.name for field in fields(Segment)}
+    if not isinstance(segment, dict) or segment.keys() != known:
+        found = ", ".join(segment) if isinstance(segment, dict) else type(segment).__name__
+        raise ValueError(f'{where}: expected "text" and "seconds" (found {found}): write both, and nothing else')
+    text, seconds = segment["text"], segment["seconds"]
+    if not isinstance(text, str):
+        raise ValueError(f'{where}: "text" must be a sentence (found {json.dumps(text)[:40]})')
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not ONE_FRAME <= seconds <= max_seconds + 1e-6:
+        raise ValueError(f'{where}: "seconds" must be a number from {ONE_FRAME:g} to {max_seconds:g} (found {json.dumps(seconds)[:40]})')
+    try:
+        return Segment(text, float(seconds))
+    except ValueError as error:
+        raise ValueError(f"{where}: {str(error).removeprefix('segment: ')}") from error
 
 
 def known_to(weights: str, segments: list[Segment]) -> list[str]:
@@ -118,16 +167,12 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     options = vars(parser.parse_args(argv))
     weights = options.pop("weights")
-    try:
-        segments = plan(**options)
-        sys.stdout.write(segments_to_json(segments))
-        for line in known_to(weights, segments) if weights else ():
-            print(line, file=sys.stderr)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    segments = plan(**options)
+    sys.stdout.write(segments_to_json(segments))
+    for line in known_to(weights, segments) if weights else ():
+        print(line, file=sys.stderr)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

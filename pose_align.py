@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -18,13 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
+from configs import run_main
 from dwpose.detector import PoseDetector
 from dwpose.musepose import aligned_as_musepose, painted, pose_frames
 from dwpose.skeleton import HANDS, Skeleton
-from media.files import locked
+from dwpose.tracking import CHOICES
+from media.files import check_outputs, locked
 from media.images import read_image
 from media.video_reader import frame_stream, probe
-from media.video_writer import write_video
+from media.video_writer import ANIMATIONS, CONTAINERS, write_video
 
 log = logging.getLogger("pose_align")
 
@@ -43,7 +44,7 @@ def align(args: argparse.Namespace) -> tuple[Path, Path]:
     """Detect, align and write; the two files."""
     with ExitStack() as stack:
         paths = output_paths(args)
-        for path in dict.fromkeys(paths):
+        for path in paths:
             stack.enter_context(locked(path, "choose other names for its two files", beside=True))
         return written(args, *paths)
 
@@ -53,7 +54,7 @@ def written(args: argparse.Namespace, align_path: Path, demo_path: Path) -> tupl
     image, fps = read_image(args.imgfn_refer), probe(args.vidfn).fps
     shrunk = args.detect_resolution or None
     first = args.align_frame or 0                                             # frames before it are left out, as published
-    frames = lambda: islice(frame_stream(args.vidfn, max_short_side=shrunk), first, args.max_frame)
+    frames = lambda: islice(frame_stream(args.vidfn, max_short_side=shrunk, strict=True), first, args.max_frame)
     if next(frames(), None) is None:
         raise ValueError(f"{args.vidfn}: expected more than {first} frames (found fewer, or max_frame {args.max_frame} below): "
                          "lower --align_frame")
@@ -106,13 +107,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        check(args)
-        for path in align(args):
-            log.info("wrote %s", path)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    check(args)
+    for path in align(args):
+        log.info("wrote %s", path)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -127,9 +124,14 @@ def check(args: argparse.Namespace) -> None:
     if args.max_frame < 1 or (args.align_frame or 0) < 0 or args.detect_resolution < 0:
         raise ValueError("--max_frame, --align_frame, --detect_resolution: expected at least 1, 0 and 0 (found "
                          f"{args.max_frame}, {args.align_frame}, {args.detect_resolution})")
-    if args.person.lstrip("-").isdigit():
+    if args.person.isdigit():
         args.person = int(args.person)
+    elif args.person not in CHOICES:
+        raise ValueError(f"--person: expected {', '.join(CHOICES)}, or a number from the left, 0 first (found {args.person}): choose one")
+    videos, paths = (*CONTAINERS, *ANIMATIONS), output_paths(args)
+    check_outputs({"--outfn_align_pose_video": (paths[0], videos), "--outfn": (paths[1], videos)},
+                  {"--imgfn_refer": args.imgfn_refer, "--vidfn": args.vidfn})
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

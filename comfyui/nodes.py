@@ -33,14 +33,22 @@ from t2m.project import body_depth, project
 ROOT = Path(inference.__file__).resolve().parent
 CATEGORY = "Fleximo"
 MAX_SEED = 2**63 - 1
+STRAY = 0.5                                                    # beyond 0..1, as sharpening and enlarging leave it
 CONFIGS = ("demo", "photo", "fleximo", "mimicmotion")           # of configs/: where the weights are, and how they are used
 
 
 def frames_of(images: torch.Tensor) -> np.ndarray:
-    """IMAGE (B, H, W, 3) or with alpha (B, H, W, 4) in [0, 1] → uint8 RGB (B, H, W, 3)."""
-    if images.ndim != 4 or images.shape[-1] not in (3, 4):
-        raise ValueError(f"IMAGE: expected (B, H, W, 3) (found {tuple(images.shape)})")
-    return (images[..., :3].float().clamp(0, 1) * 255).round().to("cpu", torch.uint8).numpy()
+    """IMAGE (B, H, W, 3) or with alpha (B, H, W, 4) in [0, 1] → uint8 RGB (B, H, W, 3); transparency becomes white, as in files."""
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.numel() or images.shape[-1] not in (3, 4):
+        found = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
+        raise ValueError(f"IMAGE: expected (B, H, W, 3), at least one picture (found {found}): connect an IMAGE output")
+    low, high = (float(edge) for edge in images.aminmax())
+    if not images.is_floating_point() or not (-STRAY <= low and high <= 1 + STRAY):
+        raise ValueError(f"IMAGE: expected floating-point numbers in 0..1 (found {images.dtype}, {low:g} to {high:g}): "
+                         "divide by the value of white")
+    images = images.float().clamp(0, 1)
+    alpha = images[..., 3:] if images.shape[-1] == 4 else 1
+    return ((images[..., :3] * alpha + 1 - alpha) * 255).round().to("cpu", torch.uint8).numpy()
 
 
 def images_of(frames: np.ndarray) -> torch.Tensor:

@@ -35,14 +35,17 @@ class AgreedError(ValueError):
 
 
 def run_main(main: Callable[[], object]) -> None:
-    """Ends the program with main's result: 2 and a line for a user's mistake, 130 for Ctrl-C, a traceback for ours.
+    """Ends the program with main's result: 2 and a line for a user's mistake or a file's, 130 for Ctrl-C, a traceback for ours.
 
     Of several processes the first on each machine says it; another one says what only it has met.
     """
     try:
         sys.exit(main())
-    except (ValueError, FileNotFoundError) as error:
-        line = f"error: {' '.join(str(error).split())}"
+    except (ValueError, OSError) as error:
+        said = str(error)
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:        # the system's own words
+            said = f"{error.filename}: cannot be used ({error.strerror}): check the path, and what may be read and written there"
+        line = f"error: {' '.join(said.split())}"
         if isinstance(error, AgreedError):
             say(line)
         elif os.environ.get("LOCAL_RANK", "0") == "0":
@@ -131,12 +134,24 @@ def read_yaml(path: Path, schema: type) -> dict:
     return escaped(values)
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which no key is said twice."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(problem=f"'{key.value}' is said twice: leave one out", problem_mark=key.start_mark)
+            seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+        return super().construct_mapping(node, deep)
+
+
 def yaml_mapping(path: Path) -> dict:
     """The keys and values of a YAML file, also of another project's; a ValueError says what is wrong with it."""
     if not path.is_file():
         raise ValueError(f"{path}: expected a YAML file (found no such file): check the path")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)

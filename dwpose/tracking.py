@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 SAME_PERSON_OVERLAP = 0.3       # IoU between a box and the last box of a track
 SAME_PERSON_DISTANCE = 0.6      # or centres this close, in box heights, with heights within a factor of two
 CROWDED = 0.1                   # share of the frames with somebody else in them that is worth a warning
+CHOICES = "largest", "center", "left", "right"           # who, where there are several; left, right: in the picture
 
 
 def chosen_track(boxes: list[np.ndarray], size: tuple[int, int], person: str | int = "largest",
@@ -35,7 +36,7 @@ def chosen_track(boxes: list[np.ndarray], size: tuple[int, int], person: str | i
                              f"choose 0 to {len(tracks) - 1}, counted from the left, or largest, center, left or right")
         best = int(np.argsort([(path[:, 0] + path[:, 2]).mean() for path in paths])[person])
     else:
-        raise ValueError(f"person: expected largest, center, left, right or an index from the left (found {person!r})")
+        raise ValueError(f"person: expected {', '.join(CHOICES)} or an index from the left (found {person!r})")
     track = with_returns(best, tracks, paths, source)
     crowded = sum(len(found) > 1 for found in boxes)
     if crowded > CROWDED * len(boxes):

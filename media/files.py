@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,8 +51,8 @@ def read_json(path: Path) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a config file (found none): is this a complete model folder?")
     try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON (found {error}): fetch it again") from None
     if not isinstance(config, dict):
         raise ValueError(f"{path}: expected JSON's names and values (found a {type(config).__name__}): fetch it again")
@@ -66,6 +67,40 @@ def existing_file(path: str | Path, kind: str) -> Path:
     return Path(path)
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the first of the folders around it that is there; a link that leads nowhere is."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists() or place.is_symlink())
+
+
+def check_folder(path: Path, remedy: str) -> None:
+    """A folder can be made and written to; it is not made yet."""
+    try:
+        with tempfile.TemporaryFile(dir=nearest_existing(path)):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written to ({error.strerror}): {remedy}") from error
+
+
+def check_outputs(outputs: Mapping[str, tuple[str | Path | None, Sequence[str]]], inputs: Mapping[str, str | Path]) -> None:
+    """Each output can be written, is none of the inputs and not another output; nothing is made yet.
+
+    outputs: path and suffixes it may have (none: any), by the option's name; a path of None is left out. inputs: paths, by theirs.
+    """
+    taken = {Path(path).resolve(): name for name, path in inputs.items()}
+    for name, (given, suffixes) in outputs.items():
+        if given is None:
+            continue
+        path = Path(given)
+        if path.is_dir():
+            raise ValueError(f"{name}: expected a file (found the folder {path}): add a file's name")
+        if suffixes and path.suffix.lower() not in suffixes:
+            raise ValueError(f"{name}: expected a name ending in {', '.join(suffixes)} (found '{path}'): add one of them")
+        if other := taken.get(path.resolve()):
+            raise ValueError(f"{name}: expected a file of its own (found {path}, which is {other}'s): choose another name")
+        taken[path.resolve()] = name
+        check_folder(path.parent, f"choose another place with {name}")
+
+
 @contextmanager
 def locked(folder: Path, remedy: str = "choose another output", *, beside: bool = False) -> Iterator[None]:
     """Within the context no other process works on this folder; ValueError where one already does.
@@ -76,6 +111,7 @@ def locked(folder: Path, remedy: str = "choose another output", *, beside: bool 
     lock = FileLock(path, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()                            # says why it cannot be made, where the lock would only wait
         lock.acquire()
     except Timeout:
         raise ValueError(f"{folder}: another run is writing to it: wait for its end, or {remedy}") from None

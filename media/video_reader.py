@@ -110,9 +110,14 @@ def picture_stream(path: Path, fps: float | None, stride: int | None,
     pictures, rate = pictures_of(path)
     step = rate / fps if fps else 1.0
     numbers = [min(round(number * step), len(pictures) - 1) for number in range(max(round(len(pictures) / step), 1))]
+    size = None
     for number in numbers[::stride]:
-        picture = pictures[number]
-        yield shrunk(read_image(picture) if path.is_dir() else picture, max_short_side)
+        picture = read_image(pictures[number]) if path.is_dir() else pictures[number]
+        if picture.shape[:2] != (size or picture.shape[:2]):
+            raise ValueError(f"{pictures[number]}: expected one picture size (found {size[1]}x{size[0]} before, then {picture.shape[1]}x"
+                             f"{picture.shape[0]}): make all pictures of {path} alike, or leave it out")
+        size = picture.shape[:2]
+        yield shrunk(picture, max_short_side)
 
 
 def pictures_of(path: Path) -> tuple[Sequence[Path] | np.ndarray, float]:
@@ -294,14 +299,14 @@ def frames_at(path: str | Path, wanted: Sequence[int], stored: list[Stored] | No
     """
     stored = stored_frames(path) if stored is None else stored
     if max(wanted) >= len(stored):
-        raise ValueError(f"{path}: expected at least {max(wanted) + 1} frames (found {len(stored)}): make it anew")
+        raise ValueError(f"{path}: expected at least {max(wanted) + 1} frames (found {len(stored)}): copy or convert it anew, or leave it out")
     found = decoded_after_seeking(path, [stored[number].pts for number in wanted])
     if found is None:                       # a file that cannot be entered in the middle is read from its beginning
         needed = set(wanted)
         frames = {number: upright(*shown) for number, shown in enumerate(islice(shown_frames(path), max(wanted) + 1))
                   if number in needed}
         if len(frames) < len(needed):
-            raise ValueError(f"{path}: expected {len(stored)} frames (found fewer): make it anew")
+            raise ValueError(f"{path}: expected {len(stored)} whole frames (found fewer): copy or convert it anew, or leave it out")
         found = [frames[number] for number in wanted]
     return np.stack(found)
 

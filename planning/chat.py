@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ SCHEMA = {      # flat on purpose: strict modes of several servers refuse defaul
 
 FORMAT_REFUSED = re.compile(r"response_?format|json_?schema|json_?object|structured|guided|grammar", re.IGNORECASE)
 THOUGHT_BEGINS, THOUGHT_ENDS = (re.compile(rf"<{end}think(?:ing)?>|◁{end}think▷", re.IGNORECASE) for end in ("", "/"))
+MAX_ANSWER_BYTES = 4 << 20                  # of a whole reply; a plan has some thousand
 MAX_OBJECTS = 100                           # braces of an answer at which an object is looked for
 
 
@@ -120,7 +122,7 @@ class ChatServer:
     base_url: str
     model: str                  # the served model's name
     api_key_env: str            # environment variable with the key; empty: the server wants none
-    timeout_seconds: float      # longest wait for an answer
+    timeout_seconds: float      # longest wait for a whole answer
     settings: str = "planner"   # the group of settings that these came from
     instead: str = ", or use planner.backend=rules"
 
@@ -150,9 +152,11 @@ def openai_chat(server: ChatServer, schema: dict) -> Callable[[list[Message]], s
 
     def ask(messages: list[Message]) -> str:
         while True:
+            deadline = time.monotonic() + server.timeout_seconds
             try:
-                answer = client.chat.completions.create(        # no temperature: reasoning models refuse the argument
-                    model=server.model, messages=messages, **formats[0])
+                with client.chat.completions.with_streaming_response.create(    # no temperature: reasoning models refuse it
+                        model=server.model, messages=messages, **formats[0]) as response:
+                    answer = json.loads(body_of(response, deadline))
             except Exception as error:
                 if len(formats) == 1 or not refuses_format(error):
                     raise trouble(error, server) from error
@@ -161,6 +165,30 @@ def openai_chat(server: ChatServer, schema: dict) -> Callable[[list[Message]], s
             else:
                 return content_of(answer, server)
     return ask
+
+
+class BrokenOff(Exception):
+    """An answer that began and has no end."""
+
+
+def body_of(response: object, deadline: float) -> bytes:
+    """The whole body of the openai package's streamed response; deadline: by time.monotonic()."""
+    import openai
+    body = bytearray()
+    try:
+        for part in response.iter_bytes():
+            body += part
+            if time.monotonic() > deadline:
+                raise openai.APITimeoutError(response.http_request)
+            if len(body) > MAX_ANSWER_BYTES:
+                raise BrokenOff(f"more than {MAX_ANSWER_BYTES >> 20} MiB")
+    except (openai.OpenAIError, BrokenOff):
+        raise
+    except Exception as error:          # the HTTP library's own
+        if "timeout" in type(error).__name__.lower():
+            raise openai.APITimeoutError(response.http_request) from error
+        raise BrokenOff(f"{first_line(error)} after {len(body)} bytes") from error
+    return bytes(body)
 
 
 def refuses_format(error: Exception) -> bool:
@@ -194,12 +222,18 @@ def trouble(error: Exception, server: ChatServer) -> ValueError:
         return ValueError(f"{who}: {url} refused the key from "
                           f"{server.api_key_env or f'an empty {who}.api_key_env'} (HTTP 401): check it")
     if isinstance(error, openai.APIStatusError):
-        return ValueError(f"{who}: {url} answered HTTP {error.status_code} ({said}): "
-                          f"check {who}.model={server.model} and the server's log")
+        remedy = f"check {who}.model={server.model} and the server's log"
+        if error.status_code == 429:
+            remedy = "wait, or look at what the key may still ask"
+        elif error.status_code >= 500:
+            remedy = "see the server's log, or try again later"
+        return ValueError(f"{who}: {url} answered HTTP {error.status_code} ({said}): {remedy}")
+    if isinstance(error, BrokenOff):
+        return ValueError(f"{who}: {url}: expected a whole answer (found {said}): try again, or see the server's log")
     if isinstance(error, openai.APIConnectionError):
         return ValueError(f"{who}: no server reached at {url} ({first_line(error.__cause__ or error)}): "
                           f"start it, or correct {who}.base_url")
-    if isinstance(error, (openai.OpenAIError, json.JSONDecodeError)):
+    if isinstance(error, (openai.OpenAIError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)):
         return ValueError(f"{who}: {url} is not an OpenAI-compatible server ({said}): "
                           f"check {who}.base_url")
     return ValueError(f"{who}: no client for {url} ({said}): check {who}.base_url, and what the "
@@ -207,20 +241,20 @@ def trouble(error: Exception, server: ChatServer) -> ValueError:
 
 
 def content_of(answer: object, server: ChatServer) -> str:
-    """The text of a chat completion; a refusal, a cut-off answer and an answer without a message are errors."""
-    who, choices = server.settings, getattr(answer, "choices", None)
+    """The text of a chat completion, parsed JSON; a refusal, a cut-off answer and an answer without a message are errors."""
+    who, choices = server.settings, answer.get("choices") if isinstance(answer, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
-    message = getattr(choice, "message", None)
-    if not hasattr(message, "content"):
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
         raise ValueError(f"{who}: {server.base_url} answered without a message: is it an OpenAI-compatible chat server?")
-    content = message.content
-    if getattr(message, "refusal", None):
-        raise ValueError(f"{who}: {server.model} refused the prompt ('{first_line(message.refusal)}'): rephrase it")
+    content = message.get("content")
+    if message.get("refusal"):
+        raise ValueError(f"{who}: {server.model} refused the prompt ('{first_line(message['refusal'])}'): rephrase it")
     if isinstance(content, list):                                   # parts: text, thinking, pictures
         content = "".join(part["text"] for part in content
                           if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str))
     content = content if isinstance(content, str) else ""
-    if getattr(choice, "finish_reason", None) == "length" and not is_json(content):
+    if choice.get("finish_reason") == "length" and not is_json(content):
         used = "all of it" if not content.strip() else "some of it"
         raise ValueError(f"{who}: the answer of {server.model} was cut off at the token limit ({used} perhaps spent on "
                          "reasoning): raise the server's limit of tokens in an answer, or use a model that reasons less")
@@ -235,13 +269,18 @@ def is_json(answer: str) -> bool:
     return True
 
 
+def check_chat_folder(folder: str) -> None:
+    """A folder holds a transformers model, as far as its name and config.json say."""
+    if not os.path.isfile(os.path.join(folder, "config.json")):
+        raise ValueError(f"planner.model={folder or '(empty)'}: no config.json there: "
+                         "give the folder of a transformers chat model")
+
+
 def local_chat(folder: str, max_new_tokens: int, device: str) -> Callable[[list[Message]], str]:
     """A transformers chat model from a folder on disk; greedy, so the same prompt gives the same plan."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    if not os.path.isfile(os.path.join(folder, "config.json")):
-        raise ValueError(f"planner.model={folder or '(empty)'}: no config.json there: "
-                         "give the folder of a transformers chat model")
+    check_chat_folder(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).to(device).eval()

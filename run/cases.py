@@ -80,7 +80,8 @@ def read_cases(path: Path, svd: str, checkpoint: str) -> list[Case]:
     for number, case in enumerate(cases, start=1):
         where = f"{path}, case {number}"
         own = assignments(case, path, where)
-        name = f"{Path(case['ref_video_path']).stem}_{Path(case['ref_image_path']).stem}"
+        name = "".join(letter if letter.isprintable() else " " for letter in
+                       f"{Path(case['ref_video_path']).stem}_{Path(case['ref_image_path']).stem}").strip().lstrip(".-") or "case"
         name = next(free for free in (name, *(f"{name}_{i}" for i in range(2, len(cases) + 1))) if free not in names)
         names.add(name)
         result.append(Case(where, [*common, *own, f"name={name}"]))

@@ -2,7 +2,6 @@
 import logging
 import math
 import shutil
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,9 +9,11 @@ import numpy as np
 
 from dwpose.skeleton import (ANKLES, EYES, FEET, HIPS, LEFT_ANKLE, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_WRIST,
                              SHOULDERS, Skeleton)
-from llm_planner import check_prompt, plan
+from llm_planner import ChatServer, check_planner, check_prompt, plan
+from media.files import check_folder, nearest_existing
 from media.images import canvas_size, fit_to_canvas, read_image
 from media.video_reader import probe
+from run.folder import WRITTEN
 from run.models import Models
 from run.poses import driving_frames
 from run.settings import InferenceConfig
@@ -37,9 +38,13 @@ SMALL = 0.45                           # eyes to ankles, of the canvas height: b
 
 
 def check_plan(config: InferenceConfig) -> None:
-    """A prompt that cannot be planned is refused at once, where no language model has to be asked."""
+    """A prompt or planner that cannot be planned with is refused at once; no language model is asked."""
     check_prompt(config.prompt)
-    if config.planner.backend == "rules":
+    planner = config.planner
+    if planner.backend != "rules":
+        server = ChatServer(planner.base_url, planner.model, planner.api_key_env, planner.timeout_seconds)
+        check_planner(planner.backend, planner.max_seconds, server, planner.max_new_tokens)
+    else:
         before = logging.root.manager.disable
         logging.disable(logging.WARNING)                        # which come when it is planned for the run
         try:
@@ -67,19 +72,15 @@ def check_motion_weights(folder: Path) -> None:
     load_tokenizer(tokenizer)
 
 
-def check_folder(path: Path) -> None:
-    """A folder can be made and written to; it is not made yet."""
-    try:
-        with tempfile.TemporaryFile(dir=nearest_existing(path)):
-            pass
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written to ({error.strerror}): choose another place with "
-                         "outputs=") from error
-
-
-def nearest_existing(path: Path) -> Path:
-    """The path itself, or the first of the folders around it that is there."""
-    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+def check_not_overwritten(config: InferenceConfig) -> None:
+    """Picture and driving video are none of the files that this run writes."""
+    folder = config.folder.resolve()
+    for name in ("image", "driving_video"):
+        given = Path(getattr(config, name) or "")
+        place = given.parent.resolve() / given.name                          # a link in the folder would be replaced, too
+        for path in (given.resolve(), place):
+            if str(given) != "." and (path == folder or path.parent == folder / "frames" or path in [folder / file for file in WRITTEN]):
+                raise ValueError(f"{name}={given}: is a file this run writes: choose another name=, or move it out of {config.folder}")
 
 
 def check_disk(path: Path, num_frames: int, size: tuple[int, int], num_videos: int) -> None:
@@ -103,6 +104,7 @@ def with_size(config: InferenceConfig) -> InferenceConfig:
 
 def check_inputs(config: InferenceConfig, models: Models) -> None:
     """Picture, text or driving video, weights, memory, folders and disk."""
+    check_not_overwritten(config)
     fit_to_canvas(read_image(config.image), config.size)
     num_frames = round(config.fps)                                # of a second: the plan, not made yet, says how many
     if config.driving_video:
@@ -126,9 +128,9 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
             raise ValueError(f"pose.detector, pose.keypoints: {path}: no such file: fetch the published networks with "
                              "python scripts/download_weights.py dwpose, or take pose.detector=auto")
     models.check_renderer(config, num_frames)
-    check_folder(config.folder)
+    check_folder(config.folder, "choose another place with outputs=")
     if config.pose.cache:
-        check_folder(Path(config.pose.cache))
+        check_folder(Path(config.pose.cache), "choose another place with pose.cache=, or none with pose.cache=")
     check_disk(config.folder, num_frames, config.size, 3 + config.refinements)
 
 

@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 SAMPLING_SECONDS = 0.05
 EDGE_BYTES = 32 << 20     # of files larger than two edges only these first and last bytes are hashed
+# What people look at, in the order in which a run makes it; and where in it a stage's own begins, after those that show the movement.
+SHOWN = ("preview.mp4", "motion.bvh"), ("poses.mp4",), ("video.mp4", "animation.gif", "storyboard.png", "run.zip")
+SHOWN_FROM = {"preview": len(SHOWN), "poses": 1, "video": 2, "seen": 2, "refined": 2}
+WRITTEN = [name for names in SHOWN for name in names]
 
 
 @dataclass
@@ -121,6 +125,7 @@ class Artefact:
     name: str                                 # file name in the run folder
     save: Callable[[Any, Path], None]
     load: Callable[[Path], Any]
+    editable: bool = True                     # by hand, between two runs; another file in place of any other is made anew
 
 
 class RunFolder:
@@ -128,35 +133,49 @@ class RunFolder:
 
     A file is taken when the stage's inputs (settings, weights, results of earlier stages) hash to what they were. The
     results themselves are hashed, so plan.json or skeleton.npz may be edited by hand: every later stage follows. After
-    an update of this repository a stage whose code changed is made anew, and a warning says so.
+    an update of this repository a stage whose code changed is made anew, and a warning says so. Videos and pictures that
+    show another result than the folder now holds are removed; the frames without loss, from which they are made, stay.
 
     code: the files (Python modules, or folders of them) that decide each stage's result, by the stage's name up to a
     number at its end; the stages named in none depend on their inputs alone.
     """
 
     def __init__(self, path: Path, resume: bool, report: Report, code: Mapping[str, Sequence[Path]] | None = None):
-        self.path, self.report, self.is_new, self.code = path, report, not path.exists(), code or {}
+        self.path, self.resume, self.report, self.is_new, self.code = path, resume, report, not path.exists(), code or {}
         path.mkdir(parents=True, exist_ok=True)
-        self.keys: dict[str, str] = read_keys(path) if resume else {}         # stage -> hash of its file's inputs
-        self.used: dict[str, str] = {}
+        self.keys = read_report(path, "keys")                                 # stage -> hash of its file's inputs
+        self.files = read_report(path, "files")                               # file -> hash of its content
+        self.made: set[str] = set()                                           # files of this run
+        self.shown = len(SHOWN)                                               # from here on nothing in SHOWN is an earlier run's
+        if not resume and any((path / name).exists() for name in WRITTEN):
+            log.info("%s: the run that is there will be overwritten: name= keeps it, resume=true goes on from it", path)
 
     def stage(self, name: str, artefact: Artefact, work: Callable[[], Any], *inputs: Any) -> Any:
         """The stage's result: loaded when unchanged, otherwise worked out, saved, and read back."""
-        path, key = self.path / artefact.name, content_hash([name, *inputs])
-        code = f"{name}, code"
-        code_key = code_hash(self.code.get(name.rstrip("_0123456789"), ()))
+        path, key, before = self.path / artefact.name, content_hash([name, *inputs]), self.keys.get(name)
+        kind, code = name.rstrip("_0123456789"), f"{name}, code"
+        code_key, rank = code_hash(self.code.get(kind, ())), SHOWN_FROM.get(kind, 0)
         with self.report.stage(name, artefact.name) as entry:
-            entry.reused = self.keys.get(name) == key and path.is_file()
+            entry.reused = self.resume and before == key and path.is_file()
             if entry.reused and self.keys.get(code) != code_key:
                 log.warning("%s: made anew, as the code of this stage has changed since", name)
                 entry.reused = False
+            if entry.reused and not artefact.editable and self.files.get(artefact.name) != content_hash(path):
+                log.warning("%s: is not the file that was written: made anew", path)
+                entry.reused = False
             if not entry.reused:
+                if rank and before not in (None, key):
+                    self._remove_shown(rank)
                 self.keys.pop(name, None)
                 result = work()
                 save_atomically(path, lambda partial: artefact.save(result, partial))
             result = self._read(artefact, path)   # also when just saved: going on now equals going on later
+        content = content_hash(path)
+        if content != self.files.get(artefact.name):
+            self._remove_shown(rank + bool(rank))                 # what this stage itself shows is new
         self.keys |= {name: key, code: code_key}
-        self.used |= {name: key, code: code_key}
+        self.files[artefact.name] = content
+        self.made.add(artefact.name)
         self.write_report()
         return result
 
@@ -164,13 +183,23 @@ class RunFolder:
         """The result in a file, which a person may have edited."""
         try:
             return artefact.load(path)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{path}: expected what this stage wrote ({str(error).removeprefix(f'{path}: ')}): mend it, or "
-                             "delete it, and it is made again") from error
+        except Exception as error:                          # whatever a reader makes of a file that may hold anything
+            said = " ".join(str(error).removeprefix(f"{path}: ").split()) or type(error).__name__
+            raise ValueError(f"{path}: expected what this stage wrote ({said}): mend it, or delete it, and it is made again") from error
+
+    def _remove_shown(self, rank: int) -> None:
+        """Removes what people look at and an earlier run made, from this place in SHOWN on."""
+        files = [self.path / name for names in SHOWN[rank:self.shown] for name in names]
+        gone = [file.name for file in files if file.exists()]
+        self.shown = min(rank, self.shown)
+        for name in gone:
+            (self.path / name).unlink()
+        if gone:
+            log.info("%s: %s removed: made from what has changed since", self.path, ", ".join(gone))
 
     def write_report(self) -> None:
-        """report.json: seconds, memory and warnings so far, and the keys that resume compares."""
-        content = self.report.as_dict() | {"keys": self.keys}
+        """report.json: seconds, memory and warnings so far, and the hashes that resume compares."""
+        content = self.report.as_dict() | {"keys": self.keys, "files": self.files}
         save_text(self.path / "report.json", json.dumps(content, indent=2) + "\n")
 
     def remove_if_new(self) -> None:
@@ -179,24 +208,28 @@ class RunFolder:
             shutil.rmtree(self.path)
 
     def finish(self) -> None:
-        """Forgets stages of earlier runs that this one did not have."""
-        self.keys = dict(self.used)
+        """Removes files of stages that an overwritten run had and this one did not; a resumed one may come back to them."""
+        if not self.resume:
+            for path in (self.path / name for name in self.files.keys() - self.made):
+                if path.resolve().is_relative_to(self.path.resolve()):          # report.json may hold anything
+                    path.unlink(missing_ok=True)
+            self.files = {name: content for name, content in self.files.items() if name in self.made}
         self.write_report()
 
 
-def read_keys(folder: Path) -> dict[str, str]:
-    """What an earlier run left; a folder without a readable report starts anew."""
+def read_report(folder: Path, part: str) -> dict[str, str]:
+    """What an earlier run left in a part of report.json; a folder without a readable report starts anew."""
     try:
-        keys = json.loads((folder / "report.json").read_text())["keys"]
-    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        found = json.loads((folder / "report.json").read_bytes())[part]
+    except (FileNotFoundError, ValueError, RecursionError, KeyError, TypeError):
         return {}
-    return keys if isinstance(keys, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def code_hash(sources: Sequence[Path]) -> str:
     """SHA-256 over Python files and those in folders, whatever their place on the disk."""
     files = [file for source in sources for file in (sorted(source.rglob("*.py")) if source.is_dir() else [source])]
-    return content_hash([[file.name, file.read_text(encoding="utf-8")] for file in files])
+    return content_hash([[file.name, file] for file in files])
 
 
 def content_hash(value: Any) -> str:

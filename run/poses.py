@@ -46,7 +46,9 @@ def driving_skeleton(config: InferenceConfig, models: Models) -> Skeleton:
         if abs(pace - 1) > PACE_TOLERANCE and round(info.seconds * info.fps) != 1:
             log.warning("%s: every %d. of its %.4g frames a second, shown at %g: the movement is %.2f times as fast; "
                         "sample_stride=0 keeps its pace", path, reading["stride"], info.fps, config.fps, pace)
-    frames = frame_stream(path, **reading, max_short_side=MAX_SHORT_SIDE)
+    if Path(path).is_dir():
+        log.info("%s: its pictures count as %g frames a second; sample_stride=1 takes each of them", path, info.fps)
+    frames = frame_stream(path, **reading, max_short_side=MAX_SHORT_SIDE, strict=True)
     skeleton = models.detect(frames, config.fps, path, Path(path), reading, MAX_SHORT_SIDE,
                              max_gap_seconds=MAX_GAP_SECONDS)
     if len(skeleton) == 1:

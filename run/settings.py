@@ -139,8 +139,9 @@ class InferenceConfig:
                              "driving_video, which has its own): use affine")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed: must be 0 or more, and below 2^63 (found {self.seed})")
-        if not self.name.isprintable() or Path(self.name).name != self.name or self.name in ("", ".."):
-            raise ValueError(f"name: must be a plain folder name (found '{self.name}'): use outputs= for the place")
+        if not self.name.isprintable() or Path(self.name).name != self.name or self.name.strip() != self.name or self.name[:1] in ("", ".", "-"):
+            raise ValueError(f"name: must be a plain folder name, and begin with neither '.' nor '-' (found {self.name!r}): use outputs= for "
+                             "the place")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -59,7 +59,11 @@ class Parts:
 
 def inference_config(config: MotionBenchConfig) -> InferenceConfig:
     """The settings all clips are made with."""
-    inference = load_config(InferenceConfig, ["--config", config.inference, *shlex.split(config.inference_keys)])
+    try:
+        keys = shlex.split(config.inference_keys)
+    except ValueError as error:
+        raise ValueError(f"inference_keys: expected key=value, as on a command line (found {config.inference_keys}: {error}): correct its quotes") from None
+    inference = load_config(InferenceConfig, ["--config", config.inference, *keys])
     if inference.driving_video:
         raise ValueError(f"inference={config.inference}: has a driving_video: MotionBench starts from prompts")
     resolution = 0 if config.edition == SYNTHETIC else inference.resolution

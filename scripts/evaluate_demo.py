@@ -25,6 +25,7 @@ import torch
 
 from configs import load_config, run_main
 from demo.measures import Bench, phrasings, pose_net, pose_to_video, real_motion, rescaling, round_trip, skeleton_adapter, Values
+from media.files import check_folder
 from media.video_reader import read_video
 from motionbench.report import format_table, ResultsFile, Target
 from run.folder import content_hash
@@ -186,6 +187,9 @@ def main() -> int:
     if arguments.clips < 1 or arguments.seed < 0:
         parser.error("--clips must be at least 1, --seed at least 0")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if not arguments.weights.is_dir():
+        raise ValueError(f"--weights: expected a folder laid out as {SHIPPED} (found no folder {arguments.weights}): check the path")
+    check_folder(arguments.output, "choose another place with --output")
 
     shipped = load_config(InferenceConfig, ["--config", str(CONFIG)])
     config = load_config(InferenceConfig, ["--config", str(CONFIG), *weight_arguments(shipped, arguments.weights)])

@@ -30,6 +30,7 @@ from dwpose.choosing import load_detector
 from dwpose.mediapipe import MediaPipeDetector
 from dwpose.plausibility import hides_too_much, implausible
 from dwpose.skeleton import BODY, Skeleton
+from media.files import check_folder, existing_file
 from media.images import fit_to_canvas, read_image
 from media.video_reader import probe
 from motionbench.picture import delta_e, psnr, ssim
@@ -301,6 +302,9 @@ def main() -> int:
     if arguments.clips < 1 or arguments.frames < 2:
         parser.error("--clips must be at least 1, --frames at least 2")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    check_folder(arguments.output, "choose another place with --output")
+    for picture in arguments.pictures:
+        existing_file(picture, "picture")
     bench = Bench(load_detector("mediapipe", weights=ROOT / "weights"), arguments.output, arguments.pictures, arguments.clips, arguments.frames)
     results, names = ResultsFile(arguments.output / "results.json"), arguments.only or list(MEASURES)
     for name in names:

@@ -59,8 +59,11 @@ class Motion:
 
     @classmethod
     def load(cls, path: str | Path) -> Motion:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = {"joints", "fps"} - set(arrays.files)
-            if missing:
-                raise ValueError(f"{path}: expected a motion file with joints and fps (missing {sorted(missing)})")
-            return cls(joints=arrays["joints"], fps=float(arrays["fps"]))
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(joints=arrays["joints"], fps=float(arrays["fps"]))
+        except FileNotFoundError:
+            raise
+        except Exception as error:                      # of zip, zlib, NumPy and the numbers themselves
+            found = (str(error) or type(error).__name__).split(". ")[0]          # without NumPy's advice to unpickle it
+            raise ValueError(f"{path}: expected a motion file with joints and fps ({found}): make it anew") from error

@@ -13,7 +13,7 @@ import numpy as np
 
 from configs import CONFIG_FOLDER, load_config, rows
 from inference import checked, code_of_stages, run, save_plan, Stages
-from llm_planner import plan, Segment
+from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.files import locked
 from media.images import shrunk
 from media.video_writer import StreamingVideoWriter
@@ -205,7 +205,9 @@ def edited(stages: Stages, segments: list[Segment] | None) -> list[Segment]:
     """The plan, with the page's table in its place where there is one: plan.json, which a resumed run takes as it is."""
     own = stages.plan()
     if segments and segments != own:
+        segments_from_json(segments_to_json(segments), stages.config.planner.max_seconds)       # as plan.json is read
         save_plan(segments, stages.folder.path / "plan.json")
+        stages.plan()                                         # read back: what was made from the earlier one goes
     check_length(segments or own, stages.config.fps)
     return segments or own
 
