@@ -151,7 +151,7 @@ class RunFolder:
             log.info("%s: the run that is there will be overwritten: name= keeps it, resume=true goes on from it", path)
 
     def stage(self, name: str, artefact: Artefact, work: Callable[[], Any], *inputs: Any) -> Any:
-        """The stage's result: loaded when unchanged, otherwise worked out, saved, and read back."""
+        """The stage's result: loaded when unchanged, otherwise worked out, saved, and read back if it may be edited."""
         path, key, before = self.path / artefact.name, content_hash([name, *inputs]), self.keys.get(name)
         kind, code = name.rstrip("_0123456789"), f"{name}, code"
         code_key, rank = code_hash(self.code.get(kind, ())), SHOWN_FROM.get(kind, 0)
@@ -169,7 +169,8 @@ class RunFolder:
                 self.keys.pop(name, None)
                 result = work()
                 save_atomically(path, lambda partial: artefact.save(result, partial))
-            result = self._read(artefact, path)   # also when just saved: going on now equals going on later
+            if entry.reused or artefact.editable:     # what nobody may edit is frames, which come back bit for bit
+                result = self._read(artefact, path)   # also when just saved: going on now equals going on later
         content = content_hash(path)
         if content != self.files.get(artefact.name):
             self._remove_shown(rank + bool(rank))                 # what this stage itself shows is new
