@@ -13,7 +13,7 @@ export ACCELERATE_USE_CPU="${ACCELERATE_USE_CPU:-true}"
 quick() { [[ -z "${QUICK:-}" ]] || echo "$@"; }          # the arguments of a quick run; a later one wins
 videos() {                                               # videos NAME WEIGHTS: those of every prompt, and their gallery
     python generate_customized.py -m "$2" -o "$out/$1/videos" -p "$out/prompts.txt" --exemplars "$out/exemplars" \
-        -r 96x80 -d 8 -steps 15 -guidance 4 $(quick -steps 1)
+        -r 96x80 -d 8 -steps 12 -guidance 2 $(quick -steps 1)
 }
 customized() {                                           # customized NAME SETTING...: a training, then its videos
     local name="$1" began="$SECONDS"; shift
