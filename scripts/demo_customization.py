@@ -154,7 +154,7 @@ def true_videos(folder: Path, count: int) -> Shown:
     model, found = None, []
     wanted = [(words, i) for words in ANSWERS for i in range(count)]
     for number, (words, i) in enumerate(tqdm(wanted, desc="true videos", unit="video")):
-        colour, path = list(COLOURS)[i % len(COLOURS)], folder / f"{number:03d}.mp4"
+        colour, path = list(COLOURS)[-1 - i % len(COLOURS)], folder / f"{number:03d}.mp4"        # new colours first
         if not path.is_file():
             model = model or TextToVideo.load(folder.parent / "base")
             video = pictures(SEEDS["true"] + number, colour, ANSWERS[words])

@@ -7,7 +7,6 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder
 
 from demo.train_text_to_video import caption_of, COLOURS, MOTIONS, NEW_MOTION, NEW_WORDS, pictures, with_vae, WORDS
-from media.files import read_json
 from newmove.generation import read_prompts
 from newmove.task import pieces_of
 from newmove.text_to_video import TextToVideo
@@ -102,6 +101,6 @@ def test_colour_and_likeness_are_told_apart(recognise):
 
 
 def test_the_shipped_model_draws_what_it_is_asked_for(model, recognise):
-    video = model(caption_of("blue", "squatting"), 1, num_frames=8, size=(96, 80), num_inference_steps=8, guidance_scale=4.0, progress=False)
-    assert recognise(video) == "squatting" and shirt_colour(pictures(1, "blue", MOTIONS["standing"])) == "blue"
-    assert read_json(SHIPPED / "scheduler" / "scheduler_config.json")["prediction_type"] == "v_prediction"
+    video = model(caption_of("green", "raising both arms"), 1, num_frames=8, size=(96, 80), num_inference_steps=12, guidance_scale=2.0,
+                  progress=False)
+    assert recognise(video) == "raising both arms" and shirt_colour(video) == "green"
