@@ -21,6 +21,7 @@ from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from media.files import read_json, save_atomically
+from runtime.cpu_layers import faster_on_cpu
 from runtime.weights import empty, fill, read_tensors, save_tensors
 
 from newmove.objective import DiffusionNoise, save_trained, train_only
@@ -161,8 +162,9 @@ class TextToVideo:
         if min(size) < side or any(length % side for length in size):
             raise ValueError(f"size: expected multiples of {side} pixels (found {size[0]}x{size[1]}): round them")
         generator = torch.Generator().manual_seed(seed)
-        latents = self.sample(prompt, self.first_noise(generator, num_frames, size), **sampling)
-        return as_video(self.decode(latents))
+        with faster_on_cpu(self.unet, self.device), faster_on_cpu(self.vae, self.device):
+            latents = self.sample(prompt, self.first_noise(generator, num_frames, size), **sampling)
+            return as_video(self.decode(latents))
 
     def save(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> Path:
         """Write a complete folder that diffusers' pipeline and `load` read; weights in `dtype`."""

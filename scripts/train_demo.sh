@@ -37,6 +37,10 @@ done_once decoder parallel demo/train_vae.py "$data" "$weights/svd/vae" --decode
 done_once tiny_vae parallel demo/train_vae.py "$data" "$weights/svd/vae" --tiny "$weights/svd/tiny_vae" \
     --steps 1500 --crop 128 --batch-size 6 --learning-rate 0.02 --detail-weight 3 --pose-share 0.35 $(quick --steps 4)
 
+# text to video, for scripts/demo_customization.sh
+done_once text_to_video python demo/train_text_to_video.py "$weights/text_to_video" --work "$runs/text_to_video" \
+    --vae "$weights/svd/vae" $(quick --clips 1 --steps 2)
+
 # the video model and the adapter, on single pictures: their temporal branches stay silent
 done_once video parallel train_video_generation.py --config configs/train_video_demo.yaml svd="$weights/svd" \
     checkpoint="$runs/video_init" cache="$data" train.output="$runs/video" $(quick train.max_steps=4)
