@@ -8,17 +8,18 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from planning.clauses import check_total, clauses, normal
-from planning.lexicon import (AGAIN, AT_TIME, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
+from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
                               FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
-                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
+                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, MOVES_BY_ITSELF, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
                               OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, PRONOUNS, SCENE_PREPOSITIONS,
                               SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
-                              TIME_SPAN, TIMES, UNKNOWN_SECONDS, VERBS)
-from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, meant_verb, one_person, predicate_of,
+                              TIME_SPAN, TIMES, UNKNOWN_SECONDS, VERBS, WITH_IT)
+from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, is_thing, meant_verb, one_person, predicate_of,
                             singulars, split_subject, verb_form)
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
         raise ValueError(f"prompt: '{negative[0]}': expected a number above 0: say how often or how long")
     pieces = [Piece.of(opens, text) for opens, text in clauses(prompt)]
     pieces = [piece for piece in pieces if is_done(piece.written)]
-    pieces = [(piece, *split_subject(with_mover(piece.text))) for piece in pieces]
+    pieces = list(of_the_person([(piece, *split_subject(with_mover(piece.text))) for piece in pieces]))
     said = Mentioned(next((one_person(subject) for _, subject, _ in pieces if subject), "a person"))
     actions: list[Action] = []
     times = Times()
@@ -83,6 +84,24 @@ def is_done(clause: str) -> bool:
     if why:
         log.warning("prompt: '%s' is left out: %s", clause, why)
     return not why
+
+
+def of_the_person(pieces: list[tuple[Piece, str, str]]) -> Iterator[tuple[Piece, str, str]]:
+    """The pieces with their subject and predicate that a person does, not a thing: 'the curtain falls', 'music plays'."""
+    known, thing, heads = any(is_person(word) for _, subject, _ in pieces for word in subject.split()[1:]), False, set()
+    for piece, subject, words in pieces:
+        first = (piece.text.split() or [""])[0]
+        if subject:
+            alone = first in MOVES_BY_ITSELF and subject == "a person"
+            thing = alone or subject not in heads and is_thing(subject, known)
+        elif first != "it" and (piece.opens or first in PRONOUNS):
+            thing = False
+        if thing and piece.text:
+            log.warning("prompt: '%s' is left out: only the person moves", piece.text.replace(" ,", ","))
+            continue
+        known = known or bool(subject) or first in PRONOUNS
+        heads.add(subject)
+        yield piece, subject, words
 
 
 def is_another(who: str, before: str) -> bool:
@@ -194,6 +213,7 @@ class Mentioned:
         rest = text.partition(third_person(self.verb))[2].strip() if handled else ""
         if self.limb and re.match(r"(?:it|them)\b", rest):
             text, rest = re.sub(r"\b(?:it|them)(?:\s+both)?\b", self.limb, text, count=1), self.limb
+        text = WITH_IT.sub(f"with {self.limb}", text) if self.limb else text
         text = BOTH_ALONE.sub("both feet" if self.part == "foot" else f"both {self.part or 'arm'}s", text)
         if self.side:
             text = THE_OTHER.sub(f"the {OPPOSITE[self.side]}", text)
@@ -247,7 +267,7 @@ def repeated(actions: list[Action], text: str, seconds: float | None) -> list[Ac
 class Piece:
     """A clause, and what it says about time, which is taken out of its text."""
     opens: bool                        # it begins a sentence
-    written: str                       # the clause with its times
+    written: str                       # the clause with its duration
     text: str
     seconds: float | None = None       # how long its action lasts
     each: bool = False                 # ... or each action of the sentence
@@ -257,16 +277,16 @@ class Piece:
     @classmethod
     def of(cls, opens: bool, written: str) -> Piece:
         """'jumps twice for 3 s' -> text 'jumps twice', 3.0; 'jumps twice for 3 s each' -> 6.0; 'at 5 s she jumps' begins at 5.0."""
-        text, begin, end = take_times(written)
-        match = DURATION.search(text) or BARE_DURATION.search(text)
+        written, begin, end = take_times(written)
+        match = DURATION.search(written) or BARE_DURATION.search(written)
         each = match is not None and bool(match["each"] or match["per"])
         seconds = duration(match) if match else None
-        text = (text[:match.start()] + text[match.end():] if match else text).strip(" ,")
+        text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
         if wrong := NO_NUMBER.search(text):
             raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): write it as in '3 times' or 'for 2.5 seconds'")
         if end is not None and text:
             return cls(opens, written, text, end - begin, False, begin)
-        counted = find_count(text) if each else None
+        counted = find_count(text) if each or match and ADJECTIVE.search(match[0]) else None        # 'three 2-second squats'
         return cls(opens, written, text, seconds * counted[0] if counted else seconds, each and counted is None, begin, end)
 
 
@@ -307,6 +327,8 @@ class Times:
         self.sentence = len(actions) if piece.opens and piece.text else self.sentence
         if piece.begin is not None:
             self.starts.append((len(actions), piece.begin, piece.end))
+        if piece.seconds and piece.seconds < SHORTEST_SECONDS:
+            log.warning("prompt: '%s': %g s is made %g s, the shortest action", piece.written, piece.seconds, SHORTEST_SECONDS)
         if piece.seconds and piece.text:
             self.said[len(actions)] = piece.seconds
         if piece.each:                                                         # 'waves and jumps for 2 seconds each'

@@ -6,7 +6,7 @@ import unicodedata
 from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES,
                               CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
                               FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIST_BEGINS,
-                              LIST_NUMBER, MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
+                              LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
                               past, PEOPLE, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
                               SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE,
                               WHILE_DOING)
@@ -132,6 +132,10 @@ def in_time_order(part: str) -> list[str]:
         if word not in ("before", "after"):
             log.warning("prompt: '%s %s' is no action of the person and left out", word, inner)
             return in_time_order(outer)
+    match = MEANTIME.match(part)
+    if match and not is_action(match["inner"].split()) and all(split_subject(match["inner"])):
+        log.warning("prompt: '%s %s' is no action of the person and left out", match["word"], match["inner"])
+        return in_time_order(match["outer"])
     if match := BEFORE_AFTER.match(part):
         if is_action(match["second"].split()):
             first, second = match["first"], match["second"]

@@ -86,11 +86,41 @@ PEOPLE = ("person", "man", "woman", "boy", "girl", "guy", "lady", "kid", "child"
           "figure", "human", "someone", "somebody", "player", "boxer", "actor", "actress", "performer", "adult",
           "teenager", "robot", "student", "teacher", "soldier", "runner", "individual", "model", "subject",
           "gentleman", "people", "men", "women", "hero", "friend", "mother", "father", "mom", "dad", "grandma",
-          "grandpa", "grandmother", "grandfather", "sister", "brother", "cook", "clown", "wizard", "knight", "worker")
+          "grandpa", "grandmother", "grandfather", "sister", "brother", "cook", "clown", "wizard", "knight", "worker",
+          "ballerina", "baby", "toddler", "nurse", "doctor", "king", "queen", "prince", "princess", "monk", "chef", "pirate",
+          "captain", "astronaut", "mime", "ninja", "samurai", "superhero", "monster", "alien", "zombie", "witch", "bride",
+          "groom", "judge", "coach", "guard", "priest", "bartender", "barista", "mannequin", "avatar")
 MANY_PEOPLE = ("people", "men", "women", "dancers", "boys", "girls", "kids", "children")
 BODY_PARTS = ("arm", "hand", "leg", "foot", "knee", "head", "elbow", "fist", "shoulder", "hip", "wrist", "ankle",
               "thigh", "palm", "heel", "toe", "finger", "thumb", "biceps", "heels", "toes", "feet", "side")
 DETERMINERS = ("a", "an", "the", "this", "that", "my", "our", "another", "one", "two", "three", "some")
+# they move by themselves or are moved, and nobody draws them: only the person moves
+THINGS = frozenset("""
+    alarm ball balloon bag basketball bed bell bench bicycle bike bird boat book bottle box broom bus cake candle car cat chair clock
+    cloud coffee computer cup curtain cushion desk dog door drum dumbbell fan fire fish flag flower football fridge glass grass guitar
+    hammer hat helicopter hoop horse house kite ladder lamp leaf leaves letter light lightning mirror moon motorcycle music newspaper
+    painting paper pen pencil phone piano picture plane plant plate racket radio rain ribbon river rocket rope sandwich sea ship
+    skateboard sky smoke snow sofa song spoon staff stairs star stone storm stick suitcase sun sword table tea television thunder tie
+    train tree truck tv umbrella violin wall water weight wheel wind window wine
+    """.split())
+MOVES_BY_ITSELF = ("snow", "rain", "music", "wind", "smoke", "fire", "water", "thunder", "lightning", "leaves")     # named without 'the'
+# nouns that name no thing: what a person is or wears, time and space, how something is done
+NO_THINGS = frozenset("""
+    back beard belly body breast cheek chest chin ear eye eyebrow eyes face forehead hair jaw lap lip mouth muscle neck nose shin spine
+    stomach torso trunk waist
+    coat shirt t-shirt sweater dress suit shoe jacket trousers pants skirt glasses jeans shorts clothes hoodie uniform costume cap boot
+    scarf glove outfit
+    afternoon beat beginning bit day end evening hour instant minute moment morning month night second start time week while year
+    air area bottom center centre circle corner direction distance edge floor front ground left line middle opposite place position right
+    room row scene side space spot square stage street top way world background zigzag
+    accident action angle animation attempt attitude audience bunch camera clip combination couple crowd dream effort emotion energy
+    exercise expression fashion feeling fun gesture half height joy kind lens length level lot manner mood motion move movement name number
+    order others pair pattern performance position pose posture power purpose reason rhythm routine rule sequence series set shape show sign
+    sort sound speed stance state story style tempo thing tune turn type version video viewer voice warmup weather workout
+    first last next other same whole following few many several one two three best most more little happy sad angry
+    """.split())
+TAKES_THINGS = ("drink", "eat", "play", "read", "cook", "carry", "catch", "throw", "grab", "paint", "ride", "drive", "juggle", "sip", "hold")
+POSSESSIVES = ("his", "her", "their", "its", "your")
 RELATIVES = ("who", "that", "which")
 AUXILIARIES = ("is", "are", "am", "was", "were", "be", "been", "being", "has", "have", "had", "will", "shall",
                "should", "must", "can", "could", "may", "might", "would")
@@ -182,16 +212,17 @@ AMOUNT = (rf"(?:(?P<half>half)\s+(?:of\s+)?(?:an?\s+)?|an?\s+(?:(?:split|brief|s
           rf"(?:an?\s+)?(?<![\d.])(?P<low>{NUMBER})(?:\s*(?:-|–|to|or|and)\s*(?P<high>{NUMBER}))?(?P<and_half>\s+and\s+a\s+half)?"
           rf"(?:\s+of)?(?:\s+(?:an?|more|full|whole))?[\s-]*)(?P<unit>{UNIT})\b(?!\s+\w+ly\b)(?P<half_more>\s+and\s+a\s+half\b)?"
           rf"(?:(?:(?<=minute)|(?<=minutes)|(?<=min)|(?<=mins))\s+(?:and\s+)?(?P<rest>{NUMBER})\s*s(?:ec(?:ond)?s?)?\b)?")
-EACH, PER = r"(?:(?P<each>each|every)(?:\s+(?:one|time|of\s+which))?\s+)?", r"(?:\s+(?P<per>each|apiece|every\s+time|per\s+\w+))?"
+EACH, PER = r"(?:(?P<each>each(?:\s+(?:one|time|of\s+which))?|every\s+time)\s+)?", r"(?:\s+(?P<per>each|apiece|every\s+time|per\s+\w+))?"
 DURATION = re.compile(
     rf"\s*,?\s*\b(?:all\s+)?{EACH}(?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b))\s+"
     rf"{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?{PER}")
 BARE_DURATION = re.compile(                                # 'walks five seconds'
-    rf"\s*,?\s*(?<!\bafter\s)\b(?<!\bevery\s){EACH}{ABOUT}(?=(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}")
+    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)\b{EACH}{ABOUT}(?=(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
+ADJECTIVE = re.compile(rf"-{UNIT}$")
 NO_NUMBER = re.compile(rf"\b(?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}})\s*(?:times|{UNIT})\b|(?<![\d.])(?:\d*\.\d*[1-9]|half)\s+times\b|"
                        rf"\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,2}}{UNIT.replace('|s|', '|')}(?!\w)")
 TIME_SPAN = re.compile(                                    # 'from 2 to 5 seconds'
-    rf"\s*,?\s*\bfrom\s+(?:seconds?\s+)?(?P<begin>{NUMBER})\s*{UNIT}?\s*(?:to|until|till|-|–)\s*(?:seconds?\s+)?(?P<end>{NUMBER})\b\s*{UNIT}?\b\s*,?")
+    rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+(?:seconds?\s+)?(?P<begin>{NUMBER})\s*{UNIT}?\s*(?:to|until|till|-|–|(?(between)and|to))\s*(?:seconds?\s+)?(?P<end>{NUMBER})\b\s*{UNIT}?\b\s*,?")
 AT_TIME = re.compile(                                      # 'at 3 seconds', 'at the 3 second mark', 'at second 3'
     rf"\s*,?\s*\bat\s+(?:about\s+|exactly\s+)?(?:the\s+)?(?:second\s+(?P<second>{NUMBER})|(?P<amount>{NUMBER})[\s-]*(?P<unit>{UNIT}))\b"
     r"(?:\s+mark)?\s*,?")
@@ -221,6 +252,8 @@ MEANWHILE = ("while", "as", "when")
 SUBORDINATE = re.compile(
     r"^(?P<word>before|after|when(?:ever)?|once|as\s+soon\s+as|if|until|because|since|while|as)\s+"
     r"(?P<inner>[^,]+?)\s*,\s*(?P<outer>.+)$")
+MEANTIME = re.compile(                                     # 'she waves while the music plays'
+    r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>(?:the|an?|some|this)\s+[^,]+)$")
 WHILE_DOING = re.compile(
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{'|'.join(PRONOUNS)}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
 ADVERBS_OF = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
@@ -271,6 +304,7 @@ HELD = re.compile(r"(?:holds|keeps)(?: (?:it|them|that|this|there|here|the|pose|
 AGAIN = re.compile(r"repeats\b|does (?:so|it|that|this)\b")
 LIMB = re.compile(rf"^(?:(?:up|down)\s+)?((?:the|his|her|their|its|both|one|two)\s+"
                   rf"(?:(?:left|right|other|of\s+(?:his|her|their))\s+)?(?:{PART})s?)\b")
+WITH_IT = re.compile(r"\bwith (?:it|them)\b")
 BOTH_ALONE = re.compile(r"\bboth$")
 THE_OTHER = re.compile(rf"\bthe\s+other(?:\s+one)?(?=\s+(?:{PART})\b|\s*$)")
 SIDE = re.compile(r"\b(left|right)\b")

@@ -3,11 +3,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FORMS, GERUND,
-                              LIGHT_VERBS, MANY_PEOPLE, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS,
-                              OBJECT_PRONOUNS, PAST, PEOPLE, PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS,
-                              THIRD, VERBS)
+from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
+                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, NO_THINGS, NOT_GERUNDS,
+                              NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS, OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES,
+                              PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THINGS, THIRD, VERBS)
 
+AGENT = re.compile(r"(?:er|or|ist|ian|man|woman|men|women|boy|girl|eer|ess|ina|ete|ast)s?$")     # 'singer', 'artist': nouns of people
 LONGEST_SUBJECT = 20      # words
 LONGEST_VERB = 20         # letters
 LARGEST_AMOUNT = 1e12
@@ -127,6 +128,47 @@ def split_subject(text: str) -> tuple[str, str]:
 def is_person(word: str) -> bool:
     """'dancer', 'people', 'dancers'; not 'cooks', which is done."""
     return word in PEOPLE or word in MANY_PEOPLE or word.removesuffix("s") in PEOPLE and word not in THIRD
+
+
+def is_thing(subject: str, known: bool) -> bool:
+    """Whether a subject is no person: 'the curtain', 'the music'; a noun of no table is none where the person is `known`."""
+    head = next((i for i, word in enumerate(subject.split()) if i and (word in PREPOSITIONS or word in RELATIVES or word == ",")), None)
+    words = subject.split()[:head]
+    if not words or any(is_person(word) for word in words) or any(word.removesuffix("s") in BODY_PARTS for word in words):
+        return False
+    if any(name in THINGS for name in singulars(words[-1])):
+        return True
+    return known and words[0] in DETERMINERS and len(words) > 1 and not AGENT.search(words[-1])
+
+
+def things_named(text: str) -> list[str]:
+    """Things that a text speaks of, which no motion shows: 'the moon', 'a red kite', 'drinks coffee'."""
+    words, found = re.findall(r"[a-z]+(?:[-'][a-z]+)*|[^\sa-z]", text.lower()), []
+    english = sum(word in FOREIGN_WORDS for word in words) <= sum(word in FUNCTION_WORDS for word in words)
+    for i, word in enumerate(words):
+        verb = (verb_form(word) or {}).get(word)
+        if any(name in THINGS for name in singulars(word)) and words[i - 1:i] != ["like"]:
+            found.append(word)
+        elif english and (word in DETERMINERS or word in POSSESSIVES or verb in TAKES_THINGS):
+            end = next((j for j in range(i + 1, len(words)) if ends_noun(words, i + 1, j)), len(words))
+            if end > i + 1 and names_thing(words[end - 1]):
+                found.append(words[end - 1])
+    return list(dict.fromkeys(found))
+
+
+def ends_noun(words: list[str], start: int, i: int) -> bool:
+    """Whether the noun that may begin at `start` is over before word i."""
+    word = words[i]
+    return (not word[0].isalpha() or word in FUNCTION_WORDS or word in PREPOSITIONS or word in PRONOUNS or word in AUXILIARIES
+            or word in RELATIVES or word in CONJUNCTIONS or word in DETERMINERS or word in POSSESSIVES or skip_adverbs([word], 0) == 1
+            or i > start and (word in THIRD or word in GERUND or word in PAST))
+
+
+def names_thing(noun: str) -> bool:
+    """Whether a noun is neither a person, a part of one, a time, a place nor an action."""
+    names = singulars(noun)
+    return len(noun) > 2 and not is_person(noun) and not is_gerund(noun) and noun not in NUMBERS and noun not in STATES and not any(
+        name in NO_THINGS or name in BODY_PARTS or name in NOUNS or verb_form(name) for name in names)
 
 
 def without_place(words: list[str]) -> list[str]:
