@@ -15,12 +15,12 @@ from difflib import get_close_matches
 from planning.clauses import check_total, clauses, normal
 from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
                               FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
-                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, MOVES_BY_ITSELF, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
-                              OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, PRONOUNS, SCENE_PREPOSITIONS,
+                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
+                              OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, POSSESSIVES, PRONOUNS, SCENE_PREPOSITIONS,
                               SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
                               TIME_SPAN, TIMES, UNKNOWN_SECONDS, VERBS, WITH_IT)
-from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, is_thing, meant_verb, one_person, predicate_of,
-                            singulars, split_subject, verb_form)
+from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, meant_verb, one_person, predicate_of,
+                            singulars, split_subject, thing_acts, verb_form)
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +91,8 @@ def of_the_person(pieces: list[tuple[Piece, str, str]]) -> Iterator[tuple[Piece,
     known, thing, heads = any(is_person(word) for _, subject, _ in pieces for word in subject.split()[1:]), False, set()
     for piece, subject, words in pieces:
         first = (piece.text.split() or [""])[0]
-        if subject:
-            alone = first in MOVES_BY_ITSELF and subject == "a person"
-            thing = alone or subject not in heads and is_thing(subject, known)
-        elif first != "it" and (piece.opens or first in PRONOUNS):
-            thing = False
+        if first != "it" and (subject or piece.opens or first in PRONOUNS or first in POSSESSIVES):
+            thing = subject not in heads and thing_acts(piece.text, known)
         if thing and piece.text:
             log.warning("prompt: '%s' is left out: only the person moves", piece.text.replace(" ,", ","))
             continue

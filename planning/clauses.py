@@ -11,7 +11,7 @@ from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_
                               SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE,
                               WHILE_DOING)
 from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
-                            skip_adverbs, split_subject, verb_form)
+                            skip_adverbs, split_subject, thing_acts, verb_form)
 
 log = logging.getLogger(__name__)
 
@@ -132,10 +132,14 @@ def in_time_order(part: str) -> list[str]:
         if word not in ("before", "after"):
             log.warning("prompt: '%s %s' is no action of the person and left out", word, inner)
             return in_time_order(outer)
-    match = MEANTIME.match(part)
-    if match and not is_action(match["inner"].split()) and all(split_subject(match["inner"])):
-        log.warning("prompt: '%s %s' is no action of the person and left out", match["word"], match["inner"])
-        return in_time_order(match["outer"])
+    if match := MEANTIME.match(part):
+        inner, outer = match["inner"], match["outer"]
+        if inner.split()[0] in DETERMINERS and not is_action(inner.split()) and all(split_subject(inner)):
+            log.warning("prompt: '%s %s' is no action of the person and left out", match["word"], inner)
+            return in_time_order(outer)
+        if thing_acts(outer, False) and is_action(inner.split()):
+            log.warning("prompt: '%s' is left out: only the person moves", outer)
+            return in_time_order(inner)
     if match := BEFORE_AFTER.match(part):
         if is_action(match["second"].split()):
             first, second = match["first"], match["second"]

@@ -100,25 +100,29 @@ THINGS = frozenset("""
     cloud coffee computer cup curtain cushion desk dog door drum dumbbell fan fire fish flag flower football fridge glass grass guitar
     hammer hat helicopter hoop horse house kite ladder lamp leaf leaves letter light lightning mirror moon motorcycle music newspaper
     painting paper pen pencil phone piano picture plane plant plate racket radio rain ribbon river rocket rope sandwich sea ship
-    skateboard sky smoke snow sofa song spoon staff stairs star stone storm stick suitcase sun sword table tea television thunder tie
+    skateboard smoke snow sofa song spoon staff stairs star stone storm stick suitcase sun sword table tea television thunder
     train tree truck tv umbrella violin wall water weight wheel wind window wine
     """.split())
 MOVES_BY_ITSELF = ("snow", "rain", "music", "wind", "smoke", "fire", "water", "thunder", "lightning", "leaves")     # named without 'the'
 # nouns that name no thing: what a person is or wears, time and space, how something is done
 NO_THINGS = frozenset("""
-    back beard belly body breast cheek chest chin ear eye eyebrow eyes face forehead hair jaw lap lip mouth muscle neck nose shin spine
+    back beard belly body breast brow cheek chest chin ear eye eyebrow eyes face forehead hair jaw lap lip mouth muscle neck nose shin spine
     stomach torso trunk waist
     coat shirt t-shirt sweater dress suit shoe jacket trousers pants skirt glasses jeans shorts clothes hoodie uniform costume cap boot
-    scarf glove outfit
+    scarf glove outfit tie sleeve collar
     afternoon beat beginning bit day end evening hour instant minute moment morning month night second start time week while year
-    air area bottom center centre circle corner direction distance edge floor front ground left line middle opposite place position right
+    air area bottom ceiling sky heaven horizon center centre circle corner direction distance edge floor front ground left line middle opposite place position right
     room row scene side space spot square stage street top way world background zigzag
-    accident action angle animation attempt attitude audience bunch camera clip combination couple crowd dream effort emotion energy
+    about-face accident action angle animation applause bite break breath clapping flurry goal offer question seat something anything
+    nothing everything t-pose help attempt attitude audience bunch camera clip combination couple crowd dream effort emotion energy
     exercise expression fashion feeling fun gesture half height joy kind lens length level lot manner mood motion move movement name number
     order others pair pattern performance position pose posture power purpose reason rhythm routine rule sequence series set shape show sign
     sort sound speed stance state story style tempo thing tune turn type version video viewer voice warmup weather workout
     first last next other same whole following few many several one two three best most more little happy sad angry
     """.split())
+WAYS = ("away", "overhand", "low", "high", "fast", "hard", "aloud", "open", "apart", "together", "dead", "along", "still", "upright", "like", "than",
+        "above", "below", "behind", "beside", "across", "against", "near", "toward", "towards", "inside", "outside", "off", "past",
+        "during", "without", "using", "between", "among", "beyond", "upon")
 TAKES_THINGS = ("drink", "eat", "play", "read", "cook", "carry", "catch", "throw", "grab", "paint", "ride", "drive", "juggle", "sip", "hold")
 POSSESSIVES = ("his", "her", "their", "its", "your")
 RELATIVES = ("who", "that", "which")
@@ -253,7 +257,7 @@ SUBORDINATE = re.compile(
     r"^(?P<word>before|after|when(?:ever)?|once|as\s+soon\s+as|if|until|because|since|while|as)\s+"
     r"(?P<inner>[^,]+?)\s*,\s*(?P<outer>.+)$")
 MEANTIME = re.compile(                                     # 'she waves while the music plays'
-    r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>(?:the|an?|some|this)\s+[^,]+)$")
+    r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>[^,]+)$")
 WHILE_DOING = re.compile(
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{'|'.join(PRONOUNS)}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
 ADVERBS_OF = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
