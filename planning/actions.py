@@ -3,21 +3,24 @@
 "A person waves with the right hand, then does two squats and jumps." becomes three actions of "a person".
 Two verbs joined by "while" stay one action; joined by "and" or a comma they are played one after the other.
 """
+from __future__ import annotations
+
 import logging
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from planning.clauses import check_total, clauses
-from planning.lexicon import (AGAIN, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
+from planning.clauses import check_total, clauses, normal
+from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
                               FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
-                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
-                              OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, PRONOUNS, SCENE_PREPOSITIONS,
+                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
+                              OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, POSSESSIVES, PRONOUNS, SCENE_PREPOSITIONS,
                               SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
-                              TIMES, UNKNOWN_SECONDS, VERBS)
-from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, meant_verb, one_person, predicate_of,
-                            singulars, split_subject, verb_form)
+                              TIME_SPAN, TIMES, UNKNOWN_SECONDS, VERBS, WITH_IT)
+from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, meant_verb, one_person, predicate_of,
+                            singulars, split_subject, thing_acts, verb_form)
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +31,21 @@ Action = tuple[str, str, float]        # subject, what it does, seconds
 
 def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     """English prompt -> [(one action in the third person, seconds)], none longer than `max_seconds`."""
+    prompt = normal(prompt)
     require_english(prompt)
     if negative := NEGATIVE_COUNT.search(prompt):
         raise ValueError(f"prompt: '{negative[0]}': expected a number above 0: say how often or how long")
-    pieces = [(opens, *take_duration(text)) for opens, text in clauses(prompt) if is_done(text)]
-    pieces = [(opens, text, seconds, *split_subject(with_mover(text))) for opens, text, seconds in pieces]
-    said = Mentioned(next((one_person(subject) for _, _, _, subject, _ in pieces if subject), "a person"))
+    pieces = [Piece.of(opens, text) for opens, text in clauses(prompt)]
+    pieces = [piece for piece in pieces if is_done(piece.written)]
+    pieces = list(of_the_person([(piece, *split_subject(with_mover(piece.text))) for piece in pieces]))
+    said = Mentioned(next((one_person(subject) for _, subject, _ in pieces if subject), "a person"))
     actions: list[Action] = []
-    for opens, clause, seconds, subject, words in pieces:
+    times = Times()
+    for piece, subject, words in pieces:
+        opens, clause, seconds = piece.opens, piece.text, piece.seconds
+        times.hear(piece, actions)
+        if not clause and (piece.begin is not None or piece.each):
+            continue
         who = named(subject) or said.subject
         if is_another(who, said.subject):
             log.warning("prompt: '%s': one person is animated, who does this as well", subject)
@@ -59,6 +69,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
             said.verb = action[1]
             text = said.put_into(text)
             actions.append((said.subject, text, seconds or default_seconds(said.verb, text)))
+    actions = times.kept(actions)
     if not actions:
         raise ValueError(f"prompt: no action found in {shown(prompt)}: "
                          "say what the person does, as in 'A person waves.'")
@@ -73,6 +84,21 @@ def is_done(clause: str) -> bool:
     if why:
         log.warning("prompt: '%s' is left out: %s", clause, why)
     return not why
+
+
+def of_the_person(pieces: list[tuple[Piece, str, str]]) -> Iterator[tuple[Piece, str, str]]:
+    """The pieces with their subject and predicate that a person does, not a thing: 'the curtain falls', 'music plays'."""
+    known, thing, heads = any(is_person(word) for _, subject, _ in pieces for word in subject.split()[1:]), False, set()
+    for piece, subject, words in pieces:
+        first = (piece.text.split() or [""])[0]
+        if first != "it" and (subject or piece.opens or first in PRONOUNS or first in POSSESSIVES):
+            thing = subject not in heads and thing_acts(piece.text, known)
+        if thing and piece.text:
+            log.warning("prompt: '%s' is left out: only the person moves", piece.text.replace(" ,", ","))
+            continue
+        known = known or bool(subject) or first in PRONOUNS
+        heads.add(subject)
+        yield piece, subject, words
 
 
 def is_another(who: str, before: str) -> bool:
@@ -184,6 +210,7 @@ class Mentioned:
         rest = text.partition(third_person(self.verb))[2].strip() if handled else ""
         if self.limb and re.match(r"(?:it|them)\b", rest):
             text, rest = re.sub(r"\b(?:it|them)(?:\s+both)?\b", self.limb, text, count=1), self.limb
+        text = WITH_IT.sub(f"with {self.limb}", text) if self.limb else text
         text = BOTH_ALONE.sub("both feet" if self.part == "foot" else f"both {self.part or 'arm'}s", text)
         if self.side:
             text = THE_OTHER.sub(f"the {OPPOSITE[self.side]}", text)
@@ -233,16 +260,106 @@ def repeated(actions: list[Action], text: str, seconds: float | None) -> list[Ac
     return again * (counted[0] if counted else 1)
 
 
-def take_duration(clause: str) -> tuple[str, float | None]:
-    """'jumps twice for 3 s' -> ('jumps twice', 3.0)."""
-    match = DURATION.search(clause) or BARE_DURATION.search(clause)
-    if match is None:
-        return clause.strip(" ,"), None
+@dataclass(frozen=True)
+class Piece:
+    """A clause, and what it says about time, which is taken out of its text."""
+    opens: bool                        # it begins a sentence
+    written: str                       # the clause with its duration
+    text: str
+    seconds: float | None = None       # how long its action lasts
+    each: bool = False                 # ... or each action of the sentence
+    begin: float | None = None         # when it starts, seconds from the start of the video
+    end: float | None = None           # when what follows ends; a clause that is all time speaks of what follows
+
+    @classmethod
+    def of(cls, opens: bool, written: str) -> Piece:
+        """'jumps twice for 3 s' -> text 'jumps twice', 3.0; 'jumps twice for 3 s each' -> 6.0; 'at 5 s she jumps' begins at 5.0."""
+        written, begin, end = take_times(written)
+        match = DURATION.search(written) or BARE_DURATION.search(written)
+        each = match is not None and bool(match["each"] or match["per"])
+        seconds = duration(match) if match else None
+        text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
+        if wrong := NO_NUMBER.search(text):
+            raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): write it as in '3 times' or 'for 2.5 seconds'")
+        if end is not None and text:
+            return cls(opens, written, text, end - begin, False, begin)
+        counted = find_count(text) if each or match and ADJECTIVE.search(match[0]) else None        # 'three 2-second squats'
+        return cls(opens, written, text, seconds * counted[0] if counted else seconds, each and counted is None, begin, end)
+
+
+def take_times(clause: str) -> tuple[str, float | None, float | None]:
+    """'waves from 2 to 5 seconds' -> ('waves', 2.0, 5.0), 'at 3 seconds she jumps' -> ('she jumps', 3.0, None)."""
+    if match := TIME_SPAN.search(clause):
+        begin, end = amount(match["begin"]), amount(match["end"])
+        if end <= begin:
+            raise ValueError(f"prompt: '{match[0].strip(' ,')}': expected an end after the begin: say the earlier time first")
+    elif match := AT_TIME.search(clause):
+        begin, end = amount(match["second"]) if match["second"] else in_seconds(amount(match["amount"]), match["unit"]), None
+    else:
+        return clause, None, None
+    return f"{clause[:match.start()]} {clause[match.end():]}".strip(" ,"), begin, end
+
+
+def duration(match: re.Match) -> float:
+    """Seconds of what DURATION found."""
     low, high = (amount(word) if word else None for word in (match["low"], match["high"]))
-    many = (low + (high or low)) / 2 if low else 1.0                            # '4-5 seconds' are 4.5
-    many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] else 0.0)
-    seconds = many * {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}.get(match["unit"][0], 1.0)
-    return (clause[:match.start()] + clause[match.end():]).strip(" ,"), seconds
+    many = (low + (high or low)) / 2 if low is not None else 1.0                # '4-5 seconds' are 4.5
+    many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] or match["half_more"] else 0.0)
+    return in_seconds(many, match["unit"]) + (amount(match["rest"]) if match["rest"] else 0.0)
+
+
+def in_seconds(number: float, unit: str) -> float:
+    return number * (0.001 if unit.startswith(("ms", "mil")) else {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}.get(unit[0], 1.0))
+
+
+@dataclass
+class Times:
+    """When actions begin and end, where the prompt says so; indices are those of the actions."""
+    starts: list[tuple[int, float, float | None]] = field(default_factory=list)      # first action, begin, end of all to the next
+    said: dict[int, float] = field(default_factory=dict)                             # action: seconds that were said
+    sentence: int = 0                                                                # the first action of this sentence
+
+    def hear(self, piece: Piece, actions: list[Action]) -> None:
+        """Notes what a piece says, before its action joins the others."""
+        self.sentence = len(actions) if piece.opens and piece.text else self.sentence
+        if piece.begin is not None:
+            self.starts.append((len(actions), piece.begin, piece.end))
+        if piece.seconds and piece.seconds < SHORTEST_SECONDS:
+            log.warning("prompt: '%s': %g s is made %g s, the shortest action", piece.written, piece.seconds, SHORTEST_SECONDS)
+        if piece.seconds and piece.text:
+            self.said[len(actions)] = piece.seconds
+        if piece.each:                                                         # 'waves and jumps for 2 seconds each'
+            for i in range(self.sentence, len(actions)):
+                counted = find_count(actions[i][1])
+                self.said.setdefault(i, piece.seconds * (1 if piece.text or not counted else counted[0]))
+
+    def kept(self, actions: list[Action]) -> list[Action]:
+        """The actions with these times; the person stands still until one that begins later."""
+        actions = [(who, what, self.said.get(i, lasts)) for i, (who, what, lasts) in enumerate(actions)]
+        made = actions[:self.starts[0][0]] if self.starts else actions
+        since, free = 0, not set(range(len(made))) & self.said.keys()
+        for (first, begin, end), (last, _, _) in zip(self.starts, [*self.starts[1:], (len(actions), 0, None)]):
+            made = waiting(made, since, begin, free)
+            group = actions[first:last]
+            since, free = len(made), end is None and not set(range(first, last)) & self.said.keys()
+            stretch = (end - begin) / sum(lasts for _, _, lasts in group) if end is not None and group else 1.0
+            made += [(who, what, lasts * stretch) for who, what, lasts in group]
+        return made
+
+
+def waiting(actions: list[Action], since: int, begin: float, free: bool) -> list[Action]:
+    """The actions until the time `begin`: then the person stands still, or those from `since` on are shortened where `free`."""
+    lasted = sum(lasts for _, _, lasts in actions)
+    gap = begin - lasted
+    if gap >= SHORTEST_SECONDS:
+        return [*actions, (actions[-1][0] if actions else "a person", " ".join(STILL[0]), gap)]
+    if not actions or abs(gap) < 0.01:
+        return actions
+    own = sum(lasts for _, _, lasts in actions[since:])
+    stretch = (own + gap) / own if own else 0.0
+    if gap < 0 and not (free and stretch > 0 and (own + gap) / len(actions[since:]) >= SHORTEST_SECONDS):
+        raise ValueError(f"prompt: an action begins at {begin:g} s, and those before it last {lasted:g} s: say a later time, or shorten them")
+    return actions[:since] + [(who, what, lasts * stretch) for who, what, lasts in actions[since:]]
 
 
 def find_count(text: str) -> tuple[int, int, int, str] | None:

@@ -1,14 +1,17 @@
 """A prompt to its clauses: one action each, in the order in which they happen."""
 import logging
 import re
+import unicodedata
 
-from planning.lexicon import (BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, CAMERA_MOVES, CLAUSE_BREAK, COLON, DELAYED,
-                              DETERMINERS, EMOJI, ENDS_IN_LIMB, GERUND, HANDLING_VERBS, LIMB_ALONE, LIST_BEGINS,
-                              LIST_NUMBER, MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, ORDER_WORDS,
-                              PEOPLE, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SENTENCE_END, SETS,
-                              SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WHILE_DOING)
-from planning.words import (amount, goes_with, is_unknown_verb, meant_verb, predicate_of, skip_adverbs, split_subject,
-                            verb_form)
+from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES,
+                              CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
+                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIST_BEGINS,
+                              LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
+                              past, PEOPLE, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
+                              SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE,
+                              WHILE_DOING)
+from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
+                            skip_adverbs, split_subject, thing_acts, verb_form)
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +32,10 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
 
 def plain(prompt: str) -> str:
     """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
-    text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", prompt.lower())
-    text = TIMED.sub(lasting, text)
+    text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", normal(prompt).lower())
+    text = FRACTION.sub(lambda match: f"{int(match['whole'] or 0) + int(match['over']) / int(match['under']):g}", text)
+    text = CLOCK.sub(lambda match: f"{match['word']} {60 * int(match['m']) + int(match['s'])} seconds", text)
+    text = TIMED.sub(timed, text)
     text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
     for pattern, replacement in SPELLINGS:
         text = re.sub(pattern, replacement, text)
@@ -41,17 +46,25 @@ def plain(prompt: str) -> str:
     return SETS.sub(lambda match: str(int(amount(match[1]) * amount(match[2]))), text)
 
 
-def lasting(match: re.Match) -> str:
-    """'[0-3s] waves' -> '; for 3 seconds waves'."""
+def normal(prompt: str) -> str:
+    """Full-width letters, ligatures and '½' in plain characters (Unicode's NFKC), without zero-width ones."""
+    apart = "".join(" " * unicodedata.decomposition(letter).startswith("<fraction>") + letter for letter in prompt)      # '1½' is 1 1/2
+    return "".join(letter for letter in unicodedata.normalize("NFKC", apart) if unicodedata.category(letter) != "Cf")
+
+
+def timed(match: re.Match) -> str:
+    """'[0-3s] waves' -> '; from 0 to 3 seconds ; waves'."""
     begin, end = (60 * int(match[f"m{n}"] or 0) + float(match[f"s{n}"]) for n in (1, 2))
-    return f" ; for {end - begin:g} seconds " if end > begin else " ; "
+    return f" ; from {begin:g} to {end:g} seconds ; "
 
 
 def in_digits(match: re.Match) -> str:
-    """'ten thousand' -> '10000', '1e9' -> '1000000000'."""
+    """'half a dozen' -> '6', '1e9' -> '1000000000', 'twenty-five' -> '25'."""
     if match["power"]:
-        return str(int(float(match["power"])))
-    number = 1 if match["number"] in (None, "a", "an") else amount(match["number"])
+        return f"{min(float(match['power']), LARGEST_AMOUNT):.3f}".removesuffix(".000")
+    if match["tens"]:
+        return str(NUMBERS[match["tens"]] + NUMBERS[match["ones"]])
+    number = {None: 1, "a": 1, "an": 1, "half": 0.5}.get(match["number"]) or amount(match["number"])
     return str(int(number * MULTIPLES[match["multiple"]]))
 
 
@@ -62,9 +75,14 @@ def counted_once(match: re.Match) -> str:
 
 def written_out(match: re.Match) -> str:
     """'repeat 3 times: jump, clap' -> the list three times, one after another."""
+    return " ; ".join([match["list"]] * repetitions(match))
+
+
+def repetitions(match: re.Match) -> int:
+    """The count that a pattern found as a word ('twice') or a number."""
     count = TIMES[match["word"]] if match["word"] else int(amount(match["number"]))
     check_total(count * SHORTEST_SECONDS)
-    return " ; ".join([match["list"]] * count)
+    return count
 
 
 def check_total(seconds: float, source: str = "prompt") -> None:
@@ -99,21 +117,74 @@ def actions_in(part: str) -> list[str]:
 
 def in_time_order(part: str) -> list[str]:
     """'waves after jumping' -> ['jumping', 'waves']; 'before he sits' likewise; 'before the mirror' is left alone."""
+    match = INTERPOSED.match(part)
+    if match and ADVERBIALS.fullmatch(match["front"]) and begins_verb(match["outer"].split(), FORMS):
+        part = f"{match['front']} , {match['who']} {match['outer']}"
+    if found := in_front(part):
+        return with_adverbial(*found)
     if match := SUBORDINATE.match(part) or WHILE_DOING.match(part):
         word, inner, outer = match["word"], match["inner"], match["outer"]
-        if word == "with" or word in ("while", "as") and is_action(inner.split()):
-            return in_time_order(f"{outer} {word.replace('as', 'while')} {inner}")
+        if word in ("while", "as") and is_action(inner.split()):
+            return in_time_order(f"{outer} while {inner}")
         if is_action(inner.split()):
             pair = (outer, inner) if word in ("before", "until") else (inner, outer)
             return [piece for each in pair for piece in in_time_order(each)]
         if word not in ("before", "after"):
             log.warning("prompt: '%s %s' is no action of the person and left out", word, inner)
             return in_time_order(outer)
+    if match := MEANTIME.match(part):
+        inner, outer = match["inner"], match["outer"]
+        if inner.split()[0] in DETERMINERS and not is_action(inner.split()) and all(split_subject(inner)):
+            log.warning("prompt: '%s %s' is no action of the person and left out", match["word"], inner)
+            return in_time_order(outer)
+        if thing_acts(outer, False) and is_action(inner.split()):
+            log.warning("prompt: '%s' is left out: only the person moves", outer)
+            return in_time_order(inner)
     if match := BEFORE_AFTER.match(part):
         if is_action(match["second"].split()):
             first, second = match["first"], match["second"]
             return [first, *in_time_order(second)] if match["word"] == "before" else [*in_time_order(second), first]
     return [part]
+
+
+def in_front(part: str) -> tuple[str, str] | None:
+    """'with her left hand she waves' -> ('with her left hand', 'she waves'); None where the clause opens with no adverbial.
+
+    A place is none ('in a park , a man waves'): the picture has its own.
+    """
+    words = part.split()
+    if not ADVERBIAL.match(part):
+        return None
+    begins = next((i for i in range(1, len(words)) if begins_clause(words, i)), None)
+    if begins is None:                                                         # 'on one leg hop'
+        begins = next((i for i in range(1, len(words)) if words[i] in THIRD | BASE and past(words[i]) != words[i]
+                       and ENDS_ADVERBIAL.search(" ".join(words[:i]))), None)
+    front = " ".join(words[:begins or 0]).strip(" ,")
+    return None if not ADVERBIALS.fullmatch(front) or is_place(front.split()) else (front, " ".join(words[begins:]))
+
+
+def begins_clause(words: list[str], i: int) -> bool:
+    """Whether somebody is named at word i who does something, or a verb follows a comma."""
+    if words[i - 1] == ",":
+        return begins_verb(words[i:], FORMS)
+    person = words[i] in PRONOUNS or words[i] in DETERMINERS and set(words[i + 1:i + 5]) & set(PEOPLE)
+    return bool(person) and i + 1 < len(words) and not makes_noun(words[i - 1]) and words[i - 1] not in CONJUNCTIONS
+
+
+def is_place(words: list[str]) -> bool:
+    """'in the garden', 'on a stage'; not 'on one leg', 'in circles', 'to the left'."""
+    return words[0] in set(SCENE_PREPOSITIONS) - {"with"} and words[1:2] != ["one"] and words[1] in DETERMINERS and not any(
+        word in (*OPPOSITE, *WAYS_TO_MOVE) or word.removesuffix("s") in BODY_PARTS for word in words)
+
+
+def with_adverbial(front: str, outer: str) -> list[str]:
+    """The adverbial behind the first action of the clause; a count before several actions repeats them all."""
+    actions = split_at_verbs(LATER_CLAUSE.split(outer)[0])
+    first = actions[0] if outer.startswith(actions[0]) else outer
+    count = ADVERBIAL.fullmatch(front)
+    if len(actions) > 1 and count and (count["word"] or count["number"]):
+        return in_time_order(outer) * repetitions(count)
+    return in_time_order(f"{first} {front}{outer[len(first):]}")
 
 
 def is_action(words: list[str]) -> bool:
@@ -128,6 +199,12 @@ def split_verbs(part: str) -> list[str]:
 
     After 'does' and the like, at a new noun ('does a squat and a kick'). 'raises and lowers the arm' stays whole.
     """
+    pieces = split_at_verbs(part)
+    return [pieces[0], *(ordered for piece in pieces[1:] for ordered in in_time_order(piece))]
+
+
+def split_at_verbs(part: str) -> list[str]:
+    """The pieces of split_verbs as they are written."""
     if SAME_TIME.search(part):
         return [SAME_TIME.sub(" ", part).strip(" ,")]
     forms = verb_forms(part)
@@ -142,11 +219,11 @@ def split_verbs(part: str) -> list[str]:
         while_doing = "and" in match[0] and behind in MEANWHILE
         next_limb = "and" not in match[0] and ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(part, match.end())
         next_noun = begins_noun(rest, verb)
-        if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun:
+        fronted = " ".join(in_front(part[match.end():]) or ()) == part[match.end():]
+        if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun or fronted:
             pieces.append(begun)
             start = match.end()
-    pieces.append(part[start:])
-    return [pieces[0], *(ordered for piece in pieces[1:] for ordered in in_time_order(piece))]
+    return [*pieces, part[start:]]
 
 
 def verb_forms(text: str) -> tuple[dict, ...]:

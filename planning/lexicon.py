@@ -71,11 +71,13 @@ NOUNS = {                                       # actions that are nouns only; e
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
 MAX_TOTAL_SECONDS = 180.0                       # of one run
-NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twelve".split(), range(1, 13)), fifteen=15,
-               twenty=20, thirty=30, forty=40, fifty=50, sixty=60, couple=2, few=3, several=3,
-               dozen=12, many=5, multiple=3)
+NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+                   "eighteen nineteen".split(), range(1, 20)), couple=2, few=3, several=3, many=5, multiple=3)
 NUMBER_WORDS = {number: word for word, number in list(NUMBERS.items())[:12]}
-MULTIPLES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10)))
+ONES = "|".join(list(NUMBERS)[:9])
+NUMBERS |= TENS
+MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 TIMES = {"once": 1, "twice": 2, "thrice": 3}
 OPPOSITE = {"left": "right", "right": "left"}
 PRONOUNS = ("i", "you", "we", "he", "she", "they", "it")
@@ -84,11 +86,45 @@ PEOPLE = ("person", "man", "woman", "boy", "girl", "guy", "lady", "kid", "child"
           "figure", "human", "someone", "somebody", "player", "boxer", "actor", "actress", "performer", "adult",
           "teenager", "robot", "student", "teacher", "soldier", "runner", "individual", "model", "subject",
           "gentleman", "people", "men", "women", "hero", "friend", "mother", "father", "mom", "dad", "grandma",
-          "grandpa", "grandmother", "grandfather", "sister", "brother", "cook", "clown", "wizard", "knight", "worker")
+          "grandpa", "grandmother", "grandfather", "sister", "brother", "cook", "clown", "wizard", "knight", "worker",
+          "ballerina", "baby", "toddler", "nurse", "doctor", "king", "queen", "prince", "princess", "monk", "chef", "pirate",
+          "captain", "astronaut", "mime", "ninja", "samurai", "superhero", "monster", "alien", "zombie", "witch", "bride",
+          "groom", "judge", "coach", "guard", "priest", "bartender", "barista", "mannequin", "avatar")
 MANY_PEOPLE = ("people", "men", "women", "dancers", "boys", "girls", "kids", "children")
 BODY_PARTS = ("arm", "hand", "leg", "foot", "knee", "head", "elbow", "fist", "shoulder", "hip", "wrist", "ankle",
               "thigh", "palm", "heel", "toe", "finger", "thumb", "biceps", "heels", "toes", "feet", "side")
 DETERMINERS = ("a", "an", "the", "this", "that", "my", "our", "another", "one", "two", "three", "some")
+# they move by themselves or are moved, and nobody draws them: only the person moves
+THINGS = frozenset("""
+    alarm ball balloon bag basketball bed bell bench bicycle bike bird boat book bottle box broom bus cake candle car cat chair clock
+    cloud coffee computer cup curtain cushion desk dog door drum dumbbell fan fire fish flag flower football fridge glass grass guitar
+    hammer hat helicopter hoop horse house kite ladder lamp leaf leaves letter light lightning mirror moon motorcycle music newspaper
+    painting paper pen pencil phone piano picture plane plant plate racket radio rain ribbon river rocket rope sandwich sea ship
+    skateboard smoke snow sofa song spoon staff stairs star stone storm stick suitcase sun sword table tea television thunder
+    train tree truck tv umbrella violin wall water weight wheel wind window wine
+    """.split())
+MOVES_BY_ITSELF = ("snow", "rain", "music", "wind", "smoke", "fire", "water", "thunder", "lightning", "leaves")     # named without 'the'
+# nouns that name no thing: what a person is or wears, time and space, how something is done
+NO_THINGS = frozenset("""
+    back beard belly body breast brow cheek chest chin ear eye eyebrow eyes face forehead hair jaw lap lip mouth muscle neck nose shin spine
+    stomach torso trunk waist
+    coat shirt t-shirt sweater dress suit shoe jacket trousers pants skirt glasses jeans shorts clothes hoodie uniform costume cap boot
+    scarf glove outfit tie sleeve collar
+    afternoon beat beginning bit day end evening hour instant minute moment morning month night second start time week while year
+    air area bottom ceiling sky heaven horizon center centre circle corner direction distance edge floor front ground left line middle opposite place position right
+    room row scene side space spot square stage street top way world background zigzag
+    about-face accident action angle animation applause bite break breath clapping flurry goal offer question seat something anything
+    nothing everything t-pose help attempt attitude audience bunch camera clip combination couple crowd dream effort emotion energy
+    exercise expression fashion feeling fun gesture half height joy kind lens length level lot manner mood motion move movement name number
+    order others pair pattern performance position pose posture power purpose reason rhythm routine rule sequence series set shape show sign
+    sort sound speed stance state story style tempo thing tune turn type version video viewer voice warmup weather workout
+    first last next other same whole following few many several one two three best most more little happy sad angry
+    """.split())
+WAYS = ("away", "overhand", "low", "high", "fast", "hard", "aloud", "open", "apart", "together", "dead", "along", "still", "upright", "like", "than",
+        "above", "below", "behind", "beside", "across", "against", "near", "toward", "towards", "inside", "outside", "off", "past",
+        "during", "without", "using", "between", "among", "beyond", "upon")
+TAKES_THINGS = ("drink", "eat", "play", "read", "cook", "carry", "catch", "throw", "grab", "paint", "ride", "drive", "juggle", "sip", "hold")
+POSSESSIVES = ("his", "her", "their", "its", "your")
 RELATIVES = ("who", "that", "which")
 AUXILIARIES = ("is", "are", "am", "was", "were", "be", "been", "being", "has", "have", "had", "will", "shall",
                "should", "must", "can", "could", "may", "might", "would")
@@ -133,21 +169,25 @@ IRREGULAR_PAST = dict(
 BASE = {base: base for base in (*VERBS, *LIGHT_VERBS, *MORE_VERBS, *ASPECT_VERBS)}   # every form of a verb -> its base
 NUMBER = r"\d+(?:\.\d+)?|" + "|".join(sorted(NUMBERS, key=len, reverse=True))
 PERSON, PART = "|".join(PEOPLE), "|".join(BODY_PARTS)
+UNIT = r"(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|hours?|hrs?|days?|weeks?)"
 # ---------------------------------------------------------------- how a prompt is made plain
 
 SPELLINGS = (                                              # (pattern, what it is read as)
     (r"</?[a-z][^<>]*>", " "), (r"\(([^()]*?):\s*\d+(?:\.\d+)?\)", r"\1"),              # tags, weights
     (r"\b(?:masterpiece|(?:best|high)\s+quality|(?:highly|ultra|extremely)[\s-]detailed|photorealistic|[48]k|u?hd)\b", " "),
     (r"#\d+\b", " ; "), (r"#(\w+)", r" ; \1 ; "),                                       # '#1', '#jump #wave'
-    (r"(?<=\d),(?=\d{3}\b)", ""), (r"(?<=\d),(?=\d{1,2}\s*(?:s|secs?|seconds?|mins?|minutes?|hours?)\b)", "."),
-    (r"(?<![\d.])\.(?=\d)", "0."), (r"(?<=\d)(?=(?:s|secs?|seconds?|mins?|hrs?)\b)", " "), (r"(?<![\d:])\d{1,2}:\d{2}(?![\d:])", ";"),
+    (r"(?<=\d),(?=\d{3}\b)", ""), (rf"(?<=\d),(?=\d{{1,2}}\s*{UNIT}\b)", "."), (r"\b(\d+)m\s?(\d+)s\b", r"\1 minutes \2 s"),
+    (r"(?<![\d.])\.(?=\d)", "0."), (rf"(?<=\d)(?={UNIT}\b)", " "), (r"(?<![\d:])\d{1,2}:\d{2}(?![\d:])", ";"),
+    (rf"\b(?:(three)\s+quarters|(?:an?\s+|one\s+)?quarter)\s+(?:of\s+)?an?\s+(?={UNIT}\b)",
+     lambda match: "0.75 " if match[1] else "0.25 "), (rf"\bsome\s+(?={UNIT}\b)", "few "),
+    (rf"\busing\s+(?=(?:(?:both|the|my|your|his|her|their|one|left|right)\s+)+(?:{PART})s?\b)", "with "),
     (r"\b(?:one|each|both|all|some)\s+of\s+(?:them|us|you)\b", "they"),
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\(?\b\d+\)", ";"), (r"\s+/\s+", ";"),
     (r"\b(?:please|pls|kindly)\b", " "), (r"\b(?:your|my|our)\b", "the"),
     (r"\b(he|she|it|that|there|who|here)'s\b", r"\1 is"), (r"'re\b", " are"), (r"'ll\b", " will"),
     (r"'d\b", " would"), (r"'ve\b", " have"), (r"\bcan(?:'?t|not)\b", "can not"), (r"\bwon'?t\b", "will not"),
     (r"\bdose?n'?t\b", "does not"), (r"\b(\w+)n't\b|\b(do|does|did|is|was)nt\b", r"\1\2 not"),
-    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b", r"\1\2 times"), (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
+    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "), (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
     (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
     (r"[-=]?>|→|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
     (r"[^\w\s.,;:!?'%°•–—-]", " "),                       # no quotes, brackets, emoji
@@ -160,8 +200,10 @@ TIMED = re.compile(                                        # '[0-3s]', '0:03 - 0
     r"(?P<open>[\[(])?(?<![\w.:])(?:(?P<m1>\d{1,2}):)?(?P<s1>\d+(?:\.\d+)?)\s*s?\s*[-–]\s*(?:(?P<m2>\d{1,2}):)?"
     r"(?P<s2>\d+(?:\.\d+)?)\s*(?:s(?:ec(?:ond)?s?)?)?(?(open)[\])]|(?(m2)(?!\d)|\s*:))\s*:?")
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+\\s*([a-z]*)")
-BIG_NUMBER = re.compile(rf"\b(?:(?P<number>{NUMBER}|an?)\s+)?(?P<multiple>{'|'.join(MULTIPLES)})\b|"
-                        r"\b(?P<power>\d+(?:\.\d+)?e\+?\d{1,2})\b")     # 'ten thousand', '1e9'
+BIG_NUMBER = re.compile(rf"\b(?:(?P<number>half|{NUMBER}|an?)\s+(?:(?:of|an?)\s+)?)?(?P<multiple>{'|'.join(MULTIPLES)})\b|"
+                        rf"\b(?P<power>\d+(?:\.\d+)?e[+-]?\d+)(?=\s*(?:{UNIT}|times)?\b)|"
+                        rf"\b(?P<tens>{'|'.join(TENS)})[\s-](?P<ones>{ONES})\b")       # 'half a dozen', '1e9', 'twenty-five'
+FRACTION = re.compile(r"(?<![\d./])(?:(?P<whole>\d+)[\s-]+)?(?P<over>\d{1,2})[/\u2044](?P<under>[2-9]|10)(?![\d/])")    # '1 1/2'
 SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b")                      # 'jump jump jump'
 REPEATED_LIST = re.compile(                                # 'repeat 3 times: jump, clap', '3 times: jump, clap'
     rf"(?:\b(?:repeats?(?:\s+(?:this|these|the\s+following))?|do(?:es)?\s+(?:this|these|the\s+following))\s+|"
@@ -169,14 +211,26 @@ REPEATED_LIST = re.compile(                                # 'repeat 3 times: ju
 SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
 # ---------------------------------------------------------------- durations and counts
 
-ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|another|the\s+(?:first|next|last))\s+)?"
-AMOUNT = (rf"(?:(?P<half>half)\s+(?:an?\s+)?|an?\s+(?=se|mi)|"
-          rf"(?:an?\s+)?(?P<low>{NUMBER})(?:\s*(?:-|–|to|or)\s*(?P<high>{NUMBER}))?(?P<and_half>\s+and\s+a\s+half)?"
-          r"(?:\s+of)?(?:\s+(?:more|full|whole))?[\s-]*)(?P<unit>seconds?|secs?|s|minutes?|mins?|hours?|hrs?|days?|weeks?)\b(?!\s+\w+ly\b)")
+ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|between|another|the\s+(?:first|next|last))\s+)?"
+AMOUNT = (rf"(?:(?P<half>half)\s+(?:of\s+)?(?:an?\s+)?|an?\s+(?:(?:split|brief|short|single|full|whole|long)\s+)?(?=mil|se|mi|h)|"
+          rf"(?:an?\s+)?(?<![\d.])(?P<low>{NUMBER})(?:\s*(?:-|–|to|or|and)\s*(?P<high>{NUMBER}))?(?P<and_half>\s+and\s+a\s+half)?"
+          rf"(?:\s+of)?(?:\s+(?:an?|more|full|whole))?[\s-]*)(?P<unit>{UNIT})\b(?!\s+\w+ly\b)(?P<half_more>\s+and\s+a\s+half\b)?"
+          rf"(?:(?:(?<=minute)|(?<=minutes)|(?<=min)|(?<=mins))\s+(?:and\s+)?(?P<rest>{NUMBER})\s*s(?:ec(?:ond)?s?)?\b)?")
+EACH, PER = r"(?:(?P<each>each(?:\s+(?:one|time|of\s+which))?|every\s+time)\s+)?", r"(?:\s+(?P<per>each|apiece|every\s+time|per\s+\w+))?"
 DURATION = re.compile(
-    rf"\s*,?\s*\b(?:all\s+)?(?:for|during|lasting|in|within|over)\s+{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?")
+    rf"\s*,?\s*\b(?:all\s+)?{EACH}(?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b))\s+"
+    rf"{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?{PER}")
 BARE_DURATION = re.compile(                                # 'walks five seconds'
-    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)\b{ABOUT}(?=(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?")
+    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)\b{EACH}{ABOUT}(?=(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
+ADJECTIVE = re.compile(rf"-{UNIT}$")
+NO_NUMBER = re.compile(rf"\b(?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}})\s*(?:times|{UNIT})\b|(?<![\d.])(?:\d*\.\d*[1-9]|half)\s+times\b|"
+                       rf"\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,2}}{UNIT.replace('|s|', '|')}(?!\w)")
+TIME_SPAN = re.compile(                                    # 'from 2 to 5 seconds'
+    rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+(?:seconds?\s+)?(?P<begin>{NUMBER})\s*{UNIT}?\s*(?:to|until|till|-|–|(?(between)and|to))\s*(?:seconds?\s+)?(?P<end>{NUMBER})\b\s*{UNIT}?\b\s*,?")
+AT_TIME = re.compile(                                      # 'at 3 seconds', 'at the 3 second mark', 'at second 3'
+    rf"\s*,?\s*\bat\s+(?:about\s+|exactly\s+)?(?:the\s+)?(?:second\s+(?P<second>{NUMBER})|(?P<amount>{NUMBER})[\s-]*(?P<unit>{UNIT}))\b"
+    r"(?:\s+mark)?\s*,?")
+CLOCK = re.compile(r"\b(?P<word>from|to|at|until|till)\s+(?P<m>\d{1,2}):(?P<s>\d{2})(?![\d:])")      # 'at 0:03'
 DELAYED = re.compile(                                      # 'and after two seconds'
     rf"\s*,?\s*\b(?:and\s+)?(?:then\s+)?after\s+(?P<delay>{ABOUT}{AMOUNT})(?!\s+of\b)\s*,?")
 COUNT = re.compile(rf"\b(?:(?P<times>once|twice|thrice)|"
@@ -200,10 +254,23 @@ SAME_TIME = re.compile(
     r"\s*,?\s*\b(?:(?:(?:both|all)\s+)?at\s+the\s+same\s+time|simultaneously|at\s+once)\b\s*,?")
 MEANWHILE = ("while", "as", "when")
 SUBORDINATE = re.compile(
-    r"^(?P<word>before|after|when(?:ever)?|once|as\s+soon\s+as|if|until|because|since|while|as|with)\s+"
+    r"^(?P<word>before|after|when(?:ever)?|once|as\s+soon\s+as|if|until|because|since|while|as)\s+"
     r"(?P<inner>[^,]+?)\s*,\s*(?P<outer>.+)$")
+MEANTIME = re.compile(                                     # 'she waves while the music plays'
+    r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>[^,]+)$")
 WHILE_DOING = re.compile(
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{'|'.join(PRONOUNS)}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
+ADVERBS_OF = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
+              r"(?:up|down)wards?|(?:with|without|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|"
+              r"towards?|like|inside|outside|near|against|up|down|past|between)\s+[^,]+)")
+ADVERBIAL = re.compile(rf"{ADVERBS_OF}(?=\s|$)")           # what may stand before the clause that it describes
+ADVERBIALS = re.compile(re.sub(r"\?P<\w+>", "?:", rf"{ADVERBS_OF}(?:(?:\s*,)?(?:\s+(?:and|but))?\s+{ADVERBS_OF})*"))
+ENDS_ADVERBIAL = re.compile(rf"(?:\btimes|^(?:once|twice|thrice)|\b(?:to|on|from|towards?)\s+the\s+(?:left|right)|\b(?:{PART})s?)$")
+WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
+CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "because", "until", "if", "who", "that", "which")
+INTERPOSED = re.compile(                                   # 'she , with her left hand , waves'
+    rf"^(?P<who>{'|'.join(PRONOUNS)}|(?:the|a|an)\s+(?:[a-z-]+\s+){{0,3}}(?:{PERSON}))\s*,\s*(?P<front>[^,]+?)\s*,\s*(?P<outer>.+)$")
+LATER_CLAUSE = re.compile(r"\s*,?\s+(?:before|after|while|until|when|because|since|as\s+(?:he|she|they|it|an?|the))\s")
 BEFORE_AFTER = re.compile(r"^(?P<first>.*?)[\s,]+(?P<word>before|after)\s+(?P<second>.+)$")
 # ---------------------------------------------------------------- what is no action
 
@@ -229,8 +296,8 @@ CAMERA_MOVES = re.compile(                                 # 'the camera zooms i
     r"(?:(?!always\b)\w+s|\w+ing|zoom|pan|orbit|follow|move|tilt|track|dolly|static|is\s+\w+)\b[^,;]*?)|"
     r"(?:filmed|shot|seen|viewed)\s+(?:from|in|by|with)\b[^,;]*?)"
     r"\s*(?=,|;|$|\b(?:while|as|when)\b)(?:\b(?:while|as|when)\b)?")
-NO_TIMES = re.compile(r"(?<![\w.])(?:0+(?:\.0+)?|zero|no)\s*(?:times?|seconds?|secs?|s|minutes?|mins?|hours?)\b")
-NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|seconds?|secs?|s|minutes?|mins?|hours?|days?)\b",
+NO_TIMES = re.compile(rf"(?<![\w.])(?:0+(?:\.0+)?|zero|no)\s*(?:times?|{UNIT})\b")
+NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|{UNIT})\b",
                             re.IGNORECASE)
 NOT_DONE = re.compile(
     r"\s*,?\s*\b(?:without|instead\s+of|rather\s+than)\s+[^,]+|\s*,?\s*\bbut\s+(?:not|never)\s+[^,]+")
@@ -241,6 +308,7 @@ HELD = re.compile(r"(?:holds|keeps)(?: (?:it|them|that|this|there|here|the|pose|
 AGAIN = re.compile(r"repeats\b|does (?:so|it|that|this)\b")
 LIMB = re.compile(rf"^(?:(?:up|down)\s+)?((?:the|his|her|their|its|both|one|two)\s+"
                   rf"(?:(?:left|right|other|of\s+(?:his|her|their))\s+)?(?:{PART})s?)\b")
+WITH_IT = re.compile(r"\bwith (?:it|them)\b")
 BOTH_ALONE = re.compile(r"\bboth$")
 THE_OTHER = re.compile(rf"\bthe\s+other(?:\s+one)?(?=\s+(?:{PART})\b|\s*$)")
 SIDE = re.compile(r"\b(left|right)\b")

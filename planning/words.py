@@ -3,11 +3,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FORMS, GERUND,
-                              LIGHT_VERBS, MANY_PEOPLE, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS,
-                              OBJECT_PRONOUNS, PAST, PEOPLE, PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS,
-                              THIRD, VERBS)
+from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
+                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS,
+                              NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS, OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES,
+                              PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THINGS, THIRD, VERBS, WAYS)
 
+AGENT = re.compile(r"(?:er|or|ist|ian|man|woman|men|women|boy|girl|eer|ess|ina|ete|ast)s?$")     # 'singer', 'artist': nouns of people
 LONGEST_SUBJECT = 20      # words
 LONGEST_VERB = 20         # letters
 LARGEST_AMOUNT = 1e12
@@ -127,6 +128,72 @@ def split_subject(text: str) -> tuple[str, str]:
 def is_person(word: str) -> bool:
     """'dancer', 'people', 'dancers'; not 'cooks', which is done."""
     return word in PEOPLE or word in MANY_PEOPLE or word.removesuffix("s") in PEOPLE and word not in THIRD
+
+
+def is_thing(subject: str, known: bool) -> bool:
+    """Whether a subject is no person: 'the curtain', 'the music'; a noun of no table is none where the person is `known`."""
+    head = next((i for i, word in enumerate(subject.split()) if i and (word in PREPOSITIONS or word in RELATIVES or word == ",")), None)
+    words = subject.split()[:head]
+    if not words or any(is_person(word) for word in words) or any(word.removesuffix("s") in BODY_PARTS for word in words):
+        return False
+    if any(name in THINGS for name in singulars(words[-1])):
+        return True
+    return known and words[0] in DETERMINERS and len(words) > 1 and not AGENT.search(words[-1])
+
+
+def thing_acts(text: str, known: bool) -> bool:
+    """Whether a clause says what a thing does: 'the curtain falls', 'his hat falls off', 'the lights go out', 'music plays'."""
+    words, (subject, predicate) = text.split(), split_subject(text)
+    if words and words[0] in MOVES_BY_ITSELF:
+        return len(words) > 1 and verb_form(words[1]) is not None
+    if subject and predicate:
+        return is_thing(subject, known)
+    noun = next((i for i, word in enumerate(words[:4]) if any(name in THINGS for name in singulars(word))), 0)
+    behind = words[noun + 1:noun + 2]
+    return (noun > 0 and (words[0] in DETERMINERS or words[0] in POSSESSIVES) and not any(is_person(word) for word in words[:noun])
+            and bool(behind) and (verb_form(behind[0]) is not None or behind[0] in AUXILIARIES))
+
+
+def things_named(text: str) -> list[str]:
+    """Things that a text speaks of, which no motion shows: 'the moon', 'a red kite', 'drinks coffee'; not whose clause it is,
+    and not what somebody is like.
+    """
+    words, found = re.findall(r"[a-z]+(?:[-'][a-z]+)*|[^\sa-z]", text.lower()), []
+    english = sum(word in FOREIGN_WORDS for word in words) <= sum(word in FUNCTION_WORDS for word in words)
+    for i, word in enumerate(words):
+        before, behind = ([""] + words)[i], (words[i + 1:] + [""])[0]
+        verb = (verb_form(word) or {}).get(word)
+        if english and before not in ("like", "as") and (word in DETERMINERS or word in POSSESSIVES or verb in TAKES_THINGS):
+            end = next((j for j in range(i + 1, len(words)) if ends_noun(words, i + 1, j)), len(words))
+            behind = words[end] if end < len(words) else ""
+            noun = words[end - 1]
+            person = is_person(noun) or is_person(behind) or behind.removesuffix("s") in BODY_PARTS
+            acts = behind in THIRD or behind in AUXILIARIES or is_gerund(behind) and before in ("", ".", ",")
+            if end > i + 1 and not person and not acts and names_thing(words[end - 2:end], behind):
+                found.append(noun)
+        elif (any(name in THINGS for name in singulars(word)) and before.isalpha() and before not in (*DETERMINERS, *PRONOUNS, *CONJUNCTIONS, "then", "to")
+              and not is_person(before) and not verb_form(behind) and behind not in (*DETERMINERS, *POSSESSIVES, "both") and verb is None):
+            found.append(word)                                                 # 'with balloons', 'jumps rope'
+    return list(dict.fromkeys(found))
+
+
+def ends_noun(words: list[str], start: int, i: int) -> bool:
+    """Whether the noun that may begin at `start` is over before word i."""
+    word = words[i]
+    return (not word[0].isalpha() or word in FUNCTION_WORDS or word in PREPOSITIONS or word in PRONOUNS or word in AUXILIARIES
+            or word in RELATIVES or word in CONJUNCTIONS or word in DETERMINERS or word in POSSESSIVES or word in OBJECT_PRONOUNS
+            or word in WAYS or skip_adverbs([word], 0) == 1
+            or i > start and (word in THIRD or is_gerund(word) or word in PAST or is_person(words[i - 1]) or words[i - 1] == "camera"))
+
+
+def names_thing(words: list[str], behind: str) -> bool:
+    """Whether a noun, the last word, is neither a person, a part of one, a time, an action nor so many of what follows."""
+    noun, names = words[-1], singulars(words[-1])
+    if any(name in THINGS for name in names):
+        return True
+    action = is_gerund(noun) or any(name in NOUNS for name in singulars(" ".join(words)))
+    return (len(noun) > 2 and behind != "of" and not action and not AGENT.search(noun) and noun not in NUMBERS and noun not in STATES
+            and not any(name in NO_THINGS or name in BODY_PARTS or name in NOUNS or verb_form(name) for name in names))
 
 
 def without_place(words: list[str]) -> list[str]:

@@ -6,7 +6,6 @@ picture. The words come from the skeleton, the picture's person, the prompt, and
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from dwpose.proportions import BONES, CHILDREN, distances, full_lengths, PARENTS
 from dwpose.skeleton import (ANKLES, BODY, KNEES, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_HAND, LEFT_WRIST, NOSE,
                              RIGHT_ANKLE, RIGHT_EAR, RIGHT_EYE, RIGHT_HAND, RIGHT_WRIST, SHOULDERS, Skeleton)
 from media.video_writer import encode
+from planning.words import things_named
 from renderers import PuppetConfig, renderer_class, Scene
 from runtime.device import GIB
 
@@ -42,9 +42,6 @@ BONE_NAMES = dict(zip(range(len(BONES)), (
     "left shoulder", "right shoulder", "left upper arm", "right upper arm", "left forearm", "right forearm", "trunk", "left hip",
     "right hip", "left thigh", "right thigh", "left shin", "right shin", "neck")))
 LIMB_ROWS = [row for row, name in BONE_NAMES.items() if "arm" in name or "thigh" in name or "shin" in name]
-THINGS = re.compile(r"\b(chairs?|benche?s?|sofas?|tables?|stairs?|ladders?|ropes?|balls?|basketballs?|footballs?|bikes?|bicycles?|horses?|"
-                    r"dogs?|cats?|cars?|doors?|boxe?s?|bags?|books?|phones?|cups?|bottles?|guitars?|swords?|umbrellas?|hats?|weights?|"
-                    r"dumbbells?|rackets?|skateboards?|flowers?)\b", re.IGNORECASE)
 
 
 def small(scene: Scene) -> Scene:
@@ -219,6 +216,5 @@ def other_proportions(scene: Scene) -> Iterator[str]:
 
 def things(prompt: str) -> Iterator[str]:
     """Things that the prompt names: only the person moves."""
-    named = list(dict.fromkeys(word.lower() for word in THINGS.findall(prompt)))
-    if named:
+    if named := things_named(prompt):
         yield f"not drawn, as only the person moves: {', '.join(named)}"

@@ -164,26 +164,23 @@ class TextToMotion:
             return None
         if words := self.known.beyond_training(text):
             return f"'{words}' is not among the motions this checkpoint was trained on"
-        if not self.known.covers(text):
-            nearest = self.known.phrases[self.nearest_phrase(text)]
-            return f"no motion word this checkpoint was trained on; nearest known: {nearest!r}"
-        meant = self.known.meant(text)
-        if motion is None or not (meant and self.known.examples):
+        covered, meant, together = self.known.covers(text), self.known.meant(text), self.known.at_once(text)
+        costs = motion_costs(motion.joints, self.examples) if motion is not None and self.known.examples else {}
+        shown = min(costs, key=costs.get)[0] if costs else None
+        seen = f"; the motion drawn for it looks like: {shown.replace('_', ' ')}" if shown else ""
+        if not covered:
+            return f"no motion word this checkpoint was trained on (docs/planner.md lists the demo's){seen}"
+        if together:
+            unseen = [verb for verb, kinds in together if shown not in kinds]
+            return f"{' and '.join(map(repr, unseen))} {'will not be seen' if shown else 'at once'}: these weights make one movement at a time{seen}"
+        if not (meant and costs):
             return None
-        costs = motion_costs(motion.joints, self.examples)
-        shown, _ = min(costs, key=costs.get)
         if shown not in meant:
             return f"the motion drawn for it looks like another: {shown.replace('_', ' ')}"
         done, count = times_done(shown, motion.joints), asked_count(text)
         if done == 0 or count is not None and done not in (None, count):
             return f"the motion drawn for it does this {done} time{'s' * (done != 1)}, not {count or 1}"
         return None if min(costs.values()) < UNLIKE else "the motion drawn for it is unlike any known one"
-
-    @torch.no_grad()
-    def nearest_phrase(self, text: str) -> int:
-        """Which of the known phrases has the text feature that points most nearly the same way."""
-        features = torch.nn.functional.normalize(self.encoder([text, *self.known.phrases]), dim=-1)   # (1 + P, D)
-        return int((features[1:] @ features[0]).argmax())
 
     @cached_property
     @torch.no_grad()

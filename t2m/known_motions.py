@@ -11,6 +11,7 @@ from t2m.body import across_hips, across_shoulders, bone_directions, bone_length
 from t2m.motion import HEAD, MOTION_FPS, PELVIS
 
 WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
+AT_ONCE = re.compile(r"\b(while|as(?=\s+(?:he|she|they|it|the|an?)\b)|and)\b", re.IGNORECASE)
 SUFFIXES = ("ing", "ed", "es", "s")
 SHORTEST_STEM = 3                 # letters
 COMPARED_EVERY = 2                # frames: motions are compared at 10 fps
@@ -99,6 +100,21 @@ class KnownMotions:
         verbs, vague, nouns = ([kinds[s] for s in stems(text) if s in kinds] for kinds in (self.verbs, self.vague, self.nouns))
         clear = frozenset.intersection(*verbs) or frozenset.union(*verbs) if verbs else frozenset()
         return clear.union(*vague) or frozenset().union(*nouns)
+
+
+    def at_once(self, text: str) -> list[tuple[str, frozenset[str]]]:
+        """The verbs of movements that a text wants at the same time, as in 'claps while she kicks', and the kinds they may mean: none
+        of those it does not know. Empty where one movement may be them all.
+        """
+        joined = AT_ONCE.split(f"while {text}")[1:]                                # 'while', a part, 'and', a part, ...
+        found = []
+        for first, (word, part) in enumerate(zip(joined[::2], joined[1::2], strict=True)):
+            verbs = [verb for verb in WORDS.findall(part.lower()) if stem(verb) in self.verbs or word != "and" and stem(verb) in self.vague]
+            kinds = self.meant(part) if verbs else frozenset()
+            if kinds and "stand" not in kinds or first and word != "and" and not (verbs or self.covers(part)):
+                found.append((verbs[0] if kinds else part.strip(" ,."), kinds))
+        together = frozenset.intersection(*(kinds for _, kinds in found)) if found else frozenset()
+        return [] if len(found) < 2 or together else found
 
 
 def asked_side(text: str) -> str | None:

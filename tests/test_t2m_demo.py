@@ -98,7 +98,7 @@ def test_the_length_asked_for_is_made(t2m, seconds):
 
 def test_what_was_never_trained_is_called_unknown(t2m):
     for text in ("plays the violin", "a man cooks dinner", "a woman drives a car", "someone rides a bicycle"):
-        assert "nearest known" in t2m.unknown_motion(text)
+        assert "docs/planner.md" in t2m.unknown_motion(text) and "looks like" not in t2m.unknown_motion(text)
     assert [text for _, _, text in unseen_prompts() if t2m.unknown_motion(text)] == []
 
 
@@ -122,6 +122,30 @@ def test_a_motion_drawn_for_other_words_is_called_another(t2m):
     squat = sample_motion("squat", 4.0, np.random.default_rng(1)).motion
     assert t2m.unknown_motion("a person squats", squat) is None
     assert "looks like another: squat" in t2m.unknown_motion("a person waves the right hand", squat)
+
+
+@pytest.mark.parametrize("text", ["a person plays the guitar", "a person flies to the moon", "a person cries"])
+def test_the_warning_of_an_unknown_motion_names_the_one_that_was_drawn(t2m, text):
+    motion = t2m(text, 4.0, torch.Generator().manual_seed(0))
+    kind, _ = motion_kind(motion.joints, t2m.examples)
+    assert t2m.unknown_motion(text, motion).endswith(f"looks like: {kind.replace('_', ' ')}")
+
+
+@pytest.mark.parametrize("text, drawn, unseen", [
+    ("a girl claps while she kicks with her left leg", "kick", "'claps'"), ("a girl claps while she kicks with her left leg", "clap", "'kicks'"),
+    ("a person walks while juggling", "walk", "'juggling'"), ("a man jumps and nods", "jump", "'nods'"),
+    ("a person walks forward while waving the right hand", None, "'walks' and 'waving' at once"),
+    ("a person stands still while waving", None, None), ("a person bends down and touches the toes", None, None),
+    ("a person raises and lowers the right arm", None, None), ("he dances as he moves", None, None)])
+def test_of_two_movements_at_once_the_one_that_is_not_drawn_is_named(t2m, text, drawn, unseen):
+    motion = drawn and sample_motion(drawn, 4.0, np.random.default_rng(1)).motion
+    reason = t2m.unknown_motion(text, motion)
+    assert reason is None if unseen is None else reason.startswith(unseen) and "one movement at a time" in reason
+
+
+def test_the_planners_page_lists_what_the_weights_were_taught(t2m):
+    page = (WEIGHTS.parents[2] / "docs/planner.md").read_text(encoding="utf-8")
+    assert ", ".join(t2m.known.phrases) + "." in " ".join(page.split())
 
 
 def test_the_weights_stay_small():
