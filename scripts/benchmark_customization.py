@@ -2,9 +2,10 @@
 
     python scripts/benchmark_customization.py                                    ZeroScope's shape at a fifth of its width
     python scripts/benchmark_customization.py weights/zeroscope data/motion --size 384 --frames 16 --steps 10
+    python scripts/benchmark_customization.py --operations --size 384 --frames 16    ZeroScope's own size, counted on the meta device
 
-The two are measured in turns, and the median of each is told: other programs on the machine slow both alike. Without a
-model weights are random, and every part has as many layers as the real one, so each takes its share of a real step.
+The two are measured in turns, and the median of each is told; on a CPU it is CPU time, which other programs disturb less.
+Without a model weights are random, and every part has as many layers as the real one, so each takes its share of a real step.
 """
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from diffusers import AutoencoderKL, UNet3DConditionModel
 import numpy as np
 import torch
 from torch.utils.data import default_collate
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import BatchEncoding, CLIPTextConfig, CLIPTextModel
 
 from configs import run_main
@@ -25,41 +27,53 @@ from media.video_writer import write_video
 from newmove.clips import Clip, clips_in, LatentCache, MotionClips
 from newmove.task import MotionTask
 from newmove.text_to_video import TextToVideo
-from newmove.objective import PAPER
+from newmove.objective import PAPER, train_only
 from runtime.device import chosen_device
 from training.validation import on_device
 
 TEXT_WIDTH = 208                                             # of 1024
+TOKENS = 77                                                  # of a prompt
 
 
 def step_seconds(task: MotionTask, clips: MotionClips, position: int) -> float:
-    """One step without the optimizer's, which is the same in both: read, encode, forward, backward."""
-    began = time.perf_counter()
+    """One step without the optimizer's, which is the same in both: read, encode, forward, backward. CPU time on a CPU."""
+    on_gpu = task.model.device.type == "cuda"
+    clock = time.perf_counter if on_gpu else time.process_time
+    began = clock()
     batch = on_device(default_collate([clips[position % len(clips), position]]), task.model.device)
     task.objective(*task.inputs(batch)).mean().backward()
     task.objective.zero_grad(set_to_none=True)
-    if task.model.device.type == "cuda":
+    if on_gpu:
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 class Letters:
     """In a tokenizer's place: a token for every letter."""
-    model_max_length = 77
+    model_max_length = TOKENS
 
     def __call__(self, prompts: list[str], **options) -> BatchEncoding:
         padded = [prompt[:self.model_max_length].ljust(self.model_max_length) for prompt in prompts]
         return BatchEncoding({"input_ids": torch.tensor([[ord(letter) % 128 for letter in prompt] for prompt in padded])})
 
 
+def networks(width: int, head: int, vae_width: int, groups: int,
+             text_width: int) -> tuple[UNet3DConditionModel, AutoencoderKL, CLIPTextModel]:
+    """ZeroScope's UNet, VAE and text encoder at these widths. head: width of a head, which `transformer_in` has eight of."""
+    unet = UNet3DConditionModel(block_out_channels=tuple(width * n for n in (1, 2, 4, 4)), cross_attention_dim=text_width,
+                                attention_head_dim=head)
+    vae = AutoencoderKL(block_out_channels=tuple(vae_width * n for n in (1, 2, 4, 4)), norm_num_groups=groups, layers_per_block=2,
+                        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
+    text = CLIPTextModel(CLIPTextConfig(vocab_size=128, hidden_size=text_width, intermediate_size=4 * text_width,
+                                        num_hidden_layers=23, num_attention_heads=4, bos_token_id=0, eos_token_id=1,
+                                        pad_token_id=1))
+    return unet, vae, text
+
+
 def narrow_model() -> TextToVideo:
-    """ZeroScope with random weights, its networks a fifth as wide."""
+    """ZeroScope with random weights, its networks and their heads a fifth as wide."""
     torch.manual_seed(0)
-    unet = UNet3DConditionModel(block_out_channels=(64, 128, 256, 256), cross_attention_dim=TEXT_WIDTH, attention_head_dim=64)
-    vae = AutoencoderKL(block_out_channels=(26, 52, 104, 104), down_block_types=("DownEncoderBlock2D",) * 4, norm_num_groups=13,
-                        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2)
-    text = CLIPTextModel(CLIPTextConfig(vocab_size=128, hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH,
-                                        num_hidden_layers=23, num_attention_heads=4, bos_token_id=0, eos_token_id=1, pad_token_id=1))
+    unet, vae, text = networks(64, 16, 26, 13, TEXT_WIDTH)
     noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "epsilon"}
     return TextToVideo(Letters(), text.eval(), unet.eval(), vae.eval(), noise, Path("random"))
 
@@ -89,6 +103,27 @@ def compare(task: MotionTask, exemplars: list[Clip], num_frames: int, size: tupl
     return f"latents and texts in the step {slow:.3f} s, cached {fast:.3f} s: {slow / fast:.2f} times as fast"
 
 
+def operations(num_frames: int, size: tuple[int, int], checkpointing: bool) -> str:
+    """Floating-point operations of a step with a prior clip at ZeroScope's size, and what VAE and text encoder add to them."""
+    def counted(run) -> float:
+        with FlopCounterMode(display=False) as counter:
+            run()
+        return counter.get_total_flops()
+
+    with torch.device("meta"):
+        unet, vae, text = networks(320, 64, 128, 32, 1024)
+        train_only(unet, PAPER)
+        noisy = torch.empty(2, 4, num_frames, size[0] // 8, size[1] // 8)
+        made = []
+        forward = counted(lambda: made.append(unet(noisy, torch.empty(2), torch.empty(2, TOKENS, 1024), return_dict=False)[0]))
+        network = forward * (1 + checkpointing) + counted(lambda: made[0].square().mean().backward())
+        with torch.no_grad():
+            frame = counted(lambda: vae.encode(torch.empty(1, 3, *size)))
+            frozen = 2 * num_frames * frame + counted(lambda: text(torch.zeros(2, TOKENS, dtype=torch.long)))
+    return (f"VAE and text encoder {frozen / 1e12:.1f}, the network there and back {network / 1e12:.1f} trillion operations: "
+            f"cached {1 + frozen / network:.2f} times as fast")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", help="a pipeline folder; without one: random weights")
@@ -97,10 +132,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--no-checkpointing", action="store_true")
+    parser.add_argument("--operations", action="store_true", help="count those of ZeroScope's own size; nothing is computed")
     chosen = parser.parse_args()
     if (chosen.model is None) != (chosen.clips is None):
         raise ValueError("clips: expected a folder of clips after the model's (found none): name both or neither")
     size = (chosen.size, chosen.size)
+    if chosen.operations:
+        print(operations(chosen.frames, size, not chosen.no_checkpointing))
+        return
     model = TextToVideo.load(chosen.model, chosen_device("auto")) if chosen.model else narrow_model()
     task = MotionTask(model, PAPER, gradient_checkpointing=not chosen.no_checkpointing)
     with tempfile.TemporaryDirectory() as folder:

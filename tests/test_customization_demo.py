@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 
-from demo.train_text_to_video import caption_of, COLOURS, MOTIONS, NEW_MOTION, NEW_WORDS, pictures, with_vae, WORDS
+from demo.train_text_to_video import caption_of, COLOURS, MOTIONS, NEW_MOTION, NEW_WORDS, pictures, WORDS
 from newmove.generation import read_prompts
 from newmove.task import pieces_of
 from newmove.text_to_video import TextToVideo
