@@ -105,6 +105,9 @@ def with_size(config: InferenceConfig) -> InferenceConfig:
 def check_inputs(config: InferenceConfig, models: Models) -> None:
     """Picture, text or driving video, weights, memory, folders and disk."""
     check_not_overwritten(config)
+    check_folder(config.folder, "choose another place with outputs=")
+    if config.pose.cache:
+        check_folder(Path(config.pose.cache), "choose another place with pose.cache=, or none with pose.cache=")
     fit_to_canvas(read_image(config.image), config.size)
     num_frames = round(config.fps)                                # of a second: the plan, not made yet, says how many
     if config.driving_video:
@@ -128,9 +131,6 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
             raise ValueError(f"pose.detector, pose.keypoints: {path}: no such file: fetch the published networks with "
                              "python scripts/download_weights.py dwpose, or take pose.detector=auto")
     models.check_renderer(config, num_frames)
-    check_folder(config.folder, "choose another place with outputs=")
-    if config.pose.cache:
-        check_folder(Path(config.pose.cache), "choose another place with pose.cache=, or none with pose.cache=")
     check_disk(config.folder, num_frames, config.size, 3 + config.refinements)
 
 

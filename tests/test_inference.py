@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,6 @@ from run.models import Models
 from run.settings import InferenceConfig
 from synthetic.motions import sample_motion
 from t2m.camera import Camera
-from t2m.motion import Motion
 from t2m.project import body_depth, project
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -211,62 +211,46 @@ def test_an_edited_plan_is_followed_on_resume(models, arguments, tmp_path):
     assert len(read_video(tmp_path / "out" / "run" / "video.mp4")[0]) == 10
 
 
-def test_results_of_an_earlier_plan_go_and_come_back_with_it(models, arguments, tmp_path, capsys, caplog):
-    arguments, folder = [*arguments, "refinements=0", "resume=true"], tmp_path / "out" / "run"
-    inference.main(arguments)
-    before, plan = contents(folder), (folder / "plan.json").read_text()
-    assert inference.main([*arguments, "stop_after=skeleton"]) == 0 and contents(folder) == before      # nothing changed: nothing is lost
-    (folder / "plan.json").write_text('\ufeff{"segments": [{"text": "a person jumps", "seconds": 2.0}]}', encoding="utf-8")
+def test_results_of_an_earlier_plan_go_and_come_back_with_it_and_a_refused_run_takes_none(models, arguments, tmp_path, monkeypatch, caplog):
+    arguments, folder = [*arguments, "refinements=0"], tmp_path / "out" / "run"
     caplog.set_level("INFO")
-    inference.main([*arguments, "stop_after=skeleton"])
+    inference.main(arguments)
+    before, plan, frames = contents(folder), (folder / "plan.json").read_text(), folder / "frames" / "video.mkv"
+    (folder / "plan.json").write_text('\ufeff{"segments": [{"text": "a person jumps", "seconds": 2.0}]}', encoding="utf-8")
+    inference.main([*arguments, "resume=true", "stop_after=skeleton"])
     assert not {"video.mp4", "poses.mp4", "storyboard.png"} & contents(folder).keys() and len(Skeleton.load(folder / "skeleton.npz")) == 10
     assert sum("video.mp4, storyboard.png removed" in message for message in caplog.messages) == 1
     (folder / "plan.json").write_text(plan)
+    frames.write_bytes(frames.read_bytes()[:-frames.stat().st_size // 3])
     models.calls.clear()
-    inference.main(arguments)
-    assert models.calls == ["motions"] and contents(folder) == before                                   # the frames were kept
-
-
-def test_a_run_in_a_finished_runs_folder_says_so_and_interrupted_leaves_none_of_its_videos(models, arguments, tmp_path, monkeypatch, caplog):
-    arguments, folder = [*arguments, "refinements=0"], tmp_path / "out" / "run"
-    inference.main(arguments)
-    before, settings = contents(folder), (folder / "run.yaml").read_bytes()
+    inference.main([*arguments, "resume=true"])
+    assert models.calls == ["motions", "video"] and contents(folder) == before                          # the poses' frames were kept
+    assert "video.mkv: is not the file that was written: made anew" in caplog.text and "overwritten" not in caplog.text
+    settings = (folder / "run.yaml").read_bytes()
     monkeypatch.setattr(StandIns, "cut_off", True)
-    caplog.set_level("INFO")
     with pytest.raises(ValueError, match="the person is cut off"):
         inference.main([*arguments, "seed=8"])
     assert "out/run: the run that is there will be overwritten: name= keeps it" in caplog.text
-    assert {name: data for name, data in contents(folder).items() if name in before and name != "reference.npz"} == {
-        name: data for name, data in before.items() if name != "reference.npz"} and (folder / "run.yaml").read_bytes() == settings
-    monkeypatch.setattr(StandIns, "cut_off", False)
-    monkeypatch.setattr(StandIns, "interrupt_in", "video")
-    assert inference.main([*arguments, "prompt=A person jumps for 2.4 s."]) == 130
-    assert not {"video.mp4", "storyboard.png"} & contents(folder).keys() and {"plan.json", "poses.mkv"} <= contents(folder).keys()
+    after = contents(folder)
+    assert after.keys() == before.keys() and {name for name in before if after[name] != before[name]} <= {"reference.npz"}
+    assert (folder / "run.yaml").read_bytes() == settings
 
 
-def test_cut_frames_are_made_again_and_an_edit_that_cannot_be_is_one_line(models, arguments, tmp_path, caplog):
-    arguments, folder = [*arguments, "refinements=0", "resume=true"], tmp_path / "out" / "run"
-    inference.main(arguments)
-    frames, before = folder / "frames" / "video.mkv", contents(folder)
-    frames.write_bytes(frames.read_bytes()[:-frames.stat().st_size // 3])
-    models.calls.clear()
-    inference.main(arguments)
-    assert models.calls == ["video"] and contents(folder) == before and "video.mkv: is not the file that was written: made anew" in caplog.text
-    skeleton, motion = Skeleton.load(folder / "skeleton.npz"), Motion.load(folder / "motion.npz")
+def test_an_edited_result_that_cannot_be_is_refused(tmp_path):
+    motion = sample_motion("stand", 2.0, np.random.default_rng(0)).motion
+    skeleton = project(motion, SIZE, FPS, "static")
     far, sure = skeleton.keypoints + np.float32([1e6, 0, 0]), skeleton.keypoints * np.float32([1, 1, 5])
-    for name, edited, says in (
-            ("motion.npz", replace(motion, fps=0.001), "motion.npz: .*expected a motion of at most 200 s .found 48 frames at 0.001"),
-            ("motion.npz", replace(motion, joints=motion.joints * 1e6), "motion.npz: .*joints: expected metres"),
-            ("skeleton.npz", replace(skeleton, fps=7), "skeleton.npz: .*fps: expected 5, the run's .found 7"),
-            ("skeleton.npz", replace(skeleton, keypoints=far), "skeleton.npz: .*expected pixels of the 96x64 canvas"),
-            ("skeleton.npz", replace(skeleton, keypoints=sure), "skeleton.npz: .*expected a confidence of at most 1")):
-        edited.save(folder / name)
+    for load, edited, says in (
+            (inference.load_motion, replace(motion, fps=0.001), "fps: expected a motion of at most 200 s .found 40 frames at 0.001"),
+            (inference.load_motion, replace(motion, joints=motion.joints * 1e6), "joints: expected metres"),
+            (partial(inference.load_skeleton, fps=FPS), replace(skeleton, fps=7), "fps: expected 5, the run's .found 7"),
+            (partial(inference.load_skeleton, fps=None), replace(skeleton, keypoints=far), "expected pixels of the 96x64 canvas"),
+            (partial(inference.load_skeleton, fps=None), replace(skeleton, keypoints=sure), "expected a confidence of at most 1")):
+        edited.save(tmp_path / "edited.npz")
         with pytest.raises(ValueError, match=says):
-            inference.main(arguments)
-        (folder / name).write_bytes(before[name])
-    models.calls.clear()
-    inference.main([*arguments, "pose.style=mimicmotion"])                        # a style only draws
-    assert models.calls == ["poses", "video"] and (folder / "skeleton.npz").read_bytes() == before["skeleton.npz"]
+            load(tmp_path / "edited.npz")
+    skeleton.save(tmp_path / "edited.npz")
+    assert len(inference.load_skeleton(tmp_path / "edited.npz", FPS)) == len(skeleton)
 
 
 @pytest.mark.parametrize("stage", ["poses", "video", "refined_1"])
