@@ -238,8 +238,8 @@ def _reference(args: argparse.Namespace) -> Skeleton:
     """The reference skeleton: read from an .npz, or detected in a picture."""
     if args.reference.suffix == ".npz":
         return Skeleton.load(args.reference)
-    detector = load_detector(args.detector, args.pose)
-    return detector.detect(read_image(args.reference)[None], source=str(args.reference))
+    picture = read_image(args.reference)[None]
+    return load_detector(args.detector, args.pose).detect(picture, source=str(args.reference))
 
 
 if __name__ == "__main__":

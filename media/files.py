@@ -86,7 +86,7 @@ def check_outputs(outputs: Mapping[str, tuple[str | Path | None, Sequence[str]]]
 
     outputs: path and suffixes it may have (none: any), by the option's name; a path of None is left out. inputs: paths, by theirs.
     """
-    taken = {Path(path).resolve(): name for name, path in inputs.items()}
+    taken = {os.path.realpath(path): name for name, path in inputs.items()}
     for name, (given, suffixes) in outputs.items():
         if given is None:
             continue
@@ -95,9 +95,9 @@ def check_outputs(outputs: Mapping[str, tuple[str | Path | None, Sequence[str]]]
             raise ValueError(f"{name}: expected a file (found the folder {path}): add a file's name")
         if suffixes and path.suffix.lower() not in suffixes:
             raise ValueError(f"{name}: expected a name ending in {', '.join(suffixes)} (found '{path}'): add one of them")
-        if other := taken.get(path.resolve()):
+        if other := taken.get(os.path.realpath(path)):
             raise ValueError(f"{name}: expected a file of its own (found {path}, which is {other}'s): choose another name")
-        taken[path.resolve()] = name
+        taken[os.path.realpath(path)] = name
         check_folder(path.parent, f"choose another place with {name}")
 
 

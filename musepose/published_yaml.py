@@ -103,7 +103,7 @@ def files_in(place: str, suffixes: tuple[str, ...], source: Path) -> list[Path]:
 
 def poses_of(video: Path, longest: int, skip: int) -> tuple[np.ndarray, float]:
     """Every (skip + 1)-th of the first `longest` frames, (F, H, W, 3), whole steps only, and their rate."""
-    step, taken = skip + 1, list(islice(frame_stream(video), longest))
+    step, taken = skip + 1, list(islice(frame_stream(video, strict=True), longest))
     return np.stack(taken[::step][:max(1, len(taken) // step)]), probe(video).fps / step
 
 

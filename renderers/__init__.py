@@ -149,6 +149,9 @@ class VideoModelConfig:
         for name, largest in LARGEST.items():
             if (found := getattr(self, name)) > largest:
                 raise ValueError(f"{key}.{name}: must be at most {largest} (found {found})")
+        if not 1 <= self.tile_overlap < max(self.tile_size, 2):
+            raise ValueError(f"{key}.tile_overlap: must be 1 to tile_size - 1 = {self.tile_size - 1} (found {self.tile_overlap}): neighbouring "
+                             "tiles share frame 0 at least")
         if self.feature_cache > self.num_inference_steps:
             raise ValueError(f"{key}.feature_cache: must be at most num_inference_steps, {self.num_inference_steps} (found "
                              f"{self.feature_cache}): 2 or 3 are fast and close")

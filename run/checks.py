@@ -1,6 +1,7 @@
 """What can go wrong is found before the first slow stage: weights, sizes, output folder, disk."""
 import logging
 import math
+import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -74,11 +75,11 @@ def check_motion_weights(folder: Path) -> None:
 
 def check_not_overwritten(config: InferenceConfig) -> None:
     """Picture and driving video are none of the files that this run writes."""
-    folder = config.folder.resolve()
+    folder = Path(os.path.realpath(config.folder))                            # where resolve() fails on a loop of links
     for name in ("image", "driving_video"):
         given = Path(getattr(config, name) or "")
-        place = given.parent.resolve() / given.name                          # a link in the folder would be replaced, too
-        for path in (given.resolve(), place):
+        place = Path(os.path.realpath(given.parent)) / given.name            # a link in the folder would be replaced, too
+        for path in (Path(os.path.realpath(given)), place):
             if str(given) != "." and (path == folder or path.parent == folder / "frames" or path in [folder / file for file in WRITTEN]):
                 raise ValueError(f"{name}={given}: is a file this run writes: choose another name=, or move it out of {config.folder}")
 
@@ -105,6 +106,9 @@ def with_size(config: InferenceConfig) -> InferenceConfig:
 def check_inputs(config: InferenceConfig, models: Models) -> None:
     """Picture, text or driving video, weights, memory, folders and disk."""
     check_not_overwritten(config)
+    check_folder(config.folder, "choose another place with outputs=")
+    if config.pose.cache:
+        check_folder(Path(config.pose.cache), "choose another place with pose.cache=, or none with pose.cache=")
     fit_to_canvas(read_image(config.image), config.size)
     num_frames = round(config.fps)                                # of a second: the plan, not made yet, says how many
     if config.driving_video:
@@ -128,9 +132,6 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
             raise ValueError(f"pose.detector, pose.keypoints: {path}: no such file: fetch the published networks with "
                              "python scripts/download_weights.py dwpose, or take pose.detector=auto")
     models.check_renderer(config, num_frames)
-    check_folder(config.folder, "choose another place with outputs=")
-    if config.pose.cache:
-        check_folder(Path(config.pose.cache), "choose another place with pose.cache=, or none with pose.cache=")
     check_disk(config.folder, num_frames, config.size, 3 + config.refinements)
 
 

@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 
 SAMPLING_SECONDS = 0.05
 EDGE_BYTES = 32 << 20     # of files larger than two edges only these first and last bytes are hashed
-# What people look at, in the order in which a run makes it; and where in it a stage's own begins, after those that show the movement.
+# What people look at, in the order in which a run makes it; and where in it a stage's own begins. The plan, the motion and the skeleton
+# decide all of it; a picture may still be refused, and what it changes is seen in the skeleton and in what the later stages are given.
 SHOWN = ("preview.mp4", "motion.bvh"), ("poses.mp4",), ("video.mp4", "animation.gif", "storyboard.png", "run.zip")
-SHOWN_FROM = {"preview": len(SHOWN), "poses": 1, "video": 2, "seen": 2, "refined": 2}
+SHOWN_FROM = dict.fromkeys(("person", "people", "reference", "preview"), len(SHOWN)) | {"poses": 1, "video": 2, "seen": 2, "refined": 2}
 WRITTEN = [name for names in SHOWN for name in names]
 
 

@@ -67,9 +67,16 @@ def test_images_go_to_frames_and_back_without_a_change():
     images = images_of(frames)
     assert images.dtype == torch.float32 and images.min() >= 0 and images.max() <= 1
     assert np.array_equal(frames_of(images), frames)
-    assert np.array_equal(frames_of(torch.cat([images, images[..., :1]], dim=-1)), frames)      # ComfyUI's LoadImage may give alpha
-    with pytest.raises(ValueError, match=r"IMAGE: expected \(B, H, W, 3\)"):
-        frames_of(images[0])
+    assert np.array_equal(frames_of(torch.cat([images, torch.ones_like(images[..., :1])], dim=-1)), frames)      # LoadImage may give alpha
+    clear = frames_of(torch.cat([images, torch.zeros_like(images[..., :1])], dim=-1))
+    assert (clear == 255).all()                                                                 # white, as a file's transparency
+    for wrong in (images[0], images[:0], [images], None):
+        with pytest.raises(ValueError, match=r"IMAGE: expected \(B, H, W, 3\)"):
+            frames_of(wrong)
+    for wrong in (torch.from_numpy(frames), images * 255, images - 2, torch.full_like(images, float("nan"))):
+        with pytest.raises(ValueError, match=r"IMAGE: expected floating-point numbers in 0..1 \(found torch.(uint8|float32), "):
+            frames_of(wrong)
+    frames_of(images * 1.2 - 0.1)                                                               # as sharpening leaves it
 
 
 def test_the_example_workflow_runs_from_picture_and_text_to_poses_and_puppet(monkeypatch, tmp_path):

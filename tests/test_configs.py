@@ -89,7 +89,8 @@ def test_a_mistake_is_one_line_that_names_the_key(arguments, says):
 
 @pytest.mark.parametrize("content, says", [
     ("stps: 3\n", "unknown key 'stps': did you mean steps?"), ("optimizer:\n  nme: x\n", "did you mean optimizer.name?"), ("- 1\n- 2\n", "found a list"),
-    ("a: [1\n", "line 2"), ("steps: many\n", "steps"), ("steps:\n", "steps: expected a value (found nothing)"), ("\x00", "not YAML"),
+    ("a: [1\n", "line 2"), ("steps: 1\nsteps: 2\n", "line 2: not YAML ('steps' is said twice: leave one out)"),
+    ("optimizer:\n  name: adam\n  name: sgd\n", "'name' is said twice"), ("steps: many\n", "steps"), ("steps:\n", "steps: expected a value (found nothing)"), ("\x00", "not YAML"),
 ])
 def test_a_mistake_in_a_file_names_the_file(tmp_path, content, says):
     path = tmp_path / "wrong.yaml"

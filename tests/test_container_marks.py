@@ -169,6 +169,9 @@ def test_a_folder_of_numbered_pictures_is_a_video(tmp_path):
     assert levels_of(list(frame_stream(tmp_path, stride=2))) == [0, 120, 240]
     assert levels_of(read_video(tmp_path, fps=60)[0])[::2] == list(LEVELS)
     assert probe(tmp_path).size == (32, 48) and probe(tmp_path).fps == 30
+    Image.fromarray(grey_frames()[0][:16]).save(tmp_path / "12.png")
+    with pytest.raises(ValueError, match=r"12.png: expected one picture size \(found 48x32 before, then 48x16\): make all pictures"):
+        read_video(tmp_path)
 
 
 def test_a_colour_profile_is_honoured(tmp_path):

@@ -154,6 +154,9 @@ def test_a_measure_that_fails_is_named_and_the_others_go_on(bench, tmp_path, mon
 def test_missing_weights_are_named_and_the_exit_code_is_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["evaluate_demo.py", "--weights", str(tmp_path / "none"), "--only", "round_trip",
                                       "--output", str(tmp_path / "out")])
+    with pytest.raises(ValueError, match="--weights: expected a folder laid out as weights/demo"):
+        evaluate_demo.main()
+    (tmp_path / "none").mkdir()
     assert evaluate_demo.main() == 2
     assert f"round_trip: not measured: {tmp_path / 'none' / 't2m'}" in capsys.readouterr().err
     assert not (tmp_path / "out" / "results.json").exists()

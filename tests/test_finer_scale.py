@@ -9,6 +9,7 @@ from dwpose import skeleton as joints
 from dwpose.alignment import linearly_aligned
 from dwpose.proportions import CHILDREN, distances, full_lengths, PARENTS, with_middles
 from dwpose.skeleton import Skeleton
+from configs import run_main
 from finer_scale import anchor_rescale, main, rescale, rescaled
 from media.video_reader import read_video
 from motionbench.cells import driving_motion, MOTIONS_BY_NAME, performance, person
@@ -278,7 +279,22 @@ def test_the_command_writes_what_the_function_returns(tmp_path, monkeypatch, cap
     np.testing.assert_array_equal(Skeleton.load("out.npz").keypoints, rescale(clip, reference).keypoints)
     frames, fps = read_video("out.mp4")
     assert frames.shape == (len(clip), *reference.size, 3) and fps == clip.fps and frames.max() > 150
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["absent.npz", "reference.npz", "-o", "out.npz"], "absent.npz: cannot be used (No such file"),
+    (["clip.npz", "reference.npz", "-o", "."], "-o: expected a file (found the folder .)"),
+    (["clip.npz", "reference.npz", "-o", "out.txt"], "-o: expected a name ending in .npz (found 'out.txt')"),
+    (["clip.npz", "reference.npz", "-o", "clip.npz"], "which is the driving skeleton's): choose another name"),
+    (["clip.npz", "no.png", "-o", "out.npz", "--preview", "x.txt"], "--preview: expected a name ending in .mp4"),      # before no.png is read
+    (["clip.npz", "no.png", "-o", "out.npz", "--preview", "/proc/a.mp4"], "/proc: cannot be written to"),
+    (["clip.npz", "no.png", "-o", "out.npz"], "no.png: expected a picture"),
+])
+def test_a_mistake_on_the_command_line_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    waving_clip().save("clip.npz"), taller_person().save("reference.npz")
     with pytest.raises(SystemExit) as stopped:
-        main(["absent.npz", "reference.npz", "-o", "out.npz"])
+        run_main(lambda: main(arguments))
     said = capsys.readouterr().err
-    assert stopped.value.code == 2 and "absent.npz" in said and said.count("\n") == 1
+    assert stopped.value.code == 2 and said.startswith("error: ") and says in said and said.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.npz", "reference.npz"]

@@ -4,14 +4,14 @@ import json
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pytest
 
 from media.files import save_atomically
 from media.video_writer import load_frames, save_frames
-from run.folder import Artefact, content_hash, EDGE_BYTES, RunFolder
-from run.folder import Report
+from run.folder import Artefact, content_hash, EDGE_BYTES, Report, RunFolder, WRITTEN
 
 TEXT = Artefact("text.txt", lambda text, path: path.write_text(text), Path.read_text)
 
@@ -76,6 +76,80 @@ def test_a_result_that_cannot_be_read_says_how_to_go_on(tmp_path):
         RunFolder(tmp_path, True, Report()).stage("stage", numbers, lambda: 3)
 
 
+@pytest.mark.parametrize("raised", [BadZipFile("no end"), RecursionError("too deep"), KeyError("x"), TypeError("a\nb"), AssertionError()])
+def test_whatever_a_reader_raises_is_one_line_that_names_the_file(tmp_path, raised):
+    run(tmp_path, True, Counter("hello"))
+
+    def fails(path):
+        raise raised
+    with pytest.raises(ValueError, match="text.txt: expected what this stage wrote .*: mend it, or delete it") as caught:
+        RunFolder(tmp_path, True, Report()).stage("stage", Artefact("text.txt", TEXT.save, fails), Counter("hello"))
+    assert "\n" not in str(caught.value) and "()" not in str(caught.value)
+
+
+def test_another_file_in_place_of_one_that_nobody_edits_is_made_anew_and_that_is_said(tmp_path, caplog):
+    frames, work = Artefact("text.txt", TEXT.save, TEXT.load, editable=False), Counter("hello")
+    for content in (None, "hell", "other"):
+        if content:
+            (tmp_path / "text.txt").write_text(content)
+        assert RunFolder(tmp_path, True, Report()).stage("video", frames, work) == "hello"
+    assert work.times == 3 and [message.endswith("made anew") for message in caplog.messages] == [True, True]
+    RunFolder(tmp_path, True, Report()).stage("video", frames, work)
+    assert work.times == 3
+
+
+def shown(tmp_path: Path) -> set[str]:
+    return {name for name in WRITTEN if (tmp_path / name).exists()}
+
+
+@pytest.mark.parametrize("stage, left", [
+    ("skeleton", set()), ("reference", set(WRITTEN)), ("poses", {"preview.mp4", "motion.bvh"}), ("preview", set(WRITTEN)),
+    ("refined_1", {"preview.mp4", "motion.bvh", "poses.mp4"})])
+@pytest.mark.parametrize("resume", [True, False])
+def test_what_shows_another_result_than_the_folder_holds_is_removed_and_nothing_else(tmp_path, caplog, stage, left, resume):
+    def go(result: str, resume: bool) -> None:
+        folder = RunFolder(tmp_path, resume, Report())
+        folder.stage(stage, TEXT, lambda: result, result)
+        folder.finish()
+
+    go("old", False)
+    for name in WRITTEN:
+        (tmp_path / name).write_bytes(b"shown")
+    caplog.set_level("INFO")
+    go("old", resume)
+    assert shown(tmp_path) == set(WRITTEN) and any("name= keeps it" in message for message in caplog.messages) != resume
+    go("new", resume)
+    assert shown(tmp_path) == left
+    assert sum("removed" in message for message in caplog.messages) == (left != set(WRITTEN))
+
+
+def test_an_edited_result_removes_what_was_made_from_it_and_a_failing_stage_removes_nothing(tmp_path):
+    def fails():
+        raise ValueError("no person")
+    run(tmp_path, True, Counter("old"), "before")
+    (tmp_path / "video.mp4").write_bytes(b"shown")
+    with pytest.raises(ValueError, match="no person"):
+        run(tmp_path, False, fails, "after")
+    run(tmp_path, True, fails, "before")                                           # neither a video nor its reuse is lost
+    assert shown(tmp_path) == {"video.mp4"}
+    (tmp_path / "text.txt").write_text("edited")
+    run(tmp_path, True, fails, "before")
+    assert shown(tmp_path) == set()
+
+
+def test_an_overwritten_runs_further_files_go_and_none_outside_the_folder(tmp_path):
+    folder, outside = tmp_path / "run", tmp_path / "outside.txt"
+    run(folder, True, Counter("old"))
+    RunFolder(folder, True, Report()).stage("plan", Artefact("plan.json", TEXT.save, TEXT.load), Counter("plan"))
+    report = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(report | {"files": report["files"] | {"../outside.txt": "x"}}))
+    outside.write_text("mine")
+    run(folder, True, Counter("old"))
+    assert (folder / "plan.json").exists()
+    run(folder, False, Counter("old"))
+    assert not (folder / "plan.json").exists() and outside.exists() and (folder / "text.txt").exists()
+
+
 def test_a_lost_result_is_made_again(tmp_path):
     work = Counter("hello")
     run(tmp_path, True, work)
@@ -91,11 +165,11 @@ def test_an_edited_result_is_what_later_stages_get(tmp_path):
     assert run(tmp_path, True, work) == "edited" and work.times == 1
 
 
-@pytest.mark.parametrize("report", ["", "{", "[]", '{"keys": 3}', "{}"])
+@pytest.mark.parametrize("report", [b"", b"{", b"[]", b'{"keys": 3}', b"{}", b"\xff\xfe{", b"[" * 100_000])
 def test_a_broken_report_means_starting_anew(tmp_path, report):
     work = Counter("hello")
     run(tmp_path, True, work)
-    (tmp_path / "report.json").write_text(report)
+    (tmp_path / "report.json").write_bytes(report)
     run(tmp_path, True, work)
     assert work.times == 2
 

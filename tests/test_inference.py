@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,48 @@ def test_an_edited_plan_is_followed_on_resume(models, arguments, tmp_path):
     assert len(read_video(tmp_path / "out" / "run" / "video.mp4")[0]) == 10
 
 
+def test_results_of_an_earlier_plan_go_and_come_back_with_it_and_a_refused_run_takes_none(models, arguments, tmp_path, monkeypatch, caplog):
+    arguments, folder = [*arguments, "refinements=0"], tmp_path / "out" / "run"
+    caplog.set_level("INFO")
+    inference.main(arguments)
+    before, plan, frames = contents(folder), (folder / "plan.json").read_text(), folder / "frames" / "video.mkv"
+    (folder / "plan.json").write_text('\ufeff{"segments": [{"text": "a person jumps", "seconds": 2.0}]}', encoding="utf-8")
+    inference.main([*arguments, "resume=true", "stop_after=skeleton"])
+    assert not {"video.mp4", "poses.mp4", "storyboard.png"} & contents(folder).keys() and len(Skeleton.load(folder / "skeleton.npz")) == 10
+    assert sum("video.mp4, storyboard.png removed" in message for message in caplog.messages) == 1
+    (folder / "plan.json").write_text(plan)
+    frames.write_bytes(frames.read_bytes()[:-frames.stat().st_size // 3])
+    models.calls.clear()
+    inference.main([*arguments, "resume=true"])
+    assert models.calls == ["motions", "video"] and contents(folder) == before                          # the poses' frames were kept
+    assert "video.mkv: is not the file that was written: made anew" in caplog.text and "overwritten" not in caplog.text
+    settings = (folder / "run.yaml").read_bytes()
+    monkeypatch.setattr(StandIns, "cut_off", True)
+    with pytest.raises(ValueError, match="the person is cut off"):
+        inference.main([*arguments, "seed=8"])
+    assert "out/run: the run that is there will be overwritten: name= keeps it" in caplog.text
+    after = contents(folder)
+    assert after.keys() == before.keys() and {name for name in before if after[name] != before[name]} <= {"reference.npz"}
+    assert (folder / "run.yaml").read_bytes() == settings
+
+
+def test_an_edited_result_that_cannot_be_is_refused(tmp_path):
+    motion = sample_motion("stand", 2.0, np.random.default_rng(0)).motion
+    skeleton = project(motion, SIZE, FPS, "static")
+    far, sure = skeleton.keypoints + np.float32([1e6, 0, 0]), skeleton.keypoints * np.float32([1, 1, 5])
+    for load, edited, says in (
+            (inference.load_motion, replace(motion, fps=0.001), "fps: expected a motion of at most 200 s .found 40 frames at 0.001"),
+            (inference.load_motion, replace(motion, joints=motion.joints * 1e6), "joints: expected metres"),
+            (partial(inference.load_skeleton, fps=FPS), replace(skeleton, fps=7), "fps: expected 5, the run's .found 7"),
+            (partial(inference.load_skeleton, fps=None), replace(skeleton, keypoints=far), "expected pixels of the 96x64 canvas"),
+            (partial(inference.load_skeleton, fps=None), replace(skeleton, keypoints=sure), "expected a confidence of at most 1")):
+        edited.save(tmp_path / "edited.npz")
+        with pytest.raises(ValueError, match=says):
+            load(tmp_path / "edited.npz")
+    skeleton.save(tmp_path / "edited.npz")
+    assert len(inference.load_skeleton(tmp_path / "edited.npz", FPS)) == len(skeleton)
+
+
 @pytest.mark.parametrize("stage", ["poses", "video", "refined_1"])
 def test_ctrl_c_keeps_finished_stages_and_resuming_equals_never_stopping(models, arguments, tmp_path, monkeypatch, capsys, stage):
     inference.main(arguments + ["name=whole"])
@@ -292,6 +335,21 @@ def test_a_driving_video_takes_the_place_of_prompt_and_motion(models, arguments,
     assert len(read_video(tmp_path / "out" / "run" / "video.mp4")[0]) == 10            # 2 s at the run's 5 fps
 
 
+def test_a_run_never_overwrites_what_it_reads_nor_takes_half_a_video(models, arguments, tmp_path, picture):
+    folder = tmp_path / "out" / "run"
+    video = write_video(folder / "video.mp4", np.zeros((4, 96, 64, 3), np.uint8), 10.0)
+    storyboard = shutil.copy(picture, folder / "storyboard.png")
+    (tmp_path / "link.mp4").symlink_to(video)
+    for change in (f"driving_video={video}", f"driving_video={tmp_path / 'link.mp4'}", f"driving_video={folder}", f"image={storyboard}"):
+        with pytest.raises(ValueError, match="(driving_video|image)=.*: is a file this run writes: choose another name="):
+            inference.main([*arguments, change])
+    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), np.uint8)
+    whole = write_video(tmp_path / "whole.mkv", noise, 10).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(ValueError, match="cut.mkv: expected (a whole video|whole frames)"):
+        inference.main([*arguments, f"driving_video={tmp_path / 'cut.mkv'}", "name=other"])
+
+
 def test_warnings_are_in_the_report(models, arguments, tmp_path):
     inference.main([*arguments, "refinements=0", "prompt=Two people wave for 2 s. In a sunny park. A person bows."])
     warnings = json.loads((tmp_path / "out" / "run" / "report.json").read_text())["warnings"]
@@ -304,6 +362,11 @@ def broken(tmp_path: Path, name: str, content: bytes) -> str:
     path = tmp_path / name
     path.write_bytes(content)
     return str(path)
+
+
+def link(tmp_path: Path, target: str) -> Path:
+    (tmp_path / "link").symlink_to(tmp_path / target)
+    return tmp_path / "link"
 
 
 @pytest.mark.parametrize("change, says", [
@@ -336,6 +399,13 @@ def broken(tmp_path: Path, name: str, content: bytes) -> str:
     (lambda t: "driving_video=nowhere.mp4", "driving_video=nowhere.mp4"),
     (lambda t: f"outputs={broken(t, 'file', b'')}", "cannot be written to"),
     (lambda t: "outputs=/proc/nowhere", "cannot be written to"),
+    (lambda t: f"pose.cache={broken(t, 'file', b'')}", "choose another place with pose.cache="),
+    (lambda t: f"outputs={link(t, 'nowhere')}", "link/run: cannot be written to (No such file"),
+    (lambda t: f"outputs={link(t, 'link')}", "link/run: cannot be written to (Too many levels"),
+    (lambda t: "name= ", "name: must be a plain folder name"), (lambda t: "name=-rf", "begin with neither '.' nor '-'"),
+    (lambda t: "name=.poses", "name: must be a plain folder name"),
+    (lambda t: "planner.timeout_seconds=0", "planner.timeout_seconds: must be more than 0"),
+    (lambda t: "planner.backend=openai", "planner.model is empty"), (lambda t: "planner.backend=local", "planner.model=(empty): no config.json"),
     (lambda t: "height=99", "height, width: must be multiples of 16 (found 99x64): use 96x64 or 112x64"),
     (lambda t: "width=70", "height, width: must be"),
     (lambda t: f"generator.checkpoint={broken(t, 'noise.safetensors', bytes(range(256)) * 9)}", "noise.safetensors"),

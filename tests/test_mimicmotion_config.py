@@ -259,6 +259,8 @@ def test_every_key_of_a_case_has_its_meaning(tmp_path, caplog):
     assert (generator.noise_aug_strength, generator.guidance_scale) == (0.02, 2.5)
     assert (second.resolution, second.sample_stride, second.fps, second.seed) == (512, 3, 12, 7)
     assert [first.name, second.name] == ["dance_person", "dance_person_2"]
+    (odd,) = inference.load_configs(["--inference_config", str(case_file(tmp_path, case("a\nb.mp4", ".c.png")))])
+    assert odd.name == "a b_.c" and odd.driving_video == "a\nb.mp4"            # the folder's name is ours
     assert first.generator.svd == "weights/svd" and "img2vid-xt-1-1 is not on this machine: weights/svd is used" in caplog.text
 
 
@@ -278,7 +280,8 @@ def without(key: str) -> dict:
     ([without("ref_video_path")], "case 1: ref_video_path: expected a file"),
     ([case(image="")], "case 1: ref_image_path: expected a file"), ([case(seed=1.5)], "case 1: seed: expected a whole"),
     ([case(num_frames="many")], "case 1: num_frames: expected a whole number (found 'many')"),
-    ([case(fps=None)], "case 1: fps: expected a number (found None)"), ([case(fps=0)], "case 1: "), ([], "expected a test_case list"),
+    ([case(fps=None)], "case 1: fps: expected a number (found None)"), ([case(fps=0)], "case 1: "),
+    ([case(), case(frames_overlap=99, num_frames=16)], "case 2: generator.tile_overlap: must be 1 to tile_size - 1 = 15 (found 99)"), ([], "expected a test_case list"),
 ])
 def test_a_mistake_in_the_list_is_one_line_that_names_the_case(tmp_path, cases, says):
     with pytest.raises(ValueError) as caught:

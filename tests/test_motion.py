@@ -44,6 +44,10 @@ def test_a_file_that_is_no_motion_is_named(tmp_path):
     np.savez(tmp_path / "other.npz", joints=np.zeros((2, 22, 3)))
     with pytest.raises(ValueError, match="other.npz.*fps"):
         Motion.load(tmp_path / "other.npz")
+    Motion(np.zeros((40, 22, 3))).save(tmp_path / "cut.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-200])
+    with pytest.raises(ValueError, match="cut.npz: expected a motion file"):
+        Motion.load(tmp_path / "cut.npz")
 
 
 def test_every_joint_hangs_from_an_earlier_one():

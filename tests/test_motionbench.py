@@ -213,6 +213,7 @@ def test_two_runs_cannot_write_into_one_folder(tmp_path):
     (["edition=real", "identities=tests", "variants=truth"], "'truth' needs the truth"),
     (["edition=real", "variants=from_text"], "edition=real needs a folder"),
     (["seconds=0.2"], "seconds: must be at least 1"),
+    (['inference_keys="a'], "inference_keys: expected key=value, .*No closing quotation"),
     (["inference_keys=seeed=7"], "unknown key 'seeed'.*did you mean seed"),
     (["inference=configs/none.yaml"], "none.yaml: no such config file"),
 ])

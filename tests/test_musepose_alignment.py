@@ -9,6 +9,7 @@ import pytest
 
 import finer_scale
 import pose_align
+from configs import run_main
 from dwpose.draw import draw
 from dwpose.musepose import (
     aligned_as_musepose, compared, FACE, LEFT_FINGERS, LEFT_HAND, NECK, painted_size, places, pose_frames,
@@ -206,16 +207,23 @@ def test_the_script_writes_the_published_files(dance, caplog):
 
 @pytest.mark.parametrize(("more", "words"), [(["--yolox_ckpt", "x.pth"], "--yolox_ckpt: expected an ONNX file"),
                                              (["--max_frame", "0"], "expected at least 1, 0 and 0"),
-                                             (["--align_frame", "200"], "expected more than 200 frames")])
+                                             (["--align_frame", "200"], "expected more than 200 frames"),
+                                             (["--outfn", "dance.mp4"], "--outfn: expected a file of its own (found dance.mp4, which is --vidfn's)"),
+                                             (["--outfn", "x.mp4", "--outfn_align_pose_video", "./x.mp4"], "which is --outfn_align_pose_video's"),
+                                             (["--outfn", "x.txt"], "--outfn: expected a name ending in .mp4"),
+                                             (["--outfn", "."], "--outfn: expected a file (found the folder .)"),
+                                             (["--outfn", "/proc/x.mp4"], "/proc: cannot be written to"),
+                                             (["--person", "bob"], "--person: expected largest, center, left, right, or a number")])
 def test_the_script_refuses_what_cannot_work_in_one_line(dance, capsys, more, words):
+    before = Path("dance.mp4").read_bytes()
     with pytest.raises(SystemExit) as ended:
-        pose_align.main(["--imgfn_refer", "ref.png", "--vidfn", "dance.mp4", *more])
+        run_main(lambda: pose_align.main(["--imgfn_refer", "ref.png", "--vidfn", "dance.mp4", *more]))
     said = capsys.readouterr().err
-    assert ended.value.code == 2 and words in said and said.count("\n") == 1
+    assert ended.value.code == 2 and words in said and said.count("\n") == 1 and Path("dance.mp4").read_bytes() == before
 
 
 def test_two_runs_never_write_one_file(dance, capsys):
     with locked(Path("assets/poses/align/img_ref_video_dance.mp4"), beside=True), pytest.raises(SystemExit):
-        pose_align.main(["--imgfn_refer", "ref.png", "--vidfn", "dance.mp4"])
+        run_main(lambda: pose_align.main(["--imgfn_refer", "ref.png", "--vidfn", "dance.mp4"]))
     assert "align/img_ref_video_dance.mp4: another run is writing to it" in capsys.readouterr().err
     assert not list(Path("assets").rglob("*.mp4")) and not list(Path("assets").rglob("*.lock"))

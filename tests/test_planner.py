@@ -274,9 +274,18 @@ def test_a_plan_survives_json_and_a_broken_file_says_so():
     assert segments_from_json(segments_to_json(segments)) == segments
     for broken in ("", "[]", '{"segments": [{"text": "a"}]}', '{"segments": [3]}', '{"segments": [{"text": "a", "seconds": "soon"}]}',
                    '{"segments": [{"text": "a", "seconds": -1}]}', '{"segments": [{"text": "a", "seconds": Infinity}]}',
-                   '{"segments": []}', '{"segments": [{"text": "a", "seconds": 1e9}]}'):
-        with pytest.raises(ValueError, match="^plan.json: "):
+                   '{"segments": []}', '{"segments": [{"text": "a", "seconds": 1e9}]}', "[" * 100_000,
+                   *(f'{{"segments": [{{"text": {text}, "seconds": {seconds}{more}}}]}}' for text, seconds, more in (
+                       ("null", 2, ""), ('["a"]', 2, ""), ('"a"', "true", ""), ('"a"', '"2"', ""), ('"a"', 0.001, ""), ('"a"', "NaN", ""),
+                       ('"a"', "1" + "0" * 400, ""), ('"a"', 2, ', "second": 9'), ('"a"', 2, ', "seconds": 9'), ('"\\ud800"', 2, ""),
+                       (f'"{"wave " * 1500}"', 2, ""))),
+                   '{"segments": [{"text": "a", "seconds": 2}], "fps": 7}'):
+        with pytest.raises(ValueError, match="^plan.json: ") as caught:
             segments_from_json(broken)
+        str(caught.value).encode()                                                  # can be printed
+    with pytest.raises(ValueError, match='segment 1: "seconds" must be a number from 0.05 to 9.8 .found 12'):
+        segments_from_json('{"segments": [{"text": "a", "seconds": 12}]}', max_seconds=9.8)
+    assert segments_from_json('\ufeff{"segments": [{"text": "a", "seconds": 2}]}') == [Segment("a", 2.0)]     # Windows' Notepad
 
 
 # ---------------------------------------------------------------- language models, over HTTP
@@ -428,11 +437,52 @@ def test_a_server_that_does_not_answer_in_time_is_left(ask):
     assert time.monotonic() - start < 5
 
 
+def trickle(handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(40):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        time.sleep(0.05)
+
+
+def flood(handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(100):
+        handler.wfile.write(b"x" * (1 << 20))
+
+
+def half(handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "999")
+    handler.end_headers()
+    handler.wfile.write(b'{"a')
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("reply, says, longest", [(trickle, "did not answer within 0.5 s", 1.5), (flood, "more than 4 MiB", 3),
+                                                  (half, "expected a whole answer", 3)])
+def test_an_answer_without_an_end_is_left_in_time(ask, reply, says, longest):
+    start = time.monotonic()
+    assert says in fails(ask, ChatServer(reply), timeout_seconds=0.5 if reply is trickle else 10.0)
+    assert time.monotonic() - start < longest
+
+
+@pytest.mark.parametrize("changes, says", [
+    ({"timeout_seconds": 0}, "planner.timeout_seconds: must be more than 0"), ({"timeout_seconds": float("nan")}, "planner.timeout_seconds"),
+    ({"timeout_seconds": 1e30}, "at most 86,400 s"), ({"max_new_tokens": 0}, "planner.max_new_tokens: must be at least 1"),
+    ({"backend": "local", "model": "nowhere"}, "planner.model=nowhere: no config.json there")])
+def test_settings_that_cannot_be_are_refused_before_anybody_is_asked(changes, says):
+    with pytest.raises(ValueError, match=says):
+        plan("She waves.", **changes)
+
+
 @pytest.mark.parametrize("reply, says", [
     ((401, {"error": {"message": "Incorrect API key"}}), "refused the key from PLANNER_TEST_KEY (HTTP 401)"),
-    ((500, {"error": {"message": "CUDA out of memory\nTraceback ..."}}), "HTTP 500"),
+    ((500, {"error": {"message": "CUDA out of memory\nTraceback ..."}}), "CUDA out of memory): see the server's log"),
     ((404, {"error": {"message": "model tiny not found"}}), "HTTP 404"),
-    ((429, {"error": {"message": "slow down"}}), "HTTP 429"),
+    ((429, {"error": {"message": "slow down"}}), "slow down): wait"),
     ((200, b"<html>It works!</html>"), "OpenAI-compatible"), ((200, {"choices": []}), "OpenAI-compatible"),
     ((200, {}), "OpenAI-compatible"),
 ])
