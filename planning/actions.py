@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from planning.clauses import check_total, clauses, normal
-from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
+from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_COUNT, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
                               FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
                               LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
                               OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, POSSESSIVES, PRONOUNS, SCENE_PREPOSITIONS,
                               SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
-                              TIME_SPAN, TIMES, UNKNOWN_SECONDS, VERBS, WITH_IT)
+                              TIME_SPAN, TIMES, UNKNOWN_SECONDS, UNTIL_TIME, VERBS, WITH_IT)
 from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, meant_verb, one_person, predicate_of,
                             singulars, split_subject, thing_acts, verb_form)
 
@@ -279,6 +279,7 @@ class Piece:
         each = match is not None and bool(match["each"] or match["per"])
         seconds = duration(match) if match else None
         text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
+        text += " times" * (BARE_COUNT.fullmatch(text) is not None and verb_form(text.split()[0]) is not None)         # 'jump 3'
         if wrong := NO_NUMBER.search(text):
             raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): write it as in '3 times' or 'for 2.5 seconds'")
         if end is not None and text:
@@ -289,6 +290,8 @@ class Piece:
 
 def take_times(clause: str) -> tuple[str, float | None, float | None]:
     """'waves from 2 to 5 seconds' -> ('waves', 2.0, 5.0), 'at 3 seconds she jumps' -> ('she jumps', 3.0, None)."""
+    if wrong := UNTIL_TIME.search(clause):
+        raise ValueError(f"prompt: '{wrong[0]}': expected how long, or both times (found the end alone): say 'for 3 seconds' or 'from 1 to 3 seconds'")
     if match := TIME_SPAN.search(clause):
         begin, end = amount(match["begin"]), amount(match["end"])
         if end <= begin:

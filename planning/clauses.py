@@ -7,7 +7,7 @@ from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_
                               CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
                               FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIST_BEGINS,
                               LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
-                              past, PEOPLE, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
+                              PARTS, past, PEOPLE, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
                               SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE,
                               WHILE_DOING)
 from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
@@ -33,7 +33,7 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
 def plain(prompt: str) -> str:
     """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
     text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", normal(prompt).lower())
-    text = FRACTION.sub(lambda match: f"{int(match['whole'] or 0) + int(match['over']) / int(match['under']):g}", text)
+    text = FRACTION.sub(in_decimals, text)
     text = CLOCK.sub(lambda match: f"{match['word']} {60 * int(match['m']) + int(match['s'])} seconds", text)
     text = TIMED.sub(timed, text)
     text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
@@ -48,7 +48,7 @@ def plain(prompt: str) -> str:
 
 def normal(prompt: str) -> str:
     """Full-width letters, ligatures and '½' in plain characters (Unicode's NFKC), without zero-width ones."""
-    apart = "".join(" " * unicodedata.decomposition(letter).startswith("<fraction>") + letter for letter in prompt)      # '1½' is 1 1/2
+    apart = "".join(" " * unicodedata.decomposition(letter).startswith(("<fraction>", "<super>")) + letter for letter in prompt)     # '1½'
     return "".join(letter for letter in unicodedata.normalize("NFKC", apart) if unicodedata.category(letter) != "Cf")
 
 
@@ -56,6 +56,14 @@ def timed(match: re.Match) -> str:
     """'[0-3s] waves' -> '; from 0 to 3 seconds ; waves'."""
     begin, end = (60 * int(match[f"m{n}"] or 0) + float(match[f"s{n}"]) for n in (1, 2))
     return f" ; from {begin:g} to {end:g} seconds ; "
+
+
+def in_decimals(match: re.Match) -> str:
+    """'1 1/2 seconds' -> '1.5 seconds', '1/2 turn' -> 'half turn'."""
+    over, under = int(match["over"]), int(match["under"])
+    if match["of"]:
+        return f"{int(match['whole'] or 0) + over / under:g}{match['of']}"
+    return match[0] if match["whole"] else PARTS.get((over, under), match[0])
 
 
 def in_digits(match: re.Match) -> str:
@@ -210,19 +218,22 @@ def split_at_verbs(part: str) -> list[str]:
     forms = verb_forms(part)
     words = split_subject(part)[1].split()
     verb = predicate_of(words).verb or ("do" if words and begins_noun(words, "do") else None)
-    pieces, start = [], 0
+    pieces, start, clause = [], 0, 0                                           # where the piece, and its clause, begin
     for match in CLAUSE_BREAK.finditer(part):
         rest, begun = part[match.end():].split(), part[start:match.start()].strip()
-        if not begun or begun.split()[0] in MEANWHILE or lacks_object(begun) or not split_subject(begun)[1]:
+        if match.start() <= clause or not begun or begun.split()[0] in MEANWHILE or lacks_object(begun) or not split_subject(begun)[1]:
             continue
         behind = rest[0] if rest else ""
         while_doing = "and" in match[0] and behind in MEANWHILE
         next_limb = "and" not in match[0] and ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(part, match.end())
         next_noun = begins_noun(rest, verb)
-        fronted = " ".join(in_front(part[match.end():]) or ()) == part[match.end():]
+        behind_and = part[match.end():].lstrip(" ,")
+        front = in_front(behind_and)
+        fronted = front is not None and ("and" in match[0] or " ".join(front) == behind_and)
         if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun or fronted:
             pieces.append(begun)
             start = match.end()
+            clause = part.index(front[0], start) + len(front[0]) if fronted else start
     return [*pieces, part[start:]]
 
 

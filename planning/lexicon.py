@@ -180,7 +180,8 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"(?<![\d.])\.(?=\d)", "0."), (rf"(?<=\d)(?={UNIT}\b)", " "), (r"(?<![\d:])\d{1,2}:\d{2}(?![\d:])", ";"),
     (rf"\b(?:(three)\s+quarters|(?:an?\s+|one\s+)?quarter)\s+(?:of\s+)?an?\s+(?={UNIT}\b)",
      lambda match: "0.75 " if match[1] else "0.25 "), (rf"\bsome\s+(?={UNIT}\b)", "few "),
-    (rf"\busing\s+(?=(?:(?:both|the|my|your|his|her|their|one|left|right)\s+)+(?:{PART})s?\b)", "with "),
+    (rf"\b({ONES}|ten)\s+point\s+({ONES})\b", lambda match: f"{NUMBERS[match[1]]}.{NUMBERS[match[2]]}"),
+    (rf"\busing\s+(?=(?:(?:only|just|both|the|my|your|his|her|their|one|left|right)\s+)+(?:{PART})s?\b)", "with "),
     (r"\b(?:one|each|both|all|some)\s+of\s+(?:them|us|you)\b", "they"),
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\(?\b\d+\)", ";"), (r"\s+/\s+", ";"),
     (r"\b(?:please|pls|kindly)\b", " "), (r"\b(?:your|my|our)\b", "the"),
@@ -197,13 +198,15 @@ SPELLINGS = (                                              # (pattern, what it i
 )
 LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*1\.\s"), re.compile(r"(?<!\S)\d+\.\s+(?=[a-z])")      # '1. wave 2. jump'
 TIMED = re.compile(                                        # '[0-3s]', '0:03 - 0:05', '3-5 s:'; not 'for 3-5 s'
-    r"(?P<open>[\[(])?(?<![\w.:])(?:(?P<m1>\d{1,2}):)?(?P<s1>\d+(?:\.\d+)?)\s*s?\s*[-–]\s*(?:(?P<m2>\d{1,2}):)?"
-    r"(?P<s2>\d+(?:\.\d+)?)\s*(?:s(?:ec(?:ond)?s?)?)?(?(open)[\])]|(?(m2)(?!\d)|\s*:))\s*:?")
+    r"(?P<open>[\[(])?(?<![\w.:])(?<!\bfor )(?:(?P<m1>\d{1,2}):)?(?P<s1>\d+(?:\.\d+)?)\s*(?P<unit>s)?\s*[-–]\s*(?:(?P<m2>\d{1,2}):)?"
+    r"(?P<s2>\d+(?:\.\d+)?)\s*(?:s(?:ec(?:ond)?s?)?)?(?(open)[\])]|(?(m2)(?!\d)|(?(unit)(?!\w)|\s*:)))\s*:?")
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+\\s*([a-z]*)")
 BIG_NUMBER = re.compile(rf"\b(?:(?P<number>half|{NUMBER}|an?)\s+(?:(?:of|an?)\s+)?)?(?P<multiple>{'|'.join(MULTIPLES)})\b|"
                         rf"\b(?P<power>\d+(?:\.\d+)?e[+-]?\d+)(?=\s*(?:{UNIT}|times)?\b)|"
                         rf"\b(?P<tens>{'|'.join(TENS)})[\s-](?P<ones>{ONES})\b")       # 'half a dozen', '1e9', 'twenty-five'
-FRACTION = re.compile(r"(?<![\d./])(?:(?P<whole>\d+)[\s-]+)?(?P<over>\d{1,2})[/\u2044](?P<under>[2-9]|10)(?![\d/])")    # '1 1/2'
+FRACTION = re.compile(r"(?<![\d./])(?:(?P<whole>\d+)(?:\s+and\s+|[\s-]+))?(?P<over>\d{1,2})[/\u2044](?P<under>[2-9]|10)(?![\d/])"
+                      rf"(?P<of>\s*(?:of\s+)?(?:an?\s+)?(?:{UNIT}|times)\b)?")                       # '1 1/2 s'
+PARTS = {(1, 2): "half", (1, 4): "quarter", (3, 4): "three quarter", (1, 3): "third"}
 SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b")                      # 'jump jump jump'
 REPEATED_LIST = re.compile(                                # 'repeat 3 times: jump, clap', '3 times: jump, clap'
     rf"(?:\b(?:repeats?(?:\s+(?:this|these|the\s+following))?|do(?:es)?\s+(?:this|these|the\s+following))\s+|"
@@ -216,25 +219,27 @@ AMOUNT = (rf"(?:(?P<half>half)\s+(?:of\s+)?(?:an?\s+)?|an?\s+(?:(?:split|brief|s
           rf"(?:an?\s+)?(?<![\d.])(?P<low>{NUMBER})(?:\s*(?:-|–|to|or|and)\s*(?P<high>{NUMBER}))?(?P<and_half>\s+and\s+a\s+half)?"
           rf"(?:\s+of)?(?:\s+(?:an?|more|full|whole))?[\s-]*)(?P<unit>{UNIT})\b(?!\s+\w+ly\b)(?P<half_more>\s+and\s+a\s+half\b)?"
           rf"(?:(?:(?<=minute)|(?<=minutes)|(?<=min)|(?<=mins))\s+(?:and\s+)?(?P<rest>{NUMBER})\s*s(?:ec(?:ond)?s?)?\b)?")
-EACH, PER = r"(?:(?P<each>each(?:\s+(?:one|time|of\s+which))?|every\s+time)\s+)?", r"(?:\s+(?P<per>each|apiece|every\s+time|per\s+\w+))?"
+EACH, PER = r"(?:(?P<each>each(?:\s+(?:one|time|of\s+which))?|every\s+time)\s+)?", r"(?:\s+(?P<per>each(?:\s+time)?|apiece|every\s+time|per\s+\w+))?"
 DURATION = re.compile(
     rf"\s*,?\s*\b(?:all\s+)?{EACH}(?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b))\s+"
     rf"{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?{PER}")
 BARE_DURATION = re.compile(                                # 'walks five seconds'
-    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)\b{EACH}{ABOUT}(?=(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
+    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)\b{EACH}{ABOUT}(?=half\s+(?:of\s+)?an?\s|(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
 ADJECTIVE = re.compile(rf"-{UNIT}$")
 NO_NUMBER = re.compile(rf"\b(?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}})\s*(?:times|{UNIT})\b|(?<![\d.])(?:\d*\.\d*[1-9]|half)\s+times\b|"
-                       rf"\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,2}}{UNIT.replace('|s|', '|')}(?!\w)")
+                       rf"\b\d+(?:\s+\d+)+\s*(?:times|{UNIT})\b|\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,4}}?{UNIT.replace('|s|', '|')}(?!\w)")
 TIME_SPAN = re.compile(                                    # 'from 2 to 5 seconds'
     rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+(?:seconds?\s+)?(?P<begin>{NUMBER})\s*{UNIT}?\s*(?:to|until|till|-|–|(?(between)and|to))\s*(?:seconds?\s+)?(?P<end>{NUMBER})\b\s*{UNIT}?\b\s*,?")
+UNTIL_TIME = re.compile(rf"\b(?:until|till)\s+(?:second\s+)?(?:{NUMBER})\s*(?:{UNIT})\b")
 AT_TIME = re.compile(                                      # 'at 3 seconds', 'at the 3 second mark', 'at second 3'
     rf"\s*,?\s*\bat\s+(?:about\s+|exactly\s+)?(?:the\s+)?(?:second\s+(?P<second>{NUMBER})|(?P<amount>{NUMBER})[\s-]*(?P<unit>{UNIT}))\b"
     r"(?:\s+mark)?\s*,?")
-CLOCK = re.compile(r"\b(?P<word>from|to|at|until|till)\s+(?P<m>\d{1,2}):(?P<s>\d{2})(?![\d:])")      # 'at 0:03'
+CLOCK = re.compile(r"\b(?P<word>from|to|at|until|till|for|lasting|in|within)\s+(?P<m>\d{1,2}):(?P<s>\d{2})(?![\d:])")      # 'at 0:03'
 DELAYED = re.compile(                                      # 'and after two seconds'
     rf"\s*,?\s*\b(?:and\s+)?(?:then\s+)?after\s+(?P<delay>{ABOUT}{AMOUNT})(?!\s+of\b)\s*,?")
 COUNT = re.compile(rf"\b(?:(?P<times>once|twice|thrice)|"
                    rf"(?:an?\s+)?(?P<number>{NUMBER})(?:\s+of)?(?P<words>(?:\s+[a-z-]+){{1,4}}))\b")
+BARE_COUNT = re.compile(rf"[a-z]+ (?:{NUMBER})")
 ONLY_COUNT = re.compile(rf"(?:once|twice|thrice|(?:{NUMBER}) times?)(?: more| each)?")
 # ---------------------------------------------------------------- where one action ends and the next begins
 
@@ -265,7 +270,7 @@ ADVERBS_OF = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:
               r"towards?|like|inside|outside|near|against|up|down|past|between)\s+[^,]+)")
 ADVERBIAL = re.compile(rf"{ADVERBS_OF}(?=\s|$)")           # what may stand before the clause that it describes
 ADVERBIALS = re.compile(re.sub(r"\?P<\w+>", "?:", rf"{ADVERBS_OF}(?:(?:\s*,)?(?:\s+(?:and|but))?\s+{ADVERBS_OF})*"))
-ENDS_ADVERBIAL = re.compile(rf"(?:\btimes|^(?:once|twice|thrice)|\b(?:to|on|from|towards?)\s+the\s+(?:left|right)|\b(?:{PART})s?)$")
+ENDS_ADVERBIAL = re.compile(rf"(?:\btimes|\b(?:{NUMBER})\s+{UNIT}|^(?:once|twice|thrice)|\b(?:to|on|from|towards?)\s+the\s+(?:left|right)|\b(?:{PART})s?)$")
 WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
 CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "because", "until", "if", "who", "that", "which")
 INTERPOSED = re.compile(                                   # 'she , with her left hand , waves'
@@ -275,7 +280,7 @@ BEFORE_AFTER = re.compile(r"^(?P<first>.*?)[\s,]+(?P<word>before|after)\s+(?P<se
 # ---------------------------------------------------------------- what is no action
 
 OPENING_WORDS = re.compile(
-    r"^(?:\s*(?:(?:first(?:ly)?(?:\s+of\s+all)?|second(?:ly)?|third(?:ly)?|to\s+(?:begin|start)(?:\s+with)?|"
+    r"^(?:\s*(?:(?:(?:at\s+)?first(?:ly)?(?:\s+of\s+all)?|second(?:ly)?|third(?:ly)?|to\s+(?:begin|start)(?:\s+with)?|"
     r"initially|and|but|so|now|also|well|ok(?:ay)?|hey|hi|hello|maybe|perhaps|\d+[.)]|[-*•])"
     r"(?=[\s,]|$)|,)\s*)+")
 SOMEBODY = rf"(?:him|her|them|(?:an?|the|this|that|one)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\b"
