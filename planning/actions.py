@@ -234,7 +234,8 @@ def with_mover(clause: str) -> str:
     if not form:
         return clause
     verb = {"go": "move", "come": "move", "rise": "raise"}.get(form[match["verb"]], form[match["verb"]])
-    return f"{third_person(verb)} {match['limb']}{match['rest']}"
+    the = "the " if match["limb"].startswith(("left", "right")) else ""
+    return f"{third_person(verb)} {the}{match['limb']}{match['rest']}"
 
 
 def well_spelt(text: str) -> str:
@@ -279,7 +280,8 @@ class Piece:
         each = match is not None and bool(match["each"] or match["per"])
         seconds = duration(match) if match else None
         text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
-        text += " times" * (BARE_COUNT.fullmatch(text) is not None and verb_form(text.split()[0]) is not None)         # 'jump 3'
+        bare = BARE_COUNT.fullmatch(text)
+        text += " times" if bare and verb_form(bare["verb"]) else ""                                # 'jump 3'
         if wrong := NO_NUMBER.search(text):
             raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): write it as in '3 times' or 'for 2.5 seconds'")
         if end is not None and text:

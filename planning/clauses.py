@@ -5,7 +5,7 @@ import unicodedata
 
 from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES,
                               CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
-                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIST_BEGINS,
+                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_MOVES, LIST_BEGINS,
                               LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
                               PARTS, past, PEOPLE, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
                               SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE,
@@ -160,15 +160,16 @@ def in_front(part: str) -> tuple[str, str] | None:
 
     A place is none ('in a park , a man waves'): the picture has its own.
     """
-    words = part.split()
-    if not ADVERBIAL.match(part):
+    words = part.strip(" ,").split()
+    if not ADVERBIAL.match(" ".join(words)):
         return None
     begins = next((i for i in range(1, len(words)) if begins_clause(words, i)), None)
     if begins is None:                                                         # 'on one leg hop'
         begins = next((i for i in range(1, len(words)) if words[i] in THIRD | BASE and past(words[i]) != words[i]
                        and ENDS_ADVERBIAL.search(" ".join(words[:i]))), None)
     front = " ".join(words[:begins or 0]).strip(" ,")
-    return None if not ADVERBIALS.fullmatch(front) or is_place(front.split()) else (front, " ".join(words[begins:]))
+    kept = " , ".join(each for each in front.split(" , ") if not is_place(each.split())) if ADVERBIALS.fullmatch(front) else ""
+    return (kept, " ".join(words[begins:])) if kept else None
 
 
 def begins_clause(words: list[str], i: int) -> bool:
@@ -182,7 +183,7 @@ def begins_clause(words: list[str], i: int) -> bool:
 def is_place(words: list[str]) -> bool:
     """'in the garden', 'on a stage'; not 'on one leg', 'in circles', 'to the left'."""
     return words[0] in set(SCENE_PREPOSITIONS) - {"with"} and words[1:2] != ["one"] and words[1] in DETERMINERS and not any(
-        word in (*OPPOSITE, *WAYS_TO_MOVE) or word.removesuffix("s") in BODY_PARTS for word in words)
+        word in (*OPPOSITE, *WAYS_TO_MOVE, "seconds", "minutes") or word.removesuffix("s") in BODY_PARTS for word in words)
 
 
 def with_adverbial(front: str, outer: str) -> list[str]:
@@ -230,10 +231,12 @@ def split_at_verbs(part: str) -> list[str]:
         behind_and = part[match.end():].lstrip(" ,")
         front = in_front(behind_and)
         fronted = front is not None and ("and" in match[0] or " ".join(front) == behind_and)
+        moved = LIMB_MOVES.match(part[match.end():])
+        next_limb = next_limb or moved is not None and moved["verb"] in THIRD     # 'left hand waves , right hand points'
         if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun or fronted:
             pieces.append(begun)
             start = match.end()
-            clause = part.index(front[0], start) + len(front[0]) if fronted else start
+            clause = part.find(front[0], start) + len(front[0]) if fronted else start
     return [*pieces, part[start:]]
 
 

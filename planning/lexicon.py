@@ -105,10 +105,12 @@ THINGS = frozenset("""
     """.split())
 MOVES_BY_ITSELF = ("snow", "rain", "music", "wind", "smoke", "fire", "water", "thunder", "lightning", "leaves")     # named without 'the'
 # nouns that name no thing: what a person is or wears, time and space, how something is done
-NO_THINGS = frozenset("""
-    back beard belly body breast brow cheek chest chin ear eye eyebrow eyes face forehead hair jaw lap lip mouth muscle neck nose shin spine
-    stomach torso trunk waist
-    coat shirt t-shirt sweater dress suit shoe jacket trousers pants skirt glasses jeans shorts clothes hoodie uniform costume cap boot
+MORE_BODY_PARTS = frozenset("""
+    back belly body breast brow cheek chest chin ear eye eyebrow eyes face forehead jaw lap lip mouth muscle neck nose shin spine stomach
+    torso trunk waist
+    """.split())
+NO_THINGS = MORE_BODY_PARTS | frozenset("""
+    beard hair coat shirt t-shirt sweater dress suit shoe jacket trousers pants skirt glasses jeans shorts clothes hoodie uniform costume cap boot
     scarf glove outfit tie sleeve collar
     afternoon beat beginning bit day end evening hour instant minute moment morning month night second start time week while year
     air area bottom ceiling sky heaven horizon center centre circle corner direction distance edge floor front ground left line middle opposite place position right
@@ -224,7 +226,7 @@ DURATION = re.compile(
     rf"\s*,?\s*\b(?:all\s+)?{EACH}(?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b))\s+"
     rf"{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?{PER}")
 BARE_DURATION = re.compile(                                # 'walks five seconds'
-    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)\b{EACH}{ABOUT}(?=half\s+(?:of\s+)?an?\s|(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
+    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)(?<!\bhis\s)(?<!\bher\s)\b{EACH}{ABOUT}(?=half\s+(?:of\s+)?an?\s|(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
 ADJECTIVE = re.compile(rf"-{UNIT}$")
 NO_NUMBER = re.compile(rf"\b(?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}})\s*(?:times|{UNIT})\b|(?<![\d.])(?:\d*\.\d*[1-9]|half)\s+times\b|"
                        rf"\b\d+(?:\s+\d+)+\s*(?:times|{UNIT})\b|\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,4}}?{UNIT.replace('|s|', '|')}(?!\w)")
@@ -239,13 +241,13 @@ DELAYED = re.compile(                                      # 'and after two seco
     rf"\s*,?\s*\b(?:and\s+)?(?:then\s+)?after\s+(?P<delay>{ABOUT}{AMOUNT})(?!\s+of\b)\s*,?")
 COUNT = re.compile(rf"\b(?:(?P<times>once|twice|thrice)|"
                    rf"(?:an?\s+)?(?P<number>{NUMBER})(?:\s+of)?(?P<words>(?:\s+[a-z-]+){{1,4}}))\b")
-BARE_COUNT = re.compile(rf"[a-z]+ (?:{NUMBER})")
+BARE_COUNT = re.compile(rf"(?:(?:{'|'.join(PRONOUNS)}|(?:an?|the) (?:{PERSON})) )?(?P<verb>[a-z]+) (?:{NUMBER})")
 ONLY_COUNT = re.compile(rf"(?:once|twice|thrice|(?:{NUMBER}) times?)(?: more| each)?")
 # ---------------------------------------------------------------- where one action ends and the next begins
 
 SENTENCE_END = re.compile(r"[!?]+|\.+(?=\s|$|[a-z]{2})|\n+")
 ORDER_WORDS = re.compile(
-    r"[,;]?\s*(?:\b(?:and|but|only)\s+)?\b(?:then|next(?!\s+to\b)|"
+    r"[,;]?\s*(?:\b(?:and|but|only)\s+)?\b(?:then|(?<!\bthe\s)next(?!\s+to\b)|"
     r"after\s+(?:that|which|this|an?\s+(?:moment|while|pause|bit))|afterwards?|thereafter|followed\s+by|"
     r"finally|lastly|subsequently|later(?:\s+on)?|"
     r"(?:at|in)\s+the\s+(?:very\s+)?end(?!\s+of)|at\s+last|to\s+finish(?:\s+(?:off|up))?|to\s+end|"
@@ -267,7 +269,7 @@ WHILE_DOING = re.compile(
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{'|'.join(PRONOUNS)}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
 ADVERBS_OF = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
               r"(?:up|down)wards?|(?:with|without|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|"
-              r"towards?|like|inside|outside|near|against|up|down|past|between)\s+[^,]+)")
+              r"towards?|like|every|each|inside|outside|near|against|up|down|past|between)\s+[^,]+)")
 ADVERBIAL = re.compile(rf"{ADVERBS_OF}(?=\s|$)")           # what may stand before the clause that it describes
 ADVERBIALS = re.compile(re.sub(r"\?P<\w+>", "?:", rf"{ADVERBS_OF}(?:(?:\s*,)?(?:\s+(?:and|but))?\s+{ADVERBS_OF})*"))
 ENDS_ADVERBIAL = re.compile(rf"(?:\btimes|\b(?:{NUMBER})\s+{UNIT}|^(?:once|twice|thrice)|\b(?:to|on|from|towards?)\s+the\s+(?:left|right)|\b(?:{PART})s?)$")
@@ -322,7 +324,7 @@ LIMB_ALONE = re.compile(rf"\s*(?:(?:the|his|her|their)\s+)?(?:left|right|both)\s
 ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+(?:{PART})s?$")
 EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
 LIMB_MOVES = re.compile(                                   # 'her right arm swings', 'the knees bend'
-    rf"(?P<limb>(?:both|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:{PART})s?)\s+(?P<verb>[a-z]+)(?P<rest>\b.*)")
+    rf"(?P<limb>(?:both|left|right|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:{PART})s?)\s+(?P<verb>[a-z]+)(?P<rest>\b.*)")
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
     rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?(?:{PART})s?)\s+(?P<way>up|down|out|forward|back|together|apart)")
 NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")

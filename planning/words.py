@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
-                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS,
+                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MORE_BODY_PARTS, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS,
                               NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS, OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES,
                               PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THINGS, THIRD, VERBS, WAYS)
 
@@ -149,6 +149,9 @@ def thing_acts(text: str, known: bool) -> bool:
     if subject and predicate:
         return is_thing(subject, known)
     noun = next((i for i, word in enumerate(words[:4]) if any(name in THINGS for name in singulars(word))), 0)
+    if words and words[0] in POSSESSIVES and not noun:                         # 'her hair', not 'her left arm'
+        noun = next((i - 1 for i, word in enumerate(words[:5]) if i > 1 and word in THIRD), 0)
+        noun = 0 if words[noun].removesuffix("s") in BODY_PARTS or words[noun] in MORE_BODY_PARTS or is_person(words[noun]) else noun
     behind = words[noun + 1:noun + 2]
     return (noun > 0 and (words[0] in DETERMINERS or words[0] in POSSESSIVES) and not any(is_person(word) for word in words[:noun])
             and bool(behind) and (verb_form(behind[0]) is not None or behind[0] in AUXILIARIES))
