@@ -7,12 +7,13 @@ from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_
                               CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
                               FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_MOVES, LIST_BEGINS,
                               LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
-                              PARTS, past, PEOPLE, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
+                              PARTS, past, PEOPLE, PREPOSITIONS, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
                               SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE,
                               WHILE_DOING)
 from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
                             skip_adverbs, split_subject, thing_acts, verb_form)
 
+LONGEST_FRONT = 20        # words before a clause that describe it
 log = logging.getLogger(__name__)
 
 
@@ -142,7 +143,7 @@ def in_time_order(part: str) -> list[str]:
             return in_time_order(outer)
     if match := MEANTIME.match(part):
         inner, outer = match["inner"], match["outer"]
-        if inner.split()[0] in DETERMINERS and not is_action(inner.split()) and all(split_subject(inner)):
+        if thing_acts(inner, True):
             log.warning("prompt: '%s %s' is no action of the person and left out", match["word"], inner)
             return in_time_order(outer)
         if thing_acts(outer, False) and is_action(inner.split()):
@@ -163,9 +164,9 @@ def in_front(part: str) -> tuple[str, str] | None:
     words = part.strip(" ,").split()
     if not ADVERBIAL.match(" ".join(words)):
         return None
-    begins = next((i for i in range(1, len(words)) if begins_clause(words, i)), None)
+    begins = next((i for i in range(1, min(len(words), LONGEST_FRONT)) if begins_clause(words, i)), None)
     if begins is None:                                                         # 'on one leg hop'
-        begins = next((i for i in range(1, len(words)) if words[i] in THIRD | BASE and past(words[i]) != words[i]
+        begins = next((i for i in range(1, min(len(words), LONGEST_FRONT)) if (words[i] in THIRD or words[i] in BASE) and past(words[i]) != words[i]
                        and ENDS_ADVERBIAL.search(" ".join(words[:i]))), None)
     front = " ".join(words[:begins or 0]).strip(" ,")
     kept = " , ".join(each for each in front.split(" , ") if not is_place(each.split())) if ADVERBIALS.fullmatch(front) else ""
@@ -262,7 +263,7 @@ def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
         return False                                                           # 'steps forward and back'
     if words[start] in DETERMINERS:
         subject, predicate = split_subject(" ".join(words))
-        return bool(subject) and bool(predicate)
+        return bool(subject) and bool(predicate) and predicate.split()[0] not in PREPOSITIONS        # not 'before a queen on the left'
     while words[start:start + 1] and words[start] in ("not", "is", "was"):
         start = skip_adverbs(words, start + 1)
     opening = words[start:start + 2]

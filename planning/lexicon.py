@@ -96,13 +96,17 @@ BODY_PARTS = ("arm", "hand", "leg", "foot", "knee", "head", "elbow", "fist", "sh
 DETERMINERS = ("a", "an", "the", "this", "that", "my", "our", "another", "one", "two", "three", "some")
 # they move by themselves or are moved, and nobody draws them: only the person moves
 THINGS = frozenset("""
-    alarm ball balloon bag basketball bed bell bench bicycle bike bird boat book bottle box broom bus cake candle car cat chair clock
-    cloud coffee computer cup curtain cushion desk dog door drum dumbbell fan fire fish flag flower football fridge glass grass guitar
+    alarm audience ball balloon bag basketball bed bell bench bicycle bike bird boat book bottle box broom bus cake candle car cat chair clock
+    cloud coffee computer crowd cup curtain cushion desk dog door drum dumbbell fire fish flag flower football fridge glass grass guitar
     hammer hat helicopter hoop horse house kite ladder lamp leaf leaves letter light lightning mirror moon motorcycle music newspaper
     painting paper pen pencil phone piano picture plane plant plate racket radio rain ribbon river rocket rope sandwich sea ship
-    skateboard smoke snow sofa song spoon staff stairs star stone storm stick suitcase sun sword table tea television thunder
+    skateboard smoke snow sofa song spoon staff stairs stone storm stick suitcase sun sword table tea television thunder
     train tree truck tv umbrella violin wall water weight wheel wind window wine
     """.split())
+THING_VERBS = frozenset("""
+    begin blow bounce break circle collapse come continue drive drop explode fall float fly go hit hover land lower melt move open pass
+    play rise roll rotate shake slide spin start stop sway swing swirl turn vanish
+    """.split())                                # ... of things that no table lists
 MOVES_BY_ITSELF = ("snow", "rain", "music", "wind", "smoke", "fire", "water", "thunder", "lightning", "leaves")     # named without 'the'
 # nouns that name no thing: what a person is or wears, time and space, how something is done
 MORE_BODY_PARTS = frozenset("""
@@ -116,7 +120,7 @@ NO_THINGS = MORE_BODY_PARTS | frozenset("""
     air area bottom ceiling sky heaven horizon center centre circle corner direction distance edge floor front ground left line middle opposite place position right
     room row scene side space spot square stage street top way world background zigzag
     about-face accident action angle animation applause bite break breath clapping flurry goal offer question seat something anything
-    nothing everything t-pose help attempt attitude audience bunch camera clip combination couple crowd dream effort emotion energy
+    nothing everything t-pose help attempt attitude bunch camera clip combination couple dream effort emotion energy
     exercise expression fashion feeling fun gesture half height joy kind lens length level lot manner mood motion move movement name number
     order others pair pattern performance position pose posture power purpose reason rhythm routine rule sequence series set shape show sign
     sort sound speed stance state story style tempo thing tune turn type version video viewer voice warmup weather workout
@@ -267,11 +271,13 @@ MEANTIME = re.compile(                                     # 'she waves while th
     r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>[^,]+)$")
 WHILE_DOING = re.compile(
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{'|'.join(PRONOUNS)}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
-ADVERBS_OF = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
-              r"(?:up|down)wards?|(?:with|without|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|"
-              r"towards?|like|every|each|inside|outside|near|against|up|down|past|between)\s+[^,]+)")
-ADVERBIAL = re.compile(rf"{ADVERBS_OF}(?=\s|$)")           # what may stand before the clause that it describes
-ADVERBIALS = re.compile(re.sub(r"\?P<\w+>", "?:", rf"{ADVERBS_OF}(?:(?:\s*,)?(?:\s+(?:and|but))?\s+{ADVERBS_OF})*"))
+ADVERB = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
+          r"(?:up|down)wards?)")
+ADVERB_PHRASE = (r"(?:with|without|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|like|every|each|"
+                 r"inside|outside|near|against|up|down|past|between)\s+[^\s,]+")
+ADVERBIAL = re.compile(rf"(?:{ADVERB}|{ADVERB_PHRASE})(?=\s|$)")       # what may stand before the clause that it describes
+SOME_ADVERBS = re.sub(r"\?P<\w+>", "?:", rf"(?:{ADVERB}(?:\s+and|\s+but)?\s+)*(?:{ADVERB}|{ADVERB_PHRASE}(?:\s+[^\s,]+)*)")
+ADVERBIALS = re.compile(rf"{SOME_ADVERBS}(?:\s*,(?:\s+(?:and|but))?\s+{SOME_ADVERBS})*")
 ENDS_ADVERBIAL = re.compile(rf"(?:\btimes|\b(?:{NUMBER})\s+{UNIT}|^(?:once|twice|thrice)|\b(?:to|on|from|towards?)\s+the\s+(?:left|right)|\b(?:{PART})s?)$")
 WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
 CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "because", "until", "if", "who", "that", "which")
