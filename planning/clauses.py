@@ -5,8 +5,8 @@ import unicodedata
 
 from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES,
                               CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
-                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_MOVES, LIST_BEGINS,
-                              LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
+                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES, LIST_BEGINS,
+                              LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OF_SOMEONE_ELSE, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
                               PARTS, past, PEOPLE, PREPOSITIONS, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
                               SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE,
                               WHILE_DOING)
@@ -190,7 +190,7 @@ def is_place(words: list[str]) -> bool:
 def with_adverbial(front: str, outer: str) -> list[str]:
     """The adverbial behind the first action of the clause; a count before several actions repeats them all."""
     actions = split_at_verbs(LATER_CLAUSE.split(outer)[0])
-    first = actions[0] if outer.startswith(actions[0]) else outer
+    first = actions[0] if outer.startswith(actions[0]) and not OF_SOMEONE_ELSE.search(actions[0]) else outer    # 'the man , who limps , waves'
     count = ADVERBIAL.fullmatch(front)
     if len(actions) > 1 and count and (count["word"] or count["number"]):
         return in_time_order(outer) * repetitions(count)
@@ -234,6 +234,7 @@ def split_at_verbs(part: str) -> list[str]:
         fronted = front is not None and ("and" in match[0] or " ".join(front) == behind_and)
         moved = LIMB_MOVES.match(part[match.end():])
         next_limb = next_limb or moved is not None and moved["verb"] in THIRD     # 'left hand waves , right hand points'
+        next_limb = next_limb or "and" not in match[0] and "with" not in begun.split() and LIMB_GOES.match(part, match.end())
         if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun or fronted:
             pieces.append(begun)
             start = match.end()

@@ -273,11 +273,12 @@ WHILE_DOING = re.compile(
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{'|'.join(PRONOUNS)}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
 ADVERB = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
           r"(?:up|down)wards?)")
-ADVERB_PHRASE = (r"(?:with|without|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|like|every|each|"
+ADVERB_PHRASE = (r"(?:with|without|using|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|like|every|each|"
                  r"inside|outside|near|against|up|down|past|between)\s+[^\s,]+")
 ADVERBIAL = re.compile(rf"(?:{ADVERB}|{ADVERB_PHRASE})(?=\s|$)")       # what may stand before the clause that it describes
 SOME_ADVERBS = re.sub(r"\?P<\w+>", "?:", rf"(?:{ADVERB}(?:\s+and|\s+but)?\s+)*(?:{ADVERB}|{ADVERB_PHRASE}(?:\s+[^\s,]+)*)")
-ADVERBIALS = re.compile(rf"{SOME_ADVERBS}(?:\s*,(?:\s+(?:and|but))?\s+{SOME_ADVERBS})*")
+ADVERBIALS = re.compile(rf"{SOME_ADVERBS}(?:\s*,(?:\s+(?:and|but))?\s+(?:{SOME_ADVERBS}|"             # 'with the left hand up , the right down'
+                        rf"(?:(?:the|his|her|their|left|right|both)\s+)+(?:{PART})s?(?:\s+[^\s,]+)*))*")
 ENDS_ADVERBIAL = re.compile(rf"(?:\btimes|\b(?:{NUMBER})\s+{UNIT}|^(?:once|twice|thrice)|\b(?:to|on|from|towards?)\s+the\s+(?:left|right)|\b(?:{PART})s?)$")
 WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
 CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "because", "until", "if", "who", "that", "which")
@@ -330,7 +331,7 @@ LIMB_ALONE = re.compile(rf"\s*(?:(?:the|his|her|their)\s+)?(?:left|right|both)\s
 ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+(?:{PART})s?$")
 EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
 LIMB_MOVES = re.compile(                                   # 'her right arm swings', 'the knees bend'
-    rf"(?P<limb>(?:both|left|right|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:{PART})s?)\s+(?P<verb>[a-z]+)(?P<rest>\b.*)")
+    rf"(?P<limb>(?:both|left|right|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:(?:{PART})s?|{'|'.join(MORE_BODY_PARTS)}))\s+(?P<verb>[a-z]+)(?P<rest>\b.*)")
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
     rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?(?:{PART})s?)\s+(?P<way>up|down|out|forward|back|together|apart)")
 NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")

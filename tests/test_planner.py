@@ -68,6 +68,7 @@ def test_order_words_commas_and_sentences_separate_actions_and_keep_the_subject(
     ("Before jumping, he waves.", ["a person waves", "a person jumps"]),
     ("After waving, the man jumps before sitting down.", ["the man waves", "the man jumps", "the man sits down"]),
     ("A person bows before the mirror.", ["a person bows before the mirror"]),
+    ("A man kneels before a queen on the left knee.", ["a man kneels before a queen on the left knee"]),
     ("A person jumps, but before that they crouch.", ["a person crouches", "a person jumps"]),
     ("When the man is walking, he waves.", ["the man walks", "the man waves"]),
     ("He claps, and while clapping he steps to the left.",
@@ -104,10 +105,12 @@ def test_what_stands_before_its_clause_is_not_lost(prompt, expected):
     ("The ball rolls and stops. He kicks it.", ["a person kicks it"]), ("Snow falls. A woman spins.", ["a woman spins"]),
     ("The lights go out, and a man sits down.", ["a man sits down"]), ("The ballerina spins, then she bows.", ["the ballerina spins", "the ballerina bows"]),
     ("The robot waves, then it jumps.", ["the robot waves", "the robot jumps"]), ("The barista waves. The barista bows.", ["the barista waves", "the barista bows"]),
+    ("A man jumps. The thief runs away.", ["a man jumps", "the thief runs away"]), ("Her dress spins as she twirls.", ["a person twirls"]),
 ])
 def test_what_a_thing_does_is_left_out_with_a_line(prompt, expected, caplog):
     assert texts(prompt) == expected
-    assert ("left out" in caplog.text) == ("spins, then" not in prompt and "robot" not in prompt and "barista" not in prompt)
+    acts = any(word in prompt for word in ("ballerina", "robot", "barista", "thief"))
+    assert ("left out" in caplog.text) != acts
 
 
 def test_a_thing_alone_is_no_prompt():
@@ -634,13 +637,13 @@ def test_the_command_line_says_which_segments_the_motion_weights_know(monkeypatc
     from t2m.generate import TextToMotion
     from t2m.known_motions import KnownMotions
     known = KnownMotions.of(["wave"], ["waves"])
-    unknown_motion = lambda text: None if known.covers(text) else "no motion word; nearest known: 'waves'"
+    unknown_motion = lambda text: None if known.covers(text) else "no motion word"
     monkeypatch.setattr(TextToMotion, "load", lambda folder: SimpleNamespace(known=known, unknown_motion=unknown_motion))
     assert llm_planner.main(["A person waves, then flies.", "--weights", "some/folder"]) == 0
     printed = capsys.readouterr()
     assert [segment.text for segment in segments_from_json(printed.out)] == ["a person waves", "a person flies"]
     assert printed.err.splitlines() == ["segment 1 'a person waves': known",
-                                        "segment 2 'a person flies': no motion word; nearest known: 'waves'"]
+                                        "segment 2 'a person flies': no motion word"]
 
 
 @pytest.mark.parametrize("prompt, warned", [
