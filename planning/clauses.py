@@ -5,11 +5,11 @@ import unicodedata
 
 from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES,
                               CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
-                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES, LIST_BEGINS,
-                              LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OF_SOMEONE_ELSE, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
-                              PARTS, past, PEOPLE, PREPOSITIONS, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
-                              SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE,
-                              WHILE_DOING)
+                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES,
+                              LIST_BEGINS, LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OF_SOMEONE_ELSE,
+                              OPENING_WORDS, OPPOSITE, ORDER_WORDS, PARTS, past, PEOPLE, PREPOSITIONS, PRONOUNS, REPEATED_LIST,
+                              REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS, SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS,
+                              SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE, WHILE_DOING)
 from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
                             skip_adverbs, split_subject, thing_acts, verb_form)
 
@@ -190,7 +190,8 @@ def is_place(words: list[str]) -> bool:
 def with_adverbial(front: str, outer: str) -> list[str]:
     """The adverbial behind the first action of the clause; a count before several actions repeats them all."""
     actions = split_at_verbs(LATER_CLAUSE.split(outer)[0])
-    first = actions[0] if outer.startswith(actions[0]) and not OF_SOMEONE_ELSE.search(actions[0]) else outer    # 'the man , who limps , waves'
+    whole = OF_SOMEONE_ELSE.search(actions[0]) or not outer.startswith(actions[0])         # 'the man , who limps , waves'
+    first = outer if whole else actions[0]
     count = ADVERBIAL.fullmatch(front)
     if len(actions) > 1 and count and (count["word"] or count["number"]):
         return in_time_order(outer) * repetitions(count)

@@ -235,7 +235,8 @@ ADJECTIVE = re.compile(rf"-{UNIT}$")
 NO_NUMBER = re.compile(rf"\b(?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}})\s*(?:times|{UNIT})\b|(?<![\d.])(?:\d*\.\d*[1-9]|half)\s+times\b|"
                        rf"\b\d+(?:\s+\d+)+\s*(?:times|{UNIT})\b|\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,4}}?{UNIT.replace('|s|', '|')}(?!\w)")
 TIME_SPAN = re.compile(                                    # 'from 2 to 5 seconds'
-    rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+(?:seconds?\s+)?(?P<begin>{NUMBER})\s*{UNIT}?\s*(?:to|until|till|-|–|(?(between)and|to))\s*(?:seconds?\s+)?(?P<end>{NUMBER})\b\s*{UNIT}?\b\s*,?")
+    rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+(?:seconds?\s+)?(?P<begin>{NUMBER})\s*(?P<unit>{UNIT})?\s*(?:to|until|till|-|–|(?(between)and|to))\s*"
+    rf"(?:seconds?\s+)?(?P<end>{NUMBER})\b(?:\s*(?P<end_unit>{UNIT})\b)?\s*,?")
 UNTIL_TIME = re.compile(rf"\b(?:until|till)\s+(?:second\s+)?(?:{NUMBER})\s*(?:{UNIT})\b")
 AT_TIME = re.compile(                                      # 'at 3 seconds', 'at the 3 second mark', 'at second 3'
     rf"\s*,?\s*\bat\s+(?:about\s+|exactly\s+)?(?:the\s+)?(?:second\s+(?P<second>{NUMBER})|(?P<amount>{NUMBER})[\s-]*(?P<unit>{UNIT}))\b"
