@@ -117,7 +117,8 @@ NO_THINGS = MORE_BODY_PARTS | frozenset("""
     beard hair coat shirt t-shirt sweater dress suit shoe jacket trousers pants skirt glasses jeans shorts clothes hoodie uniform costume cap boot
     scarf glove outfit tie sleeve collar
     afternoon beat beginning bit day end evening hour instant minute moment morning month night second start time week while year
-    air area bottom ceiling sky heaven horizon center centre circle corner direction distance edge floor front ground left line middle opposite place position right
+    air area bottom ceiling sky heaven horizon center centre circle corner direction distance edge floor front ground left line middle opposite
+    place position right
     room row scene side space spot square stage street top way world background zigzag
     about-face accident action angle animation applause bite break breath clapping flurry goal offer question seat something anything
     nothing everything t-pose help attempt attitude bunch camera clip combination couple dream effort emotion energy
@@ -194,7 +195,8 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"\b(he|she|it|that|there|who|here)'s\b", r"\1 is"), (r"'re\b", " are"), (r"'ll\b", " will"),
     (r"'d\b", " would"), (r"'ve\b", " have"), (r"\bcan(?:'?t|not)\b", "can not"), (r"\bwon'?t\b", "will not"),
     (r"\bdose?n'?t\b", "does not"), (r"\b(\w+)n't\b|\b(do|does|did|is|was)nt\b", r"\1\2 not"),
-    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "), (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
+    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "),
+    (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
     (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
     (r"[-=]?>|→|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
     (r"[^\w\s.,;:!?'%°•–—-]", " "),                       # no quotes, brackets, emoji
@@ -230,17 +232,19 @@ DURATION = re.compile(
     rf"\s*,?\s*\b(?:all\s+)?{EACH}(?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b))\s+"
     rf"{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?{PER}")
 BARE_DURATION = re.compile(                                # 'walks five seconds'
-    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)(?<!\bhis\s)(?<!\bher\s)\b{EACH}{ABOUT}(?=half\s+(?:of\s+)?an?\s|(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
+    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)(?<!\bhis\s)(?<!\bher\s)\b{EACH}{ABOUT}"
+    rf"(?=half\s+(?:of\s+)?an?\s|(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
 ADJECTIVE = re.compile(rf"-{UNIT}$")
 NO_NUMBER = re.compile(rf"\b(?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}})\s*(?:times|{UNIT})\b|(?<![\d.])(?:\d*\.\d*[1-9]|half)\s+times\b|"
                        rf"\b\d+(?:\s+\d+)+\s*(?:times|{UNIT})\b|\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,4}}?{UNIT.replace('|s|', '|')}(?!\w)")
 TIME_SPAN = re.compile(                                    # 'from 2 to 5 seconds'
-    rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+(?:seconds?\s+)?(?P<begin>{NUMBER})\s*(?P<unit>{UNIT})?\s*(?:to|until|till|-|–|(?(between)and|to))\s*"
+    rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+"
+    rf"(?:seconds?\s+)?(?P<begin>{NUMBER})\s*(?P<unit>{UNIT})?\s*(?:to|until|till|-|–|(?(between)and|to))\s*"
     rf"(?:seconds?\s+)?(?P<end>{NUMBER})\b(?:\s*(?P<end_unit>{UNIT})\b)?\s*,?")
 UNTIL_TIME = re.compile(rf"\b(?:until|till)\s+(?:second\s+)?(?:{NUMBER})\s*(?:{UNIT})\b")
 AT_TIME = re.compile(                                      # 'at 3 seconds', 'at the 3 second mark', 'at second 3'
     rf"\s*,?\s*\bat\s+(?:about\s+|exactly\s+)?(?:the\s+)?(?:second\s+(?P<second>{NUMBER})|(?P<amount>{NUMBER})[\s-]*(?P<unit>{UNIT}))\b"
-    r"(?:\s+mark)?\s*,?")
+    r"(?:\s+mark)?(?!\s+(?:per|each)\b)\s*,?")
 CLOCK = re.compile(r"\b(?P<word>from|to|at|until|till|for|lasting|in|within)\s+(?P<m>\d{1,2}):(?P<s>\d{2})(?![\d:])")      # 'at 0:03'
 DELAYED = re.compile(                                      # 'and after two seconds'
     rf"\s*,?\s*\b(?:and\s+)?(?:then\s+)?after\s+(?P<delay>{ABOUT}{AMOUNT})(?!\s+of\b)\s*,?")
@@ -332,7 +336,8 @@ LIMB_ALONE = re.compile(rf"\s*(?:(?:the|his|her|their)\s+)?(?:left|right|both)\s
 ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+(?:{PART})s?$")
 EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
 LIMB_MOVES = re.compile(                                   # 'her right arm swings', 'the knees bend'
-    rf"(?P<limb>(?:both|left|right|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:(?:{PART})s?|{'|'.join(MORE_BODY_PARTS)}))\s+(?P<verb>[a-z]+)(?P<rest>\b.*)")
+    rf"(?P<limb>(?:both|left|right|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:(?:{PART})s?|{'|'.join(MORE_BODY_PARTS)}))\s+"
+    r"(?P<verb>[a-z]+)(?P<rest>\b.*)")
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
     rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?(?:{PART})s?)\s+(?P<way>up|down|out|forward|back|together|apart)")
 NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")
