@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from planning.clauses import check_total, clauses, normal
-from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, COUNT, DURATION, EVERYTHING,
-                              FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS, LIMB,
-                              LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY, NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS,
-                              OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART, POSSESSIVES, PRONOUNS, SCENE_PREPOSITIONS,
-                              SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person,
-                              TIME_SPAN, TIMES, UNKNOWN_SECONDS, VERBS, WITH_IT)
+from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_COUNT, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE,
+                              COUNT, DURATION, EVERYTHING, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS,
+                              LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY,
+                              NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS, OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART,
+                              POSSESSIVES, PRONOUNS, SCENE_PREPOSITIONS, SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES,
+                              THE_OTHER, THIRD, third_person, TIME_SPAN, TIMES, UNKNOWN_SECONDS, UNTIL_TIME, VERBS, WITH_IT)
 from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, meant_verb, one_person, predicate_of,
                             singulars, split_subject, thing_acts, verb_form)
 
@@ -40,10 +40,10 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     pieces = list(of_the_person([(piece, *split_subject(with_mover(piece.text))) for piece in pieces]))
     said = Mentioned(next((one_person(subject) for _, subject, _ in pieces if subject), "a person"))
     actions: list[Action] = []
-    times = Times()
+    times = Schedule()
     for piece, subject, words in pieces:
         opens, clause, seconds = piece.opens, piece.text, piece.seconds
-        times.hear(piece, actions)
+        times.note(piece, actions)
         if not clause and (piece.begin is not None or piece.each):
             continue
         who = named(subject) or said.subject
@@ -68,8 +68,9 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
         else:
             said.verb = action[1]
             text = said.put_into(text)
+            times.said |= {len(actions)} if seconds else set()
             actions.append((said.subject, text, seconds or default_seconds(said.verb, text)))
-    actions = times.kept(actions)
+    actions = times.applied(actions)
     if not actions:
         raise ValueError(f"prompt: no action found in {shown(prompt)}: "
                          "say what the person does, as in 'A person waves.'")
@@ -234,7 +235,8 @@ def with_mover(clause: str) -> str:
     if not form:
         return clause
     verb = {"go": "move", "come": "move", "rise": "raise"}.get(form[match["verb"]], form[match["verb"]])
-    return f"{third_person(verb)} {match['limb']}{match['rest']}"
+    the = "the " if match["limb"].startswith(("left", "right")) else ""
+    return f"{third_person(verb)} {the}{match['limb']}{match['rest']}"
 
 
 def well_spelt(text: str) -> str:
@@ -279,8 +281,11 @@ class Piece:
         each = match is not None and bool(match["each"] or match["per"])
         seconds = duration(match) if match else None
         text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
+        bare = BARE_COUNT.fullmatch(text)
+        text += " times" if bare and verb_form(bare["verb"]) else ""                                # 'jump 3'
         if wrong := NO_NUMBER.search(text):
-            raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): write it as in '3 times' or 'for 2.5 seconds'")
+            raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): "
+                             "write it as in '3 times' or 'for 2.5 seconds'")
         if end is not None and text:
             return cls(opens, written, text, end - begin, False, begin)
         counted = find_count(text) if each or match and ADJECTIVE.search(match[0]) else None        # 'three 2-second squats'
@@ -289,8 +294,13 @@ class Piece:
 
 def take_times(clause: str) -> tuple[str, float | None, float | None]:
     """'waves from 2 to 5 seconds' -> ('waves', 2.0, 5.0), 'at 3 seconds she jumps' -> ('she jumps', 3.0, None)."""
-    if match := TIME_SPAN.search(clause):
-        begin, end = amount(match["begin"]), amount(match["end"])
+    if wrong := UNTIL_TIME.search(clause):
+        raise ValueError(f"prompt: '{wrong[0]}': expected how long, or both times (found the end alone): "
+                         "say 'for 3 seconds' or 'from 1 to 3 seconds'")
+    match = TIME_SPAN.search(clause)
+    if match and ("second" in match[0] or match["unit"] or match["end_unit"]):            # not 'counts from 1 to 3'
+        unit = match["end_unit"] or match["unit"] or "s"
+        begin, end = in_seconds(amount(match["begin"]), match["unit"] or unit), in_seconds(amount(match["end"]), unit)
         if end <= begin:
             raise ValueError(f"prompt: '{match[0].strip(' ,')}': expected an end after the begin: say the earlier time first")
     elif match := AT_TIME.search(clause):
@@ -313,35 +323,33 @@ def in_seconds(number: float, unit: str) -> float:
 
 
 @dataclass
-class Times:
+class Schedule:
     """When actions begin and end, where the prompt says so; indices are those of the actions."""
     starts: list[tuple[int, float, float | None]] = field(default_factory=list)      # first action, begin, end of all to the next
-    said: dict[int, float] = field(default_factory=dict)                             # action: seconds that were said
+    said: set[int] = field(default_factory=set)                                      # actions whose length was said
     sentence: int = 0                                                                # the first action of this sentence
 
-    def hear(self, piece: Piece, actions: list[Action]) -> None:
+    def note(self, piece: Piece, actions: list[Action]) -> None:
         """Notes what a piece says, before its action joins the others."""
         self.sentence = len(actions) if piece.opens and piece.text else self.sentence
         if piece.begin is not None:
             self.starts.append((len(actions), piece.begin, piece.end))
         if piece.seconds and piece.seconds < SHORTEST_SECONDS:
             log.warning("prompt: '%s': %g s is made %g s, the shortest action", piece.written, piece.seconds, SHORTEST_SECONDS)
-        if piece.seconds and piece.text:
-            self.said[len(actions)] = piece.seconds
-        if piece.each:                                                         # 'waves and jumps for 2 seconds each'
-            for i in range(self.sentence, len(actions)):
-                counted = find_count(actions[i][1])
-                self.said.setdefault(i, piece.seconds * (1 if piece.text or not counted else counted[0]))
+        for i in set(range(self.sentence, len(actions) if piece.each else 0)) - self.said:     # 'waves and jumps for 2 seconds each'
+            who, what, _ = actions[i]
+            counted = find_count(what)
+            actions[i] = who, what, piece.seconds * (1 if piece.text or not counted else counted[0])
+            self.said.add(i)
 
-    def kept(self, actions: list[Action]) -> list[Action]:
+    def applied(self, actions: list[Action]) -> list[Action]:
         """The actions with these times; the person stands still until one that begins later."""
-        actions = [(who, what, self.said.get(i, lasts)) for i, (who, what, lasts) in enumerate(actions)]
         made = actions[:self.starts[0][0]] if self.starts else actions
-        since, free = 0, not set(range(len(made))) & self.said.keys()
+        since, free = 0, not set(range(len(made))) & self.said
         for (first, begin, end), (last, _, _) in zip(self.starts, [*self.starts[1:], (len(actions), 0, None)]):
             made = waiting(made, since, begin, free)
             group = actions[first:last]
-            since, free = len(made), end is None and not set(range(first, last)) & self.said.keys()
+            since, free = len(made), end is None and not set(range(first, last)) & self.said
             stretch = (end - begin) / sum(lasts for _, _, lasts in group) if end is not None and group else 1.0
             made += [(who, what, lasts * stretch) for who, what, lasts in group]
         return made

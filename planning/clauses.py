@@ -5,14 +5,15 @@ import unicodedata
 
 from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES,
                               CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
-                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIST_BEGINS,
-                              LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OPENING_WORDS, OPPOSITE, ORDER_WORDS,
-                              past, PEOPLE, PRONOUNS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
-                              SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE,
-                              WHILE_DOING)
+                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES,
+                              LIST_BEGINS, LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OF_SOMEONE_ELSE,
+                              OPENING_WORDS, OPPOSITE, ORDER_WORDS, PARTS, past, PEOPLE, PREPOSITIONS, PRONOUNS, REPEATED_LIST,
+                              REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS, SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS,
+                              SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE, WHILE_DOING)
 from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
                             skip_adverbs, split_subject, thing_acts, verb_form)
 
+LONGEST_FRONT = 20        # words before a clause that describe it
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +34,7 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
 def plain(prompt: str) -> str:
     """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
     text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", normal(prompt).lower())
-    text = FRACTION.sub(lambda match: f"{int(match['whole'] or 0) + int(match['over']) / int(match['under']):g}", text)
+    text = FRACTION.sub(in_decimals, text)
     text = CLOCK.sub(lambda match: f"{match['word']} {60 * int(match['m']) + int(match['s'])} seconds", text)
     text = TIMED.sub(timed, text)
     text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
@@ -48,7 +49,7 @@ def plain(prompt: str) -> str:
 
 def normal(prompt: str) -> str:
     """Full-width letters, ligatures and '½' in plain characters (Unicode's NFKC), without zero-width ones."""
-    apart = "".join(" " * unicodedata.decomposition(letter).startswith("<fraction>") + letter for letter in prompt)      # '1½' is 1 1/2
+    apart = "".join(" " * unicodedata.decomposition(letter).startswith(("<fraction>", "<super>")) + letter for letter in prompt)     # '1½'
     return "".join(letter for letter in unicodedata.normalize("NFKC", apart) if unicodedata.category(letter) != "Cf")
 
 
@@ -56,6 +57,14 @@ def timed(match: re.Match) -> str:
     """'[0-3s] waves' -> '; from 0 to 3 seconds ; waves'."""
     begin, end = (60 * int(match[f"m{n}"] or 0) + float(match[f"s{n}"]) for n in (1, 2))
     return f" ; from {begin:g} to {end:g} seconds ; "
+
+
+def in_decimals(match: re.Match) -> str:
+    """'1 1/2 seconds' -> '1.5 seconds', '1/2 turn' -> 'half turn'."""
+    over, under = int(match["over"]), int(match["under"])
+    if match["of"]:
+        return f"{int(match['whole'] or 0) + over / under:g}{match['of']}"
+    return match[0] if match["whole"] else PARTS.get((over, under), match[0])
 
 
 def in_digits(match: re.Match) -> str:
@@ -134,7 +143,7 @@ def in_time_order(part: str) -> list[str]:
             return in_time_order(outer)
     if match := MEANTIME.match(part):
         inner, outer = match["inner"], match["outer"]
-        if inner.split()[0] in DETERMINERS and not is_action(inner.split()) and all(split_subject(inner)):
+        if thing_acts(inner, True):
             log.warning("prompt: '%s %s' is no action of the person and left out", match["word"], inner)
             return in_time_order(outer)
         if thing_acts(outer, False) and is_action(inner.split()):
@@ -152,15 +161,16 @@ def in_front(part: str) -> tuple[str, str] | None:
 
     A place is none ('in a park , a man waves'): the picture has its own.
     """
-    words = part.split()
-    if not ADVERBIAL.match(part):
+    words = part.strip(" ,").split()
+    if not ADVERBIAL.match(" ".join(words)):
         return None
-    begins = next((i for i in range(1, len(words)) if begins_clause(words, i)), None)
+    begins = next((i for i in range(1, min(len(words), LONGEST_FRONT)) if begins_clause(words, i)), None)
     if begins is None:                                                         # 'on one leg hop'
-        begins = next((i for i in range(1, len(words)) if words[i] in THIRD | BASE and past(words[i]) != words[i]
+        begins = next((i for i in range(1, min(len(words), LONGEST_FRONT)) if (words[i] in THIRD or words[i] in BASE) and past(words[i]) != words[i]
                        and ENDS_ADVERBIAL.search(" ".join(words[:i]))), None)
     front = " ".join(words[:begins or 0]).strip(" ,")
-    return None if not ADVERBIALS.fullmatch(front) or is_place(front.split()) else (front, " ".join(words[begins:]))
+    kept = " , ".join(each for each in front.split(" , ") if not is_place(each.split())) if ADVERBIALS.fullmatch(front) else ""
+    return (kept, " ".join(words[begins:])) if kept else None
 
 
 def begins_clause(words: list[str], i: int) -> bool:
@@ -174,13 +184,14 @@ def begins_clause(words: list[str], i: int) -> bool:
 def is_place(words: list[str]) -> bool:
     """'in the garden', 'on a stage'; not 'on one leg', 'in circles', 'to the left'."""
     return words[0] in set(SCENE_PREPOSITIONS) - {"with"} and words[1:2] != ["one"] and words[1] in DETERMINERS and not any(
-        word in (*OPPOSITE, *WAYS_TO_MOVE) or word.removesuffix("s") in BODY_PARTS for word in words)
+        word in (*OPPOSITE, *WAYS_TO_MOVE, "seconds", "minutes") or word.removesuffix("s") in BODY_PARTS for word in words)
 
 
 def with_adverbial(front: str, outer: str) -> list[str]:
     """The adverbial behind the first action of the clause; a count before several actions repeats them all."""
     actions = split_at_verbs(LATER_CLAUSE.split(outer)[0])
-    first = actions[0] if outer.startswith(actions[0]) else outer
+    whole = OF_SOMEONE_ELSE.search(actions[0]) or not outer.startswith(actions[0])         # 'the man , who limps , waves'
+    first = outer if whole else actions[0]
     count = ADVERBIAL.fullmatch(front)
     if len(actions) > 1 and count and (count["word"] or count["number"]):
         return in_time_order(outer) * repetitions(count)
@@ -210,19 +221,25 @@ def split_at_verbs(part: str) -> list[str]:
     forms = verb_forms(part)
     words = split_subject(part)[1].split()
     verb = predicate_of(words).verb or ("do" if words and begins_noun(words, "do") else None)
-    pieces, start = [], 0
+    pieces, start, clause = [], 0, 0                                           # where the piece, and its clause, begin
     for match in CLAUSE_BREAK.finditer(part):
         rest, begun = part[match.end():].split(), part[start:match.start()].strip()
-        if not begun or begun.split()[0] in MEANWHILE or lacks_object(begun) or not split_subject(begun)[1]:
+        if match.start() <= clause or not begun or begun.split()[0] in MEANWHILE or lacks_object(begun) or not split_subject(begun)[1]:
             continue
         behind = rest[0] if rest else ""
         while_doing = "and" in match[0] and behind in MEANWHILE
         next_limb = "and" not in match[0] and ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(part, match.end())
         next_noun = begins_noun(rest, verb)
-        fronted = " ".join(in_front(part[match.end():]) or ()) == part[match.end():]
+        behind_and = part[match.end():].lstrip(" ,")
+        front = in_front(behind_and)
+        fronted = front is not None and ("and" in match[0] or " ".join(front) == behind_and)
+        moved = LIMB_MOVES.match(part[match.end():])
+        next_limb = next_limb or moved is not None and moved["verb"] in THIRD     # 'left hand waves , right hand points'
+        next_limb = next_limb or "and" not in match[0] and "with" not in begun.split() and LIMB_GOES.match(part, match.end())
         if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun or fronted:
             pieces.append(begun)
             start = match.end()
+            clause = part.find(front[0], start) + len(front[0]) if fronted else start
     return [*pieces, part[start:]]
 
 
@@ -248,7 +265,7 @@ def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
         return False                                                           # 'steps forward and back'
     if words[start] in DETERMINERS:
         subject, predicate = split_subject(" ".join(words))
-        return bool(subject) and bool(predicate)
+        return bool(subject) and bool(predicate) and predicate.split()[0] not in PREPOSITIONS        # not 'before a queen on the left'
     while words[start:start + 1] and words[start] in ("not", "is", "was"):
         start = skip_adverbs(words, start + 1)
     opening = words[start:start + 2]

@@ -96,25 +96,32 @@ BODY_PARTS = ("arm", "hand", "leg", "foot", "knee", "head", "elbow", "fist", "sh
 DETERMINERS = ("a", "an", "the", "this", "that", "my", "our", "another", "one", "two", "three", "some")
 # they move by themselves or are moved, and nobody draws them: only the person moves
 THINGS = frozenset("""
-    alarm ball balloon bag basketball bed bell bench bicycle bike bird boat book bottle box broom bus cake candle car cat chair clock
-    cloud coffee computer cup curtain cushion desk dog door drum dumbbell fan fire fish flag flower football fridge glass grass guitar
+    alarm audience ball balloon bag basketball bed bell bench bicycle bike bird boat book bottle box broom bus cake candle car cat chair clock
+    cloud coffee computer crowd cup curtain cushion desk dog door drum dumbbell fire fish flag flower football fridge glass grass guitar
     hammer hat helicopter hoop horse house kite ladder lamp leaf leaves letter light lightning mirror moon motorcycle music newspaper
     painting paper pen pencil phone piano picture plane plant plate racket radio rain ribbon river rocket rope sandwich sea ship
-    skateboard smoke snow sofa song spoon staff stairs star stone storm stick suitcase sun sword table tea television thunder
+    skateboard smoke snow sofa song spoon staff stairs stone storm stick suitcase sun sword table tea television thunder
     train tree truck tv umbrella violin wall water weight wheel wind window wine
     """.split())
+THING_VERBS = frozenset("""
+    begin blow bounce break circle collapse come continue drive drop explode fall float fly go hit hover land lower melt move open pass
+    play rise roll rotate shake slide spin start stop sway swing swirl turn vanish
+    """.split())                                # ... of things that no table lists
 MOVES_BY_ITSELF = ("snow", "rain", "music", "wind", "smoke", "fire", "water", "thunder", "lightning", "leaves")     # named without 'the'
 # nouns that name no thing: what a person is or wears, time and space, how something is done
-NO_THINGS = frozenset("""
-    back beard belly body breast brow cheek chest chin ear eye eyebrow eyes face forehead hair jaw lap lip mouth muscle neck nose shin spine
-    stomach torso trunk waist
-    coat shirt t-shirt sweater dress suit shoe jacket trousers pants skirt glasses jeans shorts clothes hoodie uniform costume cap boot
+MORE_BODY_PARTS = frozenset("""
+    back belly body breast brow cheek chest chin ear eye eyebrow eyes face forehead jaw lap lip mouth muscle neck nose shin spine stomach
+    torso trunk waist
+    """.split())
+NO_THINGS = MORE_BODY_PARTS | frozenset("""
+    beard hair coat shirt t-shirt sweater dress suit shoe jacket trousers pants skirt glasses jeans shorts clothes hoodie uniform costume cap boot
     scarf glove outfit tie sleeve collar
     afternoon beat beginning bit day end evening hour instant minute moment morning month night second start time week while year
-    air area bottom ceiling sky heaven horizon center centre circle corner direction distance edge floor front ground left line middle opposite place position right
+    air area bottom ceiling sky heaven horizon center centre circle corner direction distance edge floor front ground left line middle opposite
+    place position right
     room row scene side space spot square stage street top way world background zigzag
     about-face accident action angle animation applause bite break breath clapping flurry goal offer question seat something anything
-    nothing everything t-pose help attempt attitude audience bunch camera clip combination couple crowd dream effort emotion energy
+    nothing everything t-pose help attempt attitude bunch camera clip combination couple dream effort emotion energy
     exercise expression fashion feeling fun gesture half height joy kind lens length level lot manner mood motion move movement name number
     order others pair pattern performance position pose posture power purpose reason rhythm routine rule sequence series set shape show sign
     sort sound speed stance state story style tempo thing tune turn type version video viewer voice warmup weather workout
@@ -180,14 +187,16 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"(?<![\d.])\.(?=\d)", "0."), (rf"(?<=\d)(?={UNIT}\b)", " "), (r"(?<![\d:])\d{1,2}:\d{2}(?![\d:])", ";"),
     (rf"\b(?:(three)\s+quarters|(?:an?\s+|one\s+)?quarter)\s+(?:of\s+)?an?\s+(?={UNIT}\b)",
      lambda match: "0.75 " if match[1] else "0.25 "), (rf"\bsome\s+(?={UNIT}\b)", "few "),
-    (rf"\busing\s+(?=(?:(?:both|the|my|your|his|her|their|one|left|right)\s+)+(?:{PART})s?\b)", "with "),
+    (rf"\b({ONES}|ten)\s+point\s+({ONES})\b", lambda match: f"{NUMBERS[match[1]]}.{NUMBERS[match[2]]}"),
+    (rf"\busing\s+(?=(?:(?:only|just|both|the|my|your|his|her|their|one|left|right)\s+)+(?:{PART})s?\b)", "with "),
     (r"\b(?:one|each|both|all|some)\s+of\s+(?:them|us|you)\b", "they"),
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\(?\b\d+\)", ";"), (r"\s+/\s+", ";"),
     (r"\b(?:please|pls|kindly)\b", " "), (r"\b(?:your|my|our)\b", "the"),
     (r"\b(he|she|it|that|there|who|here)'s\b", r"\1 is"), (r"'re\b", " are"), (r"'ll\b", " will"),
     (r"'d\b", " would"), (r"'ve\b", " have"), (r"\bcan(?:'?t|not)\b", "can not"), (r"\bwon'?t\b", "will not"),
     (r"\bdose?n'?t\b", "does not"), (r"\b(\w+)n't\b|\b(do|does|did|is|was)nt\b", r"\1\2 not"),
-    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "), (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
+    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "),
+    (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
     (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
     (r"[-=]?>|→|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
     (r"[^\w\s.,;:!?'%°•–—-]", " "),                       # no quotes, brackets, emoji
@@ -197,13 +206,15 @@ SPELLINGS = (                                              # (pattern, what it i
 )
 LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*1\.\s"), re.compile(r"(?<!\S)\d+\.\s+(?=[a-z])")      # '1. wave 2. jump'
 TIMED = re.compile(                                        # '[0-3s]', '0:03 - 0:05', '3-5 s:'; not 'for 3-5 s'
-    r"(?P<open>[\[(])?(?<![\w.:])(?:(?P<m1>\d{1,2}):)?(?P<s1>\d+(?:\.\d+)?)\s*s?\s*[-–]\s*(?:(?P<m2>\d{1,2}):)?"
-    r"(?P<s2>\d+(?:\.\d+)?)\s*(?:s(?:ec(?:ond)?s?)?)?(?(open)[\])]|(?(m2)(?!\d)|\s*:))\s*:?")
+    r"(?P<open>[\[(])?(?<![\w.:])(?<!\bfor )(?:(?P<m1>\d{1,2}):)?(?P<s1>\d+(?:\.\d+)?)\s*(?P<unit>s)?\s*[-–]\s*(?:(?P<m2>\d{1,2}):)?"
+    r"(?P<s2>\d+(?:\.\d+)?)\s*(?:s(?:ec(?:ond)?s?)?)?(?(open)[\])]|(?(m2)(?!\d)|(?(unit)(?!\w)|\s*:)))\s*:?")
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+\\s*([a-z]*)")
 BIG_NUMBER = re.compile(rf"\b(?:(?P<number>half|{NUMBER}|an?)\s+(?:(?:of|an?)\s+)?)?(?P<multiple>{'|'.join(MULTIPLES)})\b|"
                         rf"\b(?P<power>\d+(?:\.\d+)?e[+-]?\d+)(?=\s*(?:{UNIT}|times)?\b)|"
                         rf"\b(?P<tens>{'|'.join(TENS)})[\s-](?P<ones>{ONES})\b")       # 'half a dozen', '1e9', 'twenty-five'
-FRACTION = re.compile(r"(?<![\d./])(?:(?P<whole>\d+)[\s-]+)?(?P<over>\d{1,2})[/\u2044](?P<under>[2-9]|10)(?![\d/])")    # '1 1/2'
+FRACTION = re.compile(r"(?<![\d./])(?:(?P<whole>\d+)(?:\s+and\s+|[\s-]+))?(?P<over>\d{1,2})[/\u2044](?P<under>[2-9]|10)(?![\d/])"
+                      rf"(?P<of>\s*(?:of\s+)?(?:an?\s+)?(?:{UNIT}|times)\b)?")                       # '1 1/2 s'
+PARTS = {(1, 2): "half", (1, 4): "quarter", (3, 4): "three quarter", (1, 3): "third"}
 SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b")                      # 'jump jump jump'
 REPEATED_LIST = re.compile(                                # 'repeat 3 times: jump, clap', '3 times: jump, clap'
     rf"(?:\b(?:repeats?(?:\s+(?:this|these|the\s+following))?|do(?:es)?\s+(?:this|these|the\s+following))\s+|"
@@ -216,31 +227,36 @@ AMOUNT = (rf"(?:(?P<half>half)\s+(?:of\s+)?(?:an?\s+)?|an?\s+(?:(?:split|brief|s
           rf"(?:an?\s+)?(?<![\d.])(?P<low>{NUMBER})(?:\s*(?:-|–|to|or|and)\s*(?P<high>{NUMBER}))?(?P<and_half>\s+and\s+a\s+half)?"
           rf"(?:\s+of)?(?:\s+(?:an?|more|full|whole))?[\s-]*)(?P<unit>{UNIT})\b(?!\s+\w+ly\b)(?P<half_more>\s+and\s+a\s+half\b)?"
           rf"(?:(?:(?<=minute)|(?<=minutes)|(?<=min)|(?<=mins))\s+(?:and\s+)?(?P<rest>{NUMBER})\s*s(?:ec(?:ond)?s?)?\b)?")
-EACH, PER = r"(?:(?P<each>each(?:\s+(?:one|time|of\s+which))?|every\s+time)\s+)?", r"(?:\s+(?P<per>each|apiece|every\s+time|per\s+\w+))?"
+EACH, PER = r"(?:(?P<each>each(?:\s+(?:one|time|of\s+which))?|every\s+time)\s+)?", r"(?:\s+(?P<per>each(?:\s+time)?|apiece|every\s+time|per\s+\w+))?"
 DURATION = re.compile(
     rf"\s*,?\s*\b(?:all\s+)?{EACH}(?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b))\s+"
     rf"{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?{PER}")
 BARE_DURATION = re.compile(                                # 'walks five seconds'
-    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)\b{EACH}{ABOUT}(?=(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
+    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)(?<!\bhis\s)(?<!\bher\s)\b{EACH}{ABOUT}"
+    rf"(?=half\s+(?:of\s+)?an?\s|(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
 ADJECTIVE = re.compile(rf"-{UNIT}$")
 NO_NUMBER = re.compile(rf"\b(?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}})\s*(?:times|{UNIT})\b|(?<![\d.])(?:\d*\.\d*[1-9]|half)\s+times\b|"
-                       rf"\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,2}}{UNIT.replace('|s|', '|')}(?!\w)")
+                       rf"\b\d+(?:\s+\d+)+\s*(?:times|{UNIT})\b|\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,4}}?{UNIT.replace('|s|', '|')}(?!\w)")
 TIME_SPAN = re.compile(                                    # 'from 2 to 5 seconds'
-    rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+(?:seconds?\s+)?(?P<begin>{NUMBER})\s*{UNIT}?\s*(?:to|until|till|-|–|(?(between)and|to))\s*(?:seconds?\s+)?(?P<end>{NUMBER})\b\s*{UNIT}?\b\s*,?")
+    rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+"
+    rf"(?:seconds?\s+)?(?P<begin>{NUMBER})\s*(?P<unit>{UNIT})?\s*(?:to|until|till|-|–|(?(between)and|to))\s*"
+    rf"(?:seconds?\s+)?(?P<end>{NUMBER})\b(?:\s*(?P<end_unit>{UNIT})\b)?\s*,?")
+UNTIL_TIME = re.compile(rf"\b(?:until|till)\s+(?:second\s+)?(?:{NUMBER})\s*(?:{UNIT})\b")
 AT_TIME = re.compile(                                      # 'at 3 seconds', 'at the 3 second mark', 'at second 3'
     rf"\s*,?\s*\bat\s+(?:about\s+|exactly\s+)?(?:the\s+)?(?:second\s+(?P<second>{NUMBER})|(?P<amount>{NUMBER})[\s-]*(?P<unit>{UNIT}))\b"
-    r"(?:\s+mark)?\s*,?")
-CLOCK = re.compile(r"\b(?P<word>from|to|at|until|till)\s+(?P<m>\d{1,2}):(?P<s>\d{2})(?![\d:])")      # 'at 0:03'
+    r"(?:\s+mark)?(?!\s+(?:per|each)\b)\s*,?")
+CLOCK = re.compile(r"\b(?P<word>from|to|at|until|till|for|lasting|in|within)\s+(?P<m>\d{1,2}):(?P<s>\d{2})(?![\d:])")      # 'at 0:03'
 DELAYED = re.compile(                                      # 'and after two seconds'
     rf"\s*,?\s*\b(?:and\s+)?(?:then\s+)?after\s+(?P<delay>{ABOUT}{AMOUNT})(?!\s+of\b)\s*,?")
 COUNT = re.compile(rf"\b(?:(?P<times>once|twice|thrice)|"
                    rf"(?:an?\s+)?(?P<number>{NUMBER})(?:\s+of)?(?P<words>(?:\s+[a-z-]+){{1,4}}))\b")
+BARE_COUNT = re.compile(rf"(?:(?:{'|'.join(PRONOUNS)}|(?:an?|the) (?:{PERSON})) )?(?P<verb>[a-z]+) (?:{NUMBER})")
 ONLY_COUNT = re.compile(rf"(?:once|twice|thrice|(?:{NUMBER}) times?)(?: more| each)?")
 # ---------------------------------------------------------------- where one action ends and the next begins
 
 SENTENCE_END = re.compile(r"[!?]+|\.+(?=\s|$|[a-z]{2})|\n+")
 ORDER_WORDS = re.compile(
-    r"[,;]?\s*(?:\b(?:and|but|only)\s+)?\b(?:then|next(?!\s+to\b)|"
+    r"[,;]?\s*(?:\b(?:and|but|only)\s+)?\b(?:then|(?<!\bthe\s)next(?!\s+to\b)|"
     r"after\s+(?:that|which|this|an?\s+(?:moment|while|pause|bit))|afterwards?|thereafter|followed\s+by|"
     r"finally|lastly|subsequently|later(?:\s+on)?|"
     r"(?:at|in)\s+the\s+(?:very\s+)?end(?!\s+of)|at\s+last|to\s+finish(?:\s+(?:off|up))?|to\s+end|"
@@ -260,12 +276,15 @@ MEANTIME = re.compile(                                     # 'she waves while th
     r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>[^,]+)$")
 WHILE_DOING = re.compile(
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{'|'.join(PRONOUNS)}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
-ADVERBS_OF = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
-              r"(?:up|down)wards?|(?:with|without|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|"
-              r"towards?|like|inside|outside|near|against|up|down|past|between)\s+[^,]+)")
-ADVERBIAL = re.compile(rf"{ADVERBS_OF}(?=\s|$)")           # what may stand before the clause that it describes
-ADVERBIALS = re.compile(re.sub(r"\?P<\w+>", "?:", rf"{ADVERBS_OF}(?:(?:\s*,)?(?:\s+(?:and|but))?\s+{ADVERBS_OF})*"))
-ENDS_ADVERBIAL = re.compile(rf"(?:\btimes|^(?:once|twice|thrice)|\b(?:to|on|from|towards?)\s+the\s+(?:left|right)|\b(?:{PART})s?)$")
+ADVERB = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
+          r"(?:up|down)wards?)")
+ADVERB_PHRASE = (r"(?:with|without|using|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|like|every|each|"
+                 r"inside|outside|near|against|up|down|past|between)\s+[^\s,]+")
+ADVERBIAL = re.compile(rf"(?:{ADVERB}|{ADVERB_PHRASE})(?=\s|$)")       # what may stand before the clause that it describes
+SOME_ADVERBS = re.sub(r"\?P<\w+>", "?:", rf"(?:{ADVERB}(?:\s+and|\s+but)?\s+)*(?:{ADVERB}|{ADVERB_PHRASE}(?:\s+[^\s,]+)*)")
+ADVERBIALS = re.compile(rf"{SOME_ADVERBS}(?:\s*,(?:\s+(?:and|but))?\s+(?:{SOME_ADVERBS}|"             # 'with the left hand up , the right down'
+                        rf"(?:(?:the|his|her|their|left|right|both)\s+)+(?:{PART})s?(?:\s+[^\s,]+)*))*")
+ENDS_ADVERBIAL = re.compile(rf"(?:\btimes|\b(?:{NUMBER})\s+{UNIT}|^(?:once|twice|thrice)|\b(?:to|on|from|towards?)\s+the\s+(?:left|right)|\b(?:{PART})s?)$")
 WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
 CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "because", "until", "if", "who", "that", "which")
 INTERPOSED = re.compile(                                   # 'she , with her left hand , waves'
@@ -275,7 +294,7 @@ BEFORE_AFTER = re.compile(r"^(?P<first>.*?)[\s,]+(?P<word>before|after)\s+(?P<se
 # ---------------------------------------------------------------- what is no action
 
 OPENING_WORDS = re.compile(
-    r"^(?:\s*(?:(?:first(?:ly)?(?:\s+of\s+all)?|second(?:ly)?|third(?:ly)?|to\s+(?:begin|start)(?:\s+with)?|"
+    r"^(?:\s*(?:(?:(?:at\s+)?first(?:ly)?(?:\s+of\s+all)?|second(?:ly)?|third(?:ly)?|to\s+(?:begin|start)(?:\s+with)?|"
     r"initially|and|but|so|now|also|well|ok(?:ay)?|hey|hi|hello|maybe|perhaps|\d+[.)]|[-*•])"
     r"(?=[\s,]|$)|,)\s*)+")
 SOMEBODY = rf"(?:him|her|them|(?:an?|the|this|that|one)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\b"
@@ -317,7 +336,8 @@ LIMB_ALONE = re.compile(rf"\s*(?:(?:the|his|her|their)\s+)?(?:left|right|both)\s
 ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+(?:{PART})s?$")
 EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
 LIMB_MOVES = re.compile(                                   # 'her right arm swings', 'the knees bend'
-    rf"(?P<limb>(?:both|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:{PART})s?)\s+(?P<verb>[a-z]+)(?P<rest>\b.*)")
+    rf"(?P<limb>(?:both|left|right|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:(?:{PART})s?|{'|'.join(MORE_BODY_PARTS)}))\s+"
+    r"(?P<verb>[a-z]+)(?P<rest>\b.*)")
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
     rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?(?:{PART})s?)\s+(?P<way>up|down|out|forward|back|together|apart)")
 NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
-                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS,
+                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MORE_BODY_PARTS, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS,
                               NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS, OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES,
-                              PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THINGS, THIRD, VERBS, WAYS)
+                              PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, VERBS, WAYS)
 
 AGENT = re.compile(r"(?:er|or|ist|ian|man|woman|men|women|boy|girl|eer|ess|ina|ete|ast)s?$")     # 'singer', 'artist': nouns of people
 LONGEST_SUBJECT = 20      # words
@@ -130,15 +130,18 @@ def is_person(word: str) -> bool:
     return word in PEOPLE or word in MANY_PEOPLE or word.removesuffix("s") in PEOPLE and word not in THIRD
 
 
-def is_thing(subject: str, known: bool) -> bool:
-    """Whether a subject is no person: 'the curtain', 'the music'; a noun of no table is none where the person is `known`."""
+def is_thing(subject: str, predicate: str, known: bool) -> bool:
+    """Whether a subject is no person: 'the curtain', 'the music'; one of no table is none where the person is `known` and it does
+    what things do, not with a limb.
+    """
     head = next((i for i, word in enumerate(subject.split()) if i and (word in PREPOSITIONS or word in RELATIVES or word == ",")), None)
     words = subject.split()[:head]
     if not words or any(is_person(word) for word in words) or any(word.removesuffix("s") in BODY_PARTS for word in words):
         return False
     if any(name in THINGS for name in singulars(words[-1])):
         return True
-    return known and words[0] in DETERMINERS and len(words) > 1 and not AGENT.search(words[-1])
+    done, limb = predicate_of(predicate.split()).verb, any(word.removesuffix("s") in BODY_PARTS for word in predicate.split())
+    return known and words[0] in DETERMINERS and len(words) > 1 and not AGENT.search(words[-1]) and done in THING_VERBS and not limb
 
 
 def thing_acts(text: str, known: bool) -> bool:
@@ -147,8 +150,11 @@ def thing_acts(text: str, known: bool) -> bool:
     if words and words[0] in MOVES_BY_ITSELF:
         return len(words) > 1 and verb_form(words[1]) is not None
     if subject and predicate:
-        return is_thing(subject, known)
+        return is_thing(subject, predicate, known)
     noun = next((i for i, word in enumerate(words[:4]) if any(name in THINGS for name in singulars(word))), 0)
+    if words and words[0] in POSSESSIVES and not noun:                         # 'her hair', not 'her left arm'
+        noun = next((i - 1 for i, word in enumerate(words[:5]) if i > 1 and word in THIRD), 0)
+        noun = 0 if words[noun].removesuffix("s") in BODY_PARTS or words[noun] in MORE_BODY_PARTS or is_person(words[noun]) else noun
     behind = words[noun + 1:noun + 2]
     return (noun > 0 and (words[0] in DETERMINERS or words[0] in POSSESSIVES) and not any(is_person(word) for word in words[:noun])
             and bool(behind) and (verb_form(behind[0]) is not None or behind[0] in AUXILIARIES))

@@ -68,6 +68,7 @@ def test_order_words_commas_and_sentences_separate_actions_and_keep_the_subject(
     ("Before jumping, he waves.", ["a person waves", "a person jumps"]),
     ("After waving, the man jumps before sitting down.", ["the man waves", "the man jumps", "the man sits down"]),
     ("A person bows before the mirror.", ["a person bows before the mirror"]),
+    ("A man kneels before a queen on the left knee.", ["a man kneels before a queen on the left knee"]),
     ("A person jumps, but before that they crouch.", ["a person crouches", "a person jumps"]),
     ("When the man is walking, he waves.", ["the man walks", "the man waves"]),
     ("He claps, and while clapping he steps to the left.",
@@ -76,6 +77,45 @@ def test_order_words_commas_and_sentences_separate_actions_and_keep_the_subject(
 ])
 def test_before_and_after_put_actions_into_the_order_they_happen(prompt, expected):
     assert texts(prompt) == expected
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("With her left hand she waves twice, then she jumps.", ["a person waves twice with her left hand", "a person jumps"]),
+    ("With his right leg the man kicks and bows.", ["the man kicks with his right leg", "the man bows"]),
+    ("Using her left arm she waves", ["a person waves with her left arm"]),
+    ("She jumps, and with her left hand she waves.", ["a person jumps", "a person waves with her left hand"]),
+    ("He bows, and, with the right hand, he points.", ["a person bows", "a person points with the right hand"]),
+    ("With both hands she waves before she sits.", ["a person waves with both hands", "a person sits"]),
+    ("With the left hand wave, on the right leg hop twice.", ["a person waves with the left hand", "a person hops twice on the right leg"]),
+    ("She, with her left hand, waves.", ["a person waves with her left hand"]),
+    ("Three times, she claps.", ["a person claps three times"]), ("Twice she jumps", ["a person jumps twice"]),
+    ("Twice, he jumps and claps.", ["a person jumps", "a person claps"] * 2), ("Once she bows, she sits.", ["a person bows", "a person sits"]),
+    ("To the left she steps", ["a person steps to the left"]), ("In circles he runs.", ["a person runs in circles"]),
+    ("On one leg, she hops three times", ["a person hops three times on one leg"]),
+    ("Slowly and carefully, she raises her arm", ["a person raises her arm slowly and carefully"]),
+    ("In a sunny park, on one leg, a man hops.", ["a man hops on one leg"]),
+])
+def test_what_stands_before_its_clause_is_not_lost(prompt, expected):
+    assert texts(prompt) == expected
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("The curtain falls and she bows.", ["a person bows"]), ("She waves while the music plays.", ["a person waves"]),
+    ("A car drives by while she waves.", ["a person waves"]), ("His hat falls off. He bends down.", ["a person bends down"]),
+    ("The ball rolls and stops. He kicks it.", ["a person kicks it"]), ("Snow falls. A woman spins.", ["a woman spins"]),
+    ("The lights go out, and a man sits down.", ["a man sits down"]), ("The ballerina spins, then she bows.", ["the ballerina spins", "the ballerina bows"]),
+    ("The robot waves, then it jumps.", ["the robot waves", "the robot jumps"]), ("The barista waves. The barista bows.", ["the barista waves", "the barista bows"]),
+    ("A man jumps. The thief runs away.", ["a man jumps", "the thief runs away"]), ("Her dress spins as she twirls.", ["a person twirls"]),
+])
+def test_what_a_thing_does_is_left_out_with_a_line(prompt, expected, caplog):
+    assert texts(prompt) == expected
+    acts = any(word in prompt for word in ("ballerina", "robot", "barista", "thief"))
+    assert ("left out" in caplog.text) != acts
+
+
+def test_a_thing_alone_is_no_prompt():
+    with pytest.raises(ValueError, match="no action found in 'The curtain falls.'"):
+        plan("The curtain falls.")
 
 
 def test_what_happens_at_the_same_time_stays_one_action():
@@ -647,13 +687,13 @@ def test_the_command_line_says_which_segments_the_motion_weights_know(monkeypatc
     from t2m.generate import TextToMotion
     from t2m.known_motions import KnownMotions
     known = KnownMotions.of(["wave"], ["waves"])
-    unknown_motion = lambda text: None if known.covers(text) else "no motion word; nearest known: 'waves'"
+    unknown_motion = lambda text: None if known.covers(text) else "no motion word"
     monkeypatch.setattr(TextToMotion, "load", lambda folder: SimpleNamespace(known=known, unknown_motion=unknown_motion))
     assert llm_planner.main(["A person waves, then flies.", "--weights", "some/folder"]) == 0
     printed = capsys.readouterr()
     assert [segment.text for segment in segments_from_json(printed.out)] == ["a person waves", "a person flies"]
     assert printed.err.splitlines() == ["segment 1 'a person waves': known",
-                                        "segment 2 'a person flies': no motion word; nearest known: 'waves'"]
+                                        "segment 2 'a person flies': no motion word"]
 
 
 @pytest.mark.parametrize("prompt, warned", [
@@ -666,9 +706,44 @@ def test_only_somebody_else_is_warned_of(prompt, warned, caplog):
 
 @pytest.mark.parametrize("prompt, expected", [
     ("[0-3s] waves [3-5s] jumps", [3, 2]), ("0-2s: waves, 2-6s: jumps", [2, 4]), ("0:00-0:03 wave 0:03-0:05 jump", [3, 2]),
-    ("waves (5 seconds), jumps (3s)", [5, 3]), ("he waves for 4-5 seconds", [4.5]), ("jump for 1,5 seconds", [1.5])])
+    ("waves (5 seconds), jumps (3s)", [5, 3]), ("he waves for 4-5 seconds", [4.5]), ("jump for 1,5 seconds", [1.5]),
+    ("waves for ½ second", [1]), ("waves for 1½ seconds", [1.5]), ("waves for 1 and 1/2 seconds", [1.5]), ("waves for a second and a half", [1.5]),
+    ("waves for 1/8 of a minute", [7.5]), ("jumps for 2500 ms", [2.5]), ("jumps for 300 ms", [1]), ("walks for two point five seconds", [2.5]),
+    ("waves for 0:03", [3]), ("wave twice for 3 seconds each", [6]), ("She waves, jumps and claps, each for 2 seconds.", [2, 2, 2]),
+    ("Squat four times. Each for two seconds.", [8]), ("three 2-second squats", [6]), ("5 seconds of waving, then 3 s of jumping", [5, 3])])
 def test_times_are_read_as_people_write_them(prompt, expected):
     assert [segment.seconds for segment in plan(prompt)] == expected
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("[0-3s] waves [5-8s] jumps", [("waves", 3), ("stands still", 2), ("jumps", 3)]), ("0s-2s wave, 2s-6s jump", [("waves", 2), ("jumps", 4)]),
+    ("[0-4s] waves and claps [4-6s] jumps", [("waves", 2), ("claps", 2), ("jumps", 2)]),
+    ("At 3 seconds she jumps", [("stands still", 3), ("jumps", 2)]), ("wave at 0s, jump at 0:03", [("waves", 3), ("jumps", 2)]),
+    ("She waves. At the 5 second mark she jumps.", [("waves", 2.5), ("stands still", 2.5), ("jumps", 2)]),
+    ("She waves, and at 2 s she jumps.", [("waves", 2), ("jumps", 2)]), ("waves from 2 to 5 seconds", [("stands still", 2), ("waves", 3)]),
+    ("From second 1 to second 4 she waves, then bows from 4 to 6 seconds.", [("stands still", 1), ("waves", 3), ("bows", 2)])])
+def test_an_action_begins_when_the_prompt_says_so(prompt, expected):
+    assert [(segment.text.removeprefix("a person "), segment.seconds) for segment in plan(prompt)] == expected
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("jumps half a dozen times", "jumps 6 times"), ("claps a dozen times", "claps 12 times"), ("nods twenty-five times", "nods 25 times"),
+    ("jumps thirteen times", "jumps thirteen times"), ("jump*3", "jumps 3 times"), ("jump × 3", "jumps 3 times"), ("3*jump", "jumps 3 times"),
+    ("jump ² times", "jumps 2 times"), ("kick 3", "kicks 3 times"), ("w​aves", "waves"), ("w­ave tw‍ice", "waves twice"),
+    ("ＷＡＶＥＳ ３ ｔｉｍｅｓ", "waves 3 times")])
+def test_numbers_and_letters_of_every_kind_are_read(prompt, expected):
+    assert [text.removeprefix("a person ") for text in texts(prompt, max_seconds=40.0)] == [expected]
+
+
+@pytest.mark.parametrize("prompt, says", [
+    ("[3-0s] waves", "expected an end after the begin"), ("[0-3s] waves [2-5s] jumps", "begins at 2 s, and those before it last 3 s"),
+    ("She waves for 5 seconds. At 3 seconds she jumps.", "begins at 3 s"), ("waves until 5 seconds", "'until 5 seconds'"),
+    ("jumps for NaN seconds", "'for nan seconds'"), ("jumps for infinity seconds", "expected a number"), ("jumps for 1.2.3 seconds", "'for 1.2.3 seconds'"),
+    ("jumps for 1e400 seconds", "more than the 180 s"), ("jump ½ times", "'0.5 times'"), ("jump 10² times", "'10 2 times'"), ("waves for hours", "'for hours'")])
+def test_a_time_or_number_that_cannot_be_read_is_refused_in_one_line(prompt, says):
+    with pytest.raises(ValueError, match="^prompt: ") as caught:
+        plan(prompt)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("max_seconds", [0, 1e9, float("nan")])

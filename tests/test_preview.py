@@ -9,7 +9,7 @@ from dwpose.skeleton import EYES, LEFT_ANKLE, LEFT_HAND, LEFT_WRIST, NOSE, RIGHT
 from media.images import fit_to_canvas, read_image
 from renderers import MimicMotionConfig, PuppetConfig, Scene, VideoModelConfig
 from renderers.mimicmotion import MimicMotion
-from run.preview import predicted, preview, risks
+from run.preview import predicted, preview, risks, things
 from synthetic.clips import sample_clip
 from synthetic.motions import sample_motion
 from t2m.project import project
@@ -78,6 +78,16 @@ def test_what_the_picture_does_not_show_and_what_cannot_be_drawn_are_named(stand
     words = told(standing, half, "A person kicks a Ball and sits on a chair.")
     assert "not in the picture: right hand, left foot, right foot" in words and "fingers not seen: left hand" in words
     assert "not drawn, as only the person moves: ball, chair" in words
+
+
+@pytest.mark.parametrize("prompt, named", [
+    ("sits on a chair and drinks coffee", ["chair", "coffee"]), ("She flies to the moon like superman", ["moon"]), ("plays guitar", ["guitar"]),
+    ("he throws the keys to his friend and eats an apple", ["keys", "apple"]), ("She reads a red book on the park bench.", ["book", "bench"]),
+    ("the old man waves at the camera with his left hand for a few seconds", []), ("does two quick punches, a deep bow and one jumping jack", []),
+    ("puts her hands on the hips, steps to the right side and holds it there", []), ("a woman in a red coat turns to the front in a slow motion", []),
+    ("Il boit un café sur la terrasse", [])])
+def test_a_preview_names_the_things_of_a_prompt_and_nothing_else(prompt, named):
+    assert list(things(prompt)) == ([f"not drawn, as only the person moves: {', '.join(named)}"] if named else [])
 
 
 def test_the_preview_shows_the_moved_picture_beside_the_skeleton_small_and_slow():
