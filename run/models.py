@@ -81,7 +81,7 @@ class Models:
                 for segment in Steps(segments, desc="motion", unit="segment", disable=not self.progress, dynamic_ncols=True)]
         for i, (segment, motion) in enumerate(zip(segments, made), start=1):
             if reason := t2m.unknown_motion(segment.text, motion):
-                log.warning("segment %d '%s': %s: expect another movement", i, segment.text, reason)
+                log.warning("segment %d '%s': %s", i, segment.text, reason)
         return made
 
     def _text_to_motion(self) -> TextToMotion:
