@@ -108,8 +108,12 @@ def write_base(folder: Path, vae: Path, seed: int = 0) -> Path:
     tensors = {f"text_model.{name}": tensor for name, tensor in text.state_dict().items()}
     write_component(folder / "text_encoder", sizes.to_dict() | {"architectures": ["CLIPTextModel"]}, tensors, "model", torch.float32)
     save_text(folder / "scheduler" / "scheduler_config.json", json.dumps(NOISE, indent=2) + "\n")
-    save_text(folder / "model_index.json", json.dumps({"_class_name": "TextToVideoSDPipeline"}, indent=2) + "\n")
     return with_vae(folder, vae)
+
+
+def write_index(folder: Path, **left_out: list[None]) -> None:
+    """model_index.json. left_out: [None, None] for a part that the folder does not have, as diffusers writes it."""
+    save_text(folder / "model_index.json", json.dumps({"_class_name": "TextToVideoSDPipeline"} | left_out, indent=2) + "\n")
 
 
 def with_vae(folder: Path, vae: Path) -> Path:
@@ -119,6 +123,7 @@ def with_vae(folder: Path, vae: Path) -> Path:
                            up_block_types=["UpDecoderBlock2D"] * len(config["block_out_channels"]))
     tensors = framewise(read_tensors(vae / "diffusion_pytorch_model.safetensors", torch.float32), single.state_dict())
     write_component(folder / "vae", dict(single.config), tensors, "diffusion_pytorch_model", torch.float32)
+    write_index(folder)
     return folder
 
 
@@ -199,6 +204,7 @@ def main() -> None:
     train(MotionTask(model, "all", sampling="high-level", seed=config.seed), clips, config)
     model.save(chosen.folder)
     shutil.rmtree(chosen.folder / "vae")                               # half precision, and the demo has it already
+    write_index(chosen.folder, vae=[None, None])
 
 
 if __name__ == "__main__":

@@ -213,10 +213,14 @@ def fingerprint(folder: Path) -> str:
 
 
 def check_parts(folder: Path) -> str:
-    """The folder's networks held against its configs, by names and shapes alone; how many parameters each has."""
+    """The folder's networks held against its configs, by names and shapes alone; how many parameters each has.
+
+    A VAE that model_index.json says is left out is not asked for.
+    """
     parts = {"unet": component(UNet3DConditionModel, folder / "unet", torch.float16, "meta"),
-             "vae": component(AutoencoderKL, folder / "vae", torch.float16, "meta"),
              "text_encoder": load_text_encoder(folder / "text_encoder", torch.float16, "meta")}
+    if read_json(folder / "model_index.json").get("vae") != [None, None]:
+        parts["vae"] = component(AutoencoderKL, folder / "vae", torch.float16, "meta")
     load_tokenizer(folder / "tokenizer")
     read_json(folder / "scheduler" / "scheduler_config.json")
     return ", ".join(f"{name} {sum(p.numel() for p in part.parameters()):,}" for name, part in parts.items())

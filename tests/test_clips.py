@@ -128,5 +128,5 @@ def test_a_file_damaged_in_the_middle_is_named(tmp_path):
     long_video(tmp_path / "a.mkv", "libx264", range(0, 1200, 40), {"g": "5"})
     whole, stored = (tmp_path / "a.mkv").read_bytes(), stored_frames(tmp_path / "a.mkv")
     (tmp_path / "a.mkv").write_bytes(whole[:len(whole) * 4 // 5])
-    with pytest.raises(ValueError, match="a.mkv: expected 30 frames .found fewer"):
+    with pytest.raises(ValueError, match="a.mkv: expected 30 whole frames .found fewer"):
         frames_at(tmp_path / "a.mkv", [28], stored)

@@ -90,10 +90,10 @@ def test_killed_in_the_middle_a_run_goes_on_and_repeats_nothing(run_motionbench,
 
 def test_a_changed_setting_remakes_only_what_depends_on_it(run_motionbench):
     run_motionbench()
-    fewer_steps = f"{INFERENCE_KEYS} generator.num_inference_steps=2"
-    again, models, *_ = run_motionbench(fewer_steps)
+    more_steps = f"{INFERENCE_KEYS} generator.num_inference_steps=3"
+    again, models, *_ = run_motionbench(more_steps)
     assert len(again.made) == 6                                                  # bounds need no models
-    wider, models, *_ = run_motionbench("variants=given_motion,affine,truth", fewer_steps)
+    wider, models, *_ = run_motionbench("variants=given_motion,affine,truth", more_steps)
     assert {name.split()[0] for name in wider.made} == {"affine"} and models.looks == 3
 
 
