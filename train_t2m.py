@@ -22,9 +22,9 @@ from runtime.device import launched_count
 from t2m import evaluation
 from t2m.evaluation import Embedder, measures, round_trip_errors
 from t2m.features import joints_from_features
-from t2m.generate import TextEncoder
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
 from t2m.task import GPTTask, Normalisation, save_model, T2MConfig, VQVAETask
+from t2m.text_encoder import TextEncoder
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from training.checkpoints import require_writable
@@ -70,7 +70,7 @@ class Training:
             share(getattr(config, name), launched_count(), name)
         self.text = TextEncoder.load(config.text_encoder)
         self.text.model.requires_grad_(False)
-        self.text_dim = self.text.model.config.projection_dim
+        self.text_dim = self.text.model.width
         self.settings = {item.name: value for item, value in zip(fields(config), asdict(config).values())
                          if not item.metadata.get("free")}
 
@@ -148,7 +148,7 @@ class Training:
         save_model(gpt, self.output / "gpt.safetensors")
         np.save(self.output / "mean.npy", self.motions.mean.numpy())
         np.save(self.output / "std.npy", self.motions.std.numpy())
-        self.text.model.save_pretrained(self.output / "text_encoder")
+        self.text.model.save(self.output / "text_encoder")
         (self.output / "tokenizer").mkdir(exist_ok=True)
         source = tokenizer_folder(Path(self.config.text_encoder))
         for file in (source / name for name in TOKENIZER_FILES if (source / name).exists()):

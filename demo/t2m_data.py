@@ -12,7 +12,7 @@ from pydoc_data.topics import topics
 
 import numpy as np
 import torch
-from tokenizers import models, normalizers, pre_tokenizers, Regex, Tokenizer, trainers
+from tokenizers import models, normalizers, pre_tokenizers, Tokenizer, trainers
 from torch import nn, Tensor
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
@@ -25,6 +25,7 @@ from synthetic.phrases import PHRASES
 from t2m.features import FEATURE_BLOCKS, features, NUM_FEATURES, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY
 from t2m.generate import SECONDS_PER_TOKEN
 from t2m.motion import MOTION_FPS
+from t2m.text_encoder import CLIP_WORDS, END_OF_TEXT, END_OF_WORD, START_OF_TEXT
 from t2m.transformer import GPT
 from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
 
@@ -33,8 +34,6 @@ FORWARD_SMOOTHING = 2.0                       # frames: the root turns with the 
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
 HARD_TO_KEEP = (        # their gist is a few centimetres, or they travel or turn: they come three times as often
     "nod", "shake_head", "run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
-END_OF_WORD, START_OF_TEXT, END_OF_TEXT = "</w>", "<|startoftext|>", "<|endoftext|>"
-CLIP_WORDS = Regex(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""")
 CONTEXT_LENGTH = 48                           # tokens of a prompt, both ends included
 PROMPT = "{text}, {seconds:.0f} seconds"      # what the demo's text encoder reads
 SIDED = {"left", "right", "both", "two", "one"}

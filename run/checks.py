@@ -56,12 +56,11 @@ def check_plan(config: InferenceConfig) -> None:
 
 def check_motion_weights(folder: Path) -> None:
     """A text-to-motion folder is complete and of one piece; ValueError or FileNotFoundError names file and tensor."""
-    from runtime.weights import check_safetensors       # these import transformers: seconds, where there is a prompt
-    from t2m.generate import load_tokenizer, text_folders
+    from runtime.weights import check_safetensors       # only where there is a prompt
+    from t2m.text_encoder import load_tokenizer, text_folders, TextTower
     from t2m.transformer import GPT
     from t2m.vqvae import VQVAE
-    from t2m.weights import (found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, VQVAE_FILES,
-                             without_memory)
+    from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES, without_memory
 
     check_safetensors(folder)
     config, vqvae, gpt = read_config(folder), found(folder, VQVAE_FILES), found(folder, GPT_FILES)
@@ -69,7 +68,7 @@ def check_motion_weights(folder: Path) -> None:
     for build, part, path in ((VQVAE, "vqvae", vqvae), (GPT, "gpt", gpt)):
         load_strictly(without_memory(build, config, part, folder), path, device="meta")
     tower, tokenizer = text_folders(folder)
-    load_text_tower(tower, device="meta")
+    TextTower.load(tower, device="meta")
     load_tokenizer(tokenizer)
 
 

@@ -85,7 +85,7 @@ class Models:
         return made
 
     def _text_to_motion(self) -> TextToMotion:
-        from t2m.generate import TextToMotion       # with transformers: seconds, and only where there is a prompt
+        from t2m.generate import TextToMotion       # only where there is a prompt
 
         weights = self.config.motion.weights
         if self._motion is not None and self._motion[0] == weights:

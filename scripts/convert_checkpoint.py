@@ -32,10 +32,10 @@ from newmove.text_to_video import TextToVideo
 from newmove.weights import load_customized, NAMES as CUSTOMIZED
 from run.checks import check_motion_weights
 from runtime.weights import read_tensors, save_tensors
-from t2m.generate import text_folders
+from t2m.text_encoder import text_folders, TextTower
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
-from t2m.weights import found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, VQVAE_FILES
+from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -123,7 +123,7 @@ def convert_motion_model(folder: Path, target: Path, dtype: torch.dtype) -> None
     for name, values in zip(("mean", "std"), read_statistics(folder, released=vqvae_file.suffix == ".pth")):
         np.save(target / f"{name}.npy", values)
     tower, tokenizer = text_folders(folder)
-    load_text_tower(tower, dtype).save_pretrained(target / "text_encoder")
+    TextTower.load(tower, dtype).save(target / "text_encoder")
     (target / "tokenizer").mkdir()
     for name in TOKENIZER:
         if (tokenizer / name).is_file():

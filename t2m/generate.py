@@ -9,60 +9,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from t2m.features import FORWARD_SMOOTHING, joints_from_features
 from t2m.known_motions import (asked_count, asked_side, KnownMotions, motion_costs, MotionBank, times_done, unrest)
 from t2m.motion import Motion, MOTION_FPS
+from t2m.text_encoder import TextEncoder
 from t2m.transformer import GPT
 from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
-from t2m.weights import (found, GPT_FILES, load_strictly, load_text_tower, read_config, read_statistics, VQVAE_FILES,
-                         without_memory)
+from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES, without_memory
 
 UNLIKE = 2.5                     # a cost of known_motions.motion_costs: 49 of 50 motions that are right cost less
 SECONDS_PER_TOKEN = FRAMES_PER_TOKEN / MOTION_FPS      # 4 / 20 = 0.2 s
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """CLIP's text tower with its tokenizer: its pooled, projected embedding conditions the GPT (§3.2).
-
-    Over-long text is cut at the context length, as clip.tokenize does.
-    """
-
-    model: CLIPTextModelWithProjection
-    tokenizer: CLIPTokenizer
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str | torch.device = "cpu",
-             dtype: torch.dtype = torch.float32) -> TextEncoder:
-        """From `folder`/text_encoder and `folder`/tokenizer, or from a snapshot of a whole CLIP in `folder`."""
-        model_folder, tokenizer_folder = text_folders(Path(folder))
-        return cls(load_text_tower(model_folder, dtype).to(device), load_tokenizer(tokenizer_folder))
-
-    def __call__(self, texts: list[str]) -> Tensor:
-        """(B, D), not normalised."""
-        limit = self.model.config.max_position_embeddings
-        ids = self.tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        return self.model(input_ids=ids["input_ids"].to(self.model.device)).text_embeds
-
-
-def text_folders(folder: Path) -> tuple[Path, Path]:
-    """Where the text encoder and the tokenizer are: in folders of their own, or together."""
-    model = folder / "text_encoder" if (folder / "text_encoder").is_dir() else folder
-    return model, folder / "tokenizer" if (folder / "tokenizer").is_dir() else model
-
-
-def load_tokenizer(folder: Path) -> CLIPTokenizer:
-    """CLIP's tokenizer from its two files."""
-    for name in ("vocab.json", "merges.txt"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: expected CLIP's tokenizer there (found none): "
-                                    "fetch it with python scripts/download_weights.py t2m")
-    try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:      # what the tokenizers library raises has no class of its own
-        raise ValueError(f"{folder}: expected CLIP's vocab.json and merges.txt ({error}): fetch them again") from None
 
 
 @dataclass(frozen=True)

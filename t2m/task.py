@@ -19,10 +19,10 @@ from configs import setting
 from media.files import save_atomically
 from runtime.weights import save_tensors
 from t2m.features import joints_from_features, POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, VELOCITIES, YAW_VELOCITY
-from t2m.generate import TextEncoder
 from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_ELBOW, LEFT_TOE, LEFT_WRIST, NUM_JOINTS, RIGHT_ANKLE, RIGHT_ELBOW,
                         RIGHT_TOE, RIGHT_WRIST)
 from t2m.motion_set import MotionSet
+from t2m.text_encoder import TextEncoder
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from training.task import Batch, EDGES, Task

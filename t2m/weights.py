@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from media.files import read_json
 from runtime.weights import fill, read_tensors, without_parameters
@@ -16,7 +15,6 @@ from t2m.features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
 VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
 GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/net_best_fid.pth",
              "pretrained/VQTransformer_corruption05/net_best_fid.pth")
-TEXT_FILES = ("model.safetensors", "pytorch_model.bin")
 META_FOLDERS = ("", "meta", "VQVAEV3_CB1024_CMT_H1024_NRES3/meta",
                 "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
 CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "forward_smoothing", "draws")
@@ -62,23 +60,6 @@ def load_strictly(model: nn.Module, path: Path, device: str = "cpu") -> nn.Modul
     nothing.
     """
     return fill(model, read_tensors(path, torch.float32, device, RELEASED_KEYS), path)
-
-
-def load_text_tower(folder: Path, dtype: torch.dtype = torch.float32,
-                    device: str = "cpu") -> CLIPTextModelWithProjection:
-    """CLIP's text encoder with its projection, from a folder with only these or with a whole CLIP."""
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder / 'config.json'}: expected CLIP's text encoder there (found none): "
-                                "put openai/clip-vit-base-patch32 in the folder, or download the weights")
-    path = found(folder, TEXT_FILES)
-    try:
-        with without_parameters():
-            model = CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(folder, local_files_only=True))
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.json'}: expected the config of CLIP's text encoder ({error}): "
-                         "fetch it again") from None
-    tensors, expected = read_tensors(path, dtype, device), model.state_dict()
-    return fill(model, {name: tensor for name, tensor in tensors.items() if name in expected}, path)
 
 
 def read_statistics(folder: Path, released: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from synthetic.motions import sample_motion
 from t2m.features import NUM_FEATURES
-from t2m.generate import TextEncoder, TextToMotion
+from t2m.generate import TextToMotion
 from t2m.known_motions import asked_count, asked_side, KnownMotions, stem, times_done, unrest
 from t2m.motion import PELVIS
+from t2m.text_encoder import TextEncoder, TextTower
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from t2m.weights import load_strictly
@@ -139,12 +140,10 @@ def test_more_tokens_than_positions_are_refused(gpt):
         gpt.sample(torch.zeros(1, 20), max_tokens=11)
 
 
-def clip_from_openai(weights: dict[str, np.ndarray]) -> CLIPTextModelWithProjection:
-    """CLIP's text tower in transformers from the names of openai/CLIP (notes/t2m.md §4, clip.json key_map)."""
-    model = CLIPTextModelWithProjection(CLIPTextConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=12, projection_dim=16, hidden_act="quick_gelu", bos_token_id=62, eos_token_id=63,
-        pad_token_id=0))
+def clip_from_openai(weights: dict[str, np.ndarray]) -> TextTower:
+    """CLIP's text tower from the names of openai/CLIP (notes/t2m.md §4, clip.json key_map)."""
+    model = TextTower(dict(vocab_size=64, hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+                           max_position_embeddings=12, projection_dim=16, hidden_act="quick_gelu"))
     tensors = {"text_model.embeddings.token_embedding.weight": weights["token_embedding.weight"],
                "text_model.embeddings.position_embedding.weight": weights["positional_embedding"],
                "text_projection.weight": weights["text_projection"].T}
@@ -158,9 +157,7 @@ def clip_from_openai(weights: dict[str, np.ndarray]) -> CLIPTextModelWithProject
                          ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2")):
                 tensors[f"{ours}.{b}.{part}"] = weights[f"{theirs}.{a}.{part}"]
     state = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
-    missing = set(model.state_dict()) - set(state)
-    assert missing <= {"text_model.embeddings.position_ids"}
-    model.load_state_dict(model.state_dict() | state)
+    model.load_state_dict(state)
     return model.eval()
 
 
@@ -168,8 +165,22 @@ def clip_from_openai(weights: dict[str, np.ndarray]) -> CLIPTextModelWithProject
 def test_the_text_feature_equals_openai_clips():
     golden = np.load(FIXTURES / "clip_tiny.npz")
     model = clip_from_openai({name[2:]: golden[name] for name in golden.files if name.startswith("w_")})
-    feature = model(input_ids=torch.from_numpy(golden["in_tokens"])).text_embeds
-    np.testing.assert_allclose(feature.numpy(), golden["out_text_features"], atol=1e-5)
+    tokens = torch.from_numpy(golden["in_tokens"])
+    np.testing.assert_allclose(model(tokens, tokens.argmax(dim=1)).numpy(), golden["out_text_features"], atol=1e-5)
+
+
+@torch.no_grad()
+def test_tower_and_tokenizer_equal_transformers(tmp_path):
+    """Also on text in other letters, signs, spaces, and longer than the context."""
+    texts = ["A person's hand  waves,\tthen…", "Ärger! 12 naïve 走る", "x " * 60, "don't stop", ""]
+    demo, tokenizer = Path("weights/demo/t2m"), CLIPTokenizer.from_pretrained("weights/demo/t2m/tokenizer", local_files_only=True)
+    encoder, tower = TextEncoder.load(demo), CLIPTextModelWithProjection.from_pretrained(demo / "text_encoder", dtype=torch.float32)
+    theirs = tokenizer(texts, padding=True, truncation=True, max_length=encoder.model.max_tokens, return_tensors="pt")
+    assert [row.ids for row in encoder.tokenizer.encode_batch(texts)] == theirs["input_ids"].tolist()
+    np.testing.assert_allclose(encoder(texts), tower(input_ids=theirs["input_ids"]).text_embeds, atol=2e-5)
+    encoder.model.save(tmp_path)
+    again = CLIPTextModelWithProjection.from_pretrained(tmp_path)
+    assert all(torch.equal(value, tower.state_dict()[name]) for name, value in again.state_dict().items())
 
 
 @pytest.fixture(scope="module")

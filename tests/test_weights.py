@@ -17,7 +17,8 @@ from mimicmotion.networks import PoseUNet
 from scripts import check_weights, convert_checkpoint
 from scripts.convert_checkpoint import convert
 from run.checks import check_motion_weights
-from t2m.generate import TextEncoder, TextToMotion
+from t2m.generate import TextToMotion
+from t2m.text_encoder import TextEncoder
 from t2m.transformer import GPT
 from t2m.vqvae import VQVAE
 from t2m.weights import load_strictly
@@ -140,7 +141,7 @@ TEXT = "t2m/text_encoder/model.safetensors"
     ("t2m/std.npy", lambda p: p.write_text("<html>"), "std.npy: expected an .npy file of numbers"),
     ("t2m/mean.npy", lambda p: p.write_bytes(b""), "mean.npy: expected an .npy file of numbers"),
     ("t2m/tokenizer/merges.txt", lambda p: p.write_text("<html>"), "expected CLIP's vocab.json and merges.txt"),
-    ("t2m/text_encoder/config.json", lambda p: p.write_text("[]"), "the config of CLIP's text encoder"),
+    ("t2m/text_encoder/config.json", lambda p: p.write_text("[]"), "expected JSON's names and values"),
 ])
 def test_what_is_wrong_is_named_and_ends_with_two(copy, capsys, file, damage, words):
     damage(copy / file)
