@@ -25,6 +25,7 @@ SHORTEST_PASSWORD = 8              # characters
 USER = "fleximo"
 FONTS = ("system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")       # of the reader's machine: none is fetched
 LOCAL = ("127.0.0.1", "localhost")
+SESSIONS = 32                      # open pages whose parts the server remembers, half a megabyte each; an older one begins with empty lists again
 SERVED = ".app"                    # below the folder of runs: what the page's addresses lead to; emptied at the start
 
 
@@ -73,7 +74,7 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
     page = build_page(Desk(outputs.absolute(), served))
     page.queue(max_size=32)
     try:
-        page.launch(server_name=host, server_port=port, share=share, auth=(USER, word) if word else None, allowed_paths=[], max_file_size=VIDEO_BYTES,
+        page.launch(server_name=host, server_port=port, share=share, auth=(USER, word) if word else None, allowed_paths=[], max_file_size=VIDEO_BYTES, state_session_capacity=SESSIONS,
                     show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False, footer_links=[], quiet=True, prevent_thread_lock=True,
                     theme=gradio.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS, font_mono=("ui-monospace", "monospace")), css_paths=[ROOM / "style.css"],
                     app_kwargs={"middleware": [Middleware(Guard, hosts=None if word else LOCAL_HOSTS)], "docs_url": None, "redoc_url": None, "openapi_url": None})

@@ -2,7 +2,8 @@
 
     python scripts/benchmark_customization.py                                    ZeroScope's shape at a fifth of its width
     python scripts/benchmark_customization.py weights/zeroscope data/motion --size 384 --frames 16 --steps 10
-    python scripts/benchmark_customization.py --operations --size 384 --frames 16    ZeroScope's own size, counted on the meta device
+    python scripts/benchmark_customization.py --own-width --size 128 --frames 4      ZeroScope's own width, 12 GB of memory
+    python scripts/benchmark_customization.py --operations --size 384 --frames 16    the same, counted on the meta device
 
 The two are measured in turns, and the median of each is told; on a CPU it is CPU time, which other programs disturb less.
 Without a model weights are random, and every part has as many layers as the real one, so each takes its share of a real step.
@@ -31,7 +32,7 @@ from newmove.objective import PAPER, train_only
 from runtime.device import chosen_device
 from training.validation import on_device
 
-TEXT_WIDTH = 208                                             # of 1024
+OWN_WIDTH, A_FIFTH = (320, 64, 128, 32, 1024), (64, 16, 26, 13, 208)      # of UNet, head, VAE, its groups, text
 TOKENS = 77                                                  # of a prompt
 
 
@@ -70,10 +71,10 @@ def networks(width: int, head: int, vae_width: int, groups: int,
     return unet, vae, text
 
 
-def narrow_model() -> TextToVideo:
-    """ZeroScope with random weights, its networks and their heads a fifth as wide."""
+def random_model(shape: tuple[int, ...]) -> TextToVideo:
+    """ZeroScope with random weights, its networks of this width."""
     torch.manual_seed(0)
-    unet, vae, text = networks(64, 16, 26, 13, TEXT_WIDTH)
+    unet, vae, text = networks(*shape)
     noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "epsilon"}
     return TextToVideo(Letters(), text.eval(), unet.eval(), vae.eval(), noise, Path("random"))
 
@@ -111,11 +112,11 @@ def operations(num_frames: int, size: tuple[int, int], checkpointing: bool) -> s
         return counter.get_total_flops()
 
     with torch.device("meta"):
-        unet, vae, text = networks(320, 64, 128, 32, 1024)
+        unet, vae, text = networks(*OWN_WIDTH)
         train_only(unet, PAPER)
         noisy = torch.empty(2, 4, num_frames, size[0] // 8, size[1] // 8)
         made = []
-        forward = counted(lambda: made.append(unet(noisy, torch.empty(2), torch.empty(2, TOKENS, 1024), return_dict=False)[0]))
+        forward = counted(lambda: made.append(unet(noisy, torch.empty(2), torch.empty(2, TOKENS, text.config.hidden_size), return_dict=False)[0]))
         network = forward * (1 + checkpointing) + counted(lambda: made[0].square().mean().backward())
         with torch.no_grad():
             frame = counted(lambda: vae.encode(torch.empty(1, 3, *size)))
@@ -132,7 +133,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--no-checkpointing", action="store_true")
-    parser.add_argument("--operations", action="store_true", help="count those of ZeroScope's own size; nothing is computed")
+    parser.add_argument("--own-width", action="store_true", help="random weights as wide as ZeroScope's (default: a fifth)")
+    parser.add_argument("--operations", action="store_true", help="count those of ZeroScope's own width; nothing is computed")
     chosen = parser.parse_args()
     if (chosen.model is None) != (chosen.clips is None):
         raise ValueError("clips: expected a folder of clips after the model's (found none): name both or neither")
@@ -140,7 +142,7 @@ def main() -> None:
     if chosen.operations:
         print(operations(chosen.frames, size, not chosen.no_checkpointing))
         return
-    model = TextToVideo.load(chosen.model, chosen_device("auto")) if chosen.model else narrow_model()
+    model = TextToVideo.load(chosen.model, chosen_device("auto")) if chosen.model else random_model(OWN_WIDTH if chosen.own_width else A_FIFTH)
     task = MotionTask(model, PAPER, gradient_checkpointing=not chosen.no_checkpointing)
     with tempfile.TemporaryDirectory() as folder:
         exemplars = clips_in(chosen.clips, from_name=True) if chosen.clips else random_clips(Path(folder), chosen.frames, size)

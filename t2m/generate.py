@@ -91,7 +91,7 @@ class TextToMotion:
         draws = self.draws if generator is not None and self.known and self.known.examples else 1
         codes = self.gpt.sample(feature.expand(draws, -1), min_tokens=num_tokens, max_tokens=num_tokens,
                                 generator=generator, temperature=self.temperature)
-        motions = [self.decoded(row, num_frames) for row in codes]
+        motions = self.decoded(torch.stack(codes), num_frames)
         return motions[0] if draws == 1 else min(motions, key=lambda motion: self.misses(text, motion))
 
     def misses(self, text: str, motion: Motion) -> tuple[int, float]:
@@ -107,10 +107,10 @@ class TextToMotion:
         return wrong + miscounted, unlike + unrest(kind, motion.joints)
 
     @torch.no_grad()
-    def decoded(self, codes: Tensor, num_frames: int) -> Motion:
-        """The first frames of a token sequence (L,) as a Motion."""
-        rows = self.vqvae.decode(codes[None])[0].double() * self.std + self.mean                # (4 L, 263)
-        return Motion(joints_from_features(rows.float())[:num_frames].cpu().numpy())
+    def decoded(self, codes: Tensor, num_frames: int) -> list[Motion]:
+        """The first frames of token sequences (B, L) as motions."""
+        rows = self.vqvae.decode(codes).double() * self.std + self.mean                         # (B, 4 L, 263)
+        return [Motion(joints) for joints in joints_from_features(rows.float())[:, :num_frames].cpu().numpy()]
 
     def unknown_motion(self, text: str, motion: Motion | None = None) -> str | None:
         """Why `text` asks for nothing this checkpoint was trained on, or None; never a reason without a word list.
