@@ -98,6 +98,12 @@ def keep_freed_memory(device: torch.device | str = "cpu") -> bool:
 def return_freed_memory() -> None:
     """As in a program that never asked for anything, what was kept given back: for the benchmark's comparison."""
     if set_malloc(UNTOUCHED):
+        trim_memory()
+
+
+def trim_memory() -> None:
+    """What was freed and kept goes back to the system now, of every thread; does nothing where malloc is not glibc's."""
+    if glibc() is not None:
         glibc().malloc_trim(0)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from runtime.device import trim_memory
 from runtime.progress import watched
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Job:
             state, self.message = FAILED, "a mistake of the program, not yours: its details are on the terminal of app.py"
         self.ended = time.monotonic()
         self.frame = None
+        trim_memory()                              # a server lives for weeks, and threads keep what each of them freed
         self.state = state                         # last: who sees it may start the next
 
 
