@@ -19,7 +19,7 @@ from dwpose.networks import (BOX_PADDING, CANDIDATE_SCORE, crop, CROP_HEIGHT, CR
 from dwpose.skeleton import FACE, LEFT_HAND, openpose18, RIGHT_HAND, SEEN_CONFIDENCE, Skeleton
 from mimicmotion.latents import added_time_ids, image_embeddings, image_latents
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.sampling import tile_ranges, tile_weights
+from mimicmotion.diffusion import tile_ranges, tile_weights
 from runtime.weights import empty
 from t2m.transformer import GPT
 

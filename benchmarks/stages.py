@@ -20,9 +20,8 @@ from dwpose.detector import PoseDetector
 from dwpose.draw import draw
 from dwpose.networks import PersonDetector, PoseHead
 from media.images import fit_to_canvas, read_image
-from mimicmotion.footprint import Footprint
+from mimicmotion.memory import Footprint, Plan, Run
 from mimicmotion.latents import decode, image_embeddings, image_latents
-from mimicmotion.memory import Plan, Run
 from mimicmotion.pipeline import PoseToVideo
 from runtime.device import GIB, keep_freed_memory
 from runtime.processes import join_processes

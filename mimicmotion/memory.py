@@ -1,24 +1,124 @@
 """The largest way to make a video that fits the device's memory: the settings as given where they fit, else smaller.
 
 What leaves the result as it is goes first; what changes it (fewer frames at once, half precision) is in a warning.
+Nothing is loaded: the networks are built from their configs and run on torch's meta device, where tensors have shapes but
+no memory, while the bytes of all live tensors are counted: the count follows whatever the networks do, and takes about a
+second. Needs grow in proportion to frames, so two frames are run and the rest is multiplication.
 """
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from torch import nn, Tensor
+from transformers import CLIPVisionModelWithProjection
 
-from mimicmotion.footprint import Footprint
+from media.files import read_json
+from mimicmotion.checkpoint import clip_vision
+from mimicmotion.diffusion import BOTH, CONDITIONAL, Denoiser, Tile, tile_ranges
+from mimicmotion.latents import decode_window
+from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.pipeline import POSES_AT_ONCE, PoseToVideo
-from mimicmotion.sampling import tile_ranges
+from mimicmotion.savings import cached_cross_attention, FeatureCache, feed_forward_in_parts
 from runtime.device import GIB
-from runtime.memory import FRAGMENTATION, gib, keep_idle_on_cpu, RESERVE
+from runtime.memory import FRAGMENTATION, FRAMES, gib, keep_idle_on_cpu, LATENTS_KEPT, NetworkFootprint, peak_bytes, RESERVE
+from runtime.weights import empty
 
 log = logging.getLogger(__name__)
+
+# ---------------------------------------------------------------------------------------------------- what a run takes
+
+@dataclass(frozen=True, eq=False)
+class Footprint(NetworkFootprint):
+    """Bytes of the parts of a run of one video model, in one dtype."""
+    unet: PoseUNet
+    pose_net: PoseNet
+    vae: AutoencoderKLTemporalDecoder
+    image_encoder: CLIPVisionModelWithProjection
+    size: tuple[int, int]            # height, width of a frame, pixels
+    _tiles: dict[tuple[int, int], float] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, svd: str | Path, checkpoint: str | Path | None, size: tuple[int, int], dtype: torch.dtype) -> Footprint:
+        """Of what `PoseToVideo.load` would load; reads config.json files only."""
+        svd, own = Path(svd), Path(checkpoint or svd)
+        unet_folder = own if checkpoint and own.is_dir() else svd / "unet"
+        encoder_folder = (own if (own / "image_encoder").is_dir() else svd) / "image_encoder"
+        unet = empty(PoseUNet.from_config, read_json(unet_folder / "config.json"), unet_folder)
+        pose_net = empty(lambda config: PoseNet(config["block_out_channels"][0]), unet.config, unet_folder)
+        vae = empty(AutoencoderKLTemporalDecoder.from_config, read_json(svd / "vae" / "config.json"), svd / "vae")
+        clip = empty(clip_vision, read_json(encoder_folder / "config.json"), encoder_folder)
+        networks = (nn.Module.to(module, "meta", dtype).eval() for module in (unet, pose_net, vae, clip))
+        return cls(*networks, size)
+
+    @cached_property
+    def latents_frame(self) -> int:
+        """A frame's latents, kept while the video is denoised."""
+        return LATENTS_KEPT * self.unet.config.out_channels * 4 * self.latent_size[0] * self.latent_size[1]
+
+    @cached_property
+    def features_frame(self) -> int:
+        """A frame's pose features."""
+        channels = self.unet.config.block_out_channels[0]
+        return channels * self.unet.dtype.itemsize * self.latent_size[0] * self.latent_size[1]
+
+    @cached_property
+    def deep_frame(self) -> int:
+        """A frame's deep features, which a feature cache keeps for every tile it is in and both halves of guidance."""
+        channels = self.unet.config.block_out_channels[:2][-1]
+        return channels * self.latent_size[0] * self.latent_size[1] * self.unet.dtype.itemsize
+
+    def tile(self, num_frames: int, branches: int, parts: int) -> int:
+        """Denoising one tile. branches: halves of the guidance in one call; parts: of each feed-forward layer."""
+        if (branches, parts) not in self._tiles:
+            with feed_forward_in_parts(self.unet, parts):
+                self._tiles[branches, parts] = self.denoised(branches, partial(peak_bytes, self.unet)) / FRAMES
+        return int(self._tiles[branches, parts] * num_frames)
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        return decode_window(self.vae, latents)
+
+    def denoised(self, branches: int, measure: Callable[..., int]) -> int:
+        """measure(run, *given) of denoising FRAMES frames."""
+        config, size, made = self.unet.config, self.latent_size, self.made
+        kept = made(FRAMES, config.block_out_channels[0], *size)                       # the pose features of all frames
+        noisy = made(FRAMES, config.out_channels, *size, dtype=torch.float32)
+        picture = made(1, config.out_channels, *size)
+        tile = Tile.of(list(range(FRAMES)), torch.device("meta"))
+        with cached_cross_attention(self.unet, made(2, 1, config.cross_attention_dim)) as tokens:
+            denoiser = Denoiser(self.unet, [tile], picture, tokens, made(1, 3), kept, made(FRAMES, 1, 1, 1), branches,
+                                FeatureCache(1))
+            halves = BOTH if branches == 2 else CONDITIONAL
+            return measure(lambda noisy, *_: denoiser.predict(0, halves, noisy, made()), noisy, kept, picture, tokens)
+
+    @cached_property
+    def decoded_frame(self) -> float:
+        """Decoding, per frame of a chunk."""
+        latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size, dtype=torch.float32)
+        return peak_bytes(self.vae, self.decoded, latents) / FRAMES
+
+    @cached_property
+    def embedding(self) -> int:
+        """The image encoder on the picture, which is first blurred at its own size, in float32."""
+        side = self.image_encoder.config.image_size
+        pixels = self.made(1, 3, side, side)
+        return max(peak_bytes(self.image_encoder, lambda: self.image_encoder(pixel_values=pixels)), 4 * 3 * 4 * self.size[0] * self.size[1])
+
+    @cached_property
+    def posed_frame(self) -> float:
+        """PoseNet, per frame it is given at once, which also arrives in float32."""
+        frames = self.made(FRAMES, 3, *self.size)
+        return peak_bytes(self.pose_net, lambda: self.pose_net(frames)) / FRAMES + 3 * 4 * self.size[0] * self.size[1]
+
+
+# -------------------------------------------------------------------------------------------------- the plan that fits
+
 RETRY_SHARE = 0.85                     # of the activations of a plan that ran out of memory, for the next one
 PARTS = 4                              # of a feed-forward layer; beyond, other layers are the peak
 TILE_SIZES = (48, 32, 24, 16, 12, 8)   # steps, so that a little more or less free memory leaves the result alone
@@ -28,7 +128,7 @@ TILE_SIZES = (48, 32, 24, 16, 12, 8)   # steps, so that a little more or less fr
 class Plan:
     """How a run uses memory."""
     tile_size: int                     # frames denoised together
-    max_tile: int | None               # of balanced tiles, as in tiles.tile_ranges
+    max_tile: int | None               # of balanced tiles, as in diffusion.tile_ranges
     decode_chunk_size: int             # frames decoded together
     dtype: torch.dtype                 # of weights and arithmetic; this and those above change the result
     guidance_batch: int = 2            # halves of the guidance in one call of the UNet, or 1 after the other
@@ -42,7 +142,7 @@ class Run:
     name: str                                          # for messages
     num_frames: int                                    # frames denoised, the reference's own included
     tile_overlap: int
-    tiles: str                                         # as in tiles.tile_ranges
+    tiles: str                                         # as in diffusion.tile_ranges
     footprint: Callable[[torch.dtype], Footprint]      # cached: it is asked often
     guided: bool = True                                # with guidance, which is two passes of the UNet
     keeps_features: bool = False                       # with a feature cache

@@ -17,10 +17,9 @@ from transformers import CLIPVisionModelWithProjection
 
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_vae, load_video_model,
                                     refuse_other_width)
-from mimicmotion.edm import ALL_LEVELS, check_schedule, guided_levels, mixed_noise, NO_LEVELS, scheduled
+from mimicmotion.diffusion import ALL_LEVELS, check_schedule, Denoiser, guided_levels, mixed_noise, NO_LEVELS, scheduled, Tile, tile_ranges
 from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents
 from mimicmotion.networks import PoseNet, PoseUNet
-from mimicmotion.sampling import Denoiser, Tile, tile_ranges
 from mimicmotion.savings import cached_cross_attention, FeatureCache, is_zero_initialised, spatial_only
 from runtime.cpu_layers import faster_on_cpu
 from runtime.processes import ALONE, Processes

@@ -18,7 +18,7 @@ from configs import setting
 from media.files import save_atomically
 from media.images import as_frames
 from mimicmotion.checkpoint import save_checkpoint
-from mimicmotion.edm import denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input
+from mimicmotion.diffusion import denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input
 from mimicmotion.latents import image_embeddings, image_latents
 from mimicmotion.networks import PoseUNet
 from mimicmotion.pipeline import PoseToVideo

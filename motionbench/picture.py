@@ -13,7 +13,7 @@ from skimage.metrics import structural_similarity
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import necks, Skeleton
-from mimicmotion.sampling import tile_ranges
+from mimicmotion.diffusion import tile_ranges
 from motionbench.pose import seen
 
 WINDOW_SIGMA = 1.5                              # pixels: SSIM's Gaussian, 11 wide (Wang et al. 2004, section III.B)

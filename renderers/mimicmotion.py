@@ -20,12 +20,10 @@ import torch
 
 from dwpose.draw import draw
 from mimicmotion.checkpoint import check_tiny_vae, check_video_model, load_tiny_vae, load_vae, size_multiple
-from mimicmotion.edm import check_schedule
-from mimicmotion.footprint import Footprint
+from mimicmotion.diffusion import check_schedule, check_tiling
+from mimicmotion.memory import fitting_plan, Footprint, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.latents import decode
-from mimicmotion.memory import fitting_plan, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.sampling import check_tiling
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts
 from renderers import check_size, MimicMotionConfig, Renderer, Scene, VideoModelConfig
 from runtime.device import free_memory

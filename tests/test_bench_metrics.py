@@ -141,7 +141,7 @@ def test_dark_pixels_do_not_wrap_around():
 
 def test_borders_are_where_the_sets_of_tiles_change():
     borders = tile_borders(20, 8, 3, "balanced")
-    from mimicmotion.sampling import tile_ranges
+    from mimicmotion.diffusion import tile_ranges
     owners = [tuple(i for i, tile in enumerate(tile_ranges(20, 8, 3, "balanced")) if k in tile[1:]) for k in range(20)]
     assert borders == tuple(k for k in range(2, 20) if owners[k] != owners[k - 1]) and len(borders) >= 3
     assert tile_borders(8, 8, 3, "balanced") == ()

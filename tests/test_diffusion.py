@@ -3,7 +3,7 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from mimicmotion.edm import denoised, denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input, velocity
+from mimicmotion.diffusion import denoised, denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input, velocity
 
 SIGMAS = torch.tensor([0.02, 0.7, 5.0, 700.0])
 

@@ -25,7 +25,7 @@ MAY_IMPORT = {                                       # room -> other local rooms
     "synthetic": {"t2m", "dwpose", "media", "training_data.folder"},
     "renderers": {"mimicmotion", "musepose", "puppet", "dwpose", "media", "runtime", "configs", "run.settings"},
     "run": {"renderers", "t2m", "dwpose", "mimicmotion", "media", "runtime", "configs", "llm_planner", "planning"},
-    "motionbench": {"run", "planning.chat", "inference", "synthetic", "t2m", "dwpose", "mimicmotion.latents", "mimicmotion.sampling", "media", "runtime", "configs", "renderers"},
+    "motionbench": {"run", "planning.chat", "inference", "synthetic", "t2m", "dwpose", "mimicmotion.latents", "mimicmotion.diffusion", "media", "runtime", "configs", "renderers"},
     "webapp": {"inference", "run", "renderers", "t2m", "dwpose", "media", "runtime", "configs", "llm_planner"},
 }
 OPEN_ROOMS = ("benchmarks", "demo", "scripts", "comfyui")             # may import everything; nothing imports the last three and tests

@@ -15,9 +15,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
 
 from mimicmotion.latents import decode, decode_window
-from mimicmotion.footprint import Footprint, FRAMES
+from mimicmotion.memory import fitting_plan, Footprint, FRAMES, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.checkpoint import check_tiny_vae
-from mimicmotion.memory import fitting_plan, OffloadedPoseToVideo, Plan, plans, Run
 from runtime.memory import keep_idle_on_cpu, peak_bytes
 from mimicmotion.savings import feed_forward_in_parts
 from mimicmotion.pipeline import PoseToVideo

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from mimicmotion.edm import ALIGN_YOUR_STEPS, aligned_levels, check_schedule, guided_levels, scheduled
+from mimicmotion.diffusion import ALIGN_YOUR_STEPS, aligned_levels, check_schedule, guided_levels, scheduled
 
 SVD = EulerDiscreteScheduler(sigma_min=0.002, sigma_max=700.0, use_karras_sigmas=True, prediction_type="v_prediction",
                              timestep_type="continuous", timestep_spacing="leading")

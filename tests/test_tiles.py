@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mimicmotion.sampling import blended, MODES, Tile, tile_ranges, tile_weights
+from mimicmotion.diffusion import blended, MODES, Tile, tile_ranges, tile_weights
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 LENGTHS = [(frames, size, overlap) for frames in (1, 2, 5, 8, 17, 40, 73) for size in (2, 5, 16, 72)
