@@ -25,8 +25,7 @@ from musepose.networks import (
     build_denoiser, build_pose_guider, build_reference_net, Context, Denoiser, PoseGuider, ReferenceNet,
 )
 from musepose.checkpoint import WeightFiles, base_config, guider_widths, named_tensors
-from musepose.pipeline import UNCONDITIONAL, CONDITIONAL, POSES_AT_ONCE
-from musepose.sampling import frame_windows
+from musepose.pipeline import CONDITIONAL, frame_windows, POSES_AT_ONCE, UNCONDITIONAL
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,7 @@ from media.images import read_image
 from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
 from musepose.checkpoint import WeightFiles
-from musepose.pipeline import check_size, MusePose
-from musepose.sampling import check_windows, scheduler
+from musepose.pipeline import check_size, check_windows, MusePose, scheduler
 from runtime.device import chosen_device
 
 log = logging.getLogger(__name__)

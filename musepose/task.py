@@ -17,8 +17,7 @@ from configs import setting
 from media.images import as_frames
 from musepose.networks import build_denoiser, Context, is_motion, spatial_blocks
 from musepose.checkpoint import Networks, fill, named_tensors, save_networks
-from musepose.sampling import MIN_SNR_GAMMA, min_snr_weight, noised, offset_noise, scheduler, velocity
-from musepose.pipeline import MusePose
+from musepose.pipeline import MIN_SNR_GAMMA, min_snr_weight, MusePose, noised, offset_noise, scheduler, velocity
 from runtime.weights import empty
 from training.task import Task, TrainConfig, VideoBatch
 

@@ -28,7 +28,7 @@ from mimicmotion.savings import FeatureCache, feed_forward_in_parts
 from renderers import check_size, MimicMotionConfig, Renderer, Scene, VideoModelConfig
 from runtime.device import free_memory
 from runtime.processes import ALONE, Processes
-from runtime.speed import operations_per_second
+from runtime.memory import operations_per_second
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,11 @@ import torch
 from dwpose.musepose import pose_frames
 from musepose.checkpoint import FETCH, WeightFiles
 from musepose.memory import fitting_plan, Footprint, needs_rest, needs_weights, Plan, Run
-from musepose.pipeline import check_size, MusePose
-from musepose.sampling import check_windows, padded_length
+from musepose.pipeline import check_size, check_windows, MusePose, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
 from runtime.device import free_memory
 from runtime.processes import ALONE, Processes
-from runtime.speed import operations_per_second
+from runtime.memory import operations_per_second
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,13 @@
-"""Memory of a run: the bytes alive while networks work, counted without any, and what waits in the CPU's memory."""
+"""What networks take: the bytes alive while they work and their operations, both counted without doing any work.
+
+Also how many operations a device does in a second, and networks that wait in the CPU's memory for their turn.
+"""
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from accelerate import cpu_offload_with_hook
@@ -14,7 +18,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from runtime.device import GIB
-from runtime.speed import operations
 
 FRAMES = 2                             # of a dry run; one frame would hide copies of permuted tensors
 LATENTS_KEPT = 12                      # float32 latents per frame alive between two calls of the network, at most
@@ -137,3 +140,46 @@ def keep_idle_on_cpu(networks: list[nn.Module], device: torch.device) -> None:
     hooks = [cpu_offload_with_hook(network, device)[1] for network in networks]
     for hook, before in zip(hooks, hooks[-1:] + hooks[:-1]):
         hook.hook.prev_module_hook = before
+
+
+# ---------------------------------------------------------------------------------------------------------------- time
+
+CHANNELS = 320                          # of the layers that are timed: the widest pictures in Stable Diffusion's U-Nets have so many
+CELLS = {"cpu": 32, "cuda": 256}        # side of what they are given: enough that starting them costs little
+ROUNDS = 3                              # the quickest counts
+
+
+@torch.no_grad()
+def operations(run: Callable[..., object], *given: Tensor) -> int:
+    """Floating-point operations of run(*given) on the meta device; a multiplication with its addition is two."""
+    from torch.utils.flop_counter import FlopCounterMode        # a second, for who asks
+
+    with FlopCounterMode(display=False) as counter:
+        run(*given)
+    return counter.get_total_flops()
+
+
+@cache
+@torch.no_grad()
+def operations_per_second(device: str, dtype: torch.dtype) -> float:
+    """What a residual block and a transformer's feed-forward reach on the device now; measured in a second on two slow cores."""
+    kind, channels = torch.device(device).type, CHANNELS
+    side = CELLS[kind]
+    block = nn.Sequential(nn.GroupNorm(32, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1),
+                          nn.GroupNorm(32, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
+    tokens = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+    cells = channels * channels * side * side
+    counted = 2 * (2 * 9 + 2 * 4) * cells                                               # of two convolutions and two linear layers
+    block, tokens = block.to(device, dtype), tokens.to(device, dtype)
+    image = torch.zeros(1, channels, side, side, device=device, dtype=dtype)
+    words = torch.zeros(1, side * side, channels, device=device, dtype=dtype)
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        block(image), tokens(words)
+        if kind == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    seconds()
+    return counted / min(seconds() for _ in range(ROUNDS))

@@ -9,8 +9,7 @@ import numpy as np
 
 from dwpose.skeleton import Skeleton
 from training_data.folder import DataFolder
-from training_data.preparing import Preparation
-from training_data.filters import PrepareSettings
+from training_data.preparing import Preparation, PrepareSettings
 from training_data.sources import discover
 
 SETTINGS = PrepareSettings(short_side=64, min_side=48, min_seconds=0.5, max_seconds=2.0, min_motion=0.001)

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from test_musepose_networks import TOLERANCE, apart
 
 from musepose.checkpoint import WeightFiles, load_pose_guider, load_vae
-from musepose.sampling import averaged, frame_windows, min_snr_weight, noised, padded_length, scheduler, velocity
-from musepose.pipeline import clip_pixels, MusePose, picture_pixels, pose_pixels, WindowedDenoiser
+from musepose.pipeline import (averaged, clip_pixels, frame_windows, min_snr_weight, MusePose, noised, padded_length,
+                               picture_pixels, pose_pixels, scheduler, velocity, WindowedDenoiser)
 from scripts.benchmark_musepose import published_way
 
 

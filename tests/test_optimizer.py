@@ -2,7 +2,7 @@
 import torch
 from torch import nn
 
-from training.optimizer import Muon, orthogonalised
+from training.learner import Muon, orthogonalised
 
 
 def test_orthogonalised_keeps_directions_and_flattens_singular_values():

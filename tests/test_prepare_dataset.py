@@ -24,8 +24,7 @@ from synthetic.clips import sample_clip
 from training_data import preparing
 from training_data.sources import discover, PERSON_COLUMNS, read_table
 from training_data.folder import DataFolder, write_summary
-from training_data.preparing import pieces, POSE_KINDS, Preparation, write_pose_videos
-from training_data.filters import PrepareSettings
+from training_data.preparing import pieces, POSE_KINDS, Preparation, PrepareSettings, write_pose_videos
 from train_video_generation import training_clips, VideoGenerationConfig
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,7 +18,7 @@ from mimicmotion.latents import image_embeddings, image_latents
 from media.video_writer import write_video
 from training_data.latents import cache_latents, LatentCache, LatentSettings, Placement
 from training_data.folder import DataFolder
-from training_data.filters import joint_speed, motion_bucket
+from training_data.preparing import joint_speed, motion_bucket
 from benchmarks.train_step import loading_stall
 from mimicmotion.pipeline import PoseToVideo
 from tiny_training import settings, train_video

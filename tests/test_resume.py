@@ -25,8 +25,7 @@ from training.batches import SampleStream
 from training.checkpoints import (by_the_main_process, checkpoints, chosen_checkpoint, latest_checkpoint,
                                   refuse_other_settings)
 from training.learner import Learner
-from training.log import TrainingLog
-from training.loop import agreed_checkpoint, started, train
+from training.loop import agreed_checkpoint, started, train, TrainingLog
 
 STEPS = 5
 

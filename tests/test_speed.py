@@ -9,7 +9,7 @@ from torch import nn
 from configs import load_config
 from renderers import renderer_class
 from run.settings import InferenceConfig
-from runtime import speed
+from runtime import memory
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_operations_of_known_layers_are_counted_exactly():
     with torch.device("meta"):
         layer, convolution, given = nn.Linear(32, 64), nn.Conv2d(4, 8, 3, padding=1), torch.empty(5, 32)
-        assert speed.operations(layer, given) == 2 * 5 * 32 * 64
-        assert speed.operations(convolution, torch.empty(2, 4, 10, 6)) == 2 * 2 * 60 * 9 * 4 * 8
+        assert memory.operations(layer, given) == 2 * 5 * 32 * 64
+        assert memory.operations(convolution, torch.empty(2, 4, 10, 6)) == 2 * 2 * 60 * 9 * 4 * 8
 
 
 def test_the_device_does_some_operations_in_a_second():
-    assert 1e8 < speed.operations_per_second("cpu", torch.float32) < 1e15
+    assert 1e8 < memory.operations_per_second("cpu", torch.float32) < 1e15
 
 
 def test_predicted_seconds_of_the_demos_video_grow_with_steps_frames_and_passes(monkeypatch):

@@ -20,12 +20,11 @@ from mimicmotion.task import (box_region_weight, DenoisingLoss, min_snr_weight, 
                               time_ids_of, VALIDATION_SIGMAS, VideoTask, VideoTrainConfig)
 from tiny_training import batch_of, free_port, launched, RandomClips, settings, train_video
 from train_video_generation import check_cached_noise, VideoGenerationConfig
-from training import log as training_log
+from training import loop as training_loop
 from training.batches import SampleStream
-from training.learner import Learner
+from training.learner import Learner, learning_rate_factor
 from training.loop import LONGEST_SAVE, started
 from training import task as training_task
-from training.optimizer import learning_rate_factor
 from training.validation import held_out, split_by_origin, Validation
 
 
@@ -258,7 +257,7 @@ def test_a_run_trains_in_what_its_device_has(tmp_path, monkeypatch, gpu, gpu_bf1
 def test_what_cannot_be_had_is_one_line_before_training(model, tmp_path, change, says, monkeypatch):
     for name in ("wandb", "bitsandbytes", "xformers"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr(training_log.importlib.util, "find_spec", lambda name: None if name == "wandb" else name)
+    monkeypatch.setattr(training_loop.importlib.util, "find_spec", lambda name: None if name == "wandb" else name)
     with pytest.raises(ValueError, match=says):
         train_video(model, RandomClips(), settings(tmp_path, **change))
 
