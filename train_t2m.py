@@ -25,8 +25,7 @@ from t2m.features import joints_from_features
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
 from t2m.task import GPTTask, Normalisation, save_model, T2MConfig, VQVAETask
 from t2m.text_encoder import TextEncoder
-from t2m.transformer import GPT
-from t2m.vqvae import VQVAE
+from t2m.networks import GPT, VQVAE
 from training.checkpoints import require_writable
 from training.loop import train
 from training.task import Batch, Task, TrainConfig

@@ -21,7 +21,7 @@ from mimicmotion.latents import added_time_ids, image_embeddings, image_latents
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.diffusion import tile_ranges, tile_weights
 from runtime.weights import empty
-from t2m.transformer import GPT
+from t2m.networks import GPT
 
 
 @torch.no_grad()

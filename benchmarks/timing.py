@@ -39,7 +39,7 @@ class Bench:
     """How to measure."""
     device: str
     dtype: torch.dtype
-    scale: str                           # a key of benchmarks.models.SCALES
+    scale: str                           # a key of benchmarks.stages.SCALES
     repeats: int
     published: bool                      # measure the published way, too
     steps: int = 0                       # denoising steps; 0: the scale's

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from demo.real_motion import read_clips, split
+from demo.t2m_data import read_clips, split
 from dwpose import skeleton as coco
 from dwpose.draw import draw
 from dwpose.proportions import BONES
@@ -79,7 +79,7 @@ class Bench:
     num_clips: int
     seed: int                       # moves to other held-out people; 0 is the published figure
     output: Path                    # where contact sheets go
-    mocap: Path | None = None       # folder of real motion, see demo/real_motion.py
+    mocap: Path | None = None       # folder of real motion, see demo/t2m_data.py
 
     def clips(self, description: str) -> Iterator[SyntheticClip]:
         """Held-out clips: each of another person, doing kinds in a shuffled order, none twice before all were done."""

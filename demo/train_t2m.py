@@ -3,7 +3,7 @@
     python demo/train_t2m.py --work data/t2m --out weights/demo/t2m [--mocap FOLDER] [--start-from weights/demo/t2m]
 
 First the VQ-VAE, then the text encoder by itself, then the GPT with it. Every stage saves to --work and goes on from there
-when started again. demo/real_motion.py says what the folder holds.
+when started again. demo/t2m_data.py says what the folder holds.
 """
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ from torch.utils.data import Dataset
 from transformers import CLIPTokenizer
 
 from configs import run_main
-from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, FORWARD_SMOOTHING, GPT_SIZE, HARD_TO_KEEP, MAX_TOKENS, MotionCache,
-                           prepare, save_half, statistics, text_encoder, train_tokenizer, training_prompt, VQVAE_SIZE,
-                           window_of)
-from demo.real_motion import read_clips, split
+from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, FORWARD_SMOOTHING, GPT_SIZE, HARD_TO_KEEP,
+                           MAX_TOKENS, MotionCache, prepare, read_clips, save_half, split, statistics, text_encoder,
+                           train_tokenizer, training_prompt, VQVAE_SIZE, window_of)
 from t2m.evaluation import round_trip_errors
 from t2m.features import features
 from t2m.generate import TextToMotion
 from t2m.task import gpt_loss, Normalisation, VQVAETask
-from t2m.transformer import GPT
-from t2m.vqvae import FRAMES_PER_TOKEN, VQVAE
+from t2m.networks import FRAMES_PER_TOKEN, GPT, VQVAE
 from training.loop import train
 from training.task import Batch, Task, TrainConfig
 

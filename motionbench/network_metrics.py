@@ -20,7 +20,7 @@ from dwpose import skeleton as coco
 from dwpose.skeleton import is_seen, Skeleton
 from mimicmotion.latents import clip_pixels
 from motionbench.metrics import ClipCase, Features, formula, Metric, Score
-from runtime.onnx import OnnxModel
+from dwpose.networks import OnnxModel
 from t2m.evaluation import frechet_distance
 
 INF = float("inf")

@@ -12,7 +12,7 @@ import torch
 
 import dwpose
 import media.video_reader
-from dwpose.choosing import Detector, load_detector
+from dwpose.detector import Detector, load_detector
 from dwpose.skeleton import Skeleton
 from dwpose.tracking import with_short_gaps_filled
 from llm_planner import Segment

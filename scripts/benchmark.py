@@ -23,8 +23,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks.models import SCALES
-from benchmarks.stages import STAGES
+from benchmarks.stages import SCALES, STAGES
 from benchmarks.timing import Bench, num_threads, ratio_plot
 from configs import run_main
 from media.files import save_atomically, save_text

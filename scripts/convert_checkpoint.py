@@ -33,8 +33,7 @@ from newmove.weights import load_customized, NAMES as CUSTOMIZED
 from run.checks import check_motion_weights
 from runtime.weights import read_tensors, save_tensors
 from t2m.text_encoder import text_folders, TextTower
-from t2m.transformer import GPT
-from t2m.vqvae import VQVAE
+from t2m.networks import GPT, VQVAE
 from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from t2m import motion as smpl
-from t2m.body import bent_leg, out_of_reach, smoothly_widened, STRAIGHTEST_LEG
-from t2m.motion import ARMS, LEGS, NUM_JOINTS, PARENTS
+from t2m.motion import ARMS, bent_leg, LEGS, NUM_JOINTS, out_of_reach, PARENTS, smoothly_widened, STRAIGHTEST_LEG
 
 # Offset of each joint from its parent at rest, metres: x to the person's left, y up, z forward.
 OFFSETS = np.array([

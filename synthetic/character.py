@@ -10,7 +10,7 @@ import numpy as np
 from dwpose import skeleton as coco
 from synthetic.body import Body
 from t2m import motion as smpl
-from t2m.landmarks import HEAD_RADIUS, IBUG_LEFT_EYE, IBUG_RIGHT_EYE, Landmarks
+from t2m.project import HEAD_RADIUS, IBUG_LEFT_EYE, IBUG_RIGHT_EYE, Landmarks
 from t2m.motion import ARMS, LEGS
 
 Colour = tuple[float, float, float]             # RGB in [0, 1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthetic.body import neutral_tracks, SIDES, SIGN, STANCE_HALF_WIDTH
-from t2m.body import smoothstep
+from t2m.motion import smoothstep
 
 GRID_FPS = 100.0            # samples per second at which the path over the floor is integrated
 MARGIN_SECONDS = 3.0        # the path goes on before and after the clip, for footfalls outside it

@@ -17,8 +17,7 @@ from synthetic.body import Body, joints_from_tracks, NEUTRAL_ARM, neutral_tracks
 from synthetic.captions import caption
 from synthetic.gaits import gait_tracks, GAITS
 from t2m import motion as smpl
-from t2m.body import smoothstep
-from t2m.motion import Motion, MOTION_FPS
+from t2m.motion import Motion, MOTION_FPS, smoothstep
 
 LR, LRB = ("left", "right"), ("left", "right", "both")
 TURN = 2 * np.pi

@@ -12,7 +12,7 @@ from dwpose import skeleton as coco
 from synthetic.character import Character, colours, Solid, solids, STRIPE, TOP
 from t2m import motion as smpl
 from t2m.camera import Camera
-from t2m.landmarks import HEAD_POINTS, Landmarks, landmarks, seen_from
+from t2m.project import HEAD_POINTS, Landmarks, landmarks, seen_from
 
 SUPERSAMPLING = 2
 END_ON = 0.25                   # squared pixels: an axis that covers less is a point

@@ -13,10 +13,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from media.files import save_text
-from t2m.body import bone_directions, bone_lengths, quaternion_between, rotated, unit
-from t2m.motion import (HEAD, JOINT_NAMES, LEFT_ANKLE, LEFT_COLLAR, LEFT_ELBOW, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_TOE,
-                        LEFT_WRIST, Motion, NECK, NUM_JOINTS, PARENTS, PELVIS, RIGHT_ANKLE, RIGHT_COLLAR, RIGHT_ELBOW,
-                        RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_TOE, RIGHT_WRIST, SPINE1, SPINE2, SPINE3)
+from t2m.motion import (bone_directions, bone_lengths, HEAD, JOINT_NAMES, LEFT_ANKLE, LEFT_COLLAR, LEFT_ELBOW, LEFT_HIP,
+                        LEFT_KNEE, LEFT_SHOULDER, LEFT_TOE, LEFT_WRIST, Motion, NECK, NUM_JOINTS, PARENTS, PELVIS,
+                        quaternion_between, RIGHT_ANKLE, RIGHT_COLLAR, RIGHT_ELBOW, RIGHT_HIP, RIGHT_KNEE,
+                        RIGHT_SHOULDER, RIGHT_TOE, RIGHT_WRIST, rotated, SPINE1, SPINE2, SPINE3, unit)
 from t2m.project import CHILDREN, rigid_rotation
 
 STEADY = 1e-4                        # metres by which a bone's length may differ over time and still be one offset

@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from t2m.body import bone_lengths, smoothstep
-from t2m.motion import HEAD, LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, NECK, SPINE1, SPINE2, SPINE3
+from t2m.motion import bone_lengths, HEAD, LEFT_ANKLE, LEFT_HIP, LEFT_KNEE, NECK, smoothstep, SPINE1, SPINE2, SPINE3
 
 NEAREST_METRES = 0.3          # points closer to the lens than this are held there, so that nothing projects to infinity
 STANDING_SHARE = 0.8          # of the canvas height that a standing person fills, when the motion leaves room

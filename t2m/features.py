@@ -11,10 +11,10 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from t2m.body import across_hips, across_shoulders, forward_vector, quaternion_between, RIGHTWARD, rotated, unit, UP
-from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_COLLAR, LEFT_ELBOW, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_TOE,
-                        LEFT_WRIST, Motion, NECK, NUM_JOINTS, PARENTS, PELVIS, RIGHT_ANKLE, RIGHT_COLLAR, RIGHT_ELBOW,
-                        RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_TOE, RIGHT_WRIST, SPINE1, SPINE2, SPINE3)
+from t2m.motion import (across_hips, across_shoulders, forward_vector, HEAD, LEFT_ANKLE, LEFT_COLLAR, LEFT_ELBOW,
+                        LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_TOE, LEFT_WRIST, Motion, NECK, NUM_JOINTS, PARENTS,
+                        PELVIS, quaternion_between, RIGHT_ANKLE, RIGHT_COLLAR, RIGHT_ELBOW, RIGHT_HIP, RIGHT_KNEE,
+                        RIGHT_SHOULDER, RIGHT_TOE, RIGHT_WRIST, RIGHTWARD, rotated, SPINE1, SPINE2, SPINE3, unit, UP)
 
 YAW_VELOCITY = slice(0, 1)           # half the yaw step, rad/frame
 ROOT_VELOCITY = slice(1, 3)          # x, z in the facing frame of t + 1, m/frame

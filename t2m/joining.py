@@ -12,10 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import label, uniform_filter1d
 
-from t2m.body import (bent_leg, bone_directions, bone_lengths, from_directions, heading, leg_lengths, on_body, out_of_reach,
-                      quaternion_between, rotated, smoothly_widened, smoothstep, STRAIGHTEST_LEG, unit, within_half_turn,
-                      with_bone_lengths, yaw_rotated)
-from t2m.motion import LEFT_HIP, LEGS, Motion, PELVIS, RIGHT_HIP
+from t2m.motion import (bent_leg, bone_directions, bone_lengths, from_directions, heading, LEFT_HIP, leg_lengths, LEGS,
+                        Motion, on_body, out_of_reach, PELVIS, quaternion_between, RIGHT_HIP, rotated, smoothly_widened,
+                        smoothstep, STRAIGHTEST_LEG, unit, with_bone_lengths, within_half_turn, yaw_rotated)
 
 FLOOR = np.array([1.0, 0.0, 1.0])      # keeps x and z
 STEP_LIFT = 0.06                       # metres a foot rises on a step at a seam

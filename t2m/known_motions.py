@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from t2m.body import across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, unit
-from t2m.motion import HEAD, MOTION_FPS, PELVIS
+from t2m.motion import across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, HEAD, MOTION_FPS, PELVIS, unit
 
 WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 AT_ONCE = re.compile(r"\b(while|as(?=\s+(?:he|she|they|it|the|an?)\b)|and)\b", re.IGNORECASE)

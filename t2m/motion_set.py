@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from t2m.features import NUM_FEATURES
 from t2m.motion import MOTION_FPS
-from t2m.vqvae import FRAMES_PER_TOKEN
+from t2m.networks import FRAMES_PER_TOKEN
 
 SPLITS = ("train", "val", "test")
 SHORTEST, LONGEST = 40, 196             # rows, of the published training; longer ones are cut

@@ -23,8 +23,7 @@ from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_ELBOW, LEFT_TOE, LEFT_WRIST, NUM_
                         RIGHT_TOE, RIGHT_WRIST)
 from t2m.motion_set import MotionSet
 from t2m.text_encoder import TextEncoder
-from t2m.transformer import GPT
-from t2m.vqvae import VQVAE
+from t2m.networks import GPT, VQVAE
 from training.task import Batch, EDGES, Task
 
 JOINT_WEIGHTS = {

@@ -11,10 +11,9 @@ from dwpose.draw import draw
 from mimicmotion.latents import decode
 from benchmarks import published
 from scripts import benchmark
-from benchmarks.models import random_frames, random_model, SCALES, waving_person
-from benchmarks.stages import recorded_networks, STAGES
+from benchmarks.stages import random_frames, random_model, recorded_networks, SCALES, STAGES, waving_person
 from benchmarks.timing import Bench, counted, measure
-from t2m.transformer import GPT
+from t2m.networks import GPT
 
 TINY = SCALES["tiny"]
 SHORT = ["--scale", "tiny", "--repeats", "1"]

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime import onnx as session
+from dwpose import networks
 from dwpose.detector import PoseDetector
 from dwpose.tracking import frame_ranges, with_short_gaps_filled
-from dwpose.networks import crop_geometry, decode, normalised, PIXEL_MEAN, PIXEL_STD, PoseHead, warp
+from dwpose.networks import (crop_geometry, decode, grey_squares, letterbox, normalised, person_boxes, PersonDetector,
+                             PIXEL_MEAN, PIXEL_STD, PoseHead, surviving, warp)
 from dwpose.skeleton import LEFT_WRIST, SEEN_CONFIDENCE, Skeleton
 from dwpose.tracking import chosen_track, people_tracks
-from dwpose.networks import grey_squares, letterbox, person_boxes, PersonDetector, surviving
 
 FIXTURES = Path(__file__).parent / "fixtures/pose"
 DEMO = Path(__file__).parent.parent / "weights/demo/dwpose"
@@ -256,7 +256,7 @@ def test_too_few_confident_keypoints_are_no_person(detector, monkeypatch):
 
 
 def warnings_for_cuda(caplog):
-    session.warn_once.cache_clear()
+    networks.warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         PersonDetector.load(FIXTURES / "fake_yolox_l.onnx", device="cuda:0")
         PoseHead.load(FIXTURES / "fake_dw-ll_ucoco_384.onnx", device="cuda:0")
@@ -264,15 +264,15 @@ def warnings_for_cuda(caplog):
 
 
 def test_asking_for_cuda_without_it_warns_once(caplog, monkeypatch):
-    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(networks.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     assert len(warnings_for_cuda(caplog)) == 1
 
 
 def test_a_cuda_provider_that_does_not_start_warns_once(caplog, monkeypatch):
     """ONNX Runtime falls back without a word when the CUDA libraries are missing."""
-    real = session.onnxruntime.InferenceSession
-    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(session.onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, providers=providers[-1:]))
+    real = networks.onnxruntime.InferenceSession
+    monkeypatch.setattr(networks.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(networks.onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, providers=providers[-1:]))
     assert len(warnings_for_cuda(caplog)) == 1
 
 

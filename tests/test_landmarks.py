@@ -6,7 +6,7 @@ import pytest
 from dwpose import skeleton as coco
 from t2m import motion as smpl
 from t2m.camera import Camera
-from t2m.landmarks import FACE_TEMPLATE, landmarks, seen_from
+from t2m.project import FACE_TEMPLATE, landmarks, seen_from
 
 MIRRORED_JOINTS = [smpl.JOINT_NAMES.index(name.replace("left", "#").replace("right", "left").replace("#", "right"))
                    for name in smpl.JOINT_NAMES]

@@ -15,8 +15,7 @@ from t2m.generate import TextToMotion
 from t2m.known_motions import asked_count, asked_side, KnownMotions, stem, times_done, unrest
 from t2m.motion import PELVIS
 from t2m.text_encoder import TextEncoder, TextTower
-from t2m.transformer import GPT
-from t2m.vqvae import VQVAE
+from t2m.networks import GPT, VQVAE
 from t2m.weights import load_strictly
 
 FIXTURES = Path(__file__).parent / "fixtures" / "t2m"

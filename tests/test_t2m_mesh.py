@@ -10,10 +10,8 @@ from scipy.spatial.transform import Rotation
 from dwpose.skeleton import FACE, LEFT_EYE, NOSE, RIGHT_EYE
 from synthetic.body import Body
 from synthetic.motions import sample_motion
-from t2m.landmarks import landmarks
-from t2m.project import body_vertices, HEAD_VERTICES, smpl_pose, with_mesh_head
+from t2m.project import body_vertices, HEAD_VERTICES, landmarks, project, smpl_pose, with_mesh_head
 from t2m.motion import HEAD, NUM_JOINTS, PARENTS, PELVIS
-from t2m.project import project
 
 NUM_VERTICES = 6890
 

@@ -13,13 +13,12 @@ from scripts.prepare_humanml3d import check, mirrored, prepare, split_names, sta
 from synthetic.motions import sample_motion
 from t2m import evaluation
 from t2m.evaluation import diversity, Embedder, foot_slide, frechet_distance, jitter, matching_distance, r_precision
-from t2m.body import across_hips, across_shoulders, forward_vector
+from t2m.motion import across_hips, across_shoulders, forward_vector, LEFT_WRIST, RIGHT_WRIST
 from t2m.features import joints_from_features
 from t2m.generate import TextToMotion
-from t2m.motion import LEFT_WRIST, RIGHT_WRIST
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
 from t2m.task import GPTSize, Normalisation, T2MConfig, VQVAEObjective, VQVAESize
-from t2m.vqvae import VQVAE
+from t2m.networks import VQVAE
 from train_t2m import share, Training
 
 DEMO = Path(__file__).parents[1] / "weights" / "demo" / "t2m"

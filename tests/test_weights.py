@@ -19,8 +19,7 @@ from scripts.convert_checkpoint import convert
 from run.checks import check_motion_weights
 from t2m.generate import TextToMotion
 from t2m.text_encoder import TextEncoder
-from t2m.transformer import GPT
-from t2m.vqvae import VQVAE
+from t2m.networks import GPT, VQVAE
 from t2m.weights import load_strictly
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from mimicmotion.checkpoint import load_video_model
 from mimicmotion.networks import PoseNet
 from mimicmotion.networks import PoseUNet
 from demo.init_models import unet_config
-from t2m.transformer import GPT
+from t2m.networks import GPT
 from t2m.weights import load_strictly
 
 folder = Path(sys.argv[1])
