@@ -11,9 +11,8 @@ from dwpose.skeleton import ANKLES, HIPS, is_seen, KNEES, NOSE, openpose18, SHOU
 
 log = logging.getLogger(__name__)
 
-# OpenPose points that tell size and place: arms move too much. Fleximo leaves out knees and ankles as well.
+# OpenPose points that tell size and place: arms move too much.
 MIMICMOTION_POINTS = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
-FLEXIMO_POINTS = (0, 1, 2, 5, 8, 11, 14, 15, 16, 17)
 MIN_POINTS = 2              # reliable points at different heights
 CORE = [NOSE, *SHOULDERS, *HIPS, *KNEES, *ANKLES]
 MARGIN = 0.05               # of the canvas, each way, that stays free beside the core of the body

@@ -164,33 +164,6 @@ def scaled(points: np.ndarray, scales: dict[str, float]) -> np.ndarray:
     return moved
 
 
-def published_scales(driver: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """The published script's scales from one frame (60, 2), defects included: missing points are the place -1."""
-    length = lambda body, start, end: np.linalg.norm(body[start] - body[end])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = {name: np.mean([length(target, *ends) / length(driver, *ends) for ends in segments])
-                 for name, segments in SEGMENTS.items()}
-        trunks = [np.linalg.norm(body[NECK] - body[list(HIPS)].mean(axis=0)) for body in (target, driver)]
-        found["body_len"] = trunks[0] / trunks[1]
-        hands = [(length(target, *ends), length(driver, *ends)) for hand in (LEFT_FINGERS, RIGHT_FINGERS)
-                 for ends in ((hand.start, hand.start + knuckle) for knuckle in KNUCKLES)]
-    hand = [wanted / own for wanted, own in hands if own != 0]
-    arms = found["arm_upper"] + found["arm_lower"]
-    found["hand"] = (np.mean(hand) + arms) / 3 if hand else arms / 2
-    return {name: 1.0 if np.isnan(found[name]) else float(found[name]) for name in SCALES}
-
-
-def published_alignment(driver: np.ndarray, target: np.ndarray, align_frame: int = 0) -> tuple[Alignment, np.ndarray]:
-    """The published script to the letter, for comparison: driver (F, 60, 2), target (60, 2), missing points at
-    (-1 aspect, -1), to what it draws, (F, 60, 2) in frame heights of the reference."""
-    alignment = Alignment(published_scales(driver[align_frame], target), target[NECK] - driver[align_frame, NECK])
-    with np.errstate(invalid="ignore"):
-        moved = scaled(driver, alignment.scales)
-    missing = driver[..., 1] == -1
-    moved[missing] = -1
-    return alignment, np.nan_to_num(moved, nan=-1.0) + alignment.offset
-
-
 # ---------------------------------------------------- its brush: a canvas 1024 wide, shrunk to 768 high, no face
 
 PAINT_HEIGHT = 768               # pixels of all frames written

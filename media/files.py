@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all, files that must be there, and folders that one run at a time writes to."""
+"""Files that appear whole or not at all, files that must be there, folders that one run at a time writes to, HTML pages."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -122,3 +123,14 @@ def locked(folder: Path, remedy: str = "choose another output", *, beside: bool 
     finally:
         path.unlink(missing_ok=True)            # while it is held: who waits for it makes a new one
         lock.release()
+
+
+def render_page(template: Path, filters: Mapping[str, Callable] | None = None, **values) -> str:
+    """The jinja2 template filled with `values`; texts are escaped, an unknown name is an error, `x is finite` tests a number."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined      # a tenth of a second, for who asks
+
+    environment = Environment(loader=FileSystemLoader(template.parent), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    environment.tests["finite"] = math.isfinite
+    environment.filters |= filters or {}
+    return environment.get_template(template.name).render(values)

@@ -1,6 +1,7 @@
 """Pictures: files to (H, W, 3) uint8 RGB, fitted to a canvas, and to tensors in [-1, 1] and back."""
 from __future__ import annotations
 
+import base64
 import io
 import logging
 import math
@@ -139,3 +140,10 @@ def as_tensor(frames: np.ndarray) -> Tensor:
 def as_frames(pictures: Tensor) -> np.ndarray:
     """(..., 3, H, W) in [-1, 1] to (..., H, W, 3) uint8."""
     return ((pictures.movedim(-3, -1) + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
+
+
+def jpeg_link(picture: np.ndarray | Image.Image, quality: int = 82) -> str:
+    """A picture, uint8 RGB, as the address of an <img>, which holds the whole JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(picture)).save(file, format="JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

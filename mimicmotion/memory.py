@@ -27,7 +27,8 @@ from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.pipeline import POSES_AT_ONCE, PoseToVideo
 from mimicmotion.savings import cached_cross_attention, FeatureCache, feed_forward_in_parts
 from runtime.device import GIB
-from runtime.memory import FRAGMENTATION, FRAMES, gib, keep_idle_on_cpu, LATENTS_KEPT, NetworkFootprint, peak_bytes, RESERVE
+from runtime.memory import (FRAGMENTATION, FRAMES, gib, keep_idle_on_cpu, LATENTS_KEPT, NetworkFootprint, offloaded, peak_bytes,
+                            RESERVE, smaller_chunks, two_calls)
 from runtime.weights import empty
 
 log = logging.getLogger(__name__)
@@ -183,20 +184,8 @@ class Run:
         return max(map(sum, self.needs(plan).values()))
 
 
-def two_calls(plan: Plan, run: Run) -> Plan | None:
-    return replace(plan, guidance_batch=1) if plan.guidance_batch > 1 and run.guided else None
-
-
 def in_parts(plan: Plan, run: Run) -> Plan | None:
     return replace(plan, feed_forward_parts=PARTS) if plan.feed_forward_parts == 1 else None
-
-
-def offloaded(plan: Plan, run: Run) -> Plan | None:
-    return None if plan.offload or run.on_cpu else replace(plan, offload=True)
-
-
-def smaller_chunks(plan: Plan, run: Run) -> Plan | None:
-    return replace(plan, decode_chunk_size=plan.decode_chunk_size // 2) if plan.decode_chunk_size > 1 else None
 
 
 def half_precision(plan: Plan, run: Run) -> Plan | None:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from media.pages import jpeg_link
+from media.images import jpeg_link
 from motionbench.metrics import ClipCase, Metric, Score
 from motionbench.network_metrics import is_there, quiet_transformers, spread_frames
 from motionbench.cells import BenchMotion, MOTIONS_BY_NAME

@@ -14,8 +14,8 @@ import numpy as np
 import yaml
 from scipy.stats import rankdata
 
-from media.files import save_text
-from media.pages import jpeg_link, render_page
+from media.files import render_page, save_text
+from media.images import jpeg_link
 from motionbench.metrics import Metric
 from motionbench.statistics import Interval
 from motionbench.results import (agreement, baseline_of, classes_line, ClipResult, power_line, Results, RowResult, SURE,

@@ -94,14 +94,6 @@ def motion_name(name: str) -> str:
     return name
 
 
-def published_motion_name(name: str) -> str:
-    """The way back."""
-    block, rest = re.fullmatch(r"(.*\.motion_modules\.\d+)\.(.*)", name).groups()
-    for published, ours in reversed(MOTION_NAMES[1:]):
-        rest = f".{rest}".replace(ours, published).removeprefix(".")
-    return f"{block}.temporal_transformer.{rest}"
-
-
 def kind_of(names: list[str]) -> str:
     """What a file with these tensors is, in words."""
     if not names:

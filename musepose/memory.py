@@ -20,7 +20,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from media.files import read_json
 from runtime.weights import empty
 from runtime.device import GIB
-from runtime.memory import FRAGMENTATION, FRAMES, gib, LATENTS_KEPT, NetworkFootprint, peak_bytes, RESERVE
+from runtime.memory import (FRAGMENTATION, FRAMES, gib, LATENTS_KEPT, NetworkFootprint, offloaded, peak_bytes, RESERVE,
+                            smaller_chunks, two_calls)
 from musepose.networks import (
     build_denoiser, build_pose_guider, build_reference_net, Context, Denoiser, PoseGuider, ReferenceNet,
 )
@@ -193,18 +194,6 @@ def needs_rest(run: Run, plan: Plan) -> int:
     return max(run.needs(plan).values(), key=sum)[1]
 
 
-def one_half_at_a_time(plan: Plan, run: Run) -> Plan | None:
-    return replace(plan, guidance_batch=1) if plan.guidance_batch > 1 and run.guided else None
-
-
-def offloaded(plan: Plan, run: Run) -> Plan | None:
-    return None if plan.offload or run.on_cpu else replace(plan, offload=True)
-
-
-def smaller_chunk(plan: Plan, run: Run) -> Plan | None:
-    return replace(plan, decode_chunk_size=plan.decode_chunk_size // 2) if plan.decode_chunk_size > 1 else None
-
-
 def smaller_window(plan: Plan, run: Run) -> Plan | None:
     left = [size for size in WINDOWS if size < min(plan.window, run.num_frames)]
     return replace(plan, window=left[0]) if left else None
@@ -212,4 +201,4 @@ def smaller_window(plan: Plan, run: Run) -> Plan | None:
 
 STEPS = {                              # per phase what makes it smaller, in this order
     "encoding": (offloaded,), "referring": (offloaded,), "posing": (offloaded,),
-    "denoising": (one_half_at_a_time, offloaded, smaller_window), "decoding": (smaller_chunk, offloaded)}
+    "denoising": (two_calls, offloaded, smaller_window), "decoding": (smaller_chunks, offloaded)}

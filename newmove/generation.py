@@ -24,11 +24,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import numpy as np
 from tqdm import tqdm
 
-from media.files import locked, save_atomically
+from media.files import locked, render_page, save_text
 from media.video_reader import frame_stream, probe, videos_in
 from media.video_writer import write_video
 from runtime.processes import ALONE, Processes
@@ -128,7 +127,7 @@ def prompts_from(option: str, default_seed: int | str) -> list[Prompt]:
 
 log = logging.getLogger(__name__)
 
-TEMPLATE = "gallery.html.j2"         # beside this file
+TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 
 FPS = 8                              # of ZeroScope's and ModelScope's videos, as published
 MAX_STEM_BYTES = 160                 # of the prompt in a file name; file systems allow 255 for all of it
@@ -189,7 +188,7 @@ def claim(folder: Path, settings: dict, videos: Sequence[Video]) -> list[Video]:
                          f"{'; '.join(changed)}): choose another with -o")
     everything = {video["file"]: Video(**video) for video in known["videos"]} | {video.file: video for video in videos}
     content = {"settings": settings, "videos": [vars(video) for video in everything.values()]}
-    save_atomically(path, lambda partial: partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), "utf-8"))
+    save_text(path, json.dumps(content, indent=1, ensure_ascii=False))
     return list(everything.values())
 
 
@@ -269,8 +268,6 @@ class Exemplar:
 
 def write_gallery(folder: Path, videos: Sequence, exemplars: Sequence[Exemplar] = ()) -> Path:
     """Write folder/gallery.html. videos: with `file` in that folder, `prompt` and `seed`. Styles and script are inside."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template(TEMPLATE).render(title=folder.resolve().name, videos=videos, exemplars=exemplars)
     path = folder / "gallery.html"
-    save_atomically(path, lambda partial: partial.write_text(page, encoding="utf-8"))
+    save_text(path, render_page(TEMPLATE, title=folder.resolve().name, videos=videos, exemplars=exemplars))
     return path

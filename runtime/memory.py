@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache, cached_property
 
 import torch
@@ -140,6 +141,25 @@ def keep_idle_on_cpu(networks: list[nn.Module], device: torch.device) -> None:
     hooks = [cpu_offload_with_hook(network, device)[1] for network in networks]
     for hook, before in zip(hooks, hooks[-1:] + hooks[:-1]):
         hook.hook.prev_module_hook = before
+
+
+# ------------------------------------------------------------------------------ steps to a plan that takes less, or None
+# plan: a dataclass with guidance_batch, decode_chunk_size and offload; run: one with guided and on_cpu.
+
+
+def two_calls(plan, run):
+    """The halves of the guidance one after the other."""
+    return replace(plan, guidance_batch=1) if plan.guidance_batch > 1 and run.guided else None
+
+
+def offloaded(plan, run):
+    """Idle networks in the CPU's memory."""
+    return None if plan.offload or run.on_cpu else replace(plan, offload=True)
+
+
+def smaller_chunks(plan, run):
+    """Fewer frames decoded at once."""
+    return replace(plan, decode_chunk_size=plan.decode_chunk_size // 2) if plan.decode_chunk_size > 1 else None
 
 
 # ---------------------------------------------------------------------------------------------------------------- time

@@ -228,9 +228,3 @@ def motion_costs(joints: np.ndarray, bank: MotionBank) -> dict[tuple[str, str | 
         members = [index for index, other in enumerate(bank.labels) if other == label]
         costs[label] = float(to_sample[:, members].min(axis=1).mean() + covered[members].min())
     return costs
-
-
-def motion_kind(joints: np.ndarray, bank: MotionBank) -> tuple[str, str | None]:
-    """The kind and side that fit a motion best. joints: (T, 22, 3) metres at 20 fps"""
-    costs = motion_costs(joints, bank)
-    return min(costs, key=costs.get)

@@ -1,5 +1,6 @@
 """A tiny MusePose with random weights, in memory and as files in the official layout's formats."""
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from musepose.checkpoint import WeightFiles, is_motion, published_motion_name
+from musepose.checkpoint import is_motion, MOTION_NAMES, WeightFiles
 from musepose.networks import build_denoiser, build_pose_guider, build_reference_net
 from musepose.pipeline import MusePose
 
@@ -18,6 +19,14 @@ CONFIG = {"_class_name": "UNet2DConditionModel", "act_fn": "silu", "attention_he
           "norm_eps": 1e-5, "norm_num_groups": 8, "out_channels": 4, "sample_size": 8,
           "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2}
 WIDTHS = (8, 16, 24)                                  # of the pose guider: features of a quarter of the picture's size
+
+
+def published_motion_name(name: str) -> str:
+    """What the published motion module calls a tensor, by its name in diffusers."""
+    block, rest = re.fullmatch(r"(.*\.motion_modules\.\d+)\.(.*)", name).groups()
+    for published, ours in reversed(MOTION_NAMES[1:]):
+        rest = f".{rest}".replace(ours, published).removeprefix(".")
+    return f"{block}.temporal_transformer.{rest}"
 
 
 def random_filled(network: nn.Module, gain: float = 1.0) -> nn.Module:

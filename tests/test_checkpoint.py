@@ -10,8 +10,7 @@ from safetensors.torch import load_file, save_file
 from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load_video_model, save_checkpoint
 from mimicmotion.pipeline import PoseToVideo
 from runtime.weights import read_tensors
-from t2m.networks import VQVAE
-from t2m.weights import load_strictly
+from t2m.networks import load_strictly, VQVAE
 
 ADAPTER = Path(__file__).parents[1] / "weights" / "demo" / "adapter"
 

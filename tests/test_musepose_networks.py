@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from musepose_tiny import CONFIG, random_filled, tiny_files
+from musepose_tiny import CONFIG, published_motion_name, random_filled, tiny_files
 from safetensors.torch import load_file
 
 from runtime.weights import empty
@@ -16,7 +16,7 @@ from musepose.networks import (
 )
 from musepose.checkpoint import (
     WeightFiles, copied_tensors, guider_widths, load_denoiser, load_networks, load_pose_guider, load_reference_net,
-    load_saved_networks, motion_name, named_tensors, published_motion_name, save_networks,
+    load_saved_networks, motion_name, named_tensors, save_networks,
 )
 
 ROOT = Path(__file__).resolve().parent.parent

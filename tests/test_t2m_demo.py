@@ -14,7 +14,7 @@ from t2m.generate import TextToMotion
 from t2m.joining import join_motions
 from t2m.motion import LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, PELVIS, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST
 from t2m.evaluation import round_trip_errors
-from t2m.known_motions import motion_kind, MotionBank, times_done, unrest
+from t2m.known_motions import motion_costs, MotionBank, times_done, unrest
 from t2m.features import features
 from t2m.task import Normalisation
 
@@ -29,6 +29,12 @@ def t2m() -> TextToMotion:
 
 def made(t2m: TextToMotion, text: str, seconds: float = 4.0, seed: int = 0) -> np.ndarray:
     return join_motions([t2m(text, seconds, torch.Generator().manual_seed(seed))]).joints
+
+
+def motion_kind(joints: np.ndarray, bank: MotionBank) -> tuple[str, str | None]:
+    """The kind and side that fit a motion best. joints: (T, 22, 3) metres at 20 fps"""
+    costs = motion_costs(joints, bank)
+    return min(costs, key=costs.get)
 
 
 def bank(seed: int, samples: int) -> MotionBank:

@@ -19,8 +19,7 @@ from scripts.convert_checkpoint import convert
 from run.checks import check_motion_weights
 from t2m.generate import TextToMotion
 from t2m.text_encoder import TextEncoder
-from t2m.networks import GPT, VQVAE
-from t2m.weights import load_strictly
+from t2m.networks import GPT, load_strictly, VQVAE
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"

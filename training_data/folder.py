@@ -25,8 +25,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
-from media.files import save_atomically, save_text
-from media.pages import jpeg_link, render_page
+from media.files import render_page, save_atomically, save_text
+from media.images import jpeg_link
 from media.video_reader import frames_at
 
 TEMPLATE = Path(__file__).with_name("summary.html.j2")
