@@ -17,7 +17,7 @@ import numpy as np
 
 from configs import run_main
 from dwpose.alignment import linearly_aligned
-from dwpose.detector import load_detector
+from dwpose.choosing import load_detector
 from dwpose.draw import draw
 from dwpose.musepose import aligned_as_musepose
 from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,

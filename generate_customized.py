@@ -19,9 +19,8 @@ from pathlib import Path
 import torch
 
 from configs import run_main, show_log
-from newmove.generation import generate, prompts_from, seed_setting
+from newmove.generation import check_weights, generate, load_customized, mark, module_of, prompts_from, seed_setting
 from newmove.text_to_video import DEFAULTS
-from newmove.weights import check_weights, load_customized, mark, module_of
 from runtime.device import chosen_device, chosen_dtype
 from runtime.processes import join_processes
 

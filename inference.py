@@ -43,7 +43,7 @@ from media.files import locked
 from media.images import fit_to_canvas, read_image
 from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
-from run.cases import is_musepose, OPTION, read_cases, without_option
+from configs.published import is_musepose, OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, Report, RunFolder
 from run.framing import around_person, load_boxes, save_boxes

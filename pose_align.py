@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from configs import run_main
-from dwpose.detector import PoseDetector
+from dwpose.detector import CHOICES, PoseDetector
 from dwpose.musepose import aligned_as_musepose, painted, pose_frames
 from dwpose.skeleton import HANDS, Skeleton
-from dwpose.tracking import CHOICES
 from media.files import check_outputs, locked
 from media.images import read_image
 from media.video_reader import frame_stream, probe

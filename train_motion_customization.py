@@ -20,7 +20,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 
 from configs import load_config, run_main, setting, show_log
-from configs.published_flags import with_published_yaml
+from configs.published import with_published_yaml
 from newmove.clips import Clip, clips_in, LatentCache, MotionClips, warn_about_word
 from newmove.generation import prompts_from
 from newmove.task import MotionTask, pieces_of

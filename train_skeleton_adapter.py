@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from configs import load_config, run_main, setting, show_log
-from configs.published_flags import flags_help, translated
+from configs.published import flags_help, translated
 from train_video_generation import PoseToVideoConfig, train_pose_to_video
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch.utils.data import Dataset
 
 from configs import load_config, run_main, setting, show_log
-from configs.published_flags import flags_help, translated
+from configs.published import flags_help, translated
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import VideoTask, VideoTrainConfig
 from training.loop import train

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from media.files import save_arrays
+from media.files import save_arrays, stored_arrays
 
 NUM_KEYPOINTS = 133
 (NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW,
@@ -108,15 +108,9 @@ class Skeleton:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Skeleton:
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                height, width = file["size"].tolist()
-                return cls(file["keypoints"], (height, width), float(file["fps"]))
-        except FileNotFoundError:
-            raise
-        except Exception as error:                      # of zip, zlib, NumPy and the numbers themselves
-            found = (str(error) or type(error).__name__).split(". ")[0]         # without NumPy's advice to unpickle it
-            raise ValueError(f"{path}: expected a skeleton file with keypoints, size and fps ({found}): make it anew") from error
+        with stored_arrays(path, "a skeleton file with keypoints, size and fps") as file:
+            height, width = file["size"].tolist()
+            return cls(file["keypoints"], (height, width), float(file["fps"]))
 
 
 def is_present(keypoints: np.ndarray) -> np.ndarray:

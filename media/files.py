@@ -60,6 +60,19 @@ def read_json(path: Path) -> dict:
     return config
 
 
+@contextmanager
+def stored_arrays(path: str | Path, expected: str) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of an .npz. Whatever is wrong with it or, within the context, with what it holds is one ValueError."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except FileNotFoundError:
+        raise
+    except Exception as error:                      # of zip, zlib, NumPy and the numbers themselves
+        found = (str(error) or type(error).__name__).split(". ")[0]          # without NumPy's advice to unpickle it
+        raise ValueError(f"{path}: expected {expected} ({found}): make it anew") from error
+
+
 def existing_file(path: str | Path, kind: str) -> Path:
     """The path, if a file is there. kind: what the error calls it."""
     if not Path(path).is_file():

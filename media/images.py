@@ -142,6 +142,14 @@ def as_frames(pictures: Tensor) -> np.ndarray:
     return ((pictures.movedim(-3, -1) + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
 
 
+def check_rgb(image: np.ndarray, poses: np.ndarray) -> None:
+    """Refuse all but a picture (H, W, 3) and frames (F, H, W, 3), uint8 RGB."""
+    for name, frames, rank in (("image", image, 3), ("poses", poses, 4)):
+        if frames.dtype != np.uint8 or frames.ndim != rank or frames.shape[-1] != 3 or len(frames) == 0:
+            raise ValueError(f"{name}: expected uint8 RGB {'(F, H, W, 3)' if rank == 4 else '(H, W, 3)'} "
+                             f"(found {frames.dtype} {frames.shape})")
+
+
 def jpeg_link(picture: np.ndarray | Image.Image, quality: int = 82) -> str:
     """A picture, uint8 RGB, as the address of an <img>, which holds the whole JPEG."""
     file = io.BytesIO()

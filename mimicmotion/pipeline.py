@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import nn, Tensor
 from transformers import CLIPVisionModelWithProjection
 
+from media.images import check_rgb
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_vae, load_video_model,
                                     refuse_other_width)
 from mimicmotion.diffusion import ALL_LEVELS, check_schedule, Denoiser, guided_levels, mixed_noise, NO_LEVELS, scheduled, Tile, tile_ranges
@@ -157,10 +158,7 @@ class PoseToVideo:
 
     def check_frames(self, image: np.ndarray, poses: np.ndarray) -> None:
         """Refuse frames the networks cannot take, and say which size they can."""
-        for name, frames, rank in (("image", image, 3), ("poses", poses, 4)):
-            if frames.dtype != np.uint8 or frames.ndim != rank or frames.shape[-1] != 3 or len(frames) == 0:
-                raise ValueError(f"{name}: expected uint8 RGB {'(F, H, W, 3)' if rank == 4 else '(H, W, 3)'} "
-                                 f"(found {frames.dtype} {frames.shape})")
+        check_rgb(image, poses)
         height, width = size = poses.shape[1:3]
         if image.shape[:2] != size:
             raise ValueError(f"image: expected the poses' size {height}x{width} "

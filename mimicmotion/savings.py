@@ -17,6 +17,8 @@ from diffusers.models.transformers.transformer_temporal import TransformerSpatio
 from einops import rearrange
 from torch import nn, Tensor
 
+from runtime.cpu_layers import with_forwards
+
 TEMPORAL_PARAMETERS = ("temporal_res_block", "time_mixer", "temporal_transformer", "time_pos_embed", "time_conv_out")
 
 
@@ -106,14 +108,9 @@ SPATIAL_FORWARDS = {SpatioTemporalResBlock: _spatial_resnet, TransformerSpatioTe
 @contextmanager
 def spatial_only(model: nn.Module, when=lambda block: True) -> Iterator[nn.Module]:
     """Within the context, spatio-temporal blocks for which `when(block)` holds run their spatial part alone."""
-    blocks = [block for block in model.modules() if type(block) in SPATIAL_FORWARDS and when(block)]
-    for block in blocks:
-        block.forward = partial(SPATIAL_FORWARDS[type(block)], block)
-    try:
+    with with_forwards({block: partial(SPATIAL_FORWARDS[type(block)], block) for block in model.modules()
+                        if type(block) in SPATIAL_FORWARDS and when(block)}):
         yield model
-    finally:
-        for block in blocks:
-            del block.forward
 
 
 @torch.no_grad()
@@ -168,11 +165,6 @@ def _in_parts(forward, num_parts: int, hidden: Tensor) -> Tensor:
 def feed_forward_in_parts(model: nn.Module, num_parts: int) -> Iterator[nn.Module]:
     """Within the context, feed-forward layers take their tokens in `num_parts` portions: their inner width, eight times
     the outer one, is what a UNet's memory peaks at. Not for training."""
-    layers = [layer for layer in model.modules() if isinstance(layer, FeedForward)] if num_parts > 1 else []
-    for layer in layers:
-        layer.forward = partial(_in_parts, layer.forward, num_parts)
-    try:
+    with with_forwards({layer: partial(_in_parts, layer.forward, num_parts) for layer in model.modules()
+                        if num_parts > 1 and isinstance(layer, FeedForward)}):
         yield model
-    finally:
-        for layer in layers:
-            del layer.forward

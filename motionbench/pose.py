@@ -106,10 +106,7 @@ def oks(found: Skeleton, truth: Skeleton) -> float:
 
 def mean_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
     """Mean distance of the points that are both commanded and found, torsos; NaN if there is none."""
-    check_pair(found, truth)
-    both = (seen(truth) & found.seen)[:, joints]                                            # (F, J)
-    distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)
-    return float(distance[both].mean() / torso(truth)) if both.any() else float("nan")
+    return float(mean_distance(found, truth, joints) / torso(truth))
 
 
 def pixel_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
@@ -117,10 +114,15 @@ def pixel_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float
 
     NaN if there is none. Unlike the pose error it also counts where the person stands and how large they are.
     """
+    return float(100 * mean_distance(found, truth, joints) / truth.size[0])
+
+
+def mean_distance(found: Skeleton, truth: Skeleton, joints: slice) -> np.floating | float:
+    """Mean distance of the points that are both in `truth` and found, pixels; NaN if there is none."""
     check_pair(found, truth)
     both = (seen(truth) & found.seen)[:, joints]                                            # (F, J)
     distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)
-    return float(100 * distance[both].mean() / truth.size[0]) if both.any() else float("nan")
+    return distance[both].mean() if both.any() else float("nan")
 
 
 def bone_change(found: Skeleton) -> float:

@@ -172,7 +172,8 @@ def fitting_plan(wanted: Plan, run: Run, limit: int) -> Plan:
         smaller = next(filter(None, (step(plan, run) for step in STEPS[max(needs, key=needs.get)])), None)
         if smaller is None:
             height, width = run.footprint(plan.dtype).size
-            share = math.sqrt(max(limit - needs_weights(run, plan), 0) / max(needs_rest(run, plan), 1))
+            weights, rest = max(run.needs(plan).values(), key=sum)
+            share = math.sqrt(max(limit - weights, 0) / max(rest, 1))
             sides = [int(side * share // 64) * 64 for side in (height, width)]
             remedy = f"-H {sides[0]} -W {sides[1]} would fit" if min(sides) else "no size fits: use another device"
             raise ValueError(f"memory: {run.name}: {run.num_frames} frames of {height}x{width} need {gib(run.need(plan))} "
@@ -182,16 +183,6 @@ def fitting_plan(wanted: Plan, run: Run, limit: int) -> Plan:
         log.warning("memory: %s: window %d -> %d, as %s are free and the settings need %s: the video differs from one "
                        "made with them", run.name, wanted.window, plan.window, gib(limit), gib(run.need(wanted)))
     return plan
-
-
-def needs_weights(run: Run, plan: Plan) -> int:
-    """Bytes of the weights in the phase that needs most."""
-    return max(run.needs(plan).values(), key=sum)[0]
-
-
-def needs_rest(run: Run, plan: Plan) -> int:
-    """Bytes of everything else in it."""
-    return max(run.needs(plan).values(), key=sum)[1]
 
 
 def smaller_window(plan: Plan, run: Run) -> Plan | None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPVisionModelWithProjection
 
+from media.images import check_rgb
 from musepose.checkpoint import load_image_encoder, load_networks, load_saved_networks, load_vae, Networks, WeightFiles
 from musepose.networks import Context, Denoiser, MAX_WINDOW, PoseGuider, ReferenceNet
 from runtime.cpu_layers import faster_on_cpu
@@ -297,10 +298,7 @@ class MusePose:
 
     def check_frames(self, image: np.ndarray, poses: np.ndarray, size: tuple[int, int]) -> None:
         """Refuse frames and sizes the networks cannot take."""
-        for name, frames, rank in (("image", image, 3), ("poses", poses, 4)):
-            if frames.dtype != np.uint8 or frames.ndim != rank or frames.shape[-1] != 3 or len(frames) == 0:
-                raise ValueError(f"{name}: expected uint8 RGB {'(F, H, W, 3)' if rank == 4 else '(H, W, 3)'} "
-                                 f"(found {frames.dtype} {frames.shape})")
+        check_rgb(image, poses)
         check_size(size, self.shrink)
 
     @property

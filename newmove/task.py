@@ -27,8 +27,8 @@ VALIDATION_STEPS = 25
 class MotionTask(Task):
     """What the loop trains: `objective` on `inputs(batch)`; a batch is what `MotionClips` items collate to.
 
-    model: TextToVideo or WanTextToVideo. groups: what is trained, see trainable.py; LoRA for Wan. sampling: one of
-    timesteps.MODES. offset_noise: strength of noise common to a frame's places; 0 = off. frozen_dtype: of all weights
+    model: TextToVideo or WanTextToVideo. groups: what is trained, see objective.py; LoRA for Wan. sampling: one of
+    objective.MODES. offset_noise: strength of noise common to a frame's places; 0 = off. frozen_dtype: of all weights
     that are not trained, None to leave them. word: noted in the result. validation_prompts: of the videos made on the
     way, else the held-out captions. settings: what checkpoints are to remember besides.
     """

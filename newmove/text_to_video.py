@@ -72,7 +72,7 @@ class TextToVideo:
         return (self.text_encoder,)
 
     def training_noise(self, mode: str) -> DiffusionNoise:
-        """The noise this model is trained with, its timesteps drawn as `mode` says (timesteps.MODES)."""
+        """The noise this model is trained with, its timesteps drawn as `mode` says (objective.MODES)."""
         return DiffusionNoise(DDPMScheduler.from_config(self.scheduler), mode)
 
     def choose_trained(self, groups) -> list[str]:

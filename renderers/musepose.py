@@ -12,7 +12,7 @@ import torch
 
 from dwpose.musepose import pose_frames
 from musepose.checkpoint import FETCH, WeightFiles
-from musepose.memory import fitting_plan, Footprint, needs_rest, needs_weights, Plan, Run
+from musepose.memory import fitting_plan, Footprint, Plan, Run
 from musepose.pipeline import check_size, check_windows, MusePose, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
 from runtime.device import free_memory
@@ -84,7 +84,8 @@ class MusePoseRenderer(Renderer):
             except torch.OutOfMemoryError:
                 log.warning("memory: musepose: ran out of memory: trying again with less")
             self._loaded = None                  # after the except block, whose traceback holds the run's tensors
-            plan = fitting_plan(plan, run, int(needs_weights(run, plan) + RETRY_SHARE * needs_rest(run, plan)))
+            weights, rest = max(run.needs(plan).values(), key=sum)
+            plan = fitting_plan(plan, run, int(weights + RETRY_SHARE * rest))
 
     def help(self, job: MusePoseJob) -> None:
         try:

@@ -16,7 +16,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from dwpose import skeleton as coco
-from dwpose.detector import chosen_detector, has_photograph_weights
+from dwpose.choosing import chosen_detector, has_photograph_weights
 from dwpose.plausibility import hides_too_much
 from dwpose.skeleton import Skeleton
 from puppet.cutout import smoothstep

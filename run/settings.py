@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from configs import setting
-from dwpose.detector import detector_files
+from dwpose.choosing import detector_files
 from renderers import MimicMotionConfig, MusePoseConfig, PuppetConfig, RENDERERS, VideoModelConfig
 
 MAX_FPS = 240.0                     # frames per second

@@ -16,6 +16,18 @@ PORTION = 2 << 20                # bytes of a feed-forward layer's inner values,
 
 
 @contextmanager
+def with_forwards(forwards: dict[nn.Module, Callable]) -> Iterator[None]:
+    """Within the context these layers run by other functions."""
+    for layer, forward in forwards.items():
+        layer.forward = forward
+    try:
+        yield
+    finally:
+        for layer in forwards:
+            del layer.forward
+
+
+@contextmanager
 def faster_on_cpu(model: nn.Module, device: torch.device, training: bool = False) -> Iterator[nn.Module]:
     """Within the context, on a CPU, layers run by their `cpu_forward`.
 
@@ -25,13 +37,8 @@ def faster_on_cpu(model: nn.Module, device: torch.device, training: bool = False
     plain = device.type == "cpu" and getattr(model, "_compiled_call_impl", None) is None
     forwards = {layer: forward for layer in model.modules() if plain and "forward" not in vars(layer)
                 and (type(layer) is nn.Conv3d or not training) and (forward := cpu_forward(layer))}
-    for layer, forward in forwards.items():
-        layer.forward = forward
-    try:
+    with with_forwards(forwards):
         yield model
-    finally:
-        for layer in forwards:
-            del layer.forward
 
 
 def cpu_forward(layer: nn.Module) -> Callable[..., Tensor] | None:

@@ -29,7 +29,7 @@ from configs import run_main
 from mimicmotion.checkpoint import load_video_model, save_checkpoint
 from musepose.checkpoint import base_config, load_networks, load_saved_networks, PARTS, save_networks, WeightFiles
 from newmove.text_to_video import TextToVideo
-from newmove.weights import load_customized, NAMES as CUSTOMIZED
+from newmove.generation import load_customized, NAMES as CUSTOMIZED
 from run.checks import check_motion_weights
 from runtime.weights import read_tensors, save_tensors
 from t2m.text_encoder import text_folders, TextTower

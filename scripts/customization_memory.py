@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from newmove.objective import checkpointed_layers, PAPER, train_only
+from runtime.cpu_layers import with_forwards
 
 ADAM_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}     # both moments of a number; 8 bit: a scale per 256 numbers
 IN_HALF = (F.linear, F.conv2d, F.conv3d)                      # by autocast; other functions follow their inputs
@@ -107,13 +108,8 @@ def recorded(layers: Sequence[nn.Module], kept: Count, per_layer: list[int], par
             return result
         return call
 
-    for layer in layers:
-        layer.forward = counting(layer.forward)
-    try:
+    with with_forwards({layer: counting(layer.forward) for layer in layers}):
         yield
-    finally:
-        for layer in layers:
-            del layer.forward
 
 
 ZEROSCOPE = dict(sample_size=32, block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=1024, attention_head_dim=64)

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from configs import load_config, run_main
-from dwpose.detector import load_detector
+from dwpose.choosing import load_detector
 from dwpose.mediapipe import MediaPipeDetector
 from dwpose.plausibility import hides_too_much, implausible
 from dwpose.skeleton import BODY, Skeleton

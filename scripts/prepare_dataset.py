@@ -24,7 +24,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from configs import run_main, show_log
-from dwpose.detector import chosen_detector, detector_files, load_detector
+from dwpose.choosing import chosen_detector, detector_files, load_detector
 from dwpose.draw import STYLES
 from media.files import locked
 from mimicmotion.checkpoint import load_image_encoder, load_vae

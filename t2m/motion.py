@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import convolve1d, maximum_filter1d
 
-from media.files import save_arrays
+from media.files import save_arrays, stored_arrays
 
 # ---------------------------------------------------------------------------------------------------------- the motion
 
@@ -66,14 +66,8 @@ class Motion:
 
     @classmethod
     def load(cls, path: str | Path) -> Motion:
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(joints=arrays["joints"], fps=float(arrays["fps"]))
-        except FileNotFoundError:
-            raise
-        except Exception as error:                      # of zip, zlib, NumPy and the numbers themselves
-            found = (str(error) or type(error).__name__).split(". ")[0]          # without NumPy's advice to unpickle it
-            raise ValueError(f"{path}: expected a motion file with joints and fps ({found}): make it anew") from error
+        with stored_arrays(path, "a motion file with joints and fps") as arrays:
+            return cls(joints=arrays["joints"], fps=float(arrays["fps"]))
 
 
 # ------------------------------------------------------------------------------------------------- geometry of a body

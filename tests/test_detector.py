@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 
 from dwpose import networks
-from dwpose.detector import PoseDetector
-from dwpose.tracking import frame_ranges, with_short_gaps_filled
+from dwpose.detector import chosen_track, frame_ranges, people_tracks, PoseDetector, with_short_gaps_filled
 from dwpose.networks import (crop_geometry, decode, grey_squares, letterbox, normalised, person_boxes, PersonDetector,
                              PIXEL_MEAN, PIXEL_STD, PoseHead, surviving, warp)
 from dwpose.skeleton import LEFT_WRIST, SEEN_CONFIDENCE, Skeleton
-from dwpose.tracking import chosen_track, people_tracks
 
 FIXTURES = Path(__file__).parent / "fixtures/pose"
 DEMO = Path(__file__).parent.parent / "weights/demo/dwpose"

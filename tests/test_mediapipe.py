@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dwpose import detector
+from dwpose import choosing
 from dwpose.mediapipe import checked, CROWD, MediaPipeDetector, shrunk, tiles
 from dwpose.mediapipe_networks import (aligned, anchors, around, around_palm, corner_and_sides, crop, Detection,
                                        detections, FACE_AGREEMENT, FACE_STRIDES, HAND_AGREEMENT, load_network, MODELS,
@@ -419,21 +419,21 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_the_best_detector_whose_files_are_there_is_chosen(tmp_path, monkeypatch, caplog):
     with pytest.raises(FileNotFoundError, match="expected a detector's files"):
-        detector.chosen_detector(tmp_path)
-    monkeypatch.setattr(detector, "find_spec", lambda name: name)
+        choosing.chosen_detector(tmp_path)
+    monkeypatch.setattr(choosing, "find_spec", lambda name: name)
     for kind in ("demo", "mediapipe", "dwpose"):                                        # each is preferred to the one before
-        for file in detector.FILES[kind]:
+        for file in choosing.FILES[kind]:
             (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file).write_bytes(b"")
-        assert detector.chosen_detector(tmp_path) == kind
-    assert detector.chosen_detector(tmp_path, "demo") == "demo"
-    (tmp_path / detector.FILES["dwpose"][0]).unlink()
+        assert choosing.chosen_detector(tmp_path) == kind
+    assert choosing.chosen_detector(tmp_path, "demo") == "demo"
+    (tmp_path / choosing.FILES["dwpose"][0]).unlink()
     with pytest.raises(FileNotFoundError, match="yolox_l.onnx: no such file: python scripts/download_weights.py dwpose"):
-        detector.chosen_detector(tmp_path, "dwpose")
-    monkeypatch.setattr(detector, "find_spec", lambda name: None)
-    assert detector.chosen_detector(tmp_path) == "demo" and "pip install ai-edge-litert" in caplog.text
+        choosing.chosen_detector(tmp_path, "dwpose")
+    monkeypatch.setattr(choosing, "find_spec", lambda name: None)
+    assert choosing.chosen_detector(tmp_path) == "demo" and "pip install ai-edge-litert" in caplog.text
     with pytest.raises(ValueError, match="expected auto, dwpose, mediapipe, demo"):
-        detector.chosen_detector(tmp_path, "openpose")
+        choosing.chosen_detector(tmp_path, "openpose")
 
 
 def test_the_download_brings_what_the_detector_opens():

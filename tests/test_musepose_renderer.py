@@ -25,7 +25,7 @@ from PIL import Image
 from renderers import RENDERERS, Scene
 from renderers.musepose import MusePoseConfig, MusePoseRenderer, planned
 from runtime.processes import join_processes, shut_down
-from run.cases import is_musepose
+from configs.published import is_musepose
 from scripts import benchmark_musepose, check_weights
 from scripts.convert_checkpoint import convert
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import generate_customized
 import train_motion_customization as launcher
 from configs import CONFIG_FOLDER, load_config
-from configs.published_flags import with_published_yaml
+from configs.published import with_published_yaml
 from media.video_writer import write_video
 from newmove.clips import MotionClips
 from newmove.objective import NAME

@@ -21,7 +21,7 @@ from newmove.clips import MotionClips, clips_in
 from newmove.task import MotionTask
 from newmove.objective import PAPER
 from newmove.wan import NAME, WanTextToVideo
-from newmove.weights import check_weights, load_customized
+from newmove.generation import check_weights, load_customized
 
 
 

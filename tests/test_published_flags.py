@@ -6,7 +6,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
 from configs import load_config
-from configs.published_flags import flags_help, translated
+from configs.published import flags_help, translated
 from train_skeleton_adapter import SkeletonAdapterConfig
 from train_video_generation import VideoGenerationConfig
 
