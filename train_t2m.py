@@ -23,9 +23,9 @@ from t2m import evaluation
 from t2m.evaluation import Embedder, measures, round_trip_errors
 from t2m.features import joints_from_features
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
+from t2m.networks import GPT, VQVAE
 from t2m.task import GPTTask, Normalisation, save_model, T2MConfig, VQVAETask
 from t2m.text_encoder import TextEncoder
-from t2m.networks import GPT, VQVAE
 from training.checkpoints import require_writable
 from training.loop import train
 from training.task import Batch, Task, TrainConfig

@@ -17,9 +17,9 @@ import dwpose.draw as brush
 from dwpose.networks import (BOX_PADDING, CANDIDATE_SCORE, crop, CROP_HEIGHT, CROP_WIDTH, INPUT_SIZE, MAX_OVERLAP,
                              PAD_VALUE, PERSON_CLASS, PERSON_SCORE, PIXEL_MEAN, PIXEL_STD, STRIDES, surviving)
 from dwpose.skeleton import FACE, LEFT_HAND, openpose18, RIGHT_HAND, SEEN_CONFIDENCE, Skeleton
+from mimicmotion.diffusion import tile_ranges, tile_weights
 from mimicmotion.latents import added_time_ids, image_embeddings, image_latents
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.diffusion import tile_ranges, tile_weights
 from runtime.weights import empty
 from t2m.networks import GPT
 

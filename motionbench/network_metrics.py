@@ -17,10 +17,10 @@ from torch import nn, Tensor
 
 from configs import setting
 from dwpose import skeleton as coco
+from dwpose.networks import OnnxModel
 from dwpose.skeleton import is_seen, Skeleton
 from mimicmotion.latents import clip_pixels
 from motionbench.metrics import ClipCase, Features, formula, Metric, Score
-from dwpose.networks import OnnxModel
 from t2m.evaluation import frechet_distance
 
 INF = float("inf")

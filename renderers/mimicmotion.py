@@ -21,14 +21,14 @@ import torch
 from dwpose.draw import draw
 from mimicmotion.checkpoint import check_tiny_vae, check_video_model, load_tiny_vae, load_vae, size_multiple
 from mimicmotion.diffusion import check_schedule, check_tiling
-from mimicmotion.memory import fitting_plan, Footprint, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.latents import decode
+from mimicmotion.memory import fitting_plan, Footprint, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts
 from renderers import check_size, MimicMotionConfig, Renderer, Scene, VideoModelConfig
 from runtime.device import free_memory
-from runtime.processes import ALONE, Processes
 from runtime.memory import operations_per_second
+from runtime.processes import ALONE, Processes
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from musepose.memory import fitting_plan, Footprint, Plan, Run
 from musepose.pipeline import check_size, check_windows, MusePose, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
 from runtime.device import free_memory
-from runtime.processes import ALONE, Processes
 from runtime.memory import operations_per_second
+from runtime.processes import ALONE, Processes
 
 log = logging.getLogger(__name__)
 

@@ -28,12 +28,12 @@ from torch import nn
 from configs import run_main
 from mimicmotion.checkpoint import load_video_model, save_checkpoint
 from musepose.checkpoint import base_config, load_networks, load_saved_networks, PARTS, save_networks, WeightFiles
-from newmove.text_to_video import TextToVideo
 from newmove.generation import load_customized, NAMES as CUSTOMIZED
+from newmove.text_to_video import TextToVideo
 from run.checks import check_motion_weights
 from runtime.weights import read_tensors, save_tensors
-from t2m.text_encoder import text_folders, TextTower
 from t2m.networks import found, GPT, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE, VQVAE_FILES
+from t2m.text_encoder import text_folders, TextTower
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

@@ -29,9 +29,9 @@ from dwpose.draw import STYLES
 from media.files import locked
 from mimicmotion.checkpoint import load_image_encoder, load_vae
 from runtime.weights import weights_file
-from training_data.preparing import full_disk, Preparation, PrepareSettings, write_pose_videos
 from training_data.folder import DataFolder, total_seconds, write_summary
 from training_data.latents import cache_latents, LatentCache, LatentSettings, TARGETS
+from training_data.preparing import full_disk, Preparation, PrepareSettings, write_pose_videos
 from training_data.shards import asked, write_shards
 from training_data.sources import content_key, discover, PERSON_COLUMNS, read_table, TEXT_COLUMNS
 

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from configs import run_main
 from media.files import locked, save_array
-from t2m.motion import HEAD, JOINT_NAMES, LEFT_ANKLE, LEFT_KNEE, Motion, NUM_JOINTS, PARENTS, retargeted, RIGHT_ANKLE, RIGHT_KNEE
 from t2m.features import (canonical, CONTACTS, FEATURE_BLOCKS, features, NUM_FEATURES, ROOT_HEIGHT, ROOT_VELOCITY,
                           YAW_VELOCITY)
+from t2m.motion import HEAD, JOINT_NAMES, LEFT_ANKLE, LEFT_KNEE, Motion, NUM_JOINTS, PARENTS, retargeted, RIGHT_ANKLE, RIGHT_KNEE
 from t2m.motion_set import read_array, statistics_file
 
 log = logging.getLogger(__name__)

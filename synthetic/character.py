@@ -10,8 +10,8 @@ import numpy as np
 from dwpose import skeleton as coco
 from synthetic.body import Body
 from t2m import motion as smpl
-from t2m.project import HEAD_RADIUS, IBUG_LEFT_EYE, IBUG_RIGHT_EYE, Landmarks
 from t2m.motion import ARMS, LEGS
+from t2m.project import HEAD_RADIUS, IBUG_LEFT_EYE, IBUG_RIGHT_EYE, Landmarks
 
 Colour = tuple[float, float, float]             # RGB in [0, 1]
 SKIN_TONES = ((255, 224, 196), (245, 205, 170), (226, 172, 130), (198, 134, 94), (150, 96, 64), (104, 66, 46))

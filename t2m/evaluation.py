@@ -12,8 +12,8 @@ from torch import nn, Tensor
 
 from t2m.features import joints_from_features, NUM_FEATURES
 from t2m.motion import LEFT_ANKLE, LEFT_TOE, LEFT_WRIST, MOTION_FPS, PELVIS, RIGHT_ANKLE, RIGHT_TOE, RIGHT_WRIST
-from t2m.task import Normalisation
 from t2m.networks import FRAMES_PER_TOKEN, VQVAE
+from t2m.task import Normalisation
 
 POOL = 32                       # R-precision: a motion's own text against 31 others
 TOP = 3

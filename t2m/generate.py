@@ -13,9 +13,9 @@ from torch import Tensor
 from t2m.features import FORWARD_SMOOTHING, joints_from_features
 from t2m.known_motions import (asked_count, asked_side, KnownMotions, motion_costs, MotionBank, times_done, unrest)
 from t2m.motion import Motion, MOTION_FPS
-from t2m.text_encoder import TextEncoder
 from t2m.networks import (found, FRAMES_PER_TOKEN, GPT, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE,
                           VQVAE_FILES, without_memory)
+from t2m.text_encoder import TextEncoder
 
 UNLIKE = 2.5                     # a cost of known_motions.motion_costs: 49 of 50 motions that are right cost less
 SECONDS_PER_TOKEN = FRAMES_PER_TOKEN / MOTION_FPS      # 4 / 20 = 0.2 s

@@ -22,8 +22,8 @@ from t2m.features import joints_from_features, POSITIONS, ROOT_HEIGHT, ROOT_VELO
 from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_ELBOW, LEFT_TOE, LEFT_WRIST, NUM_JOINTS, RIGHT_ANKLE, RIGHT_ELBOW,
                         RIGHT_TOE, RIGHT_WRIST)
 from t2m.motion_set import MotionSet
-from t2m.text_encoder import TextEncoder
 from t2m.networks import GPT, VQVAE
+from t2m.text_encoder import TextEncoder
 from training.task import Batch, EDGES, Task
 
 JOINT_WEIGHTS = {

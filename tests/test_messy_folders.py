@@ -10,9 +10,9 @@ from PIL import Image
 
 from media.video_writer import write_video
 from rectangles import FPS, person, prepared
-from training_data.preparing import PrepareSettings
 from training_data.folder import DataFolder, write_summary
 from training_data.latents import LatentSettings
+from training_data.preparing import PrepareSettings
 from training_data.sources import discover, read_table
 
 ODD_NAMES = ("new\nline.mp4", "<b>&it's \"quoted\".mp4", "déjà vu ♥.mp4", os.fsdecode(b"caf\xe9.mp4"),

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from synthetic.motions import sample_motion
+from t2m.features import canonical, CONTACTS, FEATURE_BLOCKS, features, joints_from_features, VELOCITIES
+from t2m.joining import contact_spans, join_motions, turning
 from t2m.motion import (bone_lengths, heading, JOINT_NAMES, LEFT_ANKLE, LEFT_TOE, LEFT_WRIST, LEGS, Motion, NUM_JOINTS,
                         PARENTS, PELVIS, quaternion_between, retargeted, RIGHT_ANKLE, RIGHT_TOE, RIGHT_WRIST, rotated,
                         within_half_turn, yaw_rotated)
-from t2m.features import canonical, CONTACTS, FEATURE_BLOCKS, features, joints_from_features, VELOCITIES
-from t2m.joining import contact_spans, join_motions, turning
 
 FIXTURES = Path(__file__).parent / "fixtures" / "t2m"
 FLOOR_AXES = [0, 2]

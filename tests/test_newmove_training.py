@@ -10,10 +10,10 @@ from torch.utils.data import default_collate
 
 from media.video_writer import write_video
 from newmove.clips import clips_in, LatentCache, MotionClips
+from newmove.generation import check_weights, load_customized
 from newmove.objective import CustomizationLoss, debiased, NAME, PAPER, with_checkpointing, without_dropout
 from newmove.task import MotionTask
 from newmove.text_to_video import TextToVideo, fingerprint
-from newmove.generation import check_weights, load_customized
 from newmove_goldens import complete
 
 FIXTURES = Path(__file__).parent / "fixtures"

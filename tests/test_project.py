@@ -7,8 +7,8 @@ import pytest
 from dwpose.skeleton import (FACE, HANDS, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_EAR,
                              RIGHT_EYE, RIGHT_SHOULDER, RIGHT_WRIST)
 from synthetic.motions import sample_motion
-from t2m.motion import LEFT_WRIST as SMPL_LEFT_WRIST, Motion, yaw_rotated
 from t2m.camera import Camera, CAMERAS, STANDING_SHARE
+from t2m.motion import LEFT_WRIST as SMPL_LEFT_WRIST, Motion, yaw_rotated
 from t2m.project import project, resampled
 
 FIXTURES = Path(__file__).parent / "fixtures" / "t2m"
