@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import is_present, is_seen, Skeleton
+from puppet.cutout import smoothstep
 
 NECK, PELVIS, HEAD, KNEES, LEFT_TIP, RIGHT_TIP, LEFT_TOE, RIGHT_TOE = range(17, 25)     # points beside the body's 17
 NUM_POINTS = 25
@@ -44,6 +45,12 @@ JUMP_SECONDS = 0.8                  # for which a person may be off the floor
 STEADY = 0.1                        # of a bone's length: when it points at the viewer, it turns with its parent
 LIFTED = 0.35                       # of the shin's length: a foot so far above the floor turns freely
 NEARNESS = (0.85, 1.25)             # of a limb's width, by perspective
+FORESHORTENED = (0.25, 0.85)        # of a thigh's length: drawn as pointing at the viewer, from wholly to not at all
+RAISED_KNEE = (0.1, 0.25)           # of its length, by which a knee may be above the hip, for that
+NEARER_KNEE = (0.08, 0.2)           # metres by which its knee is nearer than its hip, from not at all to wholly
+THIGH_LENGTHS = (0.5, 1.3)          # a shorter thigh begins beyond the hip, where the trunk is
+HANGING = 0.5                       # of its length, that a skirt at least goes on from the spine downwards
+SPREAD = 0.2                        # of the thigh's length, by which knees part that both come towards the viewer
 
 
 @dataclass(frozen=True)
@@ -183,12 +190,18 @@ class Pose:
     size: np.ndarray                # (F,) of the person against the picture
     mirrored: np.ndarray            # (F,) bool: the person has turned round, the front is shown mirrored
     floor: np.ndarray               # (F,) y of the lower ankle when it stands
+    toward: dict[str, np.ndarray]   # (F,) by leg: how much in [0, 1] its thigh points at the viewer
 
 
-def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: float, depth: np.ndarray | None) -> Pose:
-    """Maps for frames whose points are (F, 25, 2); reference: (25, 3); eyes: (F,) radians the head is rolled, NaN unknown."""
+def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: float, depth: np.ndarray | None, *, skirt: bool = False) -> Pose:
+    """Maps for frames whose points are (F, 25, 2); reference: (25, 3); eyes: (F,) radians the head is rolled, NaN unknown.
+
+    skirt: the thighs are under one, and need not be drawn as pointing at the viewer.
+    """
     own = reference[:, :2]
     size = person_size(points, reference, fps)
+    toward = {name: 0 * found if skirt else found for name, found in towards_viewer(points, own, size, depth).items()}
+    points = with_skirt_hanging(with_knees_apart(points, own, size, toward), own, size)
     across, spine = points[:, coco.LEFT_SHOULDER] - points[:, coco.RIGHT_SHOULDER], points[:, PELVIS] - points[:, NECK]
     own_across, own_spine = own[coco.LEFT_SHOULDER] - own[coco.RIGHT_SHOULDER], own[PELVIS] - own[NECK]
     side = facing(across, spine, own_across, own_spine)                                     # (F,) 1 or -1
@@ -203,7 +216,10 @@ def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: floa
     for limb in LIMBS:
         root, middle, end, tip = limb.points
         width = size * nearness(depth, limb)
-        upper = bone_map(own[root], own[middle], points[:, root], points[:, middle], width, side, maps[limb.trunk])
+        lengths = THIGH_LENGTHS if limb.trunk == "pelvis" else LENGTH_RANGE
+        upper = bone_map(own[root], own[middle], points[:, root], points[:, middle], width, side, maps[limb.trunk], lengths)
+        if limb.trunk == "pelvis":
+            upper[:, :, 2] += points[:, middle] - (upper[:, :, :2] @ own[middle] + upper[:, :, 2])      # it ends at the knee
         lower = bone_map(own[middle], own[end], points[:, middle], points[:, end], width, side, upper)
         if limb.trunk == "pelvis":
             shin = max(np.linalg.norm(own[end] - own[middle]), 1.0)
@@ -214,7 +230,43 @@ def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: floa
         else:
             last = turned_map(own[end], points[:, end], angle_of(lower, own[end] - own[middle], side), width, side)
         maps |= {f"{limb.name} upper": upper, f"{limb.name} lower": lower, f"{limb.name} tip": last}
-    return Pose(points, maps, size, side < 0, floor)
+    return Pose(points, maps, size, side < 0, floor, toward)
+
+
+def towards_viewer(points: np.ndarray, own: np.ndarray, size: np.ndarray, depth: np.ndarray | None) -> dict[str, np.ndarray]:
+    """By leg, (F,) how much in [0, 1] its thigh points at the viewer: it is short, and its knee is nearer, where depth tells."""
+    toward = {}
+    for limb in LIMBS:
+        if limb.trunk == "pelvis":
+            root, middle = limb.points[:2]
+            length = np.maximum(np.linalg.norm(own[middle] - own[root]) * size, 1)
+            thigh = points[:, middle] - points[:, root]
+            raised = (thigh * unit(points[:, NECK] - points[:, PELVIS])).sum(-1) / length
+            toward[limb.name] = (1 - smoothstep(*FORESHORTENED, np.linalg.norm(thigh, axis=-1) / length)) * (1 - smoothstep(*RAISED_KNEE, raised))
+            if depth is not None:
+                toward[limb.name] = toward[limb.name] * smoothstep(*NEARER_KNEE, depth[:, root] - depth[:, middle])
+    return toward
+
+
+def with_knees_apart(points: np.ndarray, own: np.ndarray, size: np.ndarray, toward: dict[str, np.ndarray]) -> np.ndarray:
+    """The points (F, 25, 2) with both knees moved outwards where both thighs point at the viewer, as nobody sits with them closed."""
+    points, both = points.copy(), np.min(list(toward.values()), axis=0)                     # (F,)
+    out = unit(points[:, coco.LEFT_HIP] - points[:, coco.RIGHT_HIP])
+    for hip, knee, sign in ((coco.LEFT_HIP, coco.LEFT_KNEE, 1), (coco.RIGHT_HIP, coco.RIGHT_KNEE, -1)):
+        length = np.linalg.norm(own[knee] - own[hip]) * size
+        wide = ((points[:, knee] - points[:, hip]) * out).sum(-1) * sign / np.maximum(length, 1)    # (F,) already outwards
+        points[:, knee] += (sign * both * length * (SPREAD - wide).clip(0, SPREAD))[:, None] * out
+    return points
+
+
+def with_skirt_hanging(points: np.ndarray, own: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The points (F, 25, 2) with the middle of the knees, to which a skirt goes, moved so that it goes on from the spine by
+    HANGING: knees that come up to the hips do not turn it over."""
+    points, down = points.copy(), unit(points[:, PELVIS] - points[:, NECK])                 # (F, 2)
+    shown = ((points[:, KNEES] - points[:, PELVIS]) * down).sum(-1)                         # (F,)
+    least = HANGING * np.linalg.norm(own[KNEES] - own[PELVIS]) * size
+    points[:, KNEES] += np.maximum(least - shown, 0)[:, None] * down
+    return points
 
 
 def floor_of(points: np.ndarray, fps: float) -> np.ndarray:

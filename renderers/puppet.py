@@ -37,6 +37,12 @@ FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, bel
 COMES_OUT = (0.14, 0.22)            # of the forearm's length from where a hand was hidden, between which it appears
 STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from its place no longer bends the neck
 DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
+LAP = {"upper leg": 0.05, "lower leg": 0.06}      # as ORDER, of a leg whose thigh points at the viewer: before the trunk, behind hands on it
+KNEE_SWELL = 0.15                   # of a leg's width at the knee that comes towards the viewer
+LAP_FADE = (-0.1, 0.55)            # half widths from the hip along the thigh or the spine, between which it comes out of the trunk
+KNEE_ROUND = (1.1, 1.22)            # half widths from the knee, between which a shin's upper corners end
+SEAT = (0.42, 0.56)                 # of the hips' width below them, between which the seat ends
+LAP_SHADE, SEAT_SHADE, SHIN_SHADE = 0.4, 0.5, 0.15      # of the light that is missing: at the hip, between the thighs, below the knee
 
 Mask = Callable[[np.ndarray, Skeleton], np.ndarray | None]      # picture (H, W, 3) uint8, person (F = 1) -> (H, W) in [0, 1]
 
@@ -91,8 +97,8 @@ class Puppet(Renderer):
         cut = cut_layers(scene.image, scene.reference.keypoints[0], reference, mask, np.random.default_rng(seed),
                          shadow=self.settings.shadow, hands=self.settings.hands)
         points = followed(scene.skeleton, reference)
-        pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth)
-        ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, len(points))
+        pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth, skirt=cut.skirt)
+        ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, pose)
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
         for index in Steps(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
             frames[index] = drawn(cut, pose, reference, index, ranks[index])
@@ -123,20 +129,28 @@ def checked(scene: Scene) -> None:
         raise ValueError(f"depth: expected ({len(scene.skeleton)}, {coco.BODY.stop}) metres (found {scene.depth.shape})")
 
 
-def nearness_of(cut: Cut, depth: np.ndarray | None, fps: float, num_frames: int) -> np.ndarray:
+def nearness_of(cut: Cut, depth: np.ndarray | None, fps: float, pose: Pose) -> np.ndarray:
     """(F, L) metres by which each layer is nearer than the trunk, with the head start of ORDER; drawn from least to most. Thighs stay under a skirt."""
-    start = np.array([ORDER[layer.kind] for layer in cut.layers])
-    if depth is None:
-        return np.tile(start, (num_frames, 1))
+    ranks = np.tile([ORDER[layer.kind] for layer in cut.layers], (len(pose.points), 1))
+    if depth is not None:
+        ranks = ranks + nearer_than_trunk(cut, depth, fps)
+    for index, layer in enumerate(cut.layers):
+        if layer.kind in LAP:
+            ranks[:, index] += pose.toward[layer.limb.name] * (LAP[layer.kind] - ranks[:, index])
+    return ranks
+
+
+def nearer_than_trunk(cut: Cut, depth: np.ndarray, fps: float) -> np.ndarray:
+    """(F, L) metres by which the middle of each layer is nearer than the trunk, from depth (F, 17)."""
     smooth = gaussian_filter1d(depth.astype(np.float64), DEPTH_SMOOTHING * fps, axis=0, mode="nearest")
     trunk = smooth[:, [coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.LEFT_HIP, coco.RIGHT_HIP]].mean(axis=1)
-    nearer = np.zeros((num_frames, len(cut.layers)))
+    nearer = np.zeros((len(depth), len(cut.layers)))
     for index, layer in enumerate(cut.layers):
         if layer.limb is not None and not (cut.skirt and layer.kind == "upper leg"):
             root, middle, end, _ = layer.limb.points
             joint = middle if layer.kind.startswith("upper") else end
             nearer[:, index] = trunk - (0.3 * smooth[:, middle if joint == end else root] + 0.7 * smooth[:, joint])
-    return nearer + start
+    return nearer
 
 
 def shown(layer: Layer, pose: Pose, own: np.ndarray, index: int) -> float:
@@ -164,8 +178,43 @@ def drawn(cut: Cut, pose: Pose, own: np.ndarray, index: int, ranks: np.ndarray) 
             continue
         pixels = cv2.remap(layer.pixels, *sources_of(layer, pose, index, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         x, y, width, height = box
-        pasted(canvas[y:y + height, x:x + width], pixels, share)
+        pasted(canvas[y:y + height, x:x + width], in_lap(layer, pixels, pose, index, box), share)
     return cv2.convertScaleAbs(canvas)
+
+
+def in_lap(layer: Layer, pixels: np.ndarray, pose: Pose, index: int, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Pixels (h, w, 4) of a leg or the trunk, in its place of the box, as they are where a thigh points at the viewer.
+
+    It comes softly out of the trunk, and light does not come to the hip, to the seat between the thighs and below the knee.
+    """
+    if layer.kind not in ("upper leg", "lower leg", "trunk"):
+        return pixels
+    toward = min(values[index] for values in pose.toward.values()) if layer.kind == "trunk" else pose.toward[layer.limb.name][index]
+    if toward <= 0:
+        return pixels
+    points = pose.points[index]
+    down = unit(points[PELVIS] - points[NECK])
+    start, end = (PELVIS, NECK) if layer.kind == "trunk" else layer.limb.points[:2] if layer.kind == "upper leg" else layer.limb.points[1:3]
+    x = np.arange(box[2], dtype=np.float32)[None] + np.float32(box[0] - points[start, 0])
+    y = np.arange(box[3], dtype=np.float32)[:, None] + np.float32(box[1] - points[start, 1])
+    below, aside = x * down[0] + y * down[1], x * down[1] - y * down[0]
+    way = unit(points[end] - points[start])
+    along = x * way[0] + y * way[1]
+    if layer.kind == "trunk":
+        hips = max(np.linalg.norm(points[coco.LEFT_HIP] - points[coco.RIGHT_HIP]), 1.0)
+        light = 1 - SEAT_SHADE * smoothstep(-0.1, 0.4, below / hips)
+        cover = 1 - smoothstep(*SEAT, below / hips + 0.4 * (aside / hips) ** 2)
+    else:
+        half = layer.joints[0].radius * pose.size[index]
+        if layer.kind == "upper leg":
+            light = 1 - LAP_SHADE * (1 - smoothstep(0, 2, along / half))
+            cover = smoothstep(*LAP_FADE, np.maximum(along, below) / half)
+        else:
+            light = 1 - SHIN_SHADE * smoothstep(0, 1, along / half) * (1 - smoothstep(1, 4, along / half))
+            cover = 1 - smoothstep(*KNEE_ROUND, np.hypot(x, y) / half) * (1 - smoothstep(0, 1, along / half))
+    lit = pixels * (1 - toward + toward * cover)[..., None].astype(np.float32)
+    lit[..., :3] *= (1 - toward + toward * light)[..., None]
+    return cv2.convertScaleAbs(lit)
 
 
 def pasted(window: np.ndarray, pixels: np.ndarray, share: float) -> None:
@@ -207,9 +256,21 @@ def sources_of(layer: Layer, pose: Pose, index: int, box: tuple[int, int, int, i
             weight = weight * (1 - smoothstep(*bend.near, np.hypot(away_x, away_y) / radius))
         other = asked(pose.maps[joint.piece][index], x, y)
         source = [own + weight * (far - own) for own, far in zip(source, other)]
+    if layer.kind.endswith("leg") and pose.toward[layer.limb.name][index] > 0:
+        source = swollen(source, layer, pose, index)
     grids = (cv2.resize((values - start).astype(np.float32), (columns * GRID, rows * GRID), interpolation=cv2.INTER_LINEAR)
              for values, start in zip(source, layer.corner))
     return tuple(np.ascontiguousarray(grid[GRID:GRID + height, GRID:GRID + width]) for grid in grids)
+
+
+def swollen(source: list[np.ndarray], layer: Layer, pose: Pose, index: int) -> list[np.ndarray]:
+    """The source x and y (h, w) of a leg whose knee comes towards the viewer: it is drawn wider there, by perspective."""
+    knee = asked(pose.maps[layer.piece][index], *pose.points[index, layer.limb.points[1]])
+    way, length = unit(layer.rest), max(np.linalg.norm(layer.rest), 1.0)
+    x, y = source[0] - knee[0], source[1] - knee[1]
+    along, aside = x * way[0] + y * way[1], y * way[0] - x * way[1]
+    wider = 1 + KNEE_SWELL * pose.toward[layer.limb.name][index] * (1 - np.abs(along) / length).clip(0, 1)
+    return [source[0] + way[1] * aside * (1 - 1 / wider), source[1] - way[0] * aside * (1 - 1 / wider)]
 
 
 def asked(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from dwpose.skeleton import Skeleton
 from motionbench.picture import psnr
 from renderers import Scene
 from puppet.cutout import filled
-from puppet.limbs import body_points, followed, person_size, whole_reference
+from puppet.limbs import body_points, followed, KNEES, PELVIS, person_size, posed, whole_reference
 from renderers.puppet import Puppet, PuppetConfig
 from synthetic.clips import sample_clip
 
@@ -139,18 +139,44 @@ def test_a_joint_unseen_for_some_frames_keeps_its_place_on_its_parent():
     assert np.allclose(places[1, coco.RIGHT_WRIST], (92, 166), atol=0.01)
 
 
-def test_foreshortened_thighs_grow_no_wider_and_the_person_no_smaller():
+def squatting() -> np.ndarray:
+    """The figure 46 pixels lower on its feet, its thighs a fifth as long."""
     squat = {f"{side}_{joint}": (x, y) for side, sign in (("left", 1), ("right", -1)) for joint, x, y in
              (("hip", 100 + sign * 14, 214), ("knee", 100 + sign * 17, 226))}
     for joint, (x, y) in JOINTS.items():
         if y < 170 and joint not in (coco.LEFT_HIP, coco.RIGHT_HIP):
             squat[next(name for name in vars(coco) if getattr(coco, name) == joint and name.isupper()).lower()] = (x, y + 46)
-    frame = rendered(skeleton(keypoints(**squat)))[0].astype(int)
+    return keypoints(**squat)
+
+
+def test_foreshortened_thighs_grow_no_wider_and_the_person_no_smaller():
+    squat = skeleton(squatting())
+    frame = rendered(squat)[0].astype(int)
     legs = np.abs(frame - LEG).max(axis=2) < 40
     assert np.flatnonzero(legs.any(axis=0)).min() > 50 and np.flatnonzero(legs.any(axis=0)).max() < 150
     assert is_colour(frame, (117, 250), LEG) and is_colour(frame, (100, 150), TRUNK)
-    points = followed(skeleton(keypoints(**squat)), whole_reference(body_points(keypoints()[None])[0]))
+    points = followed(squat, whole_reference(body_points(keypoints()[None])[0]))
     assert abs(person_size(points, body_points(keypoints()[None])[0], 15)[0] - 1) < 0.1
+
+
+def test_knees_that_come_towards_the_viewer_part_and_the_thighs_lie_before_the_trunk():
+    farther, nearer = np.full((2, 1, 17), 5.0, np.float32)
+    for metres, by in ((farther, 0.4), (nearer, -0.4)):
+        metres[:, [coco.LEFT_KNEE, coco.RIGHT_KNEE]] += by
+    behind, before = (rendered(skeleton(squatting()), depth=metres)[0].astype(int) for metres in (farther, nearer))
+    wide = lambda frame: np.ptp(np.flatnonzero((np.abs(frame[222:232] - LEG).max(axis=2) < 40).any(axis=0)))
+    assert 10 < wide(before) - wide(behind) < 50
+    assert is_colour(before, (127, 215), LEG, 60) and not is_colour(behind, (127, 215), LEG, 60)
+    assert is_colour(before, (100, 240), WALL, 12) and is_colour(before, (72, 212), ARM)       # no seat below; the hand in front
+
+
+def test_a_skirt_hangs_from_the_spine_also_where_the_knees_come_above_the_hips():
+    reference = whole_reference(body_points(keypoints()[None])[0])
+    crouched = keypoints(left_knee=(134, 140), right_knee=(96, 150))
+    pose = posed(followed(skeleton(crouched), reference), reference, np.full(1, np.nan), 15, None, skirt=True)
+    drawn = pose.maps["skirt"][0, :, :2] @ (reference[KNEES, :2] - reference[PELVIS, :2])
+    assert drawn[1] > 0.4 * 58 and abs(drawn[0]) < drawn[1]
+    assert all((toward == 0).all() for toward in pose.toward.values())
 
 
 def test_a_person_turned_round_is_mirrored_and_it_is_said_before():
