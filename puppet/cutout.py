@@ -28,6 +28,7 @@ EDGE_COST, COLOUR_COST, WIDTH_COST = 1.2, 6.0, 3.0      # of a step, beside 1 fo
 SEED_ROUNDS = 3                     # in which seeds that look like another part's are dropped
 SLIVER = 3                          # pixels of the segmented picture: half the width of a trunk's thinnest strip
 BORDER_BLUR = 1.2                   # pixels of the segmented picture: standard deviation that smooths a border between parts
+SHARPNESS = 4                       # power of the shares: within one colour a border would else be as wide as the filter
 LEAST_SHARE = 0.12                  # of the likelihood of its colour, for a seed of a part: a short sleeve is a small share of an arm
 RIM = 3                             # pixels beside the hole that the fill meets
 BAND = 0.12                         # of the canvas width: how much beside the hole counts
@@ -191,11 +192,11 @@ def parts(image: np.ndarray, alpha: np.ndarray, seeds: list[np.ndarray], distanc
         nearness.append(network.distances(seed, 1 + COLOUR_COST * (1 - share) + WIDTH_COST * wide))
     nearest = np.argmin(nearness, axis=0)
     reached = np.isfinite(np.min(nearness, axis=0))
+    nearest = without_slivers(nearest, reached)
     nearest = nearest[tuple(distance_transform_edt(~reached, return_distances=False, return_indices=True))]
-    nearest = without_slivers(nearest, inside)
     maps = [cv2.resize(cv2.GaussianBlur((nearest == part).astype(np.float32), (0, 0), BORDER_BLUR), alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
             for part in range(len(seeds))]
-    soft = np.maximum(guided(image, maps, 3, 1e-3), 0) ** 2
+    soft = np.maximum(guided(image, maps, 3, 1e-3), 0) ** SHARPNESS
     return (soft / np.maximum(soft.sum(axis=0), 1e-6)).astype(np.float32)
 
 

@@ -15,13 +15,14 @@ from dwpose import skeleton as coco
 from dwpose.skeleton import is_seen
 from puppet.cutout import (capsule, carried_across, filled, least_cover, matte, met, parts, person_mask, refined_mask, smoothstep, softened, spread,
                            with_fringe)
-from puppet.limbs import HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, unit
+from puppet.limbs import HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, right_of, unit
 from puppet.shadows import Shadow, shaded, shadow_of, shadow_zones, unshaded
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
 HAIR_REACH = (1.6, 2.4)             # radii of the head from its centre, between which strands of hair end
 SHOULDER_INSET = -0.3               # of an arm's half width from its joint outwards: the trunk's edge below the arm
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
+SLEEVE = 0.6                        # of an arm's half width below its shoulder, from where its outer side is its own
 CROTCH = 0.3                        # of the thigh's length below the hips
 FAINT = 0.004                       # coverage of which nothing is seen
 EDGE_REACH = 0.015                  # of the canvas height, over which the fill goes over into the picture at the outline
@@ -125,6 +126,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     background = np.where(person[..., None], met(fill.astype(np.float32), lit, person, EDGE_REACH).clip(0, 255), lit)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
+    cloth = with_sleeves(cloth, points, limbs, widths)
     shares = with_pelvis(cloth, alpha, points, limbs, widths)
     sheets = sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
@@ -269,6 +271,23 @@ def shares_of(image, alpha, points, limbs, widths, trunk, skirt) -> dict[str, np
     shares = parts(image, alpha, [trunk_seed, (head > 0) & (arms == 0), *seeds],
                    [away, (distance_to((centre, centre), size) / (3.0 * radius)).astype(np.float32), *distances], models)
     return dict(zip(names, shares))
+
+
+def with_sleeves(shares: dict[str, np.ndarray], points: np.ndarray, limbs: list[Limb], widths: dict[str, float]) -> dict[str, np.ndarray]:
+    """The shares with the outer side of an arm, below its shoulder, given to it: raised, it leaves no corner of a sleeve there."""
+    shares = dict(shares)
+    for limb in limbs:
+        if limb.trunk == "chest":
+            root, middle = (points[joint, :2] for joint in limb.points[:2])
+            sleeve, width, bone = np.zeros(shares["trunk"].shape, np.uint8), widths[limb.name], middle - root
+            start = root + min(SLEEVE * width / max(np.linalg.norm(bone), 1), 1) * bone
+            out = right_of(unit(bone)) * (np.sign(right_of(bone) @ (root - points[NECK, :2])) or 1)
+            side = [start, middle, middle + 2 * width * out, start + 2 * width * out]
+            cv2.fillConvexPoly(sleeve, np.array(side).round().astype(np.int32), 1)
+            zone = softened(sleeve)
+            shares[limb.name] = shares[limb.name] + zone * shares["trunk"]
+            shares["trunk"] = (1 - zone) * shares["trunk"]
+    return shares
 
 
 def with_pelvis(shares: dict[str, np.ndarray], alpha: np.ndarray, points: np.ndarray, limbs: list[Limb], widths: dict[str, float]) -> dict[str, np.ndarray]:

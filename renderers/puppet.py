@@ -21,7 +21,7 @@ from dwpose.plausibility import hides_too_much
 from dwpose.skeleton import Skeleton
 from puppet.cutout import smoothstep
 from puppet.layers import Cut, cut_layers, Joint, Layer, ORDER
-from puppet.limbs import body_points, eye_roll, followed, HEAD, KNEES, NECK, PELVIS, Pose, posed, unit, whole_reference
+from puppet.limbs import body_points, eye_roll, followed, HEAD, KNEES, last_joint, NECK, PELVIS, Pose, posed, unit, whole_reference
 from puppet.shadows import cast
 from renderers import PuppetConfig, Renderer, Scene
 from runtime.progress import Steps
@@ -40,6 +40,8 @@ DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
 LAP = {"upper leg": 0.05, "lower leg": 0.06}      # as ORDER, of a leg whose thigh points at the viewer: before the trunk, behind hands on it
 KNEE_SWELL = 0.15                   # of a leg's width at the knee that comes towards the viewer
 LAP_FADE = (-0.1, 0.55)            # half widths from the hip along the thigh or the spine, between which it comes out of the trunk
+BENT = (0.2, 0.55)                  # less of the cosine of an elbow than in the picture, from where what sticks out is taken off to all of it
+ELBOW_ROUND = (0.7, 0.85)           # half widths from the elbow, between which a bent arm ends
 KNEE_ROUND = (1.1, 1.22)            # half widths from the knee, between which a shin's upper corners end
 SEAT = (0.42, 0.56)                 # of the hips' width below them, between which the seat ends
 LAP_SHADE, SEAT_SHADE, SHIN_SHADE = 0.4, 0.5, 0.15      # of the light that is missing: at the hip, between the thighs, below the knee
@@ -178,8 +180,29 @@ def drawn(cut: Cut, pose: Pose, own: np.ndarray, index: int, ranks: np.ndarray) 
             continue
         pixels = cv2.remap(layer.pixels, *sources_of(layer, pose, index, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         x, y, width, height = box
-        pasted(canvas[y:y + height, x:x + width], in_lap(layer, pixels, pose, index, box), share)
+        pixels = at_elbow(layer, pixels, pose, own, index, box) if layer.kind in ("upper arm", "lower arm") else in_lap(layer, pixels, pose, index, box)
+        pasted(canvas[y:y + height, x:x + width], pixels, share)
     return cv2.convertScaleAbs(canvas)
+
+
+def at_elbow(layer: Layer, pixels: np.ndarray, pose: Pose, own: np.ndarray, index: int, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Pixels (h, w, 4) of an arm, in its place of the box, without what would stick out beyond an elbow that is bent more than in the picture.
+
+    A wide sleeve would otherwise stand as a ring beside it.
+    """
+    if last_joint(layer.limb, own) < 2:
+        return pixels
+    root, middle, end, _ = layer.limb.points
+    straight = [float(unit(points[middle] - points[root]) @ unit(points[end] - points[middle])) for points in (own[:, :2], pose.points[index])]
+    bent = float(smoothstep(*BENT, np.float64(straight[0] - straight[1])))
+    if bent <= 0:
+        return pixels
+    elbow, half = pose.points[index, middle], layer.joints[0].radius * pose.size[index]
+    way = unit(elbow - pose.points[index, root]) if layer.kind == "upper arm" else unit(elbow - pose.points[index, end])
+    x = np.arange(box[2], dtype=np.float32)[None] + np.float32(box[0] - elbow[0])
+    y = np.arange(box[3], dtype=np.float32)[:, None] + np.float32(box[1] - elbow[1])
+    outside = smoothstep(*ELBOW_ROUND, np.hypot(x, y) / half) * smoothstep(-0.5, 0, (x * way[0] + y * way[1]) / half)
+    return cv2.convertScaleAbs(pixels * (1 - bent * outside)[..., None].astype(np.float32))
 
 
 def in_lap(layer: Layer, pixels: np.ndarray, pose: Pose, index: int, box: tuple[int, int, int, int]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The puppet moves the picture's own pixels: limbs arrive where they are told to, and what they covered shows again."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,9 +9,11 @@ import torch
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import Skeleton
+from media.images import read_image
 from motionbench.picture import psnr
 from renderers import Scene
 from puppet.cutout import filled
+from puppet.layers import distance_to
 from puppet.limbs import body_points, followed, KNEES, PELVIS, person_size, posed, whole_reference
 from renderers.puppet import Puppet, PuppetConfig
 from synthetic.clips import sample_clip
@@ -110,6 +114,28 @@ def test_no_pixel_of_the_trunk_or_the_legs_travels_with_the_arm():
     above = frame[:84, :70].reshape(-1, 3)
     for colour in (TRUNK, LEG):
         assert (np.abs(above - colour).max(axis=1) < 40).sum() < 12
+
+
+def test_a_wide_sleeve_stands_as_no_ring_beside_a_bent_elbow():
+    fine = cv2.resize(figure(), None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    for arm in ARMS:
+        cv2.polylines(fine, [np.array([JOINTS[joint] for joint in arm], np.int32) * 4], False, ARM, 4 * 26, cv2.LINE_AA)
+    elbow, wrist = (38, 96), (22, 60)
+    frame = rendered(skeleton(keypoints(right_elbow=elbow, right_wrist=wrist)), cv2.resize(fine, SIZE[::-1], interpolation=cv2.INTER_AREA))[0].astype(int)
+    away = np.minimum(distance_to((JOINTS[coco.RIGHT_SHOULDER], elbow), SIZE), distance_to((elbow, wrist), SIZE))
+    assert ((np.abs(frame - ARM).max(axis=2) < 40) & (away > 14))[:, :70].sum() < 60
+    assert is_colour(frame, elbow, ARM) and is_colour(frame, (30, 78), ARM)
+
+
+def test_no_thread_of_a_raised_arm_stays_where_its_outer_edge_was():
+    image = cv2.resize(read_image(Path(__file__).parents[1] / "assets" / "person_large.png"), (288, 512), interpolation=cv2.INTER_AREA)
+    places = {"nose": (142, 166), "eye": (134, 161, 151, 161), "ear": (129, 168, 160, 168), "shoulder": (113, 214, 179, 213), "elbow": (103, 263, 186, 265),
+              "wrist": (92, 307, 192, 310), "hip": (127, 305, 164, 306), "knee": (126, 380, 160, 380), "ankle": (126, 447, 162, 447), "big_toe": (113, 469, 168, 471)}
+    own = {"nose": places.pop("nose")} | {f"{side}_{name}": place for name, both in places.items() for side, place in (("right", both[:2]), ("left", both[2:]))}
+    raised = own | {"right_elbow": (93, 169), "right_wrist": (78, 119), "left_elbow": (199, 168), "left_wrist": (214, 118)}
+    frame = rendered(skeleton(keypoints(**raised), size=(512, 288)), image, skeleton(keypoints(**own), size=(512, 288)), mask=None)[0].astype(int)
+    beside = frame[226:255, 90:104]
+    assert np.abs(beside - np.median(beside, axis=(0, 1))).max() < 25
 
 
 def test_depth_decides_who_covers_whom():
