@@ -1,0 +1,57 @@
+"""A hand that the picture hides: whether it does, the colour of the skin, and a relaxed hand drawn in it."""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dwpose import skeleton as coco
+from dwpose.skeleton import is_seen
+from puppet.cutout import capsule
+from puppet.limbs import inside
+
+HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
+    ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),
+    ((0.5, 0.17), (0.88, 0.2), 0.055), ((0.5, 0.06), (0.97, 0.06), 0.058), ((0.5, -0.06), (0.92, -0.07), 0.055),
+    ((0.48, -0.16), (0.8, -0.19), 0.048), ((0.2, 0.14), (0.55, 0.34), 0.062))
+FINE = 4                            # times as fine a hand is drawn
+
+
+def beyond(cover: np.ndarray, wrist: np.ndarray, way: np.ndarray, length: float) -> float:
+    """How much of a cover (H, W) lies a hand's length or less beyond the wrist, where fingers would be, in square hand lengths."""
+    x, y = np.arange(cover.shape[1])[None] - wrist[0], np.arange(cover.shape[0])[:, None] - wrist[1]
+    along, aside = (x * way[0] + y * way[1]) / length, (y * way[0] - x * way[1]) / length
+    return float(cover[(along > 0.35) & (along < 1.1) & (abs(aside) < 0.5)].sum()) / length**2
+
+
+def skin_colour(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
+    """RGB (3,) of the cheeks and the nose, None where the face is unseen."""
+    face = keypoints[coco.FACE]
+    if is_seen(face).all():
+        places = [face[list(pair), :2].mean(axis=0) for pair in ((2, 31), (14, 35), (28, 29), (57, 8))]
+    elif is_seen(keypoints[[coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]]).all():
+        nose, eyes = keypoints[coco.NOSE, :2], keypoints[[coco.LEFT_EYE, coco.RIGHT_EYE], :2]
+        places = [nose, *(0.7 * nose + 0.3 * eyes)]
+    else:
+        return None
+    smooth = cv2.GaussianBlur(image, (0, 0), max(image.shape[0] / 300, 0.7))
+    return np.median([smooth[int(y), int(x)] for x, y in places if inside((x, y), image.shape[:2])] or [smooth.mean(axis=(0, 1))], axis=0)
+
+
+def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarray, thumb: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """A relaxed hand (h, w, 4) uint8, colour times coverage, from the wrist (2,) in a way (2,), and its corner x, y."""
+    aside = np.array([-way[1], way[0]]) * thumb
+    corner = np.floor(wrist - 1.3 * length).astype(int)
+    canvas = np.zeros((int(2.6 * length) + 2,) * 2, np.uint8)
+    canvas = cv2.resize(canvas, None, fx=FINE, fy=FINE)
+    depth = np.zeros(canvas.shape, np.float32)
+    for start, end, radius in HAND:
+        finger = np.zeros_like(canvas)
+        line = [wrist - corner + length * (place[0] * way + place[1] * aside) for place in (start, end)]
+        capsule(finger, tuple(line), radius * length, 1, FINE)
+        depth = np.maximum(depth, np.sqrt(cv2.distanceTransform(finger, cv2.DIST_L2, 5) / (radius * length * FINE)).clip(0, 1))
+        canvas |= finger
+    size = (canvas.shape[1] // FINE, canvas.shape[0] // FINE)
+    cover = cv2.resize(canvas.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    light = cv2.resize(cv2.GaussianBlur(depth, (0, 0), FINE) * canvas, size, interpolation=cv2.INTER_AREA)[..., None]
+    colour = skin * (0.78 * cover + 0.26 * light)
+    return np.concatenate([np.minimum(colour, 255 * cover), 255 * cover], axis=2).clip(0, 255).round().astype(np.uint8), (int(corner[0]), int(corner[1]))
