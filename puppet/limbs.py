@@ -49,6 +49,7 @@ FORESHORTENED = (0.25, 0.85)        # of a thigh's length: drawn as pointing at 
 RAISED_KNEE = (0.1, 0.25)           # of its length, by which a knee may be above the hip, for that
 NEARER_KNEE = (0.08, 0.2)           # metres by which its knee is nearer than its hip, from not at all to wholly
 THIGH_LENGTHS = (0.5, 1.3)          # a shorter thigh begins beyond the hip, where the trunk is
+CUT_ARM = 0.1                       # of its length, how far an upper arm that the picture cuts off is raised above its shoulder
 HANGING = 0.5                       # of its length, that a skirt at least goes on from the spine downwards
 SPREAD = 0.2                        # of the thigh's length, by which knees part that both come towards the viewer
 
@@ -200,6 +201,7 @@ def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: floa
     """
     own = reference[:, :2]
     size = person_size(points, reference, fps)
+    points = with_cut_arms_lowered(points, reference)
     toward = {name: 0 * found if skirt else found for name, found in towards_viewer(points, own, size, depth).items()}
     points = with_skirt_hanging(with_knees_apart(points, own, size, toward), own, size)
     across, spine = points[:, coco.LEFT_SHOULDER] - points[:, coco.RIGHT_SHOULDER], points[:, PELVIS] - points[:, NECK]
@@ -256,6 +258,23 @@ def with_knees_apart(points: np.ndarray, own: np.ndarray, size: np.ndarray, towa
         length = np.linalg.norm(own[knee] - own[hip]) * size
         wide = ((points[:, knee] - points[:, hip]) * out).sum(-1) * sign / np.maximum(length, 1)    # (F,) already outwards
         points[:, knee] += (sign * both * length * (SPREAD - wide).clip(0, SPREAD))[:, None] * out
+    return points
+
+
+def with_cut_arms_lowered(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The points (F, 25, 2) with arms whose wrist the picture does not show raised no higher than the shoulder: they go out
+    of the frame sideways, where raised on they would show the end at which the picture cuts them off."""
+    points, up = points.copy(), unit(points[:, NECK] - points[:, PELVIS])                   # (F, 2)
+    for limb in LIMBS:
+        root, middle, end, _ = limb.points
+        if limb.trunk == "chest" and not reference[end, 2]:
+            arm = points[:, middle] - points[:, root]
+            length, raised = np.linalg.norm(arm, axis=-1), (arm * up).sum(-1)               # (F,)
+            out = points[:, root] - points[:, NECK]
+            out = unit(out - (out * up).sum(-1)[:, None] * up)
+            level = out * np.sqrt(1 - CUT_ARM**2) + CUT_ARM * up
+            lowered = points[:, root] + length[:, None] * level
+            points[:, [middle, end]] += np.where(raised > CUT_ARM * length, 1.0, 0.0)[:, None, None] * (lowered - points[:, middle])[:, None]
     return points
 
 

@@ -323,6 +323,16 @@ def test_a_picture_that_hides_limbs_is_refused_with_what_to_take_instead(pose, w
     rendered(skeleton(keypoints(left_wrist=(103, 160), right_wrist=(97, 160))), reference=skeleton(keypoints(left_wrist=(103, 160), right_wrist=(97, 160))))
 
 
+def test_an_arm_that_the_picture_cuts_off_is_raised_to_the_side_and_not_above():
+    reference = whole_reference(body_points(keypoints(right_wrist=None)[None])[0])
+    raised = posed(followed(skeleton(keypoints(**RAISED)), reference), reference, np.full(1, np.nan), 15, None).points[0]
+    shoulder, long = np.array(JOINTS[coco.RIGHT_SHOULDER]), np.hypot(30, 28)
+    assert shoulder[1] - 0.11 * long < raised[coco.RIGHT_ELBOW, 1] < shoulder[1]
+    assert np.linalg.norm(raised[coco.RIGHT_ELBOW] - shoulder) == pytest.approx(long, rel=0.01) and raised[coco.RIGHT_ELBOW, 0] < 40
+    whole = posed(followed(skeleton(keypoints(**RAISED)), own := whole_reference(body_points(keypoints()[None])[0])), own, np.full(1, np.nan), 15, None)
+    assert np.allclose(whole.points[0, coco.RIGHT_ELBOW], RAISED["right_elbow"])
+
+
 def test_an_unseen_wrist_goes_on_from_its_upper_arm_as_in_the_picture():
     raised = keypoints(left_elbow=(164, 90), left_wrist=None)
     reference = whole_reference(body_points(keypoints()[None])[0])
