@@ -122,7 +122,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
     cloth = with_sleeves(cloth, points, limbs, widths)
-    shares = with_pelvis(cloth, alpha, points, limbs, widths)
+    shares = with_pelvis(cloth, points, limbs, widths)
     sheets = sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt)
     layers = painted(image, alpha, shaded(background, shadows), sheets)
     if hands:
@@ -285,8 +285,8 @@ def with_sleeves(shares: dict[str, np.ndarray], points: np.ndarray, limbs: list[
     return shares
 
 
-def with_pelvis(shares: dict[str, np.ndarray], alpha: np.ndarray, points: np.ndarray, limbs: list[Limb], widths: dict[str, float]) -> dict[str, np.ndarray]:
-    """The shares with hips and crotch, as far as there is no gap, given to the trunk, so that legs that move apart leave none there."""
+def with_pelvis(shares: dict[str, np.ndarray], points: np.ndarray, limbs: list[Limb], widths: dict[str, float]) -> dict[str, np.ndarray]:
+    """The shares with hips and crotch given to the trunk, so that legs that move apart leave no gap there."""
     legs = [limb for limb in limbs if limb.trunk == "pelvis"]
     if len(legs) < 2:
         return shares
@@ -294,10 +294,7 @@ def with_pelvis(shares: dict[str, np.ndarray], alpha: np.ndarray, points: np.nda
     down = knees.mean(axis=0) - hips.mean(axis=0)
     across = unit(hips[0] - hips[1])
     outer = [hips[0] + 1.3 * widths[legs[0].name] * across, hips[1] - 1.3 * widths[legs[1].name] * across]
-    line = (hips.mean(axis=0) + np.linspace(0, CROTCH, 40)[:, None] * down).round().astype(int)
-    gap = alpha[line[:, 1].clip(0, len(alpha) - 1), line[:, 0].clip(0, alpha.shape[1] - 1)] < 0.5
-    crotch = CROTCH * (gap.argmax() / len(gap) if gap.any() else 1)
-    corners = np.array([*(outer - 1.5 * down), *outer, hips.mean(axis=0) + crotch * down])
+    corners = np.array([*(outer - 1.5 * down), *outer, hips.mean(axis=0) + CROTCH * down])
     zone = np.zeros(shares["trunk"].shape, np.uint8)
     cv2.fillConvexPoly(zone, cv2.convexHull(corners.round().astype(np.int32)), 1)
     zone = softened(zone)

@@ -45,7 +45,7 @@ JUMP_SECONDS = 0.8                  # for which a person may be off the floor
 STEADY = 0.1                        # of a bone's length: when it points at the viewer, it turns with its parent
 LIFTED = 0.35                       # of the shin's length: a foot so far above the floor turns freely
 NEARNESS = (0.85, 1.25)             # of a limb's width, by perspective
-FORESHORTENED = (0.25, 0.85)        # of a thigh's length: drawn as pointing at the viewer, from wholly to not at all
+FORESHORTENED = (0.25, 0.75)        # of a thigh's length: drawn as pointing at the viewer, from wholly to not at all
 RAISED_KNEE = (0.1, 0.25)           # of its length, by which a knee may be above the hip, for that
 NEARER_KNEE = (0.08, 0.2)           # metres by which its knee is nearer than its hip, from not at all to wholly
 THIGH_LENGTHS = (0.5, 1.3)          # a shorter thigh begins beyond the hip, where the trunk is
@@ -221,7 +221,8 @@ def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: floa
         lengths = THIGH_LENGTHS if limb.trunk == "pelvis" else LENGTH_RANGE
         upper = bone_map(own[root], own[middle], points[:, root], points[:, middle], width, side, maps[limb.trunk], lengths)
         if limb.trunk == "pelvis":
-            upper[:, :, 2] += points[:, middle] - (upper[:, :, :2] @ own[middle] + upper[:, :, 2])      # it ends at the knee
+            beyond = points[:, middle] - (upper[:, :, :2] @ own[middle] + upper[:, :, 2])
+            upper[:, :, 2] += toward[limb.name][:, None] * beyond                           # pointing at the viewer, it ends at the knee
         lower = bone_map(own[middle], own[end], points[:, middle], points[:, end], width, side, upper)
         if limb.trunk == "pelvis":
             shin = max(np.linalg.norm(own[end] - own[middle]), 1.0)

@@ -39,6 +39,7 @@ STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from i
 DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
 LAP = {"upper leg": 0.05, "lower leg": 0.06}      # as ORDER, of a leg whose thigh points at the viewer: before the trunk, behind hands on it
 KNEE_SWELL = 0.15                   # of a leg's width at the knee that comes towards the viewer
+LAP_BEFORE = (0.55, 0.85)           # of pointing at the viewer: from where a thigh is about to come before the trunk, to where it has
 LAP_FADE = (-0.1, 0.55)            # half widths from the hip along the thigh or the spine, between which it comes out of the trunk
 BENT = (0.2, 0.55)                  # less of the cosine of an elbow than in the picture, from where what sticks out is taken off to all of it
 ELBOW_ROUND = (0.7, 0.85)           # half widths from the elbow, between which a bent arm ends
@@ -235,7 +236,8 @@ def in_lap(layer: Layer, pixels: np.ndarray, pose: Pose, index: int, box: tuple[
         else:
             light = 1 - SHIN_SHADE * smoothstep(0, 1, along / half) * (1 - smoothstep(1, 4, along / half))
             cover = 1 - smoothstep(*KNEE_ROUND, np.hypot(x, y) / half) * (1 - smoothstep(0, 1, along / half))
-    lit = pixels * (1 - toward + toward * cover)[..., None].astype(np.float32)
+    before = smoothstep(*LAP_BEFORE, toward)
+    lit = pixels * (1 - before + before * cover)[..., None].astype(np.float32)
     lit[..., :3] *= (1 - toward + toward * light)[..., None]
     return cv2.convertScaleAbs(lit)
 
