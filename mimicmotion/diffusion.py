@@ -226,7 +226,7 @@ class Denoiser:
         calls = [(tile, halves) for tile in range(len(self.tiles)) for halves in self.batches(guided)]
         self.cache.next_step(calls)
         try:
-            parts = list(self.processes.map(lambda call: self.predict(*call, noisy, timestep), calls))
+            parts = self.processes.gathered(lambda call: self.predict(*call, noisy, timestep), calls)
         except torch.OutOfMemoryError:
             if not guided or self.guidance_batch == 1:
                 raise

@@ -261,7 +261,7 @@ class MusePose:
         """The pose guider's features of pose frames (F, H, W, 3) uint8, (F, C0, h, w); a few frames at a time."""
         work = lambda start: self.pose_guider(pose_pixels(poses[start:start + POSES_AT_ONCE], size).to(self.device, self.dtype)).float()
         starts = range(0, len(poses), POSES_AT_ONCE)
-        return torch.cat([made.to(self.dtype) for made in processes.map(work, starts)])
+        return torch.cat([made.to(self.dtype) for made in processes.gathered(work, starts)])
 
     @torch.no_grad()
     def decoded(self, latents: Tensor, chunk_size: int = 8, output_size: tuple[int, int] | None = None,
@@ -343,7 +343,7 @@ class WindowedDenoiser:
         batches = self.batches()
         calls = [(window, halves) for halves in batches for window in self.windows]      # alike side by side: reading takes longer
         try:
-            parts = torch.cat(list(self.processes.map(lambda call: self.predict(*call, noisy, timestep), calls)))
+            parts = torch.cat(self.processes.gathered(lambda call: self.predict(*call, noisy, timestep), calls))
         except torch.OutOfMemoryError:
             if not self.guided or self.guidance_batch == 1:
                 raise

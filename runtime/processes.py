@@ -50,6 +50,14 @@ class Processes:
             for owner in range(len(turn)):
                 yield self.sent(result if owner == self.rank else None, owner)
 
+    def gathered(self, work: Callable[[Any], Tensor], items: Sequence) -> list[Tensor]:
+        """What `map` gives, all of it held: each process does its share without waiting for the others, then they exchange."""
+        own = self.agreed(lambda: [work(item) for item in self.share(items)])
+        if self.count == 1:
+            return own
+        owners = [place % self.count for place in range(len(items))]
+        return [self.sent(own[place // self.count] if owner == self.rank else None, owner) for place, owner in enumerate(owners)]
+
     def share(self, items: Sequence) -> list:
         """This process's part of the items: every count-th one, so that the parts are alike."""
         return list(items[self.rank::self.count])
