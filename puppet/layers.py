@@ -6,7 +6,7 @@ an arm, the thigh under the trunk. What is hidden is filled with the part's own 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,9 +14,9 @@ import numpy as np
 from dwpose import skeleton as coco
 from puppet.cutout import (capsule, carried_across, filled, least_cover, matte, met, parts, person_mask, refined_mask, smoothstep, softened, spread,
                            with_fringe)
-from puppet.hands import beyond, drawn_hand, skin_colour
 from puppet.limbs import HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, right_of, unit
 from puppet.shadows import Shadow, shaded, shadow_of, shadow_zones, unshaded
+from puppet.unseen import back_of_head, beyond, drawn_hand, skin_colour
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
 HAIR_REACH = (1.6, 2.4)             # radii of the head from its centre, between which strands of hair end
@@ -58,6 +58,7 @@ class Layer:
     pixels: np.ndarray              # (h, w, 4) uint8, colour times coverage and coverage
     corner: tuple[int, int]         # x, y of its first pixel in the picture
     corners: np.ndarray             # (n, 2) of its convex hull
+    back: np.ndarray | None = None  # (h, w, 4) uint8: the head's pixels from behind
     hidden: bool = False            # not in the picture: shown only where the piece has left its place there
 
 
@@ -124,7 +125,8 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     cloth = with_sleeves(cloth, points, limbs, widths)
     shares = with_pelvis(cloth, points, limbs, widths)
     sheets = sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt)
-    layers = painted(image, alpha, shaded(background, shadows), sheets)
+    layers, skin = painted(image, alpha, shaded(background, shadows), sheets), skin_colour(image, keypoints)
+    layers = [replace(layer, back=back_of_head(layer.pixels, layer.corner, keypoints, points, skin)) if layer.kind == "head" else layer for layer in layers]
     if hands:
         layers += hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk)
     return Cut(background, layers, shadows, skirt)

@@ -35,6 +35,7 @@ NEAR = (1.8, 3.2)                   # half widths of a limb from a joint, betwee
 NEAR_BENT = (0.7, 1.2)              # and where it is bent by a right angle: farther off, the limb would stay where it was, too
 FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, below which a joint is a hinge
 COMES_OUT = (0.14, 0.22)            # of the forearm's length from where a hand was hidden, between which it appears
+TURN_SECONDS = 0.07                 # standard deviation with which a face gives way to the back of the head
 STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from its place no longer bends the neck
 DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
 LAP = {"upper leg": 0.05, "lower leg": 0.06}      # as ORDER, of a leg whose thigh points at the viewer: before the trunk, behind hands on it
@@ -86,7 +87,7 @@ class Puppet(Renderer):
         """For how long the person would be seen from behind, of which the picture shows nothing."""
         reference, fps = whole_reference(body_points(scene.reference.keypoints)[0]), scene.skeleton.fps
         turned = posed(followed(scene.skeleton, reference), reference, eye_roll(scene.skeleton, scene.reference), fps, None).mirrored
-        told = f"the puppet keeps its face to the viewer, mirrored, for {turned.sum() / fps:.1f} s (from {turned.argmax() / fps:.1f} s)"
+        told = f"the puppet shows its front mirrored, hair for the face where the picture has some, for {turned.sum() / fps:.1f} s (from {turned.argmax() / fps:.1f} s)"
         return [told] if turned.any() else []
 
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
@@ -102,9 +103,10 @@ class Puppet(Renderer):
         points = followed(scene.skeleton, reference)
         pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth, skirt=cut.skirt)
         ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, pose)
+        turned = gaussian_filter1d((pose.mirrored & face_unseen(scene.skeleton)).astype(float), TURN_SECONDS * scene.skeleton.fps)
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
         for index in Steps(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
-            frames[index] = drawn(cut, pose, reference, index, ranks[index])
+            frames[index] = drawn(cut, pose, reference, index, ranks[index], turned[index])
             if show is not None:
                 show(frames[index:index + 1])
         return frames
@@ -166,10 +168,16 @@ def shown(layer: Layer, pose: Pose, own: np.ndarray, index: int) -> float:
     return float(smoothstep(*COMES_OUT, np.linalg.norm(pose.points[index, wrist] - rest) / max(length, 1)))
 
 
-def drawn(cut: Cut, pose: Pose, own: np.ndarray, index: int, ranks: np.ndarray) -> np.ndarray:
+def face_unseen(skeleton: Skeleton) -> np.ndarray:
+    """(F,) bool: neither nose nor eyes show."""
+    return ~skeleton.seen[:, [coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]].any(axis=1)
+
+
+def drawn(cut: Cut, pose: Pose, own: np.ndarray, index: int, ranks: np.ndarray, turned: float) -> np.ndarray:
     """Frame `index` (H, W, 3) uint8: shadows and layers over the background.
 
-    own: the reference's points (25, 3); ranks: (L,) the order of the layers, the largest is nearest.
+    own: the reference's points (25, 3); ranks: (L,) the order of the layers, the largest is nearest; turned: 1 where the head is seen
+    from behind.
     """
     canvas = cut.background.copy()
     for shadow in cut.shadows:
@@ -179,7 +187,8 @@ def drawn(cut: Cut, pose: Pose, own: np.ndarray, index: int, ranks: np.ndarray) 
         box, share = box_of(layer, pose, index, canvas.shape), shown(layer, pose, own, index)
         if box is None or share <= 0:
             continue
-        pixels = cv2.remap(layer.pixels, *sources_of(layer, pose, index, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        pixels = layer.pixels if layer.back is None else cv2.addWeighted(layer.pixels, 1 - turned, layer.back, turned, 0)
+        pixels = cv2.remap(pixels, *sources_of(layer, pose, index, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         x, y, width, height = box
         pixels = at_elbow(layer, pixels, pose, own, index, box) if layer.kind in ("upper arm", "lower arm") else in_lap(layer, pixels, pose, index, box)
         pasted(canvas[y:y + height, x:x + width], pixels, share)

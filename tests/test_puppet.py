@@ -15,6 +15,7 @@ from renderers import Scene
 from puppet.cutout import filled
 from puppet.layers import distance_to
 from puppet.limbs import body_points, followed, KNEES, PELVIS, person_size, posed, whole_reference
+from puppet.unseen import back_of_head
 from renderers.puppet import Puppet, PuppetConfig
 from synthetic.clips import sample_clip
 
@@ -214,9 +215,25 @@ def test_a_person_turned_round_is_mirrored_and_it_is_said_before():
     turned[:5] = 0
     frame = rendered(skeleton(keypoints(), turned))[1]
     doubts = lambda *frames: Puppet(PuppetConfig()).doubts(Scene(figure(), skeleton(keypoints()), skeleton(*frames), "", None))
-    assert doubts(keypoints(), turned) == ["the puppet keeps its face to the viewer, mirrored, for 0.1 s (from 0.1 s)"]
+    assert doubts(keypoints(), turned) == ["the puppet shows its front mirrored, hair for the face where the picture has some, for 0.1 s (from 0.1 s)"]
     assert doubts(keypoints()) == []
     assert is_colour(frame, (72, 160), ARM) and is_colour(frame, (100, 130), TRUNK)
+
+
+@pytest.mark.parametrize("hair", [(60, 30, 20), None])
+def test_from_behind_hair_covers_the_face_where_the_picture_shows_some(hair):
+    own, angles = keypoints(), np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    own[coco.FACE] = np.stack([100 + 9 * np.sin(angles), 52 - 11 * np.cos(angles), np.ones(68)], axis=1)
+    own[coco.FACE.start + 17:coco.FACE.start + 27, :2] = [(92 + 2 * place, 45) for place in range(10)]     # the brows
+    own[coco.FACE.start + 30, :2] = 100, 53                                                                # the nose
+    front = np.zeros((60, 60, 4), np.uint8)                                                                # from (70, 20) on
+    cv2.ellipse(front, (30, 30), (18, 22), 0, 0, 360, (*(hair or SKIN), 255), -1)
+    cv2.ellipse(front, (30, 33), (10, 13), 0, 0, 360, (*SKIN, 255), -1)
+    back = back_of_head(front, (70, 20), own, whole_reference(body_points(own[None])[0]), np.array(SKIN, float))
+    if hair is None:
+        assert back is None
+    else:
+        assert np.abs(back[22:42, 24:37, :3].astype(int) - hair).max() < 12 and np.array_equal(back[..., 3], front[..., 3])
 
 
 def test_the_same_seed_gives_the_same_frames_and_another_only_other_grain():

@@ -1,4 +1,4 @@
-"""A hand that the picture hides: whether it does, the colour of the skin, and a relaxed hand drawn in it."""
+"""What the picture does not show and a movement may: a hand out of a pocket, the back of a head that has hair."""
 from __future__ import annotations
 
 import cv2
@@ -6,14 +6,19 @@ import numpy as np
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import is_seen
-from puppet.cutout import capsule
-from puppet.limbs import inside
+from puppet.cutout import capsule, softened, spread
+from puppet.limbs import HEAD, inside, NECK, unit
 
 HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
     ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),
     ((0.5, 0.17), (0.88, 0.2), 0.055), ((0.5, 0.06), (0.97, 0.06), 0.058), ((0.5, -0.06), (0.92, -0.07), 0.055),
     ((0.48, -0.16), (0.8, -0.19), 0.048), ((0.2, 0.14), (0.55, 0.34), 0.062))
 FINE = 4                            # times as fine a hand is drawn
+FACE_GROWN, BROWS_RAISED = 1.45, 0.6            # about its middle; of its height: with the forehead, what hair covers behind
+NOT_SKIN = 16.0                     # difference in Lab from the skin's colour, beyond which a pixel of the head is hair
+ONE_HAIR = 14.0                     # difference from the hair's middle colour, within which it is one colour
+FRINGE = 0.03                       # of the face's height, over which hair and skin mix
+HAIR_SHARE = 0.1                    # of the area to cover that must be hair
 
 
 def beyond(cover: np.ndarray, wrist: np.ndarray, way: np.ndarray, length: float) -> float:
@@ -55,3 +60,35 @@ def drawn_hand(wrist: np.ndarray, way: np.ndarray, length: float, skin: np.ndarr
     light = cv2.resize(cv2.GaussianBlur(depth, (0, 0), FINE) * canvas, size, interpolation=cv2.INTER_AREA)[..., None]
     colour = skin * (0.78 * cover + 0.26 * light)
     return np.concatenate([np.minimum(colour, 255 * cover), 255 * cover], axis=2).clip(0, 255).round().astype(np.uint8), (int(corner[0]), int(corner[1]))
+
+
+def back_of_head(front: np.ndarray, corner: tuple[int, int], keypoints: np.ndarray, points: np.ndarray, skin: np.ndarray | None) -> np.ndarray | None:
+    """The head from behind, like `front` (h, w, 4) uint8 at a corner x, y: hair where the face was. None where the picture shows no hair.
+
+    skin: RGB of the face, (3,).
+    """
+    face = keypoints[coco.FACE]
+    if skin is None or not is_seen(face).all():
+        return None
+    xy = face[:, :2] - corner
+    up, middle = unit(points[HEAD, :2] - points[NECK, :2]), xy.mean(axis=0)
+    outline = np.concatenate([middle + FACE_GROWN * (xy - middle), xy[17:27] + BROWS_RAISED * np.ptp(xy[:, 1]) * up])
+    covered = np.zeros(front.shape[:2], np.uint8)
+    cv2.fillConvexPoly(covered, cv2.convexHull(outline.round().astype(np.int32)), 1)
+    lab = cv2.cvtColor(front[..., :3].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    own = cv2.cvtColor((skin / 255).astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)
+    x, y = np.arange(covered.shape[1])[None], np.arange(covered.shape[0])[:, None]
+    above = (x - xy[30, 0]) * up[0] + (y - xy[30, 1]) * up[1] > 0                                       # the nose: below may be clothes
+    inner = np.zeros_like(covered)                                                                     # eyes and brows are no hair
+    cv2.fillConvexPoly(inner, cv2.convexHull(xy.round().astype(np.int32)), 1)
+    hair = above & (inner == 0) & (front[..., 3] > 250) & (np.linalg.norm(lab - own, axis=-1) > NOT_SKIN)
+    if hair.sum() < HAIR_SHARE * covered.sum():
+        return None
+    hair[hair] = np.linalg.norm(lab[hair] - np.median(lab[hair], axis=0), axis=-1) < ONE_HAIR
+    hair = cv2.erode(hair.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=round(FRINGE * np.ptp(xy[:, 1])))
+    if not hair.any():
+        return None
+    pixels = front.astype(np.float32)
+    cover, share = pixels[..., 3:] / 255, softened(covered)[..., None]
+    pixels[..., :3] = (1 - share) * pixels[..., :3] + share * cover * spread(pixels[..., :3], hair.astype(np.float32))
+    return pixels.round().clip(0, 255).astype(np.uint8)
