@@ -33,7 +33,6 @@ PICTURE = ROOT / "assets" / "person_large.png"
 TINY = {"height": 256, "width": 144, "fps": 4, "puppet.mask": "colour"}
 PROMPT = "A person waves for 1 second."
 WARM_UP = 40                         # runs after which memory is to stay
-POLL_SECONDS = 0.2
 IMPORTS = re.compile(r"imports: ([\d.]+) s")
 
 
@@ -50,7 +49,8 @@ class Visitor:
         self.ids = {part["props"][key]: part["id"] for part in config["components"] for key in ("label", "elem_id") if part["props"].get(key)}
         self.functions = {tuple(target): function for function in config["dependencies"] if function["backend_fn"] for target in function["targets"]}
         self.tabs = {part["props"]["id"]: part["id"] for part in config["components"] if part["type"] == "tabitem"}
-        self.timer, self.session_id = (next(part["id"] for part in config["components"] if part["type"] == kind) for kind in ("timer", "browserstate"))
+        self.timer, self.end_timer, *_ = (part for part in config["components"] if part["type"] == "timer")
+        self.session_id = next(part["id"] for part in config["components"] if part["type"] == "browserstate")
 
     def upload(self, name: str, path: Path) -> None:
         """Puts a file into a part of the page."""
@@ -62,7 +62,7 @@ class Visitor:
 
     def poll(self) -> str:
         """The status card, as HTML."""
-        self.ask((self.timer, "tick"))
+        self.ask((self.timer["id"], "tick"))
         return self.values[self.ids["status"]]
 
     def ask(self, target: tuple[int, str], event_data=None) -> None:
@@ -96,7 +96,8 @@ class Visitor:
         while "card good" not in (status := self.poll()):
             if "card bad" in status:
                 raise ValueError(status)
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.timer["props"]["value"])
+        self.ask((self.end_timer["id"], "tick"))
         return time.perf_counter() - start
 
     def close(self) -> None:

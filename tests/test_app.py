@@ -364,30 +364,31 @@ def test_the_command_line_that_is_shown_makes_the_same_run(tmp_path):
 
 # the way to a video
 
-def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_changed_made_again(tmp_path):
+def test_from_picture_and_text_to_a_video_with_an_edited_plan_and_only_what_changed_made_again(tmp_path, monkeypatch):
     desk = Desk(tmp_path, tmp_path / ".app")
     wish = dict(picture=str(ROOT / "assets" / "person_large.png"), prompt=ONE_WAVE, values=TINY)
     session = desk.begin("preview", Wish(**wish), {})
     assert ended(desk, session).state == DONE, desk.jobs.find(session["job"]).message
-    view, seen, again = desk.poll(session, "")
-    assert not again and desk.poll(session, seen)[0].keys() == {"status"}
+    status, again = desk.poll(session)
+    view = desk.ended(session)
+    assert not again and view["status"] == status and "Preview done" in status
     assert all(view[part] for part in ("preview", "motion", "plan", "command", "cost")) and view["video"] is None
     assert view["plan"] == [["1", "a person waves", "1", "yes"]] and "renderer&#x27;s own measure" in view["cost"]
 
     folder = tmp_path / session["run"]
     reference = (folder / "reference.npz").stat().st_mtime_ns
     rows = [["2", "a person does a squat", "1", ""], ["1", "a person waves", "1", "yes"]]
+    told, tell = set(), Job.tell
+    monkeypatch.setattr(Job, "tell", lambda job, *step: (tell(job, *step), told.add(desk.status(job))))        # what a page would see, at every step
     session = desk.begin("render", Wish(**wish, rows=rows), session)
-    job, told = desk.jobs.find(session["job"]), set()
-    wait_for(lambda: told.add(desk.poll(session, "")[0]["status"]) or job.is_over)
-    assert job.state == DONE, job.message
+    assert ended(desk, session).state == DONE, desk.jobs.find(session["job"]).message
     assert any("puppet: 4 of" in status and "data:image/jpeg" in status for status in told)           # a frame is seen while later ones are made
     assert session["run"] == folder.name and (folder / "reference.npz").stat().st_mtime_ns == reference
     stages = {stage["name"]: stage for stage in json.loads((folder / "report.json").read_text())["stages"]}
     assert stages["reference"]["reused"] and not stages["motion"]["reused"]
     frames, fps = read_video(folder / "video.mp4")
     assert frames.shape[1:] == (256, 144, 3) and len(frames) == pytest.approx(8, abs=2) and fps == 4
-    view = desk.poll(session, "")[0]
+    view = desk.ended(session)
     assert [row[:2] for row in view["plan"]] == [["1", "a person waves"], ["2", "a person does a squat"]] and view["video"] and "by 1 like it" in view["cost"]
     assert "weights/svd" in desk.price(session, "mimicmotion", TINY) and "8 frames" in desk.price(session, "puppet", TINY) and desk.price({}, "puppet", TINY) is None
 
@@ -425,6 +426,12 @@ def test_a_picture_with_nobody_says_so_and_leaves_no_folder(tmp_path):
     assert [path.name for path in (tmp_path / "outputs").iterdir() if not path.name.startswith(".")] == []
 
 
+def test_a_job_of_an_earlier_server_ends_the_waiting_and_says_what_to_do(tmp_path):
+    desk = Desk(tmp_path, tmp_path / ".app")
+    assert desk.poll({"job": "from before"}) == (None, False)
+    assert "started anew" in desk.ended({"job": "from before", "run": "gone"})["status"]
+
+
 def test_a_cancelled_render_keeps_what_is_finished_and_goes_on_from_there(tmp_path, monkeypatch):
     desk, stages = Desk(tmp_path, tmp_path / ".app"), []
     entered = Job.enter
@@ -452,7 +459,7 @@ def test_a_video_moves_the_person_in_place_of_a_text(tmp_path):
     session = desk.begin("render", Wish(str(picture), "", str(tmp_path / "dance.mp4"), rows=[["1", "a person jumps", "3"]], values=TINY), {"planned": ""})
     job = ended(desk, session)
     assert job.state == DONE, job.message
-    view = desk.poll(session, "")[0]
+    view = desk.ended(session)
     assert view["video"] and view["plan"] is None and view["motion"] is None and not (tmp_path / session["run"] / "plan.json").is_file()
     assert len(read_video(view["video"])[0]) == 4
     assert runs.find_run(tmp_path, session["run"]).label.startswith("the movement of driving.mp4")
@@ -504,7 +511,7 @@ def test_a_disk_that_fills_up_is_told_in_one_line_and_the_run_goes_on_when_there
         session = desk.begin("render", Wish(str(ROOT / "assets" / "person_large.png"), ONE_WAVE, values=TINY), {})
         job = ended(desk, session)
     assert job.state == FAILED and "No space left on device" in job.message and "make room" in job.message and "\n" not in job.message
-    assert "No space left" in desk.poll(session, "")[0]["status"]
+    assert "No space left" in desk.poll(session)[0]
     assert ended(desk, desk.go_on(session["run"])).state == DONE
 
 

@@ -141,16 +141,18 @@ class Desk:
             raise ValueError(f"{run.name}: a {other.title} is under way: stop it first")
         runs.delete_run(run)
 
-    def poll(self, session: dict, seen: object) -> tuple[dict, str, bool]:
-        """View of the session's job, what was seen of it (give it to the next call), and whether to ask again."""
+    def poll(self, session: dict) -> tuple[str | None, bool]:
+        """The status card of the session's job, None for a job of an earlier server, and whether to ask again."""
         job = self.jobs.find(session.get("job"))
         if job is None:
-            return {}, "", False
-        is_over = job.is_over                              # asked once: what was made before it is shown
-        view: dict = {"status": self.status(job)}
-        if is_over and seen != f"{job.key} over":
-            view |= self.shown(session.get("run")) | {"status": self.status(job)}
-        return view, f"{job.key} over" if is_over else job.key, not is_over
+            return None, False
+        is_over = job.is_over                              # before the card, which then tells all of a job that is over
+        return self.status(job), not is_over
+
+    def ended(self, session: dict) -> dict:
+        """View of the session's run once its job is over."""
+        job = self.jobs.find(session.get("job"))
+        return self.shown(session.get("run")) | {"status": self.status(job) if job else card("quiet", "The server was started anew", "What is finished is kept: press again to go on.")}
 
     def status(self, job: Job) -> str:
         """The job as a card of HTML: everything in it is escaped."""

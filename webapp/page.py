@@ -47,7 +47,7 @@ class Page:
         gr = self.gr
         gr.HTML("<h1>Picture + text → video</h1><p>A photograph of a person does what you write. Everything stays on this machine.</p>", elem_id="title")
         self.session = gr.BrowserState({}, **STORAGE)
-        self.seen, self.planned, self.timer = gr.State(""), gr.State(""), gr.Timer(POLL_SECONDS, active=False)
+        self.timer, self.end_timer = gr.Timer(POLL_SECONDS, active=False), gr.Timer(0.1, active=False)      # asks how a job is; asks once for what it made
         with gr.Tabs() as self.tabs:
             with gr.Tab("Make", id="make"), gr.Row():
                 with gr.Column(min_width=300, scale=4):
@@ -177,8 +177,8 @@ class Page:
 
     def join(self) -> None:
         gr, wish = self.gr, [self.parts["picture"], self.parts["prompt"], self.parts["driving"], self.preset, self.parts["plan"], self.session, *self.settings.values()]
-        everything = [*self.parts.values(), self.session, self.timer, self.stop_place, self.preview_button, self.render_button, self.new_button,
-                      self.take_home, self.seen, self.preset, *self.settings.values()]
+        everything = [*self.parts.values(), self.session, self.timer, self.end_timer, self.stop_place, self.preview_button, self.render_button, self.new_button,
+                      self.take_home, self.preset, *self.settings.values()]
         self.on(self.plan_button.click, self.plan, [self.parts["prompt"], self.preset, self.session], [self.parts["plan"], self.session])
         for button, title in ((self.preview_button, "preview"), (self.render_button, "render")):
             self.on(button.click, self.begin(title), wish, everything)
@@ -186,7 +186,8 @@ class Page:
         self.on(self.stop_button.click, self.stop, [self.session], [self.parts["status"]], quick=True)
         self.on(self.new_button.click, lambda session: session | {"run": "", "pictures": []}, [self.session], [self.session])
         self.on(self.pack_button.click, self.pack, [self.session], [self.parts["files"]])
-        self.on(self.timer.tick, self.poll, [self.session, self.seen], everything, quick=True)
+        self.on(self.timer.tick, self.poll, [self.session], [self.parts["status"], self.timer, self.end_timer], quick=True)        # few parts: each costs time, in every open page
+        self.on(self.end_timer.tick, self.end, [self.session], everything, quick=True)
         self.on(self.blocks.load, self.restore, [self.session], everything)
         self.on(self.preset.input, self.chosen_preset, [self.preset, self.session], [self.parts["cost"], *self.settings.values()])
         for name in ("picture", "driving"):
@@ -233,7 +234,7 @@ class Page:
 
     # what the buttons do: each returns new values by part
 
-    def updates(self, view: dict, session: dict | None = None, seen: str | None = None, busy: bool | None = None) -> dict:
+    def updates(self, view: dict, session: dict | None = None, busy: bool | None = None) -> dict:
         """A view as Gradio's updates. busy: whether a job is under way; None leaves the buttons alone."""
         gr, changed = self.gr, {}
         if "preset" in view:
@@ -248,10 +249,8 @@ class Page:
                         self.render_button: gr.update(visible=view.get("cost") is not None)}
         if session is not None:
             changed[self.session] = session
-        if seen is not None:
-            changed[self.seen] = seen
         if busy is not None:
-            changed |= {self.timer: gr.Timer(active=busy), self.stop_place: gr.update(visible=busy), self.preview_button: gr.update(interactive=not busy)}
+            changed |= {self.timer: gr.Timer(active=busy), self.end_timer: gr.Timer(active=False), self.stop_place: gr.update(visible=busy), self.preview_button: gr.update(interactive=not busy)}
             changed[self.render_button] = changed.get(self.render_button, {}) | gr.update(interactive=not busy)
         return changed
 
@@ -270,13 +269,17 @@ class Page:
             rows = table.values.tolist()[:10 * MAX_SEGMENTS] if hasattr(table, "values") else []
             wish = Wish(picture, prompt, driving, preset, rows, dict(zip(SETTINGS, values)))
             session = self.desk.begin(title, wish, session if isinstance(session, dict) else {})
-            return self.updates({"status": self.desk.status(self.desk.jobs.find(session["job"]))}, session, "", busy=True)
+            return self.updates({"status": self.desk.status(self.desk.jobs.find(session["job"]))}, session, busy=True)
 
         return begun
 
-    def poll(self, session, seen) -> dict:
-        view, seen, busy = self.desk.poll(session if isinstance(session, dict) else {}, seen)
-        return self.updates(view, seen=seen, busy=busy)
+    def poll(self, session) -> dict:
+        status, busy = self.desk.poll(session if isinstance(session, dict) else {})
+        shown = {} if status is None else {self.parts["status"]: status}
+        return shown if busy else shown | {self.timer: self.gr.Timer(active=False), self.end_timer: self.gr.Timer(active=True)}
+
+    def end(self, session) -> dict:
+        return self.updates(self.desk.ended(session if isinstance(session, dict) else {}), busy=False)
 
     def stop(self, session) -> dict:
         job = self.desk.jobs.cancel(session.get("job"))
@@ -290,21 +293,21 @@ class Page:
         try:
             own, view = self.desk.opened(session["run"])
         except ValueError:
-            return self.updates({"status": views.EMPTY}, {}, "", busy=False)
+            return self.updates({"status": views.EMPTY}, {}, busy=False)
         job = self.desk.jobs.find(session.get("job"))
         if job:
             view["status"] = self.desk.status(job)
-        return self.updates(view, own | {"job": session.get("job", "")}, "", busy=job is not None)      # one that is over is shown by the next poll
+        return self.updates(view, own | {"job": session.get("job", "")}, busy=job is not None)      # one that is over is shown by the next poll
 
     def open(self, name) -> dict:
         session, view = self.desk.opened(name)
-        return self.updates(view, session, "", busy=False) | {self.tabs: self.gr.Tabs(selected="make")}
+        return self.updates(view, session, busy=False) | {self.tabs: self.gr.Tabs(selected="make")}
 
     def go_on(self, name) -> dict:
         session = self.desk.go_on(name)
         _, view = self.desk.opened(name)
         view["status"] = self.desk.status(self.desk.jobs.find(session["job"]))
-        return self.updates(view, session, "", busy=True) | {self.tabs: self.gr.Tabs(selected="make")}
+        return self.updates(view, session, busy=True) | {self.tabs: self.gr.Tabs(selected="make")}
 
     def pack(self, session):
         run = runs.find_run(self.desk.outputs, session.get("run"))
