@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,6 +63,19 @@ def stepping(steps, seconds=0.01, started=None):
             job.tell("step", done, steps)
             time.sleep(seconds)
     return work
+
+
+def test_a_job_that_is_over_holds_nothing_of_its_work():
+    """Hundreds of them are remembered."""
+    jobs, gate, held = Jobs("render"), threading.Event(), [np.zeros(1), np.zeros(1)]
+    run, waiting = (jobs.submit("render", "render", str(number), lambda job, array=array: gate.wait(30))
+                    for number, array in enumerate(held))
+    left = [weakref.ref(array) for array in held]
+    held.clear()
+    jobs.cancel(waiting.key)
+    gate.set()
+    wait_for(lambda: run.is_over and waiting.is_over)
+    wait_for(lambda: not any(reference() is not None for reference in left), 5)
 
 
 def test_one_job_runs_at_a_time_and_the_others_see_their_place():

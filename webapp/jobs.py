@@ -33,7 +33,7 @@ class Job:
     """One piece of work and how far it is. The key is a secret: who has it may watch and cancel."""
     title: str                                     # for people: preview, render, fetch
     run: str                                       # name of the run folder it writes to, or ""
-    work: Callable[[Job], None]
+    work: Callable[[Job], None] | None             # None once it is over: what it held is free
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: str = WAITING
     stage: str = ""                                # of the run, or what is done
@@ -94,7 +94,7 @@ class Job:
             log.exception("%s of %s failed", self.title, self.run)
             state, self.message = FAILED, "a mistake of the program, not yours: its details are on the terminal of app.py"
         self.ended = time.monotonic()
-        self.frame = None
+        self.frame = self.work = None
         trim_memory()                              # a server lives for weeks, and threads keep what each of them freed
         self.state = state                         # last: who sees it may start the next
 
@@ -128,7 +128,7 @@ class Lane:
             job.cancel()
             if job in self._waiting:
                 self._waiting.remove(job)
-                job.state = STOPPED
+                job.state, job.work = STOPPED, None
 
     def unfinished(self) -> list[Job]:
         with self._changed:
