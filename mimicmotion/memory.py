@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -27,8 +27,8 @@ from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.pipeline import POSES_AT_ONCE, PoseToVideo
 from mimicmotion.savings import cached_cross_attention, FeatureCache, feed_forward_in_parts
 from runtime.device import GIB
-from runtime.memory import (FRAGMENTATION, FRAMES, gib, keep_idle_on_cpu, LATENTS_KEPT, NetworkFootprint, offloaded, peak_bytes,
-                            RESERVE, smaller_chunks, two_calls)
+from runtime.memory import (dry_run, FRAGMENTATION, FRAMES, gib, keep_idle_on_cpu, LATENTS_KEPT, NetworkFootprint, offloaded, RESERVE,
+                            smaller_chunks, Taken, two_calls)
 from runtime.weights import empty
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Footprint(NetworkFootprint):
     vae: AutoencoderKLTemporalDecoder
     image_encoder: CLIPVisionModelWithProjection
     size: tuple[int, int]            # height, width of a frame, pixels
-    _tiles: dict[tuple[int, int], float] = field(default_factory=dict, repr=False)
+    _tiles: dict[tuple[int, int], Taken] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, svd: str | Path, checkpoint: str | Path | None, size: tuple[int, int], dtype: torch.dtype) -> Footprint:
@@ -77,16 +77,15 @@ class Footprint(NetworkFootprint):
 
     def tile(self, num_frames: int, branches: int, parts: int) -> int:
         """Denoising one tile. branches: halves of the guidance in one call; parts: of each feed-forward layer."""
+        return int(self.denoising(branches, parts).bytes / FRAMES * num_frames)
+
+    def denoising(self, branches: int, parts: int = 1) -> Taken:
         if (branches, parts) not in self._tiles:
             with feed_forward_in_parts(self.unet, parts):
-                self._tiles[branches, parts] = self.denoised(branches, partial(peak_bytes, self.unet)) / FRAMES
-        return int(self._tiles[branches, parts] * num_frames)
+                self._tiles[branches, parts] = self._denoising(branches)
+        return self._tiles[branches, parts]
 
-    def decoded(self, latents: Tensor) -> Tensor:
-        return decode_window(self.vae, latents)
-
-    def denoised(self, branches: int, measure: Callable[..., int]) -> int:
-        """measure(run, *given) of denoising FRAMES frames."""
+    def _denoising(self, branches: int) -> Taken:
         config, size, made = self.unet.config, self.latent_size, self.made
         kept = made(FRAMES, config.block_out_channels[0], *size)                       # the pose features of all frames
         noisy = made(FRAMES, config.out_channels, *size, dtype=torch.float32)
@@ -96,26 +95,28 @@ class Footprint(NetworkFootprint):
             denoiser = Denoiser(self.unet, [tile], picture, tokens, made(1, 3), kept, made(FRAMES, 1, 1, 1), branches,
                                 FeatureCache(1))
             halves = BOTH if branches == 2 else CONDITIONAL
-            return measure(lambda noisy, *_: denoiser.predict(0, halves, noisy, made()), noisy, kept, picture, tokens)
+            return dry_run(self.unet, lambda noisy, *_: denoiser.predict(0, halves, noisy, made()), noisy, kept, picture, tokens)
 
-    @cached_property
+    def decoded(self, latents: Tensor) -> Tensor:
+        return decode_window(self.vae, latents)
+
+    @property
     def decoded_frame(self) -> float:
         """Decoding, per frame of a chunk."""
-        latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size, dtype=torch.float32)
-        return peak_bytes(self.vae, self.decoded, latents) / FRAMES
+        return self.decoding.bytes / FRAMES
 
     @cached_property
     def embedding(self) -> int:
         """The image encoder on the picture, which is first blurred at its own size, in float32."""
         side = self.image_encoder.config.image_size
         pixels = self.made(1, 3, side, side)
-        return max(peak_bytes(self.image_encoder, lambda: self.image_encoder(pixel_values=pixels)), 4 * 3 * 4 * self.size[0] * self.size[1])
+        return max(dry_run(self.image_encoder, lambda: self.image_encoder(pixel_values=pixels)).bytes, 4 * 3 * 4 * self.size[0] * self.size[1])
 
     @cached_property
     def posed_frame(self) -> float:
         """PoseNet, per frame it is given at once, which also arrives in float32."""
         frames = self.made(FRAMES, 3, *self.size)
-        return peak_bytes(self.pose_net, lambda: self.pose_net(frames)) / FRAMES + 3 * 4 * self.size[0] * self.size[1]
+        return dry_run(self.pose_net, lambda: self.pose_net(frames)).bytes / FRAMES + 3 * 4 * self.size[0] * self.size[1]
 
 
 # -------------------------------------------------------------------------------------------------- the plan that fits

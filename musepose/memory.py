@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from diffusers import AutoencoderKL
@@ -20,8 +20,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from media.files import read_json
 from runtime.weights import empty
 from runtime.device import GIB
-from runtime.memory import (FRAGMENTATION, FRAMES, gib, LATENTS_KEPT, NetworkFootprint, offloaded, peak_bytes, RESERVE,
-                            smaller_chunks, two_calls)
+from runtime.memory import (dry_run, FRAGMENTATION, FRAMES, gib, LATENTS_KEPT, NetworkFootprint, offloaded, RESERVE,
+                            smaller_chunks, Taken, two_calls)
 from musepose.networks import (
     build_denoiser, build_pose_guider, build_reference_net, Context, Denoiser, PoseGuider, ReferenceNet,
 )
@@ -52,7 +52,7 @@ class Footprint(NetworkFootprint):
     vae: AutoencoderKL
     image_encoder: CLIPVisionModelWithProjection
     size: tuple[int, int]              # height, width the networks work at, pixels
-    _windows: dict[int, float] = field(default_factory=dict, repr=False)
+    _windows: dict[int, Taken] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, files: WeightFiles, size: tuple[int, int], dtype: torch.dtype) -> Footprint:
@@ -75,25 +75,24 @@ class Footprint(NetworkFootprint):
 
     def window(self, num_frames: int, halves: int) -> int:
         """Denoising one window, reference features and what is projected of them included; halves: in one call."""
+        per_frame = max(self.denoising(halves).bytes - 2 * self.features, 0) / FRAMES          # without what is kept for the whole video
+        return int(per_frame * num_frames) + 3 * self.features
+
+    def denoising(self, halves: int) -> Taken:
         if halves not in self._windows:
-            self._windows[halves] = self._window_bytes(halves)
-        return int(self._windows[halves] * num_frames) + 3 * self.features
+            self._windows[halves] = self._denoising(halves)
+        return self._windows[halves]
 
-    def _window_bytes(self, halves: int) -> float:
-        """Per frame of a window, without what is kept for the whole video."""
-        return max(self.denoised(halves, partial(peak_bytes, self.denoiser)) - 2 * self.features, 0) / FRAMES
-
-    def decoded(self, latents: Tensor) -> Tensor:
-        return self.vae.decode(latents).sample
-
-    def denoised(self, halves: int, measure: Callable[..., int]) -> int:
-        """measure(run, *given) of denoising FRAMES frames."""
+    def _denoising(self, halves: int) -> Taken:
         rows, config = (UNCONDITIONAL, CONDITIONAL)[-halves:], self.denoiser.config
         context = self._context(rows)
         noisy = self.made(halves, FRAMES, config.in_channels, *self.latent_size)
         poses = self.made(FRAMES, config.block_out_channels[0], *self.latent_size)
         run = lambda noisy, poses, *_: self.denoiser(noisy, torch.zeros((), device="meta", dtype=torch.long), poses, context)
-        return measure(run, noisy, poses, *context.features.values())
+        return dry_run(self.denoiser, run, noisy, poses, *context.features.values())
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        return self.vae.decode(latents.to(self.vae.dtype)).sample
 
     def _context(self, rows: tuple) -> Context:
         tokens = self.made(2, 1, self.denoiser.config.cross_attention_dim)
@@ -112,20 +111,18 @@ class Footprint(NetworkFootprint):
         """The reference network on the picture."""
         latents = self.made(1, self.denoiser.config.in_channels, *self.latent_size)
         tokens = self.made(1, 1, self.denoiser.config.cross_attention_dim)
-        return peak_bytes(self.reference_net, lambda *given: self.reference_net(*given), latents, tokens)
+        return dry_run(self.reference_net, lambda *given: self.reference_net(*given), latents, tokens).bytes
 
     @cached_property
     def posed_frame(self) -> float:
         """The pose guider, per frame it is given at once."""
         frames = self.made(FRAMES, 3, *self.size)
-        return peak_bytes(self.pose_guider, lambda given: self.pose_guider(given), frames) / FRAMES + 3 * 4 * self.size[0] * self.size[1]
+        return dry_run(self.pose_guider, lambda given: self.pose_guider(given), frames).bytes / FRAMES + 3 * 4 * self.size[0] * self.size[1]
 
-    @cached_property
+    @property
     def decoded_frame(self) -> float:
         """Decoding, per frame of a chunk, with its float32 pixels."""
-        latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size)
-        pixels = 3 * 3 * 4 * self.size[0] * self.size[1]
-        return peak_bytes(self.vae, self.decoded, latents) / FRAMES + pixels
+        return self.decoding.bytes / FRAMES + 3 * 3 * 4 * self.size[0] * self.size[1]
 
 
 @dataclass(frozen=True)

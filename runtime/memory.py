@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, cached_property
+from typing import NamedTuple
 
 import torch
 from accelerate import cpu_offload_with_hook
@@ -17,18 +18,26 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from runtime.device import GIB
 
 FRAMES = 2                             # of a dry run; one frame would hide copies of permuted tensors
 LATENTS_KEPT = 12                      # float32 latents per frame alive between two calls of the network, at most
 RESERVE, FRAGMENTATION = 0.25, 0.05    # GiB of cuBLAS and cuDNN; share of activations lost between allocated blocks
-NEEDS_ORDER = (torch.ops.aten.native_group_norm.default, torch.ops.aten.convolution.default,
+GROUP_NORM = torch.ops.aten.native_group_norm.default
+NEEDS_ORDER = (GROUP_NORM, torch.ops.aten.convolution.default,
                torch.ops.aten.native_layer_norm.default)
 
 
-class LiveBytes(TorchDispatchMode):
-    """Within the context, counts the bytes of tensors made and still alive; `peak` is the most there ever were.
+class Taken(NamedTuple):
+    """By a dry run."""
+    bytes: int                         # the most of tensors alive at once, besides weights and what is given
+    operations: int                    # floating-point; a multiplication with its addition is two
+
+
+class DryRun(TorchDispatchMode):
+    """Within the context, counts operations, and the bytes of tensors made and still alive; `peak` is the most there ever were.
 
     Kernels' own memory is estimated: norms and convolutions copy an input that is not contiguous, and convolutions
     turn a channels-first input and output over to channels-last in their workspace (cuDNN, oneDNN).
@@ -36,15 +45,18 @@ class LiveBytes(TorchDispatchMode):
 
     def __init__(self, given: Iterable[Tensor]):
         super().__init__()
-        self.live, self.peak = 0, 0
+        self.live, self.peak, self.operations = 0, 0, 0
         self.known = {tensor.untyped_storage()._cdata for tensor in given}            # there before: not counted
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        result = group_norm_shapes(*args) if func is GROUP_NORM else func(*args, **kwargs)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         for tensor in outputs:
             self.count(tensor.untyped_storage())
         self.peak = max(self.peak, self.live + (workspace(func, args[0], outputs[0]) if func in NEEDS_ORDER else 0))
+        if counted := flop_registry.get(func.overloadpacket):
+            self.operations += counted(*args, **kwargs, out_val=result)
         return result
 
     def count(self, storage: torch.UntypedStorage) -> None:
@@ -59,6 +71,11 @@ class LiveBytes(TorchDispatchMode):
         self.live -= size
 
 
+def group_norm_shapes(x: Tensor, weight, bias, batch: int, channels: int, cells: int, groups: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What group normalisation gives on the meta device: torch's own answer takes it milliseconds, of many layers seconds."""
+    return x.new_empty(x.shape), x.new_empty(batch, groups), x.new_empty(batch, groups)
+
+
 def workspace(func, x: Tensor, output: Tensor) -> int:
     """Bytes a kernel is expected to take beside its input and output."""
     last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
@@ -69,32 +86,38 @@ def workspace(func, x: Tensor, output: Tensor) -> int:
 
 
 class FusedAttention(TorchFunctionMode):
-    """Attention that never holds its table of scores, as on every device but meta."""
+    """Attention that never holds its table of scores, as on every device but meta; its operations are the dry run's."""
+
+    def __init__(self, dry: DryRun):
+        super().__init__()
+        self.dry = dry
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func is functional.scaled_dot_product_attention:
-            return torch.empty_like(args[0] if args else kwargs["query"])
+            query, key, value = (args[place] if place < len(args) else kwargs[name] for place, name in enumerate(("query", "key", "value")))
+            self.dry.operations += sdpa_flop_count(query.shape, key.shape, value.shape)
+            return torch.empty_like(query)
         return func(*args, **kwargs)
 
 
 @torch.no_grad()
-def peak_bytes(module: nn.Module, run: Callable[..., object], *given: Tensor) -> int:
-    """The most bytes alive while run(*given) works with `module`, besides its weights and what is given."""
-    with LiveBytes([*module.parameters(), *module.buffers(), *given]) as live, FusedAttention():
+def dry_run(module: nn.Module, run: Callable[..., object], *given: Tensor) -> Taken:
+    """What run(*given) takes while it works with `module`, on the meta device."""
+    with DryRun([*module.parameters(), *module.buffers(), *given]) as dry, FusedAttention(dry):
         run(*given)
-    return live.peak
+    return Taken(dry.peak, dry.operations)
 
 
 class NetworkFootprint:
     """Bytes and operations of the parts of a run at one size, for a dataclass whose fields are the networks, on the meta device.
 
     What grows with frames is counted for FRAMES of them; the rest is multiplication. A subclass has two methods:
-    `denoised(halves, measure)` is measure(run, *given) of denoising FRAMES frames, `decoded(latents)` decodes.
+    `denoising(halves)` is what denoising FRAMES frames takes, and is asked often; `decoded(latents)` decodes.
     """
     vae: nn.Module
     size: tuple[int, int]            # height, width the networks work at, pixels
-    denoised: Callable[[int, Callable[..., int]], int]
+    denoising: Callable[[int], Taken]
     decoded: Callable[[Tensor], Tensor]
 
     @cached_property
@@ -111,17 +134,23 @@ class NetworkFootprint:
     @cached_property
     def encoding(self) -> int:
         """The VAE's encoder on the picture."""
-        return peak_bytes(self.vae, lambda given: self.vae.encode(given).latent_dist.mean, self.made(1, 3, *self.size))
+        return dry_run(self.vae, lambda given: self.vae.encode(given).latent_dist.mean, self.made(1, 3, *self.size)).bytes
 
     @cached_property
+    def decoding(self) -> Taken:
+        """Decoding FRAMES frames."""
+        latents = self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size, dtype=torch.float32)
+        return dry_run(self.vae, self.decoded, latents)
+
+    @property
     def denoised_operations(self) -> float:
         """Floating-point operations of denoising, per frame, step and half of the guidance."""
-        return self.denoised(1, operations) / FRAMES
+        return self.denoising(1).operations / FRAMES
 
-    @cached_property
+    @property
     def decoded_operations(self) -> float:
         """Floating-point operations of decoding a frame."""
-        return operations(self.decoded, self.made(FRAMES, self.vae.config.latent_channels, *self.latent_size)) / FRAMES
+        return self.decoding.operations / FRAMES
 
     def made(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         return torch.empty(shape, device="meta", dtype=dtype or self.vae.dtype)
@@ -167,16 +196,6 @@ def smaller_chunks(plan, run):
 CHANNELS = 320                          # of the layers that are timed: the widest pictures in Stable Diffusion's U-Nets have so many
 CELLS = {"cpu": 32, "cuda": 256}        # side of what they are given: enough that starting them costs little
 ROUNDS = 3                              # the quickest counts
-
-
-@torch.no_grad()
-def operations(run: Callable[..., object], *given: Tensor) -> int:
-    """Floating-point operations of run(*given) on the meta device; a multiplication with its addition is two."""
-    from torch.utils.flop_counter import FlopCounterMode        # a second, for who asks
-
-    with FlopCounterMode(display=False) as counter:
-        run(*given)
-    return counter.get_total_flops()
 
 
 @cache

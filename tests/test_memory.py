@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from mimicmotion.latents import decode, decode_window
 from mimicmotion.memory import fitting_plan, Footprint, FRAMES, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.checkpoint import check_tiny_vae
-from runtime.memory import keep_idle_on_cpu, peak_bytes
+from runtime.memory import dry_run, keep_idle_on_cpu
 from mimicmotion.savings import feed_forward_in_parts
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.networks import PoseUNet
@@ -77,7 +77,7 @@ def test_the_dry_run_of_a_unet_counts_what_the_allocator_hands_out(branches, fra
     real, dry = PoseUNet(**SMALL_UNET).eval(), on_meta(PoseUNet(**SMALL_UNET))
     with feed_forward_in_parts(real, parts), feed_forward_in_parts(dry, parts):
         measured = profiled_bytes(unet_call(real, "cpu", branches, frames))
-        predicted = peak_bytes(dry, unet_call(dry, "meta", branches, frames))
+        predicted = dry_run(dry, unet_call(dry, "meta", branches, frames)).bytes
     assert measured <= predicted <= 1.02 * measured
 
 
@@ -86,7 +86,7 @@ def test_the_dry_run_of_a_vae_counts_what_the_allocator_hands_out_and_grows_with
     real, dry = AutoencoderKLTemporalDecoder(**config).eval(), on_meta(AutoencoderKLTemporalDecoder(**config))
     decoding = lambda vae, device, frames: lambda: decode_window(vae, torch.zeros(frames, 4, 16, 24, device=device))
     for frames in (2, 4):
-        predicted = peak_bytes(dry, decoding(dry, "meta", FRAMES)) / FRAMES * frames
+        predicted = dry_run(dry, decoding(dry, "meta", FRAMES)).bytes / FRAMES * frames
         assert predicted == pytest.approx(profiled_bytes(decoding(real, "cpu", frames)), rel=0.02)
 
 
