@@ -14,7 +14,8 @@ from mimicmotion.task import VideoTask, VideoTrainConfig
 from training.loop import train
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tiny_training"])
+PROCESSES.set_forkserver_preload([                     # installed modules only: it does not look into tests/, and says nothing
+    "pytest", "train_video_generation", "train_motion_customization", "generate_customized", "musepose.task", "renderers.mimicmotion"])
 
 
 class RandomClips(Dataset):
