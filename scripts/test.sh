@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 cd "$repo"
-exec python -m pytest -q --numprocesses auto --maxprocesses 4 -m "not slow" "$@"
+exec python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal -m "not slow" "$@"

@@ -1,10 +1,13 @@
 """What several test files share: tiny models, a small cache of rendered clips, a run of MotionBench with stand-ins."""
+import os
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pytest
-from safetensors.torch import load_file, save_file
+os.environ.setdefault("OMP_NUM_THREADS", "1")     # read by what follows: the threads of tiny networks only wait for one another
+
+import numpy as np                                # noqa: E402
+import pytest                                     # noqa: E402
+from safetensors.torch import load_file, save_file      # noqa: E402
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PHOTOGRAPH_WEIGHTS = Path(__file__).parent.parent / "weights" / "mediapipe"

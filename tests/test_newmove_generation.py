@@ -3,9 +3,9 @@ import errno
 import json
 import shutil
 import subprocess
-import sys
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import av
@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import generate_customized
+from configs import run_main
 from media.files import locked
 from media.video_writer import write_video
 from newmove import generation
 from newmove.generation import generate, planned, Prompt, Video
 from newmove_goldens import complete
-
-ROOT = Path(__file__).parent.parent
+from tiny_training import launched
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +121,7 @@ def test_mistakes_are_one_line_before_a_model_is_loaded(pipeline, tmp_path, monk
 def test_two_processes_make_the_videos_of_one(pipeline, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"{seed},a man waves\n" for seed in range(3)))
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29533",
-                           "generate_customized.py", *arguments(pipeline, tmp_path / "two", prompts)], cwd=ROOT,
-                          capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-1500:]
+    assert launched(2, run_main, partial(generate_customized.main, arguments(pipeline, tmp_path / "two", prompts))) == [0, 0]
     generate_customized.main(arguments(pipeline, tmp_path / "one", prompts))
     for name in (f"a_man_waves_seed{seed}.mp4" for seed in range(3)):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

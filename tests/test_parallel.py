@@ -1,29 +1,22 @@
 """One video over two real processes: the latents and frames of one, and one error for all."""
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from tiny_training import launched
+
+import two_processes
 from two_processes import CALLS, frames_of, latents_of, models_of, settings_of, video_of
 
 from runtime.processes import ALONE, join_processes
 from mimicmotion.pipeline import PoseToVideo
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def pair(tiny_svd_folder, tiny_checkpoint, tmp_path_factory):
     """What two processes made: tensors by name, and what they said."""
     out = tmp_path_factory.mktemp("pair")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-               str(ROOT / "tests" / "two_processes.py"), str(tiny_svd_folder), str(tiny_checkpoint), str(out)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=ROOT, check=True, timeout=600, env=environment)
+    assert launched(2, two_processes.main, str(tiny_svd_folder), str(tiny_checkpoint), str(out)) == [0, 0]
     results = []
     for rank in range(2):
         with safe_open(out / f"{rank}.safetensors", "pt") as file:

@@ -1,5 +1,4 @@
-"""What each process of test_parallel.py does. Arguments: SVD folder, checkpoint, folder for the results."""
-import sys
+"""What each process of test_parallel.py does, and what one alone does to compare."""
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +80,7 @@ def made_after_a_mistake(settings: VideoModelConfig) -> torch.Tensor:
 
 
 def main(svd: str, checkpoint: str, out: str) -> None:
+    """out: folder for the results."""
     torch.set_num_threads(1)
     processes = join_processes(torch.device("cpu"))
     model = PoseToVideo.load(svd, checkpoint)
@@ -90,7 +90,3 @@ def main(svd: str, checkpoint: str, out: str) -> None:
     said.append(str(processes.shared({"seed": 3} if processes.is_main else None)))
     results["video"] = made_after_a_mistake(settings_of(svd, checkpoint))
     save_file(results, Path(out) / f"{processes.rank}.safetensors", metadata={"said": "\n".join(said)})
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
