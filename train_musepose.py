@@ -11,18 +11,33 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch.utils.data import Dataset
+from configs import load_config, run_main, setting, show_log, split_arguments, yaml_mapping
+from musepose import MusePoseTrainConfig
 
-from configs import load_config, run_main, setting, show_log, split_arguments
-from musepose.checkpoint import base_config, load_image_encoder, load_networks, load_saved_networks, load_vae, WeightFiles
-from musepose.pipeline import MusePose
-from musepose.published_yaml import is_training, training_settings
-from musepose.task import for_stage, initialise_from_controlnet, MusePoseTask, MusePoseTrainConfig
-from training.loop import train
+if TYPE_CHECKING:
+    from musepose.task import MusePoseTask
+    from torch.utils.data import Dataset
 
-
+TRAINING_KEYS = {                                  # MusePose's key -> ours
+    "data.train_bs": "train.batch_size", "data.train_width": "width", "data.train_height": "height",
+    "data.n_sample_frames": "num_frames", "data.sample_rate": "frame_stride",
+    "solver.gradient_accumulation_steps": "train.gradient_accumulation", "solver.mixed_precision": "train.mixed_precision",
+    "solver.gradient_checkpointing": "train.gradient_checkpointing", "solver.max_train_steps": "train.max_steps",
+    "solver.max_grad_norm": "train.max_grad_norm", "solver.learning_rate": "train.learning_rate",
+    "solver.lr_warmup_steps": "train.warmup_steps", "solver.adam_beta2": "train.adam_beta2",
+    "solver.adam_weight_decay": "train.weight_decay", "base_model_path": "base_model", "vae_model_path": "vae",
+    "image_encoder_path": "image_encoder", "controlnet_openpose_path": "controlnet_openpose", "mm_path": "motion_module",
+    "stage1_ckpt_dir": "stage1", "uncond_ratio": "train.uncond_ratio", "noise_offset": "train.noise_offset",
+    "snr_gamma": "train.snr_gamma", "enable_zero_snr": "train.enable_zero_snr", "seed": "train.seed",
+    "output_dir": "train.output", "checkpointing_steps": "train.checkpoint_every"}
+WITHOUT_EFFECT = ("data.meta_paths", "data.sample_margin", "solver.enable_xformers_memory_efficient_attention",
+                  "solver.scale_lr", "solver.lr_scheduler", "solver.use_8bit_adam", "solver.adam_beta1",
+                  "solver.adam_epsilon", "val", "noise_scheduler_kwargs", "weight_dtype", "pose_guider_pretrain",
+                  "resume_from_checkpoint", "save_model_epoch_interval", "exp_name", "load_pth", "denoising_unet_path",
+                  "reference_unet_path", "pose_guider_path", "stage1_ckpt_step")
+FOREVER = 1 << 40                                  # checkpointing_steps beyond this mean never
 
 @dataclass
 class MusePoseTraining:
@@ -64,6 +79,12 @@ def training_clips(config: MusePoseTraining) -> Dataset:
 
 def task_of(config: MusePoseTraining) -> MusePoseTask:
     """The task, its networks loaded in float32 from where the config says."""
+    import torch                                                               # seconds of imports, for settings that are right
+
+    from musepose.checkpoint import base_config, load_image_encoder, load_networks, load_saved_networks, load_vae, WeightFiles
+    from musepose.pipeline import MusePose
+    from musepose.task import for_stage, initialise_from_controlnet, MusePoseTask
+
     files = WeightFiles(Path(config.base_model), Path(config.vae), Path(config.image_encoder), None, None, None, None)
     base, _ = base_config(files)
     networks = (load_saved_networks(config.stage1, torch.float32) if config.stage1 else load_networks(files, torch.float32))
@@ -75,6 +96,29 @@ def task_of(config: MusePoseTraining) -> MusePoseTask:
     model = for_stage(model, base, config.train.stage, Path(config.motion_module) if config.motion_module else None)
     settings = {name: value for name, value in asdict(config).items() if name != "train"}
     return MusePoseTask(model, base, config.train, settings)
+
+
+def training_settings(path: str | Path) -> list[str]:
+    """MusePose's train_stage_1.yaml or train_stage_2.yaml as key=value of train_musepose.py."""
+    content, result = yaml_mapping(Path(path)), []
+    given = {f"{group}.{key}" if isinstance(values, dict) and group in ("data", "solver") else group: value
+             for group, values in content.items()
+             for key, value in (values.items() if isinstance(values, dict) and group in ("data", "solver") else [("", values)])}
+    for key, value in given.items():
+        if key in WITHOUT_EFFECT:
+            continue
+        if key not in TRAINING_KEYS:
+            raise ValueError(f"{path}: unknown key '{key}': take MusePose's configs/train_stage_1.yaml or train_stage_2.yaml")
+        if key == "checkpointing_steps" and value > FOREVER:
+            continue
+        result.append(f"{TRAINING_KEYS[key]}={value}")
+    stage = 2 if "mm_path" in content else 1
+    return [f"train.stage={stage}", *(["num_frames=1"] if stage == 1 else []), *result]
+
+
+def is_training(path: str | Path) -> bool:
+    """Is this file one of MusePose's two trainings?"""
+    return Path(path).is_file() and {"solver", "data"} <= yaml_mapping(Path(path)).keys()
 
 
 def own_keys(argv: list[str]) -> list[str]:
@@ -89,6 +133,8 @@ def main() -> None:
     show_log()
     config = load_config(MusePoseTraining, own_keys(sys.argv[1:]), __doc__.strip())
     clips = training_clips(config)
+    from training.loop import train
+
     train(task_of(config), clips, config.train)
 
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import asdict, dataclass, field
-from typing import ClassVar
-
-from torch.utils.data import Dataset
+from typing import ClassVar, TYPE_CHECKING
 
 from configs import load_config, run_main, setting, show_log
 from configs.published import flags_help, translated
-from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.task import VideoTask, VideoTrainConfig
-from training.loop import train
+from mimicmotion import VideoTrainConfig
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +80,10 @@ def check_cached_noise(config: PoseToVideoConfig, cached: float) -> None:
 
 def train_pose_to_video(config: PoseToVideoConfig) -> None:
     """Train from the weights and on the clips a config names; checkpoints remember all its settings."""
+    from mimicmotion.pipeline import PoseToVideo                    # ten seconds of imports, for settings that are right
+    from mimicmotion.task import VideoTask
+    from training.loop import train
+
     clips = training_clips(config)
     if config.cached_latents:
         check_cached_noise(config, clips.noise_aug_strength)

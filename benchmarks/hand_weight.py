@@ -24,8 +24,9 @@ from demo.init_models import save_fresh, VIDEO_UNET
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, hand_boxes, HANDS, NUM_KEYPOINTS, Skeleton
+from mimicmotion import VideoTrainConfig
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.task import VideoTask, VideoTrainConfig
+from mimicmotion.task import VideoTask
 from motionbench.pose import pck
 from motionbench.results import difference_interval
 from synthetic.clips import CachedClips, HELD_OUT_SEED, sample_clip, SyntheticClip

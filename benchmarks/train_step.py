@@ -24,10 +24,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from configs import run_main
 from dwpose.draw import STYLES
+from mimicmotion import VideoTrainConfig
 from mimicmotion.latents import image_embeddings
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.task import latents_of, VideoTask, VideoTrainConfig
+from mimicmotion.task import latents_of, VideoTask
 from training.batches import SampleStream
 from training.learner import Learner
 from training_data.clips import PreparedClips

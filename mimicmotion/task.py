@@ -1,4 +1,4 @@
-"""How the pose-to-video model is trained: its settings, its task for the training loop, and its denoising loss.
+"""How the pose-to-video model is trained: its task for the training loop, and its denoising loss.
 
 The video model and the skeleton adapter are both this task, with other weights and other clips.
 """
@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,9 @@ import torch
 from torch import nn, Tensor
 from torch.distributed.tensor import DTensor
 
-from configs import setting
 from media.files import save_atomically
 from media.images import as_frames
+from mimicmotion import VideoTrainConfig
 from mimicmotion.checkpoint import save_checkpoint
 from mimicmotion.diffusion import denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input
 from mimicmotion.latents import image_embeddings, image_latents
@@ -25,52 +24,13 @@ from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import is_temporal, spatial_only
 from runtime.device import seed_for
 from runtime.weights import save_tensors
-from training.task import Task, TrainConfig, VALIDATION_POSITION, VideoBatch
+from training.task import Task, VALIDATION_POSITION, VideoBatch
 
 log = logging.getLogger(__name__)
 
 FRAMES_ENCODED_AT_ONCE = 4               # by the VAE, whose activations at 576x1024 are 2 GB per frame
 VALIDATION_SIGMAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)       # noise levels a fine-tuning draws 9 of 10 samples from
-PARTS = ("all", "spatial", "temporal")
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")         # of every attention: what LoRA updates
-
-
-@dataclass
-class VideoTrainConfig(TrainConfig):
-    """Settings of one training run. The defaults are MimicMotion's fine-tuning (paper, section 4.1)."""
-
-    parts: str = setting("all", "what is trained; spatial is for single pictures", PARTS)
-    lora_rank: int = setting(0, "train low-rank updates of the UNet's attention, and PoseNet; 0 = all weights")
-    train_image_encoder: bool = setting(False, "also train the CLIP image encoder")
-    sigma_mean: float = setting(0.7, "mean of ln(sigma)")
-    sigma_std: float = setting(1.6, "standard deviation of ln(sigma)")
-    sigma_uniform_share: float = setting(0.0, "share of samples whose sigma is log-uniform")
-    min_snr_gamma: float = setting(0.0, "min-SNR weighting (Hang et al. 2023, who use 5); 0 = off")
-    conditioning_dropout: float = setting(0.1, "share of samples without picture and pose, for guidance")
-    noise_aug_strength: float = setting(0.02, "noise on the reference picture; the median where it is drawn")
-    noise_aug_spread: float = setting(0.0, "standard deviation of its logarithm per sample; 0 = not drawn")
-    noise_sharing: float = setting(0.0, "share of the noise's variance common to a clip's frames; 0 as SVD")
-    pose_weight: float = setting(1.0, "loss weight where the pose is drawn, against 1 elsewhere")
-    hand_weight: float = setting(10.0, "loss weight around clearly seen hands, where the data says where they are")
-    head_weight: float = setting(1.0, "loss weight around a clearly seen face and its hair, where the data says where")
-    hand_confidence: float = setting(0.5, "mean confidence from which a hand or a face is clearly seen")
-    fps: int = setting(7, "frame rate the network is told where the data does not say")
-    motion_bucket_id: int = setting(127, "amount of motion the network is told where the data does not say")
-    gradient_checkpointing: bool = setting(False, "less memory, a third more time", free=True)
-    attention: str = setting("sdpa", "PyTorch's attention, or xformers'", ("sdpa", "xformers"), free=True)
-    compile: bool = setting(False, "torch.compile the UNet: minutes at the start, then faster steps", free=True)
-    validation_sampling_steps: int = setting(25, "sampling steps of the validation videos", free=True)
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.require_at_least(1, "fps", "validation_sampling_steps")
-        self.require_at_least(0, "lora_rank", "min_snr_gamma", "noise_aug_strength", "noise_aug_spread", "sigma_std",
-                              "pose_weight", "hand_weight", "head_weight", "motion_bucket_id")
-        self.require_shares("sigma_uniform_share", "conditioning_dropout", "noise_sharing", "hand_confidence")
-        if self.lora_rank and self.parts != "all":
-            raise ValueError(f"lora_rank: expected parts=all (found parts={self.parts}): LoRA chooses its own layers")
-        if self.lora_rank and self.train_image_encoder:
-            raise ValueError("lora_rank: expected train_image_encoder=false (found true): choose one of them")
 
 
 class VideoTask(Task):

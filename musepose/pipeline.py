@@ -25,6 +25,7 @@ from transformers import CLIPVisionModelWithProjection
 from media.images import check_rgb
 from musepose.checkpoint import load_image_encoder, load_networks, load_saved_networks, load_vae, Networks, WeightFiles
 from musepose.networks import Context, Denoiser, MAX_WINDOW, PoseGuider, ReferenceNet
+from musepose import MIN_SNR_GAMMA
 from runtime.cpu_layers import faster_on_cpu
 from runtime.memory import keep_idle_on_cpu
 from runtime.processes import ALONE, Processes
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 
 # --------------------------------------------------------------------------------------------------- noise and windows
 
-MIN_SNR_GAMMA = 5.0
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False,
          "steps_offset": 1, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
          "timestep_spacing": "trailing"}

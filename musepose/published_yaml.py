@@ -1,4 +1,4 @@
-"""MusePose's own YAML files, read as they are: test_cases for inference, and the settings of its two trainings.
+"""MusePose's own test_cases, read as they are; the YAML of its two trainings is read by train_musepose.py.
 
     test_cases:
       "assets/images/ref.png":
@@ -37,24 +37,6 @@ PLACES = ("pretrained_base_model", "pretrained_vae", "image_encoder", "denoising
           "motion_module")                         # keys, without `_path`
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 PIXELS_PER_LATENT = 8
-TRAINING_KEYS = {                                  # MusePose's key -> ours
-    "data.train_bs": "train.batch_size", "data.train_width": "width", "data.train_height": "height",
-    "data.n_sample_frames": "num_frames", "data.sample_rate": "frame_stride",
-    "solver.gradient_accumulation_steps": "train.gradient_accumulation", "solver.mixed_precision": "train.mixed_precision",
-    "solver.gradient_checkpointing": "train.gradient_checkpointing", "solver.max_train_steps": "train.max_steps",
-    "solver.max_grad_norm": "train.max_grad_norm", "solver.learning_rate": "train.learning_rate",
-    "solver.lr_warmup_steps": "train.warmup_steps", "solver.adam_beta2": "train.adam_beta2",
-    "solver.adam_weight_decay": "train.weight_decay", "base_model_path": "base_model", "vae_model_path": "vae",
-    "image_encoder_path": "image_encoder", "controlnet_openpose_path": "controlnet_openpose", "mm_path": "motion_module",
-    "stage1_ckpt_dir": "stage1", "uncond_ratio": "train.uncond_ratio", "noise_offset": "train.noise_offset",
-    "snr_gamma": "train.snr_gamma", "enable_zero_snr": "train.enable_zero_snr", "seed": "train.seed",
-    "output_dir": "train.output", "checkpointing_steps": "train.checkpoint_every"}
-WITHOUT_EFFECT = ("data.meta_paths", "data.sample_margin", "solver.enable_xformers_memory_efficient_attention",
-                  "solver.scale_lr", "solver.lr_scheduler", "solver.use_8bit_adam", "solver.adam_beta1",
-                  "solver.adam_epsilon", "val", "noise_scheduler_kwargs", "weight_dtype", "pose_guider_pretrain",
-                  "resume_from_checkpoint", "save_model_epoch_interval", "exp_name", "load_pth", "denoising_unet_path",
-                  "reference_unet_path", "pose_guider_path", "stage1_ckpt_step")
-FOREVER = 1 << 40                                  # checkpointing_steps beyond this mean never
 
 
 @dataclass(frozen=True)
@@ -172,26 +154,3 @@ def parser() -> argparse.ArgumentParser:
             ("--output", str, f"output/video-{datetime.date.today():%Y%m%d}", "folder of the results")):
         found.add_argument(flag, type=kind, default=default, help=words)
     return found
-
-
-def training_settings(path: str | Path) -> list[str]:
-    """MusePose's train_stage_1.yaml or train_stage_2.yaml as key=value of train_musepose.py."""
-    content, result = yaml_mapping(Path(path)), []
-    given = {f"{group}.{key}" if isinstance(values, dict) and group in ("data", "solver") else group: value
-             for group, values in content.items()
-             for key, value in (values.items() if isinstance(values, dict) and group in ("data", "solver") else [("", values)])}
-    for key, value in given.items():
-        if key in WITHOUT_EFFECT:
-            continue
-        if key not in TRAINING_KEYS:
-            raise ValueError(f"{path}: unknown key '{key}': take MusePose's configs/train_stage_1.yaml or train_stage_2.yaml")
-        if key == "checkpointing_steps" and value > FOREVER:
-            continue
-        result.append(f"{TRAINING_KEYS[key]}={value}")
-    stage = 2 if "mm_path" in content else 1
-    return [f"train.stage={stage}", *(["num_frames=1"] if stage == 1 else []), *result]
-
-
-def is_training(path: str | Path) -> bool:
-    """Is this file one of MusePose's two trainings?"""
-    return Path(path).is_file() and {"solver", "data"} <= yaml_mapping(Path(path)).keys()

@@ -15,7 +15,8 @@ from mimicmotion.latents import decode_window
 from musepose.checkpoint import load_image_encoder, load_saved_networks, Networks
 from musepose.networks import build_denoiser, build_pose_guider, build_reference_net
 from musepose.pipeline import MusePose
-from musepose.task import for_stage, MusePoseTask, MusePoseTrainConfig
+from musepose import MusePoseTrainConfig
+from musepose.task import for_stage, MusePoseTask
 from synthetic.clips import sample_clip
 from training.loop import train
 

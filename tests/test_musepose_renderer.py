@@ -20,7 +20,7 @@ from musepose import memory
 from musepose.checkpoint import load_networks, load_saved_networks, PARTS, WeightFiles
 from musepose.memory import fitting_plan, Footprint, Plan, Run
 from musepose.pipeline import MusePose
-from musepose.published_yaml import is_training, read_test_cases, run_cases, training_settings
+from musepose.published_yaml import read_test_cases, run_cases
 from PIL import Image
 from renderers import RENDERERS, Scene
 from renderers.musepose import MusePoseConfig, MusePoseRenderer, planned
@@ -28,6 +28,7 @@ from runtime.processes import join_processes, shut_down
 from configs.published import is_musepose
 from scripts import benchmark_musepose, check_weights
 from scripts.convert_checkpoint import convert
+from train_musepose import is_training, MusePoseTraining, own_keys, training_settings
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +221,6 @@ def test_musepose_own_training_yaml_is_understood(tmp_path):
             "motion_module=mm.ckpt", "stage1=stage1", "train.seed=12580"} <= set(found)
     assert not any("checkpoint_every" in one for one in found)
     from configs import load_config
-    from train_musepose import MusePoseTraining, own_keys
     config = load_config(MusePoseTraining, own_keys(["--config", str(path), "dataset=data"]))
     assert config.train.stage == 2 and config.height == 512 and config.dataset == "data"
     path.write_text(yaml.safe_dump(content | {"sead": 1}))

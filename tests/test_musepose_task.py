@@ -11,7 +11,8 @@ from test_musepose_networks import apart
 
 from musepose.checkpoint import WeightFiles, load_networks, load_saved_networks, motion_name
 from musepose.networks import build_pose_guider, is_motion
-from musepose.task import DenoisingLoss, MusePoseTrainConfig, MusePoseTask, for_stage, freeze, initialise_from_controlnet
+from musepose import MusePoseTrainConfig
+from musepose.task import DenoisingLoss, MusePoseTask, for_stage, freeze, initialise_from_controlnet
 
 
 @pytest.mark.parametrize("bank", ["fp16bank", "fp32bank"])

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from tiny_training import launched
 from torch.utils.data import Dataset
 
+from musepose import MusePoseTrainConfig
 from musepose.checkpoint import load_saved_networks
-from musepose.task import for_stage, MusePoseTask, MusePoseTrainConfig
+from musepose.task import for_stage, MusePoseTask
 from training.loop import train
 
 STEPS = 4

@@ -13,18 +13,18 @@ from safetensors.torch import load_file
 
 from dwpose.skeleton import FACE, hand_boxes, head_boxes, LEFT_HAND
 from media.video_reader import read_video
-from mimicmotion import task as video_task
+from mimicmotion import task as video_task, VideoTrainConfig
 from mimicmotion.latents import image_embeddings
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import (box_region_weight, DenoisingLoss, min_snr_weight, pose_region_weight, sample_randomness,
-                              time_ids_of, VALIDATION_SIGMAS, VideoTask, VideoTrainConfig)
+                              time_ids_of, VALIDATION_SIGMAS, VideoTask)
+from runtime import device
 from tiny_training import batch_of, free_port, launched, RandomClips, settings, train_video
 from train_video_generation import check_cached_noise, VideoGenerationConfig
 from training import loop as training_loop
 from training.batches import SampleStream
 from training.learner import Learner, learning_rate_factor
 from training.loop import LONGEST_SAVE, started
-from training import task as training_task
 from training.validation import held_out, split_by_origin, Validation
 
 
@@ -239,7 +239,7 @@ def test_a_run_trains_in_what_its_device_has(tmp_path, monkeypatch, gpu, gpu_bf1
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_bf16)
-    monkeypatch.setattr(training_task, "cpu_has_bfloat16", lambda: cpu_bf16)
+    monkeypatch.setattr(device, "cpu_has_bfloat16", lambda: cpu_bf16)
     assert settings(tmp_path, mixed_precision="auto").mixed_precision == precision
     assert settings(tmp_path, mixed_precision="fp16").mixed_precision == "fp16"
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")

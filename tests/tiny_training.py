@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
+from mimicmotion import VideoTrainConfig
 from mimicmotion.pipeline import PoseToVideo
-from mimicmotion.task import VideoTask, VideoTrainConfig
+from mimicmotion.task import VideoTask
 from training.loop import train
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([                     # installed modules only: it does not look into tests/, and says nothing
-    "pytest", "train_video_generation", "train_motion_customization", "generate_customized", "musepose.task", "renderers.mimicmotion"])
+    "pytest", "mimicmotion.task", "training.loop", "train_motion_customization", "generate_customized", "musepose.task", "renderers.mimicmotion"])
 
 
 class RandomClips(Dataset):

@@ -8,15 +8,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Required, TypedDict
+from typing import Any, Protocol, Required, TYPE_CHECKING, TypedDict
 
 import numpy as np
-import torch
-from accelerate.utils import parse_flag_from_env
-from torch import nn, Tensor
 
 from configs import setting
-from runtime.device import cpu_has_bfloat16
+
+if TYPE_CHECKING:                           # a script reads its settings, and refuses a typo, before it imports torch
+    from torch import nn, Tensor
 
 VALIDATION_POSITION = 1 << 40               # positions from here on are held-out clips: no training sample reaches them
 MAX_SEED = 2**40                            # seeds are multiplied by a million, and generators take 63 bits
@@ -83,6 +82,10 @@ class Task(Protocol):
 
 def fastest_precision() -> str:
     """The arithmetic that this machine's device trains in without loss."""
+    import torch
+    from accelerate.utils import parse_flag_from_env
+
+    from runtime.device import cpu_has_bfloat16
     if not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"):
         return "bf16" if cpu_has_bfloat16() else "no"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
