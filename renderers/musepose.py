@@ -114,6 +114,9 @@ class MusePoseRenderer(Renderer):
         return self._loaded[1]
 
 
+footprint_of = cache(Footprint.of)          # by the dry runs of networks of these files: seconds, and asked for before and in every run
+
+
 def network_size(settings: MusePoseConfig, size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) the networks work at, for a canvas of this size."""
     return settings.height or size[0], settings.width or size[1]
@@ -135,6 +138,5 @@ def planned(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, me
         raise ValueError(f"{missing[0]}: expected a weights file (found none): {FETCH}, or choose musepose.weights")
     wanted = Plan(settings.window, dtype, settings.decode_chunk_size)
     frames = padded_length(num_frames, settings.window, settings.window_overlap)
-    footprint = cache(partial(Footprint.of, files, own))
-    run = Run("musepose", frames, footprint, settings.guidance_scale > 1, on_cpu, settings.window_overlap)
+    run = Run("musepose", frames, partial(footprint_of, files, own), settings.guidance_scale > 1, on_cpu, settings.window_overlap)
     return (fitting_plan(wanted, run, memory) if memory else wanted), run
