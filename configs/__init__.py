@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO, TypeVar
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 Schema = TypeVar("Schema")
@@ -88,14 +88,14 @@ def load_config(schema: type[Schema], argv: list[str] | None = None, description
     config = OmegaConf.structured(schema)
     path, assignments = split_arguments(argv)
     if path is not None:
-        config = merged(config, read_yaml(path, schema), str(path))
+        merge(config, read_yaml(path, schema), str(path))
     for assignment in assignments:
         key, value = assignment.split("=", 1)
         hint = type_of(schema, key.strip(), "command line")
         if is_dataclass(hint):
             raise ValueError(f"command line: '{key}' is a group of keys: set one of them, "
                              f"as in {key}.{fields(hint)[0].name}=...")
-        config = merged(config, nested(key.strip(), parsed(value, hint, key)), "command line")
+        merge(config, nested(key.strip(), parsed(value, hint, key)), "command line")
     try:
         config = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
@@ -219,9 +219,10 @@ def nested(key: str, value) -> dict:
     return value
 
 
-def merged(config, values: dict, source: str):
+def merge(config: DictConfig, values: dict, source: str) -> None:
+    """Put the values into the config; a ValueError names the source of one that does not fit."""
     try:
-        return OmegaConf.merge(config, values)
+        config.merge_with(values)
     except (OmegaConfBaseException, ValueError) as error:
         raise ValueError(f"{source}: {one_line(error)}") from error
 
