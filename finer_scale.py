@@ -23,7 +23,7 @@ from dwpose.musepose import aligned_as_musepose
 from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,
                                 LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
-from dwpose.skeleton import (ANKLES, BODY, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
+from dwpose.skeleton import (ANKLES, BODY, check_somebody, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
                              Skeleton)
 from media.files import check_outputs
 from media.images import read_image
@@ -228,10 +228,16 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     check_outputs({"-o": (args.output, (".npz",)), "--preview": (args.preview, (*CONTAINERS, *ANIMATIONS))},
                   {"the driving skeleton": args.skeleton, "the reference": args.reference})
-    result = rescale(Skeleton.load(args.skeleton), _reference(args), published=args.published)
-    result.save(args.output)
+    driving = Skeleton.load(args.skeleton)
+    try:
+        check_somebody(driving)
+    except ValueError as error:
+        raise ValueError(f"{args.skeleton}: {error}") from None
+    result = rescale(driving, _reference(args), published=args.published)
     if args.preview:
         write_video(args.preview, draw(result), result.fps)
+    result.save(args.output)
+    logging.info("wrote %s", ", ".join(map(str, filter(None, [args.output, args.preview]))))
 
 
 def _reference(args: argparse.Namespace) -> Skeleton:

@@ -36,7 +36,7 @@ from configs import CONFIG_FOLDER, HELP, load_config, run_main, say
 from dwpose.alignment import in_view
 from dwpose.draw import draw
 from dwpose.plausibility import check_plausible
-from dwpose.skeleton import Skeleton
+from dwpose.skeleton import check_somebody, Skeleton
 from finer_scale import aligned
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.files import locked
@@ -62,6 +62,7 @@ log = logging.getLogger(__name__)
 CODE = Path(__file__).parent
 LONGEST = 200.0                     # seconds of a motion: a plan's 180, each of its actions rounded to whole frames
 FARTHEST = 1000.0                   # metres that a motion may lead from its origin: a run of three minutes, and more
+BODY_METRES = 0.3, 4.0              # of its largest side, in most frames: a child that lies curled up, a giant that reaches up
 FARTHEST_CANVASES = 100             # that a keypoint may lie from the corner: a movement may leave the picture far behind
 DEFAULT_CONFIG, CASES_CONFIG = "configs/demo.yaml", "configs/mimicmotion.yaml"      # where none is named
 
@@ -249,12 +250,17 @@ def load_motion(path: Path) -> Motion:
                          "correct its rate, or cut it")
     if (far := float(np.abs(motion.joints).max())) > FARTHEST:
         raise ValueError(f"joints: expected metres, within {FARTHEST:g} of the origin (found {far:g}): divide them")
+    if not BODY_METRES[0] <= (body := float(np.median(np.ptp(motion.joints, axis=1).max(axis=1)))) <= BODY_METRES[1]:
+        raise ValueError(f"joints: expected metres, a body of {BODY_METRES[0]:g} to {BODY_METRES[1]:g} (found {body:g}): scale them")
     return motion
 
 
 def load_skeleton(path: Path, fps: float | None) -> Skeleton:
-    """A skeleton of a run, also after a person edited it. fps: the run's, for a movement."""
+    """A skeleton of a run, also after a person edited it. fps: the run's, for a movement; None for a picture's, of one frame."""
     skeleton = Skeleton.load(path)
+    check_somebody(skeleton)
+    if fps is None and len(skeleton) != 1:
+        raise ValueError(f"keypoints: expected one frame (found {len(skeleton)}): cut it")
     if fps is not None and skeleton.fps != fps:
         raise ValueError(f"fps: expected {fps:g}, the run's (found {skeleton.fps:g}): resample it, or set fps={skeleton.fps:g}")
     if (far := float(np.abs(skeleton.xy[skeleton.present]).max(initial=0))) > FARTHEST_CANVASES * max(skeleton.size):

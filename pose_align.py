@@ -123,7 +123,7 @@ def check(args: argparse.Namespace) -> None:
     if args.max_frame < 1 or (args.align_frame or 0) < 0 or args.detect_resolution < 0:
         raise ValueError("--max_frame, --align_frame, --detect_resolution: expected at least 1, 0 and 0 (found "
                          f"{args.max_frame}, {args.align_frame}, {args.detect_resolution})")
-    if args.person.isdigit():
+    if args.person.isdecimal() and args.person.isascii() and len(args.person) < 4:
         args.person = int(args.person)
     elif args.person not in CHOICES:
         raise ValueError(f"--person: expected {', '.join(CHOICES)}, or a number from the left, 0 first (found {args.person}): choose one")

@@ -130,12 +130,17 @@ def read_yaml(path: Path, schema: type) -> dict:
         near = difflib.get_close_matches(path.name, known, n=1, cutoff=0.8)
         raise ValueError(f"{path}: no such config file: " + (f"did you mean {known[near[0]]}?" if near else f"there are {', '.join(known.values())}"))
     values = yaml_mapping(path)
-    check_keys(values, schema, str(path))
-    return escaped(values)
+    try:
+        check_keys(values, schema, str(path))
+        return escaped(values)
+    except RecursionError:
+        raise ValueError(f"{path}: expected keys and values (found some that hold themselves): write them out") from None
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """YAML in which no key is said twice."""
+class PlainYaml(yaml.SafeLoader):
+    """YAML in which no key is said twice, and 010, 1:30 and 2024-01-02 stay text: YAML 1.1 reads 8, 90 and a date."""
+    yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("int", "float", "timestamp")]
+                               for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -146,13 +151,18 @@ class UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+PlainYaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
+PlainYaml.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
+                                list("-+.0123456789"))
+
+
 def yaml_mapping(path: Path) -> dict:
     """The keys and values of a YAML file, also of another project's; a ValueError says what is wrong with it."""
     if not path.is_file():
         raise ValueError(f"{path}: expected a YAML file (found no such file): check the path")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), PlainYaml) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         raise ValueError(f"{where}: not YAML ({getattr(error, 'problem', None) or 'unreadable text'})") from error
@@ -195,8 +205,8 @@ def parsed(value: str, hint: object, key: str):
     if not value.strip() and type(None) not in typing.get_args(hint):
         raise ValueError(f"{key}: expected a value (found nothing after '{key}='): leave it out for its default, or say one")
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        return yaml.load(value, PlainYaml)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{key}={value}: cannot be read as a value") from error
 
 
@@ -244,6 +254,8 @@ def check_choices(config, prefix: str = "") -> None:
             check_choices(value, f"{prefix}{row.name}.")
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{prefix}{row.name}: must be a finite number (found {value})")
+        elif isinstance(value, str) and "\0" in value:
+            raise ValueError(f"{prefix}{row.name}: must be text without a zero byte: leave it out")
         elif choices and value not in choices:
             near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
             remedy = f": did you mean {near[0]}?" if near else ""

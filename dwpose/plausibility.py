@@ -49,9 +49,16 @@ class Measure(NamedTuple):
 
 def check_plausible(skeleton: Skeleton, source: str) -> None:
     """ValueError, one line, if the pose of the first frame cannot be a person's. source: the picture, for the message."""
-    if reason := implausible(skeleton.keypoints[0]):
+    if reason := implausible(skeleton.keypoints[0]) or head_down(skeleton.keypoints[0]):
         raise ValueError(f"{source}: expected one person, seen at least from head to waist (found a pose that is hardly a "
                          f"person's: {reason}): use another picture, crop it to the person, or turn it upright")
+
+
+def head_down(keypoints: np.ndarray) -> str | None:
+    """That a person (133, 3) is upside down in the picture: no movement of somebody who stands fits."""
+    neck, pelvis = with_middles(keypoints)[[NECK_POINT, PELVIS_POINT]]
+    across, down = pelvis[:2] - neck[:2]
+    return "it is upside down" if is_seen(np.stack([neck, pelvis])).all() and -down > abs(across) else None
 
 
 def implausible(keypoints: np.ndarray) -> str | None:

@@ -27,6 +27,7 @@ LEFT_HAND = slice(91, 112)      # wrist, then four points per finger from the th
 RIGHT_HAND = slice(112, 133)
 HANDS = slice(91, 133)
 SEEN_CONFIDENCE = 0.3           # DWPose: a point below this is not part of the person
+FARTHEST, FASTEST = 1e6, 1e3         # pixels from the corner; frames per second
 NECK = 1                        # index in the OpenPose view only
 OPENPOSE_FROM_COCO = (NOSE, None, RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST, LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST,
                       RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE, LEFT_HIP, LEFT_KNEE, LEFT_ANKLE,
@@ -54,8 +55,10 @@ class Skeleton:
         height, width = (int(side) for side in self.size)
         if height <= 0 or width <= 0:
             raise ValueError(f"skeleton size: expected a positive height and width (found {self.size})")
-        if not self.fps > 0:
-            raise ValueError(f"skeleton fps: expected a positive rate (found {self.fps})")
+        if (far := float(np.abs(keypoints[..., :2]).max(initial=0))) > FARTHEST:
+            raise ValueError(f"keypoints: expected pixels (found {far:g}): scale them")
+        if not 0 < self.fps <= FASTEST:
+            raise ValueError(f"skeleton fps: expected a rate of at most {FASTEST:g} (found {self.fps})")
         object.__setattr__(self, "keypoints", keypoints)
         object.__setattr__(self, "size", (height, width))
         object.__setattr__(self, "fps", float(self.fps))
@@ -111,6 +114,16 @@ class Skeleton:
         with stored_arrays(path, "a skeleton file with keypoints, size and fps") as file:
             height, width = file["size"].tolist()
             return cls(file["keypoints"], (height, width), float(file["fps"]))
+
+
+def check_somebody(skeleton: Skeleton) -> None:
+    """ValueError where no frame shows anybody: no body point is there, or all lie in one place."""
+    there = is_present(skeleton.keypoints[:, BODY])[..., None]                          # (F, 17, 1)
+    body = skeleton.keypoints[:, BODY, :2]                                              # (F, 17, 2)
+    low, high = body.min(1, initial=np.inf, where=there), body.max(1, initial=-np.inf, where=there)     # (F, 2)
+    if not (high - low > 1).any():
+        raise ValueError(f"keypoints: expected a person in some frame (found {len(skeleton)} frames in which no body points lie a pixel apart): "
+                         "take another skeleton")
 
 
 def is_present(keypoints: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 PORTRAIT = 9 / 16                                        # width / height of the published canvases
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 HEIF_SUFFIXES = (".heic", ".heif")                       # of an iPhone
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "TGA", "AVIF", "HEIF")        # Pillow's names
 PLAIN_MODES = {"P": "RGB", "PA": "RGB", "RGBA": "RGB", "RGBa": "RGB", "RGBX": "RGB", "LA": "L", "La": "L", "1": "L"}   # that profiles fit
 EIGHT_BIT, SIXTEEN_BIT = 255, 65535
 
@@ -32,6 +33,8 @@ def read_image(path: str | Path) -> np.ndarray:
         know_heif(path)
     try:
         with Image.open(path) as file:
+            if file.format not in FORMATS:                 # before it is decoded: PostScript would be run
+                raise ValueError(f"its format is {file.format}")
             image = ImageOps.exif_transpose(file)
             profile = image.info.get("icc_profile")
             if image.mode[0] in "IF":                                                    # convert() would cut at 255

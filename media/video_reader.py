@@ -20,6 +20,9 @@ from media.images import PICTURE_SUFFIXES, pictures_in, read_image, shrunk
 
 log = logging.getLogger(__name__)
 
+VIDEO_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,mxf,nut,ivf,dv,rm,wtv,"
+                 "yuv4mpegpipe")                              # FFmpeg's names
+
 WHOLE = 0.9                                              # share of its announced length a video must have
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".flv", ".wmv",
                   ".3gp", ".ogv", ".gif")
@@ -95,8 +98,8 @@ def shown_frames(path: str | Path, fps: float | None = None, stride: int | None 
 
 
 def opened(path: str | Path) -> av.container.InputContainer:
-    """A video file; titles and the like may be in any encoding."""
-    return av.open(str(path), metadata_errors="replace")
+    """A video file; titles and the like may be in any encoding. Lists that name other files are no videos, nor are pictures."""
+    return av.open(str(path), metadata_errors="replace", options={"format_whitelist": VIDEO_FORMATS})
 
 
 def holds_pictures(path: str | Path) -> bool:

@@ -159,7 +159,7 @@ def load_scheduler(folder: Path) -> EulerDiscreteScheduler:
                              "is it another model's scheduler?")
     try:
         return EulerDiscreteScheduler(**{key: value for key, value in config.items() if key in known})
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:                     # NotImplementedError is one
         raise ValueError(f"{path}: expected a config this version can build ({error}): fetch it again") from None
 
 

@@ -148,6 +148,7 @@ class RunFolder:
         self.files = read_report(path, "files")                               # file -> hash of its content
         self.made: set[str] = set()                                           # files of this run
         self.shown = len(SHOWN)                                               # from here on nothing in SHOWN is an earlier run's
+        self.stale = False                                                    # what SHOWN holds shows another plan, motion or skeleton
         if not resume and any((path / name).exists() for name in WRITTEN):
             log.info("%s: the run that is there will be overwritten: name= keeps it, resume=true goes on from it", path)
 
@@ -156,8 +157,10 @@ class RunFolder:
         path, key, before = self.path / artefact.name, content_hash([name, *inputs]), self.keys.get(name)
         kind, code = name.rstrip("_0123456789"), f"{name}, code"
         code_key, rank = code_hash(self.code.get(kind, ())), SHOWN_FROM.get(kind, 0)
+        if 0 < rank < len(SHOWN):
+            self._remove_stale()
         with self.report.stage(name, artefact.name) as entry:
-            entry.reused = self.resume and before == key and path.is_file()
+            entry.reused = self.resume and before == key and path.is_file() and not (rank and self.stale)
             if entry.reused and self.keys.get(code) != code_key:
                 log.warning("%s: made anew, as the code of this stage has changed since", name)
                 entry.reused = False
@@ -169,12 +172,17 @@ class RunFolder:
                     self._remove_shown(rank)
                 self.keys.pop(name, None)
                 result = work()
+                if rank:
+                    self._remove_stale()              # only now: what is new was not refused
                 save_atomically(path, lambda partial: artefact.save(result, partial))
             if entry.reused or artefact.editable:     # what nobody may edit is frames, which come back bit for bit
                 result = self._read(artefact, path)   # also when just saved: going on now equals going on later
         content = content_hash(path)
         if content != self.files.get(artefact.name):
-            self._remove_shown(rank + bool(rank))                 # what this stage itself shows is new
+            if rank:
+                self._remove_shown(rank + 1)                      # what this stage itself shows is new
+            else:
+                self.stale = True
         self.keys |= {name: key, code: code_key}
         self.files[artefact.name] = content
         self.made.add(artefact.name)
@@ -188,6 +196,11 @@ class RunFolder:
         except Exception as error:                          # whatever a reader makes of a file that may hold anything
             said = " ".join(str(error).removeprefix(f"{path}: ").split()) or type(error).__name__
             raise ValueError(f"{path}: expected what this stage wrote ({said}): mend it, or delete it, and it is made again") from error
+
+    def _remove_stale(self) -> None:
+        if self.stale:
+            self._remove_shown(0)
+            self.stale = False
 
     def _remove_shown(self, rank: int) -> None:
         """Removes what people look at and an earlier run made, from this place in SHOWN on."""
@@ -211,6 +224,7 @@ class RunFolder:
 
     def finish(self) -> None:
         """Removes files of stages that an overwritten run had and this one did not; a resumed one may come back to them."""
+        self._remove_stale()
         if not self.resume:
             for path in (self.path / name for name in self.files.keys() - self.made):
                 if path.resolve().is_relative_to(self.path.resolve()):          # report.json may hold anything

@@ -158,13 +158,13 @@ def check_safetensors(path: Path) -> None:
         with file.open("rb") as stream:
             header_size = int.from_bytes(stream.read(8), "little")
             try:
-                header = json.loads(stream.read(header_size)) if header_size < size else None
-            except ValueError:
-                header = None
-        if not isinstance(header, dict):
+                header = json.loads(stream.read(header_size)) if header_size < size else {}
+                ends = {name: 8 + header_size + int(entry["data_offsets"][1])
+                        for name, entry in header.items() if name != "__metadata__"}
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                ends = {}
+        if not ends:
             raise ValueError(f"{file}: not a whole safetensors file ({size:,} bytes): fetch it again")
-        ends = {name: 8 + header_size + entry["data_offsets"][1]
-                for name, entry in header.items() if name != "__metadata__"}
         cut = [name for name, end in ends.items() if end > size]
         if cut:
             raise ValueError(f"{file}: cut off at {size:,} of {max(ends.values()):,} bytes, tensor "
@@ -202,7 +202,7 @@ def empty(build, config: dict, path: Path) -> nn.Module:
     try:
         with without_parameters():
             return build(config)
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: expected a config this version can build ({error}): fetch it again") from None
 
 

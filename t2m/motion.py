@@ -15,6 +15,7 @@ from media.files import save_arrays, stored_arrays
 
 # ---------------------------------------------------------------------------------------------------------- the motion
 
+FASTEST = 1e3      # frames per second
 MOTION_FPS = 20.0  # frames per second of HumanML3D, and so of every T2M-GPT checkpoint
 JOINT_NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
@@ -49,8 +50,8 @@ class Motion:
             raise ValueError(f"Motion.joints: expected (T, {NUM_JOINTS}, 3) with T >= 1 (found {joints.shape})")
         if not np.isfinite(joints).all():
             raise ValueError("Motion.joints: expected finite metres (found NaN or infinity)")
-        if not self.fps > 0:
-            raise ValueError(f"Motion.fps: expected a positive rate (found {self.fps})")
+        if not 0 < self.fps <= FASTEST:
+            raise ValueError(f"Motion.fps: expected a rate of at most {FASTEST:g} (found {self.fps})")
         object.__setattr__(self, "joints", joints)
 
     def __len__(self) -> int:

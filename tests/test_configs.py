@@ -87,10 +87,16 @@ def test_a_mistake_is_one_line_that_names_the_key(arguments, says):
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_zero_byte_is_no_text():
+    with pytest.raises(ValueError, match="text: must be text without a zero byte"):
+        load_config(Settings, ["text=a\0b"])
+
+
 @pytest.mark.parametrize("content, says", [
     ("stps: 3\n", "unknown key 'stps': did you mean steps?"), ("optimizer:\n  nme: x\n", "did you mean optimizer.name?"), ("- 1\n- 2\n", "found a list"),
     ("a: [1\n", "line 2"), ("steps: 1\nsteps: 2\n", "line 2: not YAML ('steps' is said twice: leave one out)"),
     ("optimizer:\n  name: adam\n  name: sgd\n", "'name' is said twice"), ("steps: many\n", "steps"), ("steps:\n", "steps: expected a value (found nothing)"), ("\x00", "not YAML"),
+    ("optimizer: &o\n  name: *o\n", "hold themselves"), (f"steps: {'[' * 3000}\n", "not YAML"), ("steps: 1:30\n", "steps"), ("steps: 2024-13-45\n", "steps"),
 ])
 def test_a_mistake_in_a_file_names_the_file(tmp_path, content, says):
     path = tmp_path / "wrong.yaml"

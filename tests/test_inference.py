@@ -237,16 +237,45 @@ def test_results_of_an_earlier_plan_go_and_come_back_with_it_and_a_refused_run_t
     assert (folder / "run.yaml").read_bytes() == settings
 
 
+def test_an_edit_that_is_refused_takes_nothing_that_was_made(models, arguments, tmp_path, monkeypatch):
+    """Neither where a reader refuses it, nor where no preview can be made of it; put right again the run is as it was."""
+    arguments, folder = [*arguments, "refinements=0"], tmp_path / "out" / "run"
+    inference.main(arguments)
+    before, skeleton = contents(folder), Skeleton.load(folder / "skeleton.npz")
+
+    def refused(scene, settings):
+        raise ValueError("no puppet can do that")
+
+    for edited, preview in ((skeleton.keypoints * np.float32([1, 1, 0]), inference.preview), (skeleton.keypoints + np.float32([1, 0, 0]), refused)):
+        replace(skeleton, keypoints=edited).save(folder / "skeleton.npz")
+        monkeypatch.setattr(inference, "preview", preview)
+        with pytest.raises(ValueError, match="expected a person in some frame|no puppet can"):
+            inference.main([*arguments, "resume=true"])
+        assert contents(folder).keys() == before.keys()
+    monkeypatch.undo()
+    monkeypatch.setattr(inference, "Models", StandIns)
+    skeleton.save(folder / "skeleton.npz")
+    inference.main([*arguments, "resume=true"])
+    assert contents(folder) == before
+
+
 def test_an_edited_result_that_cannot_be_is_refused(tmp_path):
     motion = sample_motion("stand", 2.0, np.random.default_rng(0)).motion
     skeleton = project(motion, SIZE, FPS, "static")
-    far, sure = skeleton.keypoints + np.float32([1e6, 0, 0]), skeleton.keypoints * np.float32([1, 1, 5])
+    far, sure = skeleton.keypoints + np.float32([1e5, 0, 0]), skeleton.keypoints * np.float32([1, 1, 5])
+    still = partial(inference.load_skeleton, fps=None)
     for load, edited, says in (
             (inference.load_motion, replace(motion, fps=0.001), "fps: expected a motion of at most 200 s .found 40 frames at 0.001"),
             (inference.load_motion, replace(motion, joints=motion.joints * 1e6), "joints: expected metres"),
             (partial(inference.load_skeleton, fps=FPS), replace(skeleton, fps=7), "fps: expected 5, the run's .found 7"),
-            (partial(inference.load_skeleton, fps=None), replace(skeleton, keypoints=far), "expected pixels of the 96x64 canvas"),
-            (partial(inference.load_skeleton, fps=None), replace(skeleton, keypoints=sure), "expected a confidence of at most 1")):
+            (inference.load_motion, replace(motion, joints=motion.joints * 0), "a body of 0.3 to 4 .found 0"),
+            (inference.load_motion, replace(motion, joints=motion.joints * 5), "a body of 0.3 to 4 .found 7.6"),
+            (still, skeleton[:2], "expected one frame .found 2"),
+            (still, skeleton[:0], "expected a person in some frame .found 0 frames"),
+            (still, replace(skeleton[0], keypoints=skeleton.keypoints[:1] * np.float32([1, 1, 0])), "expected a person in some frame"),
+            (still, replace(skeleton[0], keypoints=skeleton.keypoints[:1] * np.float32([0, 0, 1])), "expected a person in some frame"),
+            (still, replace(skeleton[0], keypoints=far[:1]), "expected pixels of the 96x64 canvas"),
+            (still, replace(skeleton[0], keypoints=sure[:1]), "expected a confidence of at most 1")):
         edited.save(tmp_path / "edited.npz")
         with pytest.raises(ValueError, match=says):
             load(tmp_path / "edited.npz")

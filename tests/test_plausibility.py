@@ -77,6 +77,13 @@ def test_what_is_impossible_is_named(person):
             check_plausible(Skeleton(keypoints[None], (480, 288), 1.0), "cat.jpg")
 
 
+def test_a_person_upside_down_is_refused_as_a_picture_and_is_no_impossible_pose(person):
+    turned = person * np.float32([1, -1, 1]) + np.float32([0, 400, 0])
+    assert implausible(turned) is None
+    with pytest.raises(ValueError, match="it is upside down"):
+        check_plausible(Skeleton(turned[None], (480, 288), 1.0), "me.jpg")
+
+
 def test_two_oddities_are_too_many_and_one_is_not(person):
     height = np.ptp(person[BODY, 1])
     odd_hand = changed(person, [LEFT_HAND.start + 8], x=0.22 * height)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mimicmotion.checkpoint import check_video_model, load_video_model, split_parts, trained_frames
-from runtime.weights import empty, fill
+from runtime.weights import check_safetensors, empty, fill
 from mimicmotion.networks import PoseNet
 from mimicmotion.networks import PoseUNet
 from scripts import check_weights, convert_checkpoint
@@ -19,7 +19,7 @@ from scripts.convert_checkpoint import convert
 from run.checks import check_motion_weights
 from t2m.generate import TextToMotion
 from t2m.text_encoder import TextEncoder
-from t2m.networks import GPT, load_strictly, VQVAE
+from t2m.networks import GPT, load_strictly, next_tokens, VQVAE
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -257,3 +257,21 @@ def test_long_tiles_with_the_first_checkpoint_are_warned_of(published, tmp_path,
 def test_svd_in_place_of_a_video_model_is_said_before_anything_slow(published, name):
     with pytest.raises(ValueError, match=r"PoseNet|plain SVD.*MimicMotion_1-1\.pth"):
         check_video_model(published / "svd", published / name, "generator")
+
+
+@pytest.mark.parametrize("header", ['{"a":3}', '{"a":null}', '{"a":{}}', '{"a":{"data_offsets":[0]}}', '{"a":{"data_offsets":"no"}}', "[" * 100_000, "[]", "{}"])
+def test_a_damaged_header_is_one_line(tmp_path, header):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(64))
+    with pytest.raises(ValueError, match="model.safetensors: not a whole safetensors file"):
+        check_safetensors(file)
+
+
+def test_a_config_of_negative_sizes_is_one_line():
+    with pytest.raises(ValueError, match="config.json: expected a config this version can build"):
+        empty(lambda config: torch.nn.Linear(config["size"], 4), {"size": -3}, Path("config.json"))
+
+
+def test_weights_that_are_not_numbers_stop_the_draw_in_words():
+    with pytest.raises(ValueError, match="GPT: expected finite values"):
+        next_tokens(torch.tensor([[0.0, float("nan")]]), torch.Generator(), 1.0)
