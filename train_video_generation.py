@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import ClassVar, TYPE_CHECKING
 
 from configs import load_config, run_main, setting, show_log
@@ -80,6 +81,8 @@ def check_cached_noise(config: PoseToVideoConfig, cached: float) -> None:
 
 def train_pose_to_video(config: PoseToVideoConfig) -> None:
     """Train from the weights and on the clips a config names; checkpoints remember all its settings."""
+    if Path(config.train.output).resolve() in [Path(start).resolve() for start in (config.svd, config.checkpoint) if start]:
+        raise ValueError(f"train.output={config.train.output}: expected a folder of its own (found the weights it starts from): name another")
     from mimicmotion.pipeline import PoseToVideo                    # ten seconds of imports, for settings that are right
     from mimicmotion.task import VideoTask
     from training.loop import train

@@ -99,7 +99,10 @@ def shown_frames(path: str | Path, fps: float | None = None, stride: int | None 
 
 def opened(path: str | Path) -> av.container.InputContainer:
     """A video file; titles and the like may be in any encoding. Lists that name other files are no videos, nor are pictures."""
-    return av.open(str(path), metadata_errors="replace", options={"format_whitelist": VIDEO_FORMATS})
+    try:
+        return av.open(str(path), metadata_errors="replace", options={"format_whitelist": VIDEO_FORMATS})
+    except av.ArgumentError:
+        raise ValueError(f"{path}: expected a video (found a picture, a list of files or another format): convert it to MP4") from None
 
 
 def holds_pictures(path: str | Path) -> bool:

@@ -20,7 +20,7 @@ from mimicmotion.task import (box_region_weight, DenoisingLoss, min_snr_weight, 
                               time_ids_of, VALIDATION_SIGMAS, VideoTask)
 from runtime import device
 from tiny_training import batch_of, free_port, launched, RandomClips, settings, train_video
-from train_video_generation import check_cached_noise, VideoGenerationConfig
+from train_video_generation import check_cached_noise, train_pose_to_video, VideoGenerationConfig
 from training import loop as training_loop
 from training.batches import SampleStream
 from training.learner import Learner, learning_rate_factor
@@ -159,6 +159,12 @@ def test_the_network_is_told_the_clips_own_rate_motion_and_noise(tmp_path):
     ids = time_ids_of(pixels, config)
     assert ids[:, :2].tolist() == [[6, 127]] * 2 and ids[0, 2] != ids[1, 2]
     assert 0.002 < ids[:, 2].min() and ids[:, 2].max() < 0.2 and torch.equal(ids, time_ids_of(pixels, config))
+
+
+def test_a_training_does_not_write_over_the_weights_it_starts_from(tmp_path):
+    config = VideoGenerationConfig(checkpoint=str(tmp_path), train=VideoTrainConfig(output=f"{tmp_path}/."))
+    with pytest.raises(ValueError, match="train.output=.*the weights it starts from"):
+        train_pose_to_video(config)
 
 
 @torch.no_grad()

@@ -193,7 +193,7 @@ def test_a_playlist_is_no_video_and_postscript_no_picture_whatever_their_names_s
     """The one would show other files, the other be run."""
     write_video(tmp_path / "other.mp4", np.zeros((4, 32, 32, 3), np.uint8), 4.0)
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
-    with pytest.raises(ValueError, match="list.mp4: expected a whole video"):
+    with pytest.raises(ValueError, match="list.mp4: expected a video .found a picture, a list"):
         read_video(tmp_path / "list.mp4")
     (tmp_path / "ps.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
     with pytest.raises(ValueError, match="ps.png: expected a whole picture .its format is EPS"):
