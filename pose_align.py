@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from configs import run_main
-from dwpose.detector import CHOICES, PoseDetector
+from dwpose.choosing import Detector, load_detector
+from dwpose.detector import CHOICES
 from dwpose.musepose import aligned_as_musepose, painted, pose_frames
 from dwpose.skeleton import HANDS, Skeleton
 from media.files import check_outputs, locked
@@ -41,14 +42,15 @@ def side_by_side(image: np.ndarray, reference: Skeleton, aligned: Skeleton, fram
 
 def align(args: argparse.Namespace) -> tuple[Path, Path]:
     """Detect, align and write; the two files."""
+    detector = load_detector(args.yolox_ckpt or "auto", args.dwpose_ckpt)
     with ExitStack() as stack:
         paths = output_paths(args)
         for path in paths:
             stack.enter_context(locked(path, "choose other names for its two files", beside=True))
-        return written(args, *paths)
+        return written(args, detector, *paths)
 
 
-def written(args: argparse.Namespace, align_path: Path, demo_path: Path) -> tuple[Path, Path]:
+def written(args: argparse.Namespace, detector: Detector, align_path: Path, demo_path: Path) -> tuple[Path, Path]:
     """The two files, which no other run is writing."""
     image, fps = read_image(args.imgfn_refer), probe(args.vidfn).fps
     shrunk = args.detect_resolution or None
@@ -57,7 +59,6 @@ def written(args: argparse.Namespace, align_path: Path, demo_path: Path) -> tupl
     if next(frames(), None) is None:
         raise ValueError(f"{args.vidfn}: expected more than {first} frames (found fewer, or max_frame {args.max_frame} below): "
                          "lower --align_frame")
-    detector = PoseDetector.load(args.yolox_ckpt, args.dwpose_ckpt)
     reference = one_person(detector, image, args)
     dancer = detector.detect(frames(), fps, person=args.person, source=args.vidfn)
     if not dancer.seen[:, HANDS].any():
@@ -68,9 +69,9 @@ def written(args: argparse.Namespace, align_path: Path, demo_path: Path) -> tupl
     return align_path, demo_path
 
 
-def one_person(detector: PoseDetector, image: np.ndarray, args: argparse.Namespace) -> Skeleton:
+def one_person(detector: Detector, image: np.ndarray, args: argparse.Namespace) -> Skeleton:
     """The picture's person; a warning when there are several."""
-    people = len(detector.people([image])[0])
+    people = len(detector.detect_everybody(image[None])[0])
     if people > 1:
         log.warning("%s: expected one person (found %d): taking the one that --person %s names", args.imgfn_refer, people,
                     args.person)
@@ -95,8 +96,8 @@ def parser() -> argparse.ArgumentParser:
     add("--outfn_align_pose_video", help="the aligned poses; default: assets/poses/align/img_<picture>_video_<dance>.mp4")
     add("--outfn", help="the comparison; default: the same name in assets/poses/align_demo")
     add("--detect_resolution", type=int, default=0, help="shrink frames to this short side, pixels; 0: as they are")
-    add("--yolox_ckpt", default="weights/dwpose/yolox_l.onnx", help="person detector, ONNX")
-    add("--dwpose_ckpt", default="weights/dwpose/dw-ll_ucoco_384.onnx", help="whole-body keypoints, ONNX")
+    add("--yolox_ckpt", default="", help="person detector, ONNX; default: the best whose weights are here (DWPose, MediaPipe, the demo's)")
+    add("--dwpose_ckpt", default="", help="whole-body keypoints, ONNX, beside --yolox_ckpt")
     add("--person", default="largest", help="who, when there are several: largest, center, or a number from the left")
     for name in OF_MMPOSE:
         add(f"--{name}", help="of the published script's detector; not needed here")
@@ -116,8 +117,10 @@ def check(args: argparse.Namespace) -> None:
     for name in OF_MMPOSE:
         if getattr(args, name) is not None:
             log.info("--%s: not needed: the networks here are ONNX files", name)
+    if bool(args.yolox_ckpt) != bool(args.dwpose_ckpt):
+        raise ValueError("--yolox_ckpt, --dwpose_ckpt: expected both or neither (found one): they are two networks of one detector")
     for name in ("yolox_ckpt", "dwpose_ckpt"):
-        if not getattr(args, name).endswith(".onnx"):
+        if getattr(args, name) and not getattr(args, name).endswith(".onnx"):
             raise ValueError(f"--{name}: expected an ONNX file (found {getattr(args, name)}): use weights/dwpose/*.onnx, "
                              "which are the same networks")
     if args.max_frame < 1 or (args.align_frame or 0) < 0 or args.detect_resolution < 0:

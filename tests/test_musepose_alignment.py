@@ -208,17 +208,13 @@ def dance(numbers, tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / "ref.png"), np.zeros((121, 70, 3), np.uint8))
 
     class Detector:
-        people = staticmethod(lambda frames: [np.zeros((2, 5))])
-
-        @classmethod
-        def load(cls, *files):
-            return cls()
+        detect_everybody = staticmethod(lambda frames: [np.zeros((2, 133, 3))])
 
         def detect(self, frames, fps=1.0, *, person="largest", source=""):
             count = len(list(frames))
             return reference if source.endswith(".png") else driver[:count]
 
-    monkeypatch.setattr(pose_align, "PoseDetector", Detector)
+    monkeypatch.setattr(pose_align, "load_detector", lambda *files: Detector())
     monkeypatch.chdir(tmp_path)
     return len(driver)
 
@@ -232,7 +228,8 @@ def test_the_script_writes_the_published_files(dance, caplog):
     assert both.shape[2] >= 2 * poses.shape[2]
 
 
-@pytest.mark.parametrize(("more", "words"), [(["--yolox_ckpt", "x.pth"], "--yolox_ckpt: expected an ONNX file"),
+@pytest.mark.parametrize(("more", "words"), [(["--yolox_ckpt", "x.pth", "--dwpose_ckpt", "y.onnx"], "--yolox_ckpt: expected an ONNX file"),
+                                             (["--yolox_ckpt", "x.onnx"], "--yolox_ckpt, --dwpose_ckpt: expected both or neither"),
                                              (["--max_frame", "0"], "expected at least 1, 0 and 0"),
                                              (["--align_frame", "200"], "expected more than 200 frames"),
                                              (["--outfn", "dance.mp4"], "--outfn: expected a file of its own (found dance.mp4, which is --vidfn's)"),
