@@ -144,6 +144,8 @@ class RunFolder:
     def __init__(self, path: Path, resume: bool, report: Report, code: Mapping[str, Sequence[Path]] | None = None):
         self.path, self.resume, self.report, self.is_new, self.code = path, resume, report, not path.exists(), code or {}
         path.mkdir(parents=True, exist_ok=True)
+        for name in (*WRITTEN, "report.json", "run.yaml", "frames/video.mkv"):
+            check_place(path / name)
         self.keys = read_report(path, "keys")                                 # stage -> hash of its file's inputs
         self.files = read_report(path, "files")                               # file -> hash of its content
         self.made: set[str] = set()                                           # files of this run
@@ -155,6 +157,7 @@ class RunFolder:
     def stage(self, name: str, artefact: Artefact, work: Callable[[], Any], *inputs: Any) -> Any:
         """The stage's result: loaded when unchanged, otherwise worked out, saved, and read back if it may be edited."""
         path, key, before = self.path / artefact.name, content_hash([name, *inputs]), self.keys.get(name)
+        check_place(path)
         kind, code = name.rstrip("_0123456789"), f"{name}, code"
         code_key, rank = code_hash(self.code.get(kind, ())), SHOWN_FROM.get(kind, 0)
         if 0 < rank < len(SHOWN):
@@ -231,6 +234,14 @@ class RunFolder:
                     path.unlink(missing_ok=True)
             self.files = {name: content for name, content in self.files.items() if name in self.made}
         self.write_report()
+
+
+def check_place(path: Path) -> None:
+    """A file can be written here: no folder has its name, no file that of its folder."""
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file (found a folder): move it away, or choose another name=")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise ValueError(f"{path.parent}: expected a folder (found a file): move it away, or choose another name=")
 
 
 def read_report(folder: Path, part: str) -> dict[str, str]:

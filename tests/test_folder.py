@@ -258,3 +258,18 @@ def test_frames_survive_the_disk_bit_for_bit(tmp_path, shape):
     save_frames(frames, tmp_path / "frames.mkv")
     loaded = load_frames(tmp_path / "frames.mkv")
     assert loaded.dtype == np.uint8 and np.array_equal(loaded, frames)
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "report.json", "text.txt"])
+def test_a_folder_where_a_file_belongs_is_named_before_any_work(tmp_path, name):
+    (tmp_path / name).mkdir()
+    work = Counter("hello")
+    with pytest.raises(ValueError, match=f"{name}: expected a file .found a folder.: move it away"):
+        RunFolder(tmp_path, True, Report()).stage("stage", TEXT, work)
+    assert work.times == 0
+
+
+def test_a_file_where_the_folder_of_frames_belongs_is_named(tmp_path):
+    (tmp_path / "frames").write_text("")
+    with pytest.raises(ValueError, match="frames: expected a folder .found a file"):
+        RunFolder(tmp_path, False, Report())
