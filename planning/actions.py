@@ -14,11 +14,11 @@ from difflib import get_close_matches
 
 from planning.clauses import check_total, clauses, normal
 from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_COUNT, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE,
-                              COUNT, DURATION, EVERYTHING, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, HELD, LIGHT_VERBS,
+                              CLOCKWISE, COUNT, DEGREES, DURATION, EVERYTHING, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HALF_TURNS, HANDLING_VERBS, HELD, LIGHT_VERBS,
                               LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY,
                               NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS, OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART,
                               POSSESSIVES, PRONOUNS, SCENE_PREPOSITIONS, SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES,
-                              THE_OTHER, THIRD, third_person, TIME_SPAN, TIMES, UNKNOWN_SECONDS, UNTIL_TIME, VERBS, WITH_IT)
+                              THE_OTHER, THIRD, third_person, TIME_SPAN, TIMES, TURNS, UNKNOWN_SECONDS, UNTIL_TIME, VERBS, WITH_IT)
 from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, meant_verb, one_person, predicate_of,
                             singulars, split_subject, thing_acts, verb_form)
 
@@ -76,7 +76,8 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
                          "say what the person does, as in 'A person waves.'")
     check_total(sum(seconds for _, _, seconds in actions))
     return [(f"{who} {part}".replace(" ,", ","), lasts)
-            for who, text, seconds in actions for part, lasts in shorten(text, seconds, max_seconds)]
+            for who, text, seconds in actions for turn, halves in [half_turns(text)] for _ in range(halves)
+            for part, lasts in shorten(turn, seconds / halves, max_seconds)]
 
 
 def is_done(clause: str) -> bool:
@@ -386,9 +387,30 @@ def find_count(text: str) -> tuple[int, int, int, str] | None:
     return None
 
 
+def half_turns(text: str) -> tuple[str, int]:
+    """'turns 360 degrees clockwise , 2 times' -> ('turns around to the right', 4): whole turns are made of half ones, which end where
+    they are to. Other texts once.
+    """
+    turn = TURNS.match(text)
+    if turn is None:
+        return text, 1
+    text = CLOCKWISE.sub(lambda found: f"to the {'left' if found[1] else 'right'}", text)
+    degrees, often, sides = DEGREES.search(text), find_count(text), SIDE.findall(text)
+    halves = int(degrees[1]) / 180 if degrees else next((halves for words, halves in HALF_TURNS if words.search(text)), None)
+    number = (1 if halves is None else halves) * (often[0] if often else 1)
+    if number < 2 or number % 1 or turn["spins"] and not degrees:
+        return text, 1
+    if halves is None and sides:                                               # 'turns left twice'
+        return f"{text[:often[1]]}{text[often[2]:]}".strip(" ,"), int(number)
+    manner = [word for word in text.split() if word.endswith("ly") and word not in ("fully", "completely")]
+    return " ".join([*manner, "turns around to the", sides[0] if sides else "right"]), int(number)
+
+
 def default_seconds(verb: str, text: str) -> float:
     """Seconds of an action whose duration is not said: a table's length, times the count."""
-    lengths = VERBS.get(verb)
+    lengths, halves = VERBS.get(verb), half_turns(text)[1]
+    if halves > 1:
+        return 0.6 + VERBS["turn"][1] * halves
     counted = find_count(text)
     if counted and counted[3] != "times" and not counted[3].endswith(" times"):             # 'throws three punches'
         lengths = action_noun(counted[3]) or lengths

@@ -252,6 +252,14 @@ COUNT = re.compile(rf"\b(?:(?P<times>once|twice|thrice)|"
                    rf"(?:an?\s+)?(?P<number>{NUMBER})(?:\s+of)?(?P<words>(?:\s+[a-z-]+){{1,4}}))\b")
 BARE_COUNT = re.compile(rf"(?:(?:{'|'.join(PRONOUNS)}|(?:an?|the) (?:{PERSON})) )?(?P<verb>[a-z]+) (?:{NUMBER})")
 ONLY_COUNT = re.compile(rf"(?:once|twice|thrice|(?:{NUMBER}) times?)(?: more| each)?")
+# ---------------------------------------------------------------- turns of the body
+
+TURNS = re.compile(rf"(?:\w+ly\s+)*(?:(?:turns|rotates|pivots|swivels|revolves|(?P<spins>spins|twirls|whirls))\b(?!(?:\s+(?:the|his|her|their|both|one|left|right|upper))*\s+(?:{PART})s?\b)"
+                   r"|(?:does|makes|performs|takes|executes|completes)\b(?=.*\b(?:turns?|rotations?|revolutions?|360|180)\b))")
+CLOCKWISE = re.compile(r"\b(counter-?\s*|anti-?\s*)?clockwise\b")
+DEGREES = re.compile(r"\b(\d+)(?:[\s-]*(?:degrees?\b|°)|(?<=360)|(?<=180))")
+HALF_TURNS = tuple((re.compile(rf"\b(?:{words})\b"), halves) for words, halves in (
+    (r"quarters?|third|eighth", 0), ("half|about-face", 1), (r"full|fully|whole|complete|completely|entire|all\s+the\s+way", 2), ("around|round|about", 1)))
 # ---------------------------------------------------------------- where one action ends and the next begins
 
 SENTENCE_END = re.compile(r"[!?]+|\.+(?=\s|$|[a-z]{2})|\n+")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from t2m.features import FORWARD_SMOOTHING, joints_from_features
-from t2m.known_motions import (asked_count, asked_side, KnownMotions, motion_costs, MotionBank, times_done, unrest)
+from t2m.known_motions import asked_side, KnownMotions, miscount, motion_costs, MotionBank, unrest
 from t2m.motion import Motion, MOTION_FPS
 from t2m.networks import (found, FRAMES_PER_TOKEN, GPT, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE,
                           VQVAE_FILES, without_memory)
@@ -97,13 +97,12 @@ class TextToMotion:
         """How badly a motion does what a text asks for: wrong in kind, side and number; then how unlike the examples of
         what is meant it is, and how far it ends from rest.
         """
-        meant, side, count = self.known.meant(text), asked_side(text), asked_count(text)
+        meant, side = self.known.meant(text), asked_side(text)
         costs = motion_costs(motion.joints, self.examples)
         kind, done_with = min(costs, key=costs.get)
         unlike = min((cost for (other, _), cost in costs.items() if not meant or other in meant), default=costs[kind, done_with])
         wrong = 4 * bool(meant and kind not in meant) + 2 * bool(side and done_with in ("left", "right") and done_with != side)
-        miscounted = count is not None and times_done(kind, motion.joints) not in (None, count)
-        return wrong + miscounted, unlike + unrest(kind, motion.joints)
+        return wrong + (miscount(text, kind, motion.joints) is not None), unlike + unrest(kind, motion.joints)
 
     @torch.no_grad()
     def decoded(self, codes: Tensor, num_frames: int) -> list[Motion]:
@@ -133,9 +132,8 @@ class TextToMotion:
             return None
         if shown not in meant:
             return f"the motion drawn for it looks like another: {shown.replace('_', ' ')}"
-        done, count = times_done(shown, motion.joints), asked_count(text)
-        if done == 0 or count is not None and done not in (None, count):
-            return f"the motion drawn for it does this {done} time{'s' * (done != 1)}, not {count or 1}"
+        if other := miscount(text, shown, motion.joints):
+            return f"the motion drawn for it {other}"
         return None if min(costs.values()) < UNLIKE else "the motion drawn for it is unlike any known one"
 
     @cached_property

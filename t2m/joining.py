@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import label, uniform_filter1d
 
+from t2m.known_motions import asked_turns
 from t2m.motion import (bent_leg, bone_directions, bone_lengths, from_directions, heading, LEFT_HIP, leg_lengths, LEGS,
                         Motion, on_body, out_of_reach, PELVIS, quaternion_between, RIGHT_HIP, rotated, smoothly_widened,
                         smoothstep, STRAIGHTEST_LEG, unit, with_bone_lengths, within_half_turn, yaw_rotated)
@@ -68,7 +69,7 @@ def heading_meant(text: str, before: float, ended: float) -> float:
 
     Told to turn, the nearest quarter turn, unless the text says how far; else, or turned all round, as before.
     """
-    if not TURNS.search(text):
+    if not TURNS.search(text) or (asked_turns(text) or 0.5) % 1 == 0:
         return before
     return ended if SO_FAR.search(text) else before + round(within_half_turn(ended - before) / QUARTER) * QUARTER
 

@@ -23,7 +23,16 @@ COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack"
 NUMBER, SAID = rf"({'|'.join(COUNTS)}|\d+)", "|".join(kind.replace("touch_toes", "toe touche?") for kind in UP_AND_DOWN)
 TIMES = re.compile(rf"\b{NUMBER}\s+times?\b|\b{NUMBER}\s+(?:\w+\s+)?(?:{SAID})(?:s|es)?\b|\b(once|twice)\b", re.IGNORECASE)
 ONE = re.compile(rf"\b(?:a|an|single)\s+(?:\w+\s+)?(?:{SAID})\b", re.IGNORECASE)
+TURNING = re.compile(                 # of the body: 'turns around', 'a full turn'; not 'turns the head' or 'rotates both arms'
+    r"\b(?:(?P<whole>spin|spun|twirl|whirl|pirouett)|turn|rotat|pivot|swivel|revol|wheel|about-face)\w*\b"
+    r"(?!\s+(?:(?:the|his|her|their|its|both|one|left|right|upper)\s+)*(?:arm|hand|wrist|head|body|fist|leg|foot|feet|shoulder))", re.IGNORECASE)
+DEGREES = re.compile(r"\b(\d+)\s*(?:-?\s*degrees?\b|°)", re.IGNORECASE)
+SHARES = tuple((re.compile(rf"\b(?:{words})\b", re.IGNORECASE), share) for words, share in (
+    ("three[ -]quarters?", 0.75), ("quarter", 0.25), ("half", 0.5), ("full|fully|whole|complete|completely|all the way", 1.0), ("around|round|about|about-face", 0.5)))
+OFTEN = re.compile(rf"\b{NUMBER}\s+(?:times?|(?:\w+\s+)?(?:turns|spins|twirls|pirouettes|rotations|revolutions))\b|\b(once|twice)\b", re.IGNORECASE)
+TURNED = {0.0: "not at all", 0.25: "a quarter round", 0.5: "half way round", 0.75: "three quarters round", 1.0: "once round"}
 RISE, AWAY, BACK = 0.08, 0.5, 0.3     # metres the head rises in a jump; shares of the largest way out, to be out and back
+TURNED_NEARLY = 1 / 8             # of a turn: so far off is near enough
 FIRST_FRAMES, LAST_FRAMES = 4, 6
 STANDING = 0.06                   # metres the lowest joint may be above the floor
 ROOT_WEIGHTS = np.array([1.0, 1.0, 0.6, 1.0, 3.0])    # of velocity right, ahead, yaw speed, rise and height
@@ -125,9 +134,53 @@ def asked_side(text: str) -> str | None:
 def asked_count(text: str) -> int | None:
     """How often a text wants its motion done: "twice", "3 times", "a squat"; None where it does not say."""
     if found := TIMES.search(text):
-        word = next(filter(None, found.groups())).lower()
-        return COUNTS.get(word) or int(word)
+        return counted(found)
     return 1 if ONE.search(text) else None
+
+
+def counted(found: re.Match) -> int:
+    """The number that a pattern found, as a word or in digits."""
+    word = next(filter(None, found.groups())).lower()
+    return COUNTS.get(word) or int(word)
+
+
+def asked_turns(text: str) -> float | None:
+    """How many whole turns of the body a text wants in all: "turns around twice" 1, "a quarter turn" 0.25, "spins twice" 2;
+    None where it does not say how far.
+    """
+    turn, often, degrees = TURNING.search(text), OFTEN.search(text), DEGREES.search(text)
+    if turn is None:
+        return None
+    share = float(degrees[1]) / 360 if degrees else next((share for words, share in SHARES if words.search(text)), None)
+    if turn["whole"] and not degrees:
+        share = 1.0 if often else None
+    return None if share is None else share * (counted(often) if often else 1)
+
+
+def turns_done(joints: np.ndarray) -> float:
+    """How far the body of a motion (T, 22, 3) turns, in whole turns."""
+    forward = forward_vector(across_hips(joints))                                     # (T, 3)
+    return float(np.ptp(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2])))) / (2 * np.pi)
+
+
+def in_turns(turns: float) -> str:
+    """0.5 -> 'half way round', to the nearest quarter."""
+    turns = round(4 * turns) / 4
+    return TURNED.get(turns, f"{turns:g} times round")
+
+
+def miscount(text: str, kind: str, joints: np.ndarray) -> str | None:
+    """What a motion (T, 22, 3) of this kind does another number of times, or turns another part of the way round, than a text
+    wants; None where it fits.
+    """
+    asked = asked_turns(text)
+    if asked is not None and kind in ("turn", "spin"):
+        turned = turns_done(joints)
+        return None if abs(turned - asked) <= max(TURNED_NEARLY, asked / 4) else f"turns {in_turns(turned)}, not {in_turns(asked)}"
+    done, count = times_done(kind, joints), asked_count(text)
+    if done == 0 or count is not None and done not in (None, count):
+        return f"does this {done} time{'s' * (done != 1)}, not {count or 1}"
+    return None
 
 
 def times_done(kind: str, joints: np.ndarray) -> int | None:
@@ -135,8 +188,7 @@ def times_done(kind: str, joints: np.ndarray) -> int | None:
     comes up again, or up and down where it rises; None for kinds that this does not count.
     """
     if kind == "spin":
-        forward = forward_vector(across_hips(joints))
-        return round(abs(np.ptp(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2])))) / (2 * np.pi))
+        return round(turns_done(joints))
     if kind not in UP_AND_DOWN:
         return None
     height = joints[:, HEAD, 1] - np.median(joints[:FIRST_FRAMES, HEAD, 1])              # (T,)

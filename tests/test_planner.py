@@ -750,3 +750,12 @@ def test_a_time_or_number_that_cannot_be_read_is_refused_in_one_line(prompt, say
 def test_a_longest_action_that_cannot_be_is_refused(max_seconds):
     with pytest.raises(ValueError, match="planner.max_seconds: must be 1 to 180 s"):
         plan("wave", max_seconds=max_seconds)
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("She turns around twice", ["a person turns around to the right"] * 2), ("turns 360 degrees counterclockwise, 2x", ["a person turns around to the left"] * 4),
+    ("He slowly makes a full turn", ["a person slowly turns around to the right"] * 2), ("turns left twice", ["a person turns left"] * 2),
+    ("He turns around", ["a person turns around"]), ("turns 90 degrees to the left", ["a person turns 90 degrees to the left"]),
+    ("spins clockwise twice", ["a person spins to the right twice"]), ("turns her head around twice", ["a person turns her head around twice"])])
+def test_whole_turns_are_made_of_half_turns_to_one_side(prompt, expected):
+    assert texts(prompt) == expected

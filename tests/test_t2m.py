@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 from synthetic.motions import sample_motion
 from t2m.features import NUM_FEATURES
 from t2m.generate import TextToMotion
-from t2m.known_motions import asked_count, asked_side, KnownMotions, stem, times_done, unrest
+from t2m.known_motions import asked_count, asked_side, asked_turns, KnownMotions, miscount, stem, times_done, unrest
 from t2m.motion import PELVIS
 from t2m.networks import GPT, load_strictly, VQVAE
 from t2m.text_encoder import TextEncoder, TextTower
@@ -320,6 +320,21 @@ def test_what_a_text_may_mean_is_what_its_verbs_share():
     ("does 4 squats", 4), ("waves a hand", None), ("a man jumps", None)])
 def test_the_number_a_text_asks_for(text, count):
     assert asked_count(text) == count
+
+
+@pytest.mark.parametrize("text, turns", [
+    ("turns around", 0.5), ("a person turns around twice", 1), ("turns 360 degrees clockwise, 2 times", 2), ("makes a full turn", 1),
+    ("does two quarter turns", 0.5), ("rotates 90° to the left", 0.25), ("spins three times", 3), ("spins", None), ("turns to the left", None),
+    ("turns the head around", None), ("looks around twice", None)])
+def test_how_far_a_text_wants_the_body_turned(text, turns):
+    assert asked_turns(text) == turns
+
+
+def test_a_turn_that_goes_another_part_of_the_way_round_is_told():
+    turn = sample_motion("spin", 4.5, np.random.default_rng(3), repetitions=1).motion.joints                  # once round
+    assert miscount("turns around twice", "turn", turn) is miscount("makes a full turn", "turn", turn) is None
+    assert miscount("turns 360 degrees, 2 times", "turn", turn) == "turns once round, not 2 times round"
+    assert miscount("turns around", "turn", turn[:1]) == "turns not at all, not half way round"
 
 
 def test_a_side_is_asked_for_only_where_one_is_named():
