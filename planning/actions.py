@@ -14,7 +14,7 @@ from difflib import get_close_matches
 
 from planning.clauses import check_total, clauses, normal
 from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_COUNT, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE,
-                              CLOCKWISE, COUNT, DEGREES, DURATION, EVERYTHING, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, HALF_TURNS, HANDLING_VERBS, HELD, LIGHT_VERBS,
+                              CLOCKWISE, COUNT, DEGREES, DURATION, EVERYTHING, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, GOES, GOES_BACK, HALF_TURNS, HANDLING_VERBS, HELD, LIGHT_VERBS,
                               LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY,
                               NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS, OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART,
                               POSSESSIVES, PRONOUNS, SCENE_PREPOSITIONS, SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES,
@@ -67,7 +67,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
             actions += repeated(actions, text, seconds)
         else:
             said.verb = action[1]
-            text = said.put_into(text)
+            text = onward(said.put_into(text), actions)
             times.said |= {len(actions)} if seconds else set()
             actions.append((said.subject, text, seconds or default_seconds(said.verb, text)))
     actions = times.applied(actions)
@@ -404,6 +404,17 @@ def half_turns(text: str) -> tuple[str, int]:
         return f"{text[:often[1]]}{text[often[2]:]}".strip(" ,"), int(number)
     manner = [word for word in text.split() if word.endswith("ly") and word not in ("fully", "completely")]
     return " ".join([*manner, "turns around to the", sides[0] if sides else "right"]), int(number)
+
+
+def onward(text: str, before: list[Action]) -> str:
+    """'walks back' after a turn -> 'walks forward': whoever has turned returns face first; 'walks back' says backwards as well."""
+    back = GOES_BACK.match(text)
+    for _, what, _ in reversed(before if back else []):
+        if TURNS.match(what) and half_turns(what)[1] % 2:
+            return f"{back['manner']}{back['gait'] or 'walks'} forward{text[back.end():]}"
+        if GOES.match(what):
+            return text
+    return text
 
 
 def default_seconds(verb: str, text: str) -> float:

@@ -260,6 +260,9 @@ CLOCKWISE = re.compile(r"\b(counter-?\s*|anti-?\s*)?clockwise\b")
 DEGREES = re.compile(r"\b(\d+)(?:[\s-]*(?:degrees?\b|°)|(?<=360)|(?<=180))")
 HALF_TURNS = tuple((re.compile(rf"\b(?:{words})\b"), halves) for words, halves in (
     (r"quarters?|third|eighth", 0), ("half|about-face", 1), (r"full|fully|whole|complete|completely|entire|all\s+the\s+way", 2), ("around|round|about", 1)))
+GOING = r"(?P<manner>(?:\w+ly\s+)*)(?:(?P<gait>walks|runs|jogs|strolls|marches|strides|sprints|saunters|skips|hurries|rushes)|goes|comes|heads|moves|gets|returns)\b"
+GOES = re.compile(GOING)
+GOES_BACK = re.compile(rf"{GOING}(?:(?<=returns)|\s+back\b(?!\s+(?:and|away|up|off)\b))")        # not 'walks backwards'
 # ---------------------------------------------------------------- where one action ends and the next begins
 
 SENTENCE_END = re.compile(r"[!?]+|\.+(?=\s|$|[a-z]{2})|\n+")

@@ -759,3 +759,12 @@ def test_a_longest_action_that_cannot_be_is_refused(max_seconds):
     ("spins clockwise twice", ["a person spins to the right twice"]), ("turns her head around twice", ["a person turns her head around twice"])])
 def test_whole_turns_are_made_of_half_turns_to_one_side(prompt, expected):
     assert texts(prompt) == expected
+
+
+@pytest.mark.parametrize("prompt, last", [
+    ("She walks to the right, turns around and walks back", "walks forward"), ("She turns around, waves and slowly comes back", "slowly walks forward"),
+    ("Walks, turns around and runs back home", "runs forward home"), ("He turns around and returns to the start", "walks forward to the start"),
+    ("He turns around and walks backwards", "walks backwards"), ("She turns around and steps back", "steps back"), ("He walks back", "walks back"),
+    ("He turns around twice and walks back", "walks back"), ("He turns around, walks away and walks back", "walks back")])
+def test_who_has_turned_comes_back_face_first(prompt, last):
+    assert texts(prompt)[-1] == f"a person {last}"
