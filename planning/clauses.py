@@ -11,7 +11,7 @@ from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_
                               REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS, SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS,
                               SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE, WHILE_DOING)
 from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
-                            skip_adverbs, split_subject, thing_acts, verb_form)
+                            skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 log = logging.getLogger(__name__)
@@ -270,7 +270,7 @@ def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
         start = skip_adverbs(words, start + 1)
     opening = words[start:start + 2]
     return bool(opening) and (any(word in form for word in (opening[0], meant_verb(opening[0])) for form in forms)
-                              or is_unknown_verb(*opening))
+                              or swapped_verb(opening[0]) is not None or is_unknown_verb(*opening))
 
 
 def begins_noun(words: list[str], verb: str | None) -> bool:

@@ -149,7 +149,8 @@ SPEECH = ("says", "saying", "tells", "asks", "exclaims")                        
 NOT_VERBS = ("backwards", "forwards", "sideways", "upwards", "downwards", "towards", "across", "his", "its", "this",
              "always", "hers", "ours", "besides", "as", "is", "was", "has", "us", "perhaps", "indoors", "outdoors",
              "arms", "legs", "hands", "knees", "feet", "hips", "shoulders", "fists", "elbows", "fingers", "toes",
-             "heels", "palms", "eyes", "times", "seconds", "clothes", "glasses", "jeans", "shorts")
+             "heels", "palms", "eyes", "times", "seconds", "clothes", "glasses", "jeans", "shorts",
+             "sign", "tired", "waist", "files")
 NOT_GERUNDS = ("morning", "evening", "something", "nothing", "anything", "everything", "during", "building", "ceiling",
                "wedding", "clothing", "string", "spring", "bring", "swing", "according")
 FUNCTION_WORDS = set("""

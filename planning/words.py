@@ -40,8 +40,17 @@ def meant_verb(word: str) -> str | None:
     """'jumpes', 'wavs', 'clapps', 'kiks', 'wlaks' -> the form meant: spelt by ear, or with two letters swapped."""
     if not 4 <= len(word) <= LONGEST_VERB or word in NOT_VERBS or word.removesuffix("s") in BODY_PARTS:
         return None
+    return spelt_by_ear().get(squeezed(word)) or swapped_verb(word)
+
+
+def swapped_verb(word: str) -> str | None:
+    """'trun', 'wlak' -> the verb form that two swapped letters make of what is none; rarely a word by itself, so that it may begin
+    an action where a verb in its base form, as much a noun, may not.
+    """
+    if not 4 <= len(word) <= LONGEST_VERB or verb_form(word) or word in NOT_VERBS:
+        return None
     swapped = (f"{word[:i]}{word[i + 1]}{word[i]}{word[i + 2:]}" for i in range(len(word) - 1))
-    return spelt_by_ear().get(squeezed(word)) or next((other for other in swapped if verb_form(other) and other != word), None)
+    return next((other for other in swapped if verb_form(other) and other != word), None)
 
 
 @cache

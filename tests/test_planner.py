@@ -653,6 +653,7 @@ def test_repeated_lists_both_tags_and_impossible_verbs_are_read_as_meant(prompt,
     ("The camera shakes. He runs.", ["a person runs"], "'the camera shakes' is left out"),
     ("A man walks towards the camera, filmed from behind.", ["a man walks towards the camera"], "'filmed from behind' is left out"),
     ("A person sqats twice.", ["a person sqats twice"], "did you mean 'squats'"),
+    ("She waves goodby, trun around and wlak away", ["a person waves goodby", "a person turns around", "a person walks away"], "'wlak' is read as 'walk'"),
 ])
 def test_what_cannot_be_done_as_written_is_warned_of(prompt, expected, warning, caplog):
     assert texts(prompt) == expected
