@@ -17,7 +17,7 @@ import torch
 from dwpose.draw import draw
 from dwpose.plausibility import hides_too_much
 from dwpose.proportions import BONES, CHILDREN, distances, full_lengths, PARENTS, unshortened, with_middles
-from dwpose.skeleton import (ANKLES, BODY, KNEES, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_HAND, LEFT_WRIST, NOSE,
+from dwpose.skeleton import (ANKLES, BODY, HIPS, KNEES, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_HAND, LEFT_WRIST, NOSE,
                              RIGHT_ANKLE, RIGHT_EAR, RIGHT_EYE, RIGHT_HAND, RIGHT_WRIST, SHOULDERS, Skeleton)
 from media.video_writer import encode
 from planning.words import things_named
@@ -34,10 +34,14 @@ FAST = 0.12                         # of the person's height, from one frame to 
 SLIDING = 0.35                      # heights a second that a foot on the floor moves
 ON_THE_FLOOR = 0.02                 # of the height: so near its lowest place a foot stands
 SMALL = 0.35                        # of the canvas height: below, a hand is a few pixels
+MOVED = 0.12                        # of the height: so far from where it began a hand or foot has moved
 OTHER_LENGTH = (0.7, 1.4)           # of a bone against the picture's person
 PARTS = {                           # name: points, one of which stands for the part
     "head": (NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR), "left hand": (LEFT_WRIST,), "right hand": (RIGHT_WRIST,),
     "left foot": (LEFT_ANKLE,), "right foot": (RIGHT_ANKLE,)}
+LIMBS = {                           # name: where it begins and ends
+    "left hand": (SHOULDERS[0], LEFT_WRIST), "right hand": (SHOULDERS[1], RIGHT_WRIST),
+    "left foot": (HIPS[0], LEFT_ANKLE), "right foot": (HIPS[1], RIGHT_ANKLE)}
 BONE_NAMES = dict(zip(range(len(BONES)), (
     "left shoulder", "right shoulder", "left upper arm", "right upper arm", "left forearm", "right forearm", "trunk", "left hip",
     "right hip", "left thigh", "right thigh", "left shin", "right shin", "neck")))
@@ -92,7 +96,7 @@ def duration(seconds: float) -> str:
 def risks(scene: Scene) -> list[str]:
     """What may look wrong in any renderer's video, each in a few words."""
     plan = Movement.of(scene)
-    found = (*missing_parts(scene.reference), *leaving(plan), *turning_away(plan), *too_fast(plan), *overlapping(plan),
+    found = (*missing_parts(scene.reference), *needed(plan), *leaving(plan), *turning_away(plan), *too_fast(plan), *overlapping(plan),
              *sliding(plan), *other_proportions(scene), *things(scene.prompt))
     return list(found)
 
@@ -144,6 +148,19 @@ def missing_parts(reference: Skeleton) -> Iterator[str]:
     share = np.ptp(points[:, 1]) / reference.size[0] if len(points) else 0.0
     if not missing and share < SMALL:
         yield f"the person is small, {100 * share:.0f} % of the frame's height"
+
+
+def needed(plan: Movement) -> Iterator[str]:
+    """Hands and feet that the movement shows moving, and the picture does not show."""
+    skeleton, needs = plan.skeleton, []
+    for name, (root, end) in LIMBS.items():
+        reach = skeleton.xy[:, end] - skeleton.xy[:, root]                                                  # (F, 2)
+        moves = np.linalg.norm(reach - reach[0], axis=-1) > MOVED * plan.height
+        shown = moves & skeleton.seen[:, [root, end]].all(axis=1) & on_canvas(skeleton, (end,))
+        if plan.seconds(shown) > BRIEF and not on_canvas(plan.reference, (end,))[0]:
+            needs.append(f"{name} (from {shown.argmax() / skeleton.fps:.1f} s)")
+    if needs:
+        yield f"the movement needs what the picture does not show: {', '.join(needs)}"
 
 
 def leaving(plan: Movement) -> Iterator[str]:

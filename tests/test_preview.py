@@ -77,7 +77,10 @@ def test_what_the_picture_does_not_show_and_what_cannot_be_drawn_are_named(stand
     half = changed(standing[0], [LEFT_ANKLE, RIGHT_ANKLE, RIGHT_WRIST, *range(LEFT_HAND.start, LEFT_HAND.stop)], slice(None), lambda points: 0 * points)
     words = told(standing, half, "A person kicks a Ball and sits on a chair.")
     assert "not in the picture: right hand, left foot, right foot" in words and "fingers not seen: left hand" in words
-    assert "not drawn, as only the person moves: ball, chair" in words
+    assert "not drawn, as only the person moves: ball, chair" in words and not any("needs" in line for line in words)
+    lifted = lambda wrist: changed(standing, [wrist], slice(10, None), lambda points: points - (0, 60, 0))
+    assert "the movement needs what the picture does not show: right hand (from 1.0 s)" in told(lifted(RIGHT_WRIST), half)
+    assert not any("needs" in line for line in told(lifted(LEFT_WRIST), half))
 
 
 @pytest.mark.parametrize("prompt, named", [
