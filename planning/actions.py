@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from planning.clauses import check_total, clauses, normal
-from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_COUNT, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE,
+from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_COUNT, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, BY_NO_LIMB,
                               CLOCKWISE, COUNT, DEGREES, DURATION, EVERYTHING, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, GOES, GOES_BACK, HALF_TURNS, HANDLING_VERBS, HELD, LIGHT_VERBS,
                               LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY,
                               NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS, OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART,
                               POSSESSIVES, PRONOUNS, SCENE_PREPOSITIONS, SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES,
-                              THE_OTHER, THIRD, third_person, TIME_SPAN, TIMES, TURNS, UNKNOWN_SECONDS, UNTIL_TIME, VERBS, WITH_IT)
+                              THE_OTHER, THIRD, third_person, TIME_SPAN, TIMES, TO_EACH_OTHER, TOGETHER, TURNS, UNKNOWN_SECONDS, UNTIL_TIME, VERBS, WITH_IT)
 from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, meant_verb, one_person, predicate_of,
                             singulars, split_subject, thing_acts, verb_form)
 
@@ -51,7 +51,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
             log.warning("prompt: '%s': one person is animated, who does this as well", subject)
         said.subject = who
         said.verb = None if opens else said.verb
-        words = OF_SOMEONE_ELSE.sub("", done_only(words)).split()
+        words = by_one(OF_SOMEONE_ELSE.sub("", done_only(words))).split()
         somebody = bool(subject) or clause.partition(" ")[0] in PRONOUNS
         action = finite(words, said.verb, somebody) if words or not seconds else STILL
         text = " ".join(action[0]) if action else ""
@@ -83,6 +83,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
 def is_done(clause: str) -> bool:
     """Whether a clause is done at all: 'jumps 0 times', 'walks for 0 seconds' and 'nobody moves' are not."""
     why = "it is done no times" if NO_TIMES.search(clause) else "nobody does it" if NOBODY.match(clause) else ""
+    why = why or ("no limb does it" if BY_NO_LIMB.search(clause) else "")
     if why:
         log.warning("prompt: '%s' is left out: %s", clause, why)
     return not why
@@ -142,6 +143,12 @@ def done_only(words: str) -> str:
         log.warning("prompt: '%s' is left out: motions are described by what is done", match[0].strip(" ,"))
         return NOT_DONE.sub("", words)
     return words
+
+
+def by_one(words: str) -> str:
+    """'hug each other' -> 'hug', 'dance together' -> 'dance', where one person is left; 'puts the hands together' stays."""
+    limbs = any(word.removesuffix("s") in BODY_PARTS for word in words.split())
+    return TO_EACH_OTHER.sub("", words) if limbs else TOGETHER.sub("", TO_EACH_OTHER.sub("", words))
 
 
 # ---------------------------------------------------------------- the verb in the third person

@@ -66,7 +66,8 @@ NOUNS = {                                       # actions that are nouns only; e
     "cartwheel": (3.0, 3.0), "somersault": (3.0, 3.0), "pirouette": (3.0, 2.0), "lap": (6.0, 6.0), "rep": (2.0, 2.0),
     "repetition": (2.0, 2.0), "time": (0.0, 0.0), "arm circle": (3.0, 1.2), "calf raise": (3.0, 1.5),
     "chin-up": (3.0, 2.5), "handstand": (4.0, 4.0), "headstand": (4.0, 4.0), "backflip": (2.5, 2.5), "front flip": (2.5, 2.5),
-    "side step": (2.5, 1.0), "uppercut": (2.0, 1.0),
+    "side step": (2.5, 1.0), "uppercut": (2.0, 1.0), "plank": (4.0, 4.0), "crunch": (3.0, 2.0), "deadlift": (3.0, 2.5), "handspring": (2.5, 2.5),
+    "flip": (2.5, 2.5),
 }
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
@@ -199,6 +200,8 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "),
     (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
     (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
+    (rf"[,;]?\s*(?:\b(?:and|but|before)\s+)?\b({'|'.join(PRONOUNS)}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+"                   # 'she then waves'
+     r"(?:then|finally|lastly|subsequently|later(?:\s+on)?|afterwards?)\s+(?=[a-z])", r" ; \1 "),
     (r"[-=]?>|→|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
     (r"[^\w\s.,;:!?'%°•–—-]", " "),                       # no quotes, brackets, emoji
     (rf"\b(?:like|maybe)\s+(?=(?:{NUMBER})\b)", ""), (r"\b(do|does|did|doing)\s+like\b", r"\1"),
@@ -352,6 +355,9 @@ LIMB_MOVES = re.compile(                                   # 'her right arm swin
     r"(?P<verb>[a-z]+)(?P<rest>\b.*)")
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
     rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?(?:{PART})s?)\s+(?P<way>up|down|out|forward|back|together|apart)")
+BY_NO_LIMB = re.compile(rf"\bneither\s+(?:of\s+(?:the|his|her|their)\s+)?(?:{PART})s?\b")
+TO_EACH_OTHER = re.compile(r"\s*\b(?:(?:with|to|at|against|towards?|beside|behind|around)\s+)?(?:each\s+other|one\s+another)\b|\s*\bside\s+by\s+side\b")
+TOGETHER = re.compile(r"\s+together\b")
 NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")
 MORE = re.compile(rf"\b({NUMBER})\s+more$")                # 'does ten more'
 LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")

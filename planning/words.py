@@ -6,8 +6,9 @@ from functools import cache
 from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
                               FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MORE_BODY_PARTS, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS,
                               NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS, OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES,
-                              PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, VERBS, WAYS)
+                              PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, UNIT, VERBS, WAYS)
 
+DOES = ("do", "perform", "execute", "complete", "practice", "practise")
 AGENT = re.compile(r"(?:er|or|ist|ian|man|woman|men|women|boy|girl|eer|ess|ina|ete|ast)s?$")     # 'singer', 'artist': nouns of people
 LONGEST_SUBJECT = 20      # words
 LONGEST_VERB = 20         # letters
@@ -178,7 +179,8 @@ def things_named(text: str) -> list[str]:
     for i, word in enumerate(words):
         before, behind = ([""] + words)[i], (words[i + 1:] + [""])[0]
         verb = (verb_form(word) or {}).get(word)
-        if english and before not in ("like", "as") and (word in DETERMINERS or word in POSSESSIVES or verb in TAKES_THINGS):
+        done = (verb_form(before) or {}).get(before) in DOES                   # 'does a plank': an action, whatever it is
+        if english and not done and before not in ("like", "as") and (word in DETERMINERS or word in POSSESSIVES or verb in TAKES_THINGS):
             end = next((j for j in range(i + 1, len(words)) if ends_noun(words, i + 1, j)), len(words))
             behind = words[end] if end < len(words) else ""
             noun = words[end - 1]
@@ -208,7 +210,7 @@ def names_thing(words: list[str], behind: str) -> bool:
         return True
     action = is_gerund(noun) or any(name in NOUNS for name in singulars(" ".join(words)))
     return (len(noun) > 2 and behind != "of" and not action and not AGENT.search(noun) and noun not in NUMBERS and noun not in STATES
-            and not any(name in NO_THINGS or name in BODY_PARTS or name in NOUNS or verb_form(name) for name in names))
+            and not any(name in NO_THINGS or name in BODY_PARTS or re.fullmatch(UNIT, name) or name in NOUNS or verb_form(name) for name in names))
 
 
 def without_place(words: list[str]) -> list[str]:

@@ -646,7 +646,8 @@ def test_repeated_lists_both_tags_and_impossible_verbs_are_read_as_meant(prompt,
     ("Camera orbits around the dancer, who spins.", ["a person spins"], "left out: camera="),
     ("A man waves and a woman jumps.", ["a man waves", "a woman jumps"], "'a woman': one person is animated"),
     ("Two dancers spin, one of them jumps.", ["a person spins", "a person jumps"], "'two dancers': one person is animated"),
-    ("A man and a woman dance together.", ["a person dances together"], "'a man and a woman': one person is animated"),
+    ("She waves with neither hand, then nods", ["a person nods"], "no limb does it"),
+    ("A man and a woman dance together.", ["a person dances"], "'a man and a woman': one person is animated"),
     ("Nobody moves. He waves.", ["a person waves"], "'nobody moves' is left out: nobody does it"),
     ("He walks for 0 seconds, then waves.", ["a person waves"], "done no times"),
     ("Camera: slow zoom. A man dances.", ["a man dances"], "'camera: slow zoom' is left out"),
@@ -769,3 +770,15 @@ def test_whole_turns_are_made_of_half_turns_to_one_side(prompt, expected):
     ("He turns around twice and walks back", "walks back"), ("He turns around, walks away and walks back", "walks back")])
 def test_who_has_turned_comes_back_face_first(prompt, last):
     assert texts(prompt)[-1] == f"a person {last}"
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("She waves before she finally blows a kiss", ["a person waves", "a person blows a kiss"]), ("The man then jumps", ["the man jumps"]),
+    ("She claps, and she later sits.", ["a person claps", "a person sits"])])
+def test_an_order_word_may_stand_behind_its_subject(prompt, expected, caplog):
+    assert texts(prompt) == expected and not caplog.messages
+
+
+def test_one_person_does_nothing_to_each_other():
+    assert texts("They hug each other, walk side by side and put their hands together") == [
+        "a person hugs", "a person walks", "a person puts their hands together"]

@@ -88,7 +88,7 @@ def test_what_the_picture_does_not_show_and_what_cannot_be_drawn_are_named(stand
     ("he throws the keys to his friend and eats an apple", ["keys", "apple"]), ("She reads a red book on the park bench.", ["book", "bench"]),
     ("the old man waves at the camera with his left hand for a few seconds", []), ("does two quick punches, a deep bow and one jumping jack", []),
     ("puts her hands on the hips, steps to the right side and holds it there", []), ("a woman in a red coat turns to the front in a slow motion", []),
-    ("Il boit un café sur la terrasse", [])])
+    ("does a plank for a sec and a half, holds the plank and performs a moonwalk", []), ("Il boit un café sur la terrasse", [])])
 def test_a_preview_names_the_things_of_a_prompt_and_nothing_else(prompt, named):
     assert list(things(prompt)) == ([f"not drawn, as only the person moves: {', '.join(named)}"] if named else [])
 
