@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -79,9 +80,11 @@ class Models:
         generator = torch.Generator().manual_seed(seed_for(self.config.seed, "motion")) if sampled else None
         made = [t2m(segment.text, segment.seconds, generator)
                 for segment in Steps(segments, desc="motion", unit="segment", disable=not self.progress, dynamic_ncols=True)]
-        for i, (segment, motion) in enumerate(zip(segments, made), start=1):
-            if reason := t2m.unknown_motion(segment.text, motion):
-                log.warning("segment %d '%s': %s", i, segment.text, reason)
+        told = [(segment.text, t2m.unknown_motion(segment.text, motion)) for segment, motion in zip(segments, made)]
+        for (text, reason), alike in groupby(enumerate(told, start=1), key=lambda each: each[1]):
+            (first, _), *others = alike                           # the parts of a long action are alike
+            if reason:
+                log.warning("segment%s '%s': %s", f"s {first} to {first + len(others)}" if others else f" {first}", text, reason)
         return made
 
     def _text_to_motion(self) -> TextToMotion:

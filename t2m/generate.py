@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from t2m.features import FORWARD_SMOOTHING, joints_from_features
-from t2m.known_motions import asked_side, KnownMotions, miscount, motion_costs, MotionBank, unrest
+from t2m.known_motions import asked_side, KnownMotions, LOOKS, miscount, motion_costs, MotionBank, unrest
 from t2m.motion import Motion, MOTION_FPS
 from t2m.networks import (found, FRAMES_PER_TOKEN, GPT, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE,
                           VQVAE_FILES, without_memory)
@@ -117,12 +117,18 @@ class TextToMotion:
         """
         if self.known is None:
             return None
-        if words := self.known.beyond_training(text):
-            return f"'{words}' is not among the motions this checkpoint was trained on"
+        reason, look = self.other_motion(LOOKS.sub("", text), motion), LOOKS.search(text)
+        unseen = f"'{look['look']}' will not be seen: only the body moves, and the face stays as it is" if look else None
+        return "; ".join(filter(None, (unseen, reason))) or None
+
+    def other_motion(self, text: str, motion: Motion | None) -> str | None:
+        """Why a text asks for other movements than those that were trained, or that were drawn for it; None where it does not."""
         covered, meant, together = self.known.covers(text), self.known.meant(text), self.known.at_once(text)
         costs = motion_costs(motion.joints, self.examples) if motion is not None and self.known.examples else {}
         shown = min(costs, key=costs.get)[0] if costs else None
         seen = f"; the motion drawn for it looks like: {shown.replace('_', ' ')}" if shown else ""
+        if words := self.known.beyond_training(text):
+            return f"'{words}' is not among the motions this checkpoint was trained on{seen}"
         if not covered:
             return f"no motion word this checkpoint was trained on (docs/planner.md lists the demo's){seen}"
         if together:

@@ -10,7 +10,10 @@ import numpy as np
 from t2m.motion import across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, HEAD, MOTION_FPS, PELVIS, unit
 
 WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
-AT_ONCE = re.compile(r"\b(while|as(?=\s+(?:he|she|they|it|the|an?)\b)|and)\b", re.IGNORECASE)
+AT_ONCE = re.compile(r"\b(while|as(?=\s+(?:he|she|they|it|the|an?)\b)(?!\s+\w+\s+(?:can|could|may|might)\b)|and)\b", re.IGNORECASE)
+LOOKS = re.compile(                   # 'while looking angry', 'and smiles': of the face
+    r"\s*,?\s*\b(?:while|as\s+(?:he|she|they|it)|and)\s+(?:(?:he|she|they|it|is|are|also)\s+)*(?P<look>(?:smil|grin|frown|scowl|blink|wink|laugh)\w*|(?:cries|crying)|"
+    r"look(?:s|ing)?\s+(?!(?:around|left|right|up|down|at|to|towards?|into|back|away|ahead|over|from|out|behind|for|sideways|straight|like|in)\b)(?:very\s+|so\s+)?\w+)", re.IGNORECASE)
 SUFFIXES = ("ing", "ed", "es", "s")
 SHORTEST_STEM = 3                 # letters
 COMPARED_EVERY = 2                # frames: motions are compared at 10 fps

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from unseen_prompts import unseen_prompts
+from llm_planner import Segment
+from run.models import Models
+from run.settings import InferenceConfig, MotionConfig
 from synthetic.captions import gerund, phrases_of, third_person
 from synthetic.motions import KINDS, sample_motion, sides_of
 from t2m.generate import TextToMotion
@@ -142,11 +145,24 @@ def test_the_warning_of_an_unknown_motion_names_the_one_that_was_drawn(t2m, text
     ("a person walks while juggling", "walk", "'juggling'"), ("a man jumps and nods", "jump", "'nods'"),
     ("a person walks forward while waving the right hand", None, "'walks' and 'waving' at once"),
     ("a person stands still while waving", None, None), ("a person bends down and touches the toes", None, None),
-    ("a person raises and lowers the right arm", None, None), ("he dances as he moves", None, None)])
+    ("a person raises and lowers the right arm", None, None), ("he dances as he moves", None, None), ("she runs as fast as she can", None, None)])
 def test_of_two_movements_at_once_the_one_that_is_not_drawn_is_named(t2m, text, drawn, unseen):
     motion = drawn and sample_motion(drawn, 4.0, np.random.default_rng(1)).motion
     reason = t2m.unknown_motion(text, motion)
     assert reason is None if unseen is None else reason.startswith(unseen) and "one movement at a time" in reason
+
+
+@pytest.mark.parametrize("text, told", [
+    ("a person punches with the right fist while looking angry", "'looking angry' will not be seen: only the body moves, and the face stays as it is"),
+    ("a person does a cartwheel", "'cartwheel' is not among the motions this checkpoint was trained on; the motion drawn for it looks like: punch"),
+    ("a person punches while looking around", "'looking' will not be seen: these weights make one movement at a time; the motion drawn for it looks like: punch")])
+def test_looks_and_feats_that_are_not_drawn_are_told_in_one_line(t2m, text, told):
+    assert t2m.unknown_motion(text, sample_motion("punch", 4.0, np.random.default_rng(1), side="right").motion) == told
+
+
+def test_the_parts_of_a_long_action_are_warned_of_once(caplog):
+    Models(InferenceConfig(motion=MotionConfig(weights=str(WEIGHTS))), progress=False).motions([Segment("a person does a cartwheel", 1.0)] * 3)
+    assert [line.partition(":")[0] for line in caplog.messages] == ["segments 1 to 3 'a person does a cartwheel'"]
 
 
 def test_the_planners_page_lists_what_the_weights_were_taught(t2m):
