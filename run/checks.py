@@ -111,7 +111,7 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
     if config.driving_video:
         if not Path(config.driving_video).exists():
             raise ValueError(f"driving_video={config.driving_video}: no such file: check the path")
-        if config.camera != "auto":
+        if config.camera not in ("auto", "static"):              # which ask for no movement of the camera
             log.warning("camera=%s: left out: it is for a prompt's 3D motion, and a driving video has its own view",
                         config.camera)
         num_frames = math.ceil(driving_frames(config, probe(config.driving_video))) or num_frames
