@@ -17,7 +17,7 @@ from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_COUNT
                               CLOCKWISE, COUNT, DEGREES, DURATION, EVERYTHING, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, GOES, GOES_BACK, HALF_TURNS, HANDLING_VERBS, HELD, LIGHT_VERBS,
                               LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY,
                               NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS, OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART,
-                              POSSESSIVES, PRONOUNS, SCENE_PREPOSITIONS, SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES,
+                              POSSESSIVES, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES,
                               THE_OTHER, THIRD, third_person, TIME_SPAN, TIMES, TO_EACH_OTHER, TOGETHER, TURNS, UNKNOWN_SECONDS, UNTIL_TIME, VERBS, WITH_IT)
 from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, meant_verb, one_person, predicate_of,
                             singulars, split_subject, thing_acts, verb_form)
@@ -185,7 +185,8 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
                 log.warning("prompt: '%s' is no verb of the planner's: did you mean '%s'?", rest[0], near)
             return [*adverbs, *rest], rest[0]                                  # a verb of no table: 'moonwalks'
     if noun is not None and not goes_with(previous, rest):
-        return [*adverbs, "does", *rest], "do"
+        verb = "throw" if any(name in PUNCHES for word in rest for name in singulars(word)) else "do"
+        return [*adverbs, third_person(verb), *rest], verb
     if previous is None:
         return None
     return [third_person(previous) if previous in BASE else previous, *words], previous

@@ -7,11 +7,11 @@ from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_
                               CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
                               FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES,
                               LIST_BEGINS, LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OF_SOMEONE_ELSE,
-                              OPENING_WORDS, OPPOSITE, ORDER_WORDS, PARTS, past, PEOPLE, PREPOSITIONS, PRONOUNS, REPEATED_LIST,
+                              OPENING_WORDS, OPPOSITE, ORDER_WORDS, PARTS, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, REPEATED_LIST,
                               REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS, SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS,
                               SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE, WHILE_DOING)
 from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
-                            skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
+                            singulars, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 log = logging.getLogger(__name__)
@@ -220,7 +220,7 @@ def split_at_verbs(part: str) -> list[str]:
         return [SAME_TIME.sub(" ", part).strip(" ,")]
     forms = verb_forms(part)
     words = split_subject(part)[1].split()
-    verb = predicate_of(words).verb or ("do" if words and begins_noun(words, "do") else None)
+    verb = predicate_of(words).verb or ("do" if words and (begins_noun(words, "do") or names_action(words)) else None)
     pieces, start, clause = [], 0, 0                                           # where the piece, and its clause, begin
     for match in CLAUSE_BREAK.finditer(part):
         rest, begun = part[match.end():].split(), part[start:match.start()].strip()
@@ -229,7 +229,7 @@ def split_at_verbs(part: str) -> list[str]:
         behind = rest[0] if rest else ""
         while_doing = "and" in match[0] and behind in MEANWHILE
         next_limb = "and" not in match[0] and ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(part, match.end())
-        next_noun = begins_noun(rest, verb)
+        next_noun = begins_noun(rest, verb) or names_action(rest) and goes_with(verb, begun.split()[-2:])
         behind_and = part[match.end():].lstrip(" ,")
         front = in_front(behind_and)
         fronted = front is not None and ("and" in match[0] or " ".join(front) == behind_and)
@@ -278,6 +278,13 @@ def begins_noun(words: list[str], verb: str | None) -> bool:
     end = next((i for i, word in enumerate(words) if word in (",", "and", "with")), len(words))
     counted = words[0] in DETERMINERS or words[0] in NUMBERS or words[0].isdigit()
     return end > 1 and counted and goes_with(verb, words[1:min(end, 5)])
+
+
+def names_action(words: list[str]) -> bool:
+    """Whether the words open with an action named without a number: 'right hook , ...', 'uppercut'."""
+    sided = words[:1] and words[0] in OPPOSITE
+    end = next((i for i, word in enumerate(words) if word in (",", "and", "with")), len(words))
+    return bool(words) and end <= 2 and (bool(sided) and goes_with("do", words[1:end]) or end == 1 and any(name in PUNCHES for name in singulars(words[0])))
 
 
 def lacks_object(clause: str) -> bool:

@@ -50,8 +50,9 @@ MORE_VERBS = """
     """.split()                                 # they last UNKNOWN_SECONDS
 # the noun behind them is the action
 LIGHT_VERBS = ("do", "perform", "make", "take", "execute", "complete", "give", "try", "practice", "practise")
+PUNCHES = ("jab", "hook", "uppercut")           # 'throws' them
 # what is counted behind them is another action of theirs: 'throws a jab and a hook', 'walks two steps'
-OBJECT_ACTIONS = {"throw": ("jab", "hook", "punch", "uppercut", "kick")} | dict.fromkeys(
+OBJECT_ACTIONS = {"throw": (*PUNCHES, "punch", "kick")} | dict.fromkeys(
     ("walk", "run", "jog", "march", "move", "go", "hop", "jump"), ("step", "pace", "stride", "lap"))
 # another verb behind them is the action
 ASPECT_VERBS = ("start", "begin", "continue", "keep", "try", "attempt", "proceed", "go", "want", "pretend", "decide",

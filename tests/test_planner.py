@@ -782,3 +782,11 @@ def test_an_order_word_may_stand_behind_its_subject(prompt, expected, caplog):
 def test_one_person_does_nothing_to_each_other():
     assert texts("They hug each other, walk side by side and put their hands together") == [
         "a person hugs", "a person walks", "a person puts their hands together"]
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("left hook, right hook, uppercut", ["a person throws left hook", "a person throws right hook", "a person throws uppercut"]),
+    ("He does a left kick, right kick", ["a person does a left kick", "a person does right kick"]),
+    ("the fighter throws left and right punches", ["the fighter throws left and right punches"])])
+def test_actions_named_without_a_number_are_done_one_by_one(prompt, expected):
+    assert texts(prompt) == expected
