@@ -14,6 +14,7 @@ AT_ONCE = re.compile(r"\b(while|as(?=\s+(?:he|she|they|it|the|an?)\b)(?!\s+\w+\s
 LOOKS = re.compile(                   # 'while looking angry', 'and smiles': of the face
     r"\s*,?\s*\b(?:while|as\s+(?:he|she|they|it)|and)\s+(?:(?:he|she|they|it|is|are|also)\s+)*(?P<look>(?:smil|grin|frown|scowl|blink|wink|laugh)\w*|(?:cries|crying)|"
     r"look(?:s|ing)?\s+(?!(?:around|left|right|up|down|at|to|towards?|into|back|away|ahead|over|from|out|behind|for|sideways|straight|like|in)\b)(?:very\s+|so\s+)?\w+)", re.IGNORECASE)
+ADVERBS = ("back", "down", "side")        # 'comes back up', 'from side to side'; 'backs away' is a verb
 SUFFIXES = ("ing", "ed", "es", "s")
 SHORTEST_STEM = 3                 # letters
 COMPARED_EVERY = 2                # frames: motions are compared at 10 fps
@@ -120,7 +121,8 @@ class KnownMotions:
         joined = AT_ONCE.split(f"while {text}")[1:]                                # 'while', a part, 'and', a part, ...
         found = []
         for first, (word, part) in enumerate(zip(joined[::2], joined[1::2], strict=True)):
-            verbs = [verb for verb in WORDS.findall(part.lower()) if stem(verb) in self.verbs or word != "and" and stem(verb) in self.vague]
+            words = [each for each in WORDS.findall(part.lower()) if each not in ADVERBS]
+            verbs = [verb for verb in words if stem(verb) in self.verbs or word != "and" and stem(verb) in self.vague]
             kinds = self.meant(part) if verbs else frozenset()
             if kinds and "stand" not in kinds or first and word != "and" and not (verbs or self.covers(part)):
                 found.append((verbs[0] if kinds else part.strip(" ,."), kinds))

@@ -145,7 +145,8 @@ def test_the_warning_of_an_unknown_motion_names_the_one_that_was_drawn(t2m, text
     ("a person walks while juggling", "walk", "'juggling'"), ("a man jumps and nods", "jump", "'nods'"),
     ("a person walks forward while waving the right hand", None, "'walks' and 'waving' at once"),
     ("a person stands still while waving", None, None), ("a person bends down and touches the toes", None, None),
-    ("a person raises and lowers the right arm", None, None), ("he dances as he moves", None, None), ("she runs as fast as she can", None, None)])
+    ("a person raises and lowers the right arm", None, None), ("he dances as he moves", None, None), ("she runs as fast as she can", None, None),
+    ("she goes down with bent knees and comes back up", None, None)])
 def test_of_two_movements_at_once_the_one_that_is_not_drawn_is_named(t2m, text, drawn, unseen):
     motion = drawn and sample_motion(drawn, 4.0, np.random.default_rng(1)).motion
     reason = t2m.unknown_motion(text, motion)
