@@ -189,9 +189,10 @@ class Stages:
         doubts = renderer.doubts(scene)
         for doubt in doubts:
             log.warning("%s: %s", config.renderer, doubt)
-        report.facts |= {"risks": [*risks(scene), *doubts], "predicted": {"seconds": seconds, "bytes": memory}}
+        found = risks(scene)
+        report.facts |= {"risks": [*found, *doubts], "predicted": {"seconds": seconds, "bytes": memory}}
         self.folder.write_report()
-        log.info("%s: what may look wrong: %s", self.folder.path / "preview.mp4", "; ".join(report.facts["risks"]) or "nothing found")
+        log.info("%s: what may look wrong: %s", self.folder.path / "preview.mp4", "; ".join(found) or f"nothing{' else' * bool(doubts)} found")
         log.info("%s: %s", config.renderer, predicted(len(scene.skeleton), seconds, memory))
 
     def frames(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None = None) -> np.ndarray:

@@ -30,7 +30,7 @@ LONGER_SIDE = 448                   # pixels of a preview's frame
 FRAMES_PER_SECOND = 8.0             # of a preview, at most
 DIMMED = 0.55                       # of the picture's light, below the drawn skeleton
 BRIEF = 0.2                         # seconds that are not worth a word
-FAST = 0.12                         # of the person's height, from one frame to the next
+FAST = 0.15                         # of the person's height, from one frame to the next: a lively wave is slower for most of the time
 SLIDING = 0.35                      # heights a second that a foot on the floor moves
 ON_THE_FLOOR = 0.02                 # of the height: so near its lowest place a foot stands
 SMALL = 0.35                        # of the canvas height: below, a hand is a few pixels
@@ -186,7 +186,7 @@ def too_fast(plan: Movement) -> Iterator[str]:
     both = plan.skeleton.seen[1:, ends] & plan.skeleton.seen[:-1, ends]
     steps = np.where(both, steps, 0)
     fast = (steps > FAST).any(axis=1)
-    if fast.any():
+    if plan.seconds(fast) > BRIEF:
         yield (f"fast: a limb moves up to {100 * steps.max():.0f} % of the body's height between frames, {fast.sum()} times "
                f"(fps={2 * plan.skeleton.fps:g} shows it smoother)")
 
