@@ -347,8 +347,8 @@ def next_tokens(logits: Tensor, generator: torch.Generator | None, temperature: 
     """
     if generator is None:
         return logits.argmax(dim=-1)
-    if not logits.isfinite().all():
-        raise ValueError("GPT: expected finite values (found inf or NaN): its weights are damaged, fetch them again")
+    if logits.isnan().any():                                                            # -inf bars a token
+        raise ValueError("GPT: expected numbers (found NaN): its weights are damaged, fetch them again")
     shares = (logits / temperature).softmax(dim=-1).to(generator.device)
     return torch.multinomial(shares, num_samples=1, generator=generator)[:, 0].to(logits.device)
 
