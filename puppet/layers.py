@@ -14,7 +14,7 @@ import numpy as np
 from dwpose import skeleton as coco
 from puppet.cutout import (capsule, carried_across, filled, least_cover, matte, met, parts, person_mask, refined_mask, smoothstep, softened, spread,
                            with_fringe)
-from puppet.limbs import HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, right_of, unit
+from puppet.limbs import cut_off, HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, right_of, unit
 from puppet.shadows import Shadow, shaded, shadow_of, shadow_zones, unshaded
 from puppet.unseen import back_of_head, beyond, drawn_hand, skin_colour
 
@@ -98,13 +98,13 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     trunk = max(np.linalg.norm(points[PELVIS, :2] - points[NECK, :2]), 4.0)
     widths = {limb.name: limb.width * trunk for limb in limbs}
     if mask is None:
-        mask = person_mask(image, bones(points, limbs, widths, trunk), head_disc(points))
+        mask = person_mask(image, bones(points, limbs, widths, trunk, size), head_disc(points))
     else:
-        mask = refined_mask(image, mask, bones(points, limbs, widths, trunk))
+        mask = refined_mask(image, mask, bones(points, limbs, widths, trunk, size))
     if not (mask > 0.5).any():
         raise ValueError("puppet: expected a person in the picture's mask (found an empty mask): choose a picture in which "
                          "the person stands out from the background")
-    alpha = matte(image, joined(mask, bones(points, limbs, widths, trunk)))
+    alpha = matte(image, joined(mask, bones(points, limbs, widths, trunk, size)))
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), np.ones((2 * max(round(HOLE_REACH * size[0]), 2) + 1,) * 2, np.uint8)) > 0
     zones = shadow_zones(points, limbs, size, trunk) if shadow else {}
     fill = filled(image, hole | (sum(zones.values(), np.zeros(size, np.float32)) > 0.02), rng)
@@ -114,7 +114,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     centre, radius = head_disc(points)
     hair = 1 - smoothstep(*HAIR_REACH, distance_to((centre, centre), size) / radius)
     body = np.zeros(size, np.uint8)
-    for line, width in [*bones(points, limbs, widths, trunk), ((centre, centre), 1.2 * radius)]:
+    for line, width in [*bones(points, limbs, widths, trunk, size), ((centre, centre), 1.2 * radius)]:
         capsule(body, line, 0.6 * width, 1)
     alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole, hair, softened(body))
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
@@ -138,13 +138,14 @@ def drawable(limb: Limb, points: np.ndarray, size: tuple[int, int]) -> bool:
     return bool(root[2] and middle[2] and inside(root, size) and inside(middle, size))
 
 
-def bones(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk: float) -> list:
+def bones(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk: float, size: tuple[int, int]) -> list:
     """Lines and half widths in pixels that cover the person's body without the head."""
     xy, lines = points[:, :2], []
     for limb in limbs:
-        shown = limb.points[:3] if last_joint(limb, points) == 2 else limb.points[:2]
+        whole = last_joint(limb, points) == 2
+        shown = limb.points[:3] if whole or cut_off(limb, points, size) else limb.points[:2]
         lines += [((xy[a], xy[b]), widths[limb.name]) for a, b in zip(shown, shown[1:])]
-        if len(shown) == 3:
+        if whole:
             lines.append(((xy[limb.points[2]], xy[limb.points[3]]), 0.7 * widths[limb.name]))
     for shoulder, hip in ((coco.LEFT_SHOULDER, coco.LEFT_HIP), (coco.RIGHT_SHOULDER, coco.RIGHT_HIP)):
         lines.append(((0.55 * xy[shoulder] + 0.45 * xy[NECK], 0.55 * xy[hip] + 0.45 * xy[PELVIS]), 0.16 * trunk))
@@ -239,6 +240,9 @@ def shares_of(image, alpha, points, limbs, widths, trunk, skirt) -> dict[str, np
             far = np.minimum(far, distance_to((xy[end], xy[tip]), size))
             if limb.trunk == "pelvis" or points[tip, 2]:
                 lines.append((xy[end], 0.2 * xy[end] + 0.8 * xy[tip]))
+        elif cut_off(limb, points, size):
+            lines.append((xy[middle], xy[end]))
+            far = np.minimum(far, distance_to((xy[middle], xy[end]), size))
         for line in lines:
             capsule(seed, line, 0.45 * width, 1)
             if limb.trunk == "chest":

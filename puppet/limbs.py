@@ -28,6 +28,7 @@ HANGS_ON = (                        # point, the point it is carried along by wh
 )
 SPINE_LENGTH = {NECK: 1.4, PELVIS: 2.2}     # neck to pelvis in widths of the shoulders, or of the hips, where the other is unseen
 HAND_LENGTH, FOOT_LENGTH = 0.62, 0.45       # of the forearm and of the shin, where hand and toes are unseen
+LOWER_LENGTH = 0.95                         # of the upper arm and of the thigh, where wrist and ankle are unseen
 SIZE_RANGE = (0.4, 2.5)             # of the person against the picture
 SIZE_QUANTILE = 0.75                # of the bones' ratios: the others are foreshortened
 SIZE_SMOOTHING = 0.25               # seconds, standard deviation
@@ -77,6 +78,11 @@ def last_joint(limb: Limb, points: np.ndarray) -> int:
     return 2 if points[limb.points[2], 2] else 1
 
 
+def cut_off(limb: Limb, points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether the picture's edge cuts a limb between its middle and its end: what it shows beyond the middle is the limb's."""
+    return last_joint(limb, points) == 1 and not inside(points[limb.points[2]], size)
+
+
 def inside(point: np.ndarray, size: tuple[int, int]) -> bool:
     return bool(0 <= point[0] < size[1] and 0 <= point[1] < size[0])
 
@@ -105,8 +111,11 @@ def body_points(keypoints: np.ndarray) -> np.ndarray:
 
 
 def whole_reference(points: np.ndarray) -> np.ndarray:
-    """Body points (25, 3) of the reference, those of trunk, hands and feet that are unseen set by proportion, still unseen."""
-    points = points.copy()
+    """Body points (25, 3) of the reference, those of trunk, hands and feet that are unseen set by proportion, still unseen.
+
+    Of hips or shoulders of which one is seen, the other mirrors it. Forearms and shins go on from the bone above.
+    """
+    known, points = points, points.copy()
     if not points[[NECK, PELVIS], 2].any():
         raise ValueError("reference: expected both shoulders or both hips (found neither): use a picture of the person "
                          "from the front, at least to the waist")
@@ -118,11 +127,18 @@ def whole_reference(points: np.ndarray) -> np.ndarray:
             middle = points[present, :2] + (0, down * SPINE_LENGTH[present] * np.linalg.norm(across))
             points[new_left, :2], points[new_right, :2] = middle + share * across / 2, middle - share * across / 2
             points[missing, :2] = middle
+            for seen, other in ((new_left, new_right), (new_right, new_left)):
+                if known[seen, 2] and not known[other, 2]:
+                    points[missing, 1] = known[seen, 1]
+                    points[seen, :2] = known[seen, :2]
+                    points[other, :2] = 2 * points[missing, :2] - known[seen, :2]
     if not points[HEAD, 2]:
         points[HEAD, :2] = points[NECK, :2] + 0.5 * (points[NECK, :2] - points[PELVIS, :2])
     for limb in LIMBS:
-        _, middle, end, tip = limb.points
-        if not points[tip, 2] and points[[middle, end], 2].all():
+        root, middle, end, tip = limb.points
+        if not points[end, 2] and points[[root, middle], 2].all():
+            points[end, :2] = points[middle, :2] + LOWER_LENGTH * (points[middle, :2] - points[root, :2])
+        if not points[tip, 2] and points[middle, 2]:
             length = HAND_LENGTH if limb.trunk == "chest" else FOOT_LENGTH
             points[tip, :2] = points[end, :2] + length * (points[end, :2] - points[middle, :2])
     return points
