@@ -16,6 +16,7 @@ MIMICMOTION_POINTS = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
 MIN_POINTS = 2              # reliable points at different heights
 CORE = [NOSE, *SHOULDERS, *HIPS, *KNEES, *ANKLES]
 MARGIN = 0.05               # of the canvas, each way, that stays free beside the core of the body
+NOTICED = 0.03              # of the canvas width: so far from the picture's place is worth a word
 EASING = 0.4                # seconds, standard deviation with which the view starts and stops moving
 
 
@@ -78,17 +79,23 @@ def linearly_aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[i
 
 
 def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Skeleton:
-    """The skeleton kept on the canvas: frames around those that leave it are shifted, and made smaller where needed.
+    """The skeleton begun where the picture's person, the reference, stands, and kept on the canvas: frames around those that
+    leave it are shifted, and made smaller where needed.
 
-    Only those parts of head, trunk and legs count that the reference, the picture's person, shows on the same canvas.
-    camera: with "static" the skeleton stays and a warning is logged; "zoom" leaves the legs outside on purpose.
+    Only those parts of head, trunk and legs count that the reference shows on the same canvas. An edge that cuts the person in
+    the picture cuts them in the video, too: nothing leaves there, and nothing is pulled out from behind it.
+    camera: with "static" the skeleton is not followed and a warning is logged; "zoom" leaves the legs outside on purpose.
     """
+    if camera == "zoom":
+        return skeleton
     canvas = np.array(skeleton.size[::-1], dtype=np.float64)                            # (width, height)
-    place = reference.xy[0, CORE]                                                       # (9, 2)
-    inside = reference.seen[0, CORE] & ((place >= 0) & (place < canvas)).all(axis=1)
+    inside = on_canvas(reference)
+    cut = cut_sides(reference)
+    skeleton = begun_in_place(skeleton, reference, np.array(CORE)[inside], still=camera == "static")
     low, high = box(skeleton.keypoints[:, np.array(CORE)[inside]])                      # (F, 2) each, pixels
+    low, high = np.where(cut[0], np.maximum(low, MARGIN * canvas), low), np.where(cut[1], np.minimum(high, (1 - MARGIN) * canvas), high)
     left_out = ((low < 0) | (high > canvas)).any(axis=1)                                # (F,)
-    if not left_out.any() or camera == "zoom":
+    if not left_out.any():
         return skeleton
     first = float(np.argmax(left_out)) / skeleton.fps
     leaves = f"the person leaves the picture in {left_out.sum()} of {len(skeleton)} frames, first after {first:.1f} s"
@@ -96,8 +103,55 @@ def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Sk
         log.warning("skeleton: %s: camera=auto keeps them in it", leaves)
         return skeleton
     zoom, centre, shift = view(low, high, MARGIN * canvas, (1 - MARGIN) * canvas, EASING * skeleton.fps)
+    centre = np.where(cut[0], 0, np.where(cut[1], canvas, centre))                      # what is cut off stays at its edge
     log.warning("skeleton: %s: the view follows them, by up to %.0f pixels", leaves, np.abs(shift).max())
     return skeleton.with_xy(centre[:, None] + zoom[:, None] * (skeleton.xy - centre[:, None]) + shift[:, None])
+
+
+def on_canvas(reference: Skeleton) -> np.ndarray:
+    """(9,) bool: which of CORE the picture shows."""
+    place = reference.xy[0, CORE]                                                       # (9, 2)
+    return reference.seen[0, CORE] & ((place >= 0) & (place < reference.size[::-1])).all(axis=1)
+
+
+def cut_sides(reference: Skeleton) -> np.ndarray:
+    """((left, top), (right, bottom)) bool: the edges of the picture that cut its person. Missing legs are cut off below,
+    a missing head above, a missing shoulder on its side of the other."""
+    shown = dict(zip(CORE, on_canvas(reference)))
+    place = reference.xy[0]
+    cut = np.zeros((2, 2), bool)
+    cut[0, 1] = not shown[NOSE] and any(shown[joint] for joint in SHOULDERS)
+    cut[1, 1] = not all(shown[joint] for joint in (*HIPS, *KNEES, *ANKLES)) and any(shown[joint] for joint in SHOULDERS)
+    for missing, other in (SHOULDERS, SHOULDERS[::-1]):
+        if shown[other] and shown[NOSE] and not shown[missing]:
+            cut[int(place[other, 0] < place[NOSE, 0]), 0] = True
+    return cut
+
+
+def begun_in_place(skeleton: Skeleton, reference: Skeleton, points: np.ndarray, *, still: bool) -> Skeleton:
+    """The skeleton shifted so that its first frame stands where the picture's person does: sideways, and without feet in the
+    picture also up or down.
+
+    points: body points that the picture shows, of which the feet tell the place, or else head and shoulders. still: nothing
+    follows the person, who begins elsewhere where the way would else leave the canvas and need not.
+    """
+    if not len(points) or not len(skeleton):
+        return skeleton
+    canvas = np.array(skeleton.size[::-1], dtype=np.float64)
+    feet = np.isin(ANKLES, points).all()
+    telling = list(ANKLES) if feet else list(points[np.isin(points, (NOSE, *SHOULDERS))])
+    seen = skeleton.seen[0, telling]
+    if not seen.any():
+        return skeleton
+    wanted = (reference.xy[0, telling] - skeleton.xy[0, telling])[seen].mean(axis=0).astype(np.float64)   # (2,)
+    wanted[1] = 0.0 if feet else wanted[1]
+    low, high = (side[:, 0] for side in box(skeleton.keypoints[:, points]))
+    free = -low.min(), canvas[0] - high.max()                                           # shifts that keep the way on the canvas
+    shift = wanted[0] if not still else float(np.clip(wanted[0], *free)) if free[0] <= free[1] else 0.0
+    if abs(wanted[0] - shift) > NOTICED * canvas[0]:
+        log.warning("skeleton: the person begins %.0f pixels to the %s of their place in the picture, so that the way stays in it",
+                    abs(wanted[0] - shift), "right" if shift > wanted[0] else "left")
+    return skeleton if not shift and not wanted[1] else skeleton.with_xy(skeleton.xy + (shift, wanted[1]))
 
 
 def box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dwpose.alignment import CORE, in_view
-from dwpose.skeleton import LEFT_ANKLE, LEFT_HAND, LEFT_KNEE, RIGHT_ANKLE, RIGHT_KNEE, Skeleton
+from dwpose.skeleton import LEFT_ANKLE, LEFT_HAND, LEFT_HIP, LEFT_KNEE, RIGHT_ANKLE, RIGHT_KNEE, Skeleton
 from synthetic.motions import sample_motion
 from t2m.motion import Motion
 from t2m.project import project
@@ -74,3 +74,29 @@ def test_a_still_camera_only_warns(caplog):
     assert in_view(skeleton, standing(1), "static") is skeleton and "camera=auto" in caplog.text
     caplog.clear()
     assert in_view(skeleton, standing(1), "zoom") is skeleton and not caplog.text
+
+
+def test_the_first_frame_is_the_pictures_place_where_the_way_then_stays_in_it(caplog):
+    for way, place in ((np.linspace(40, 0, 60), 0), (np.linspace(-10, -60, 60), 0), (np.linspace(0, 82, 60), -1)):
+        skeleton = travelling(way)
+        after = in_view(skeleton, standing(1), "static")
+        offset = (after.xy[0] - standing(1).xy[0])[list(CORE)].mean(axis=0)
+        assert inside(after).all() and np.allclose(np.diff(after.xy[:, CORE[0]], axis=0), np.diff(skeleton.xy[:, CORE[0]], axis=0), atol=1e-3)
+        assert abs(offset[0]) < 1 if place == 0 else offset[0] < -5
+        assert ("begins" in caplog.text) == (place != 0)
+
+
+def test_the_edge_that_cuts_the_picture_cuts_the_video_and_is_never_pulled_into_it(caplog):
+    half = travelling(np.zeros(60))
+    half.keypoints[..., 1] = np.where(half.keypoints[..., 2] > 0, half.keypoints[..., 1] * 1.5, 0)
+    picture = Skeleton(half.keypoints[:1].copy(), SIZE, 10.0)
+    edge = picture.keypoints[0, LEFT_HIP, 1]
+    lower = half.keypoints.copy()
+    lower[1:, :, 1] += np.where(lower[1:, :, 2] > 0, 320 - edge + 5, 0)                  # the hip sinks below the edge
+    assert in_view(Skeleton(lower, SIZE, 10.0), picture).keypoints[-1, LEFT_HIP, 1] >= 320 and not caplog.text
+    wide = half.keypoints.copy()
+    wide[30:, :, 0] += np.where(wide[30:, :, 2] > 0, 110, 0)                             # and who goes aside stays below it
+    after = in_view(Skeleton(wide, SIZE, 10.0), picture)
+    assert "the view follows them" in caplog.text
+    hips = picture.keypoints[0, LEFT_HIP, 1]
+    assert (after.keypoints[:, LEFT_HIP, 1] >= hips - 0.5).all()

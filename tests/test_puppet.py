@@ -355,3 +355,12 @@ def test_an_unseen_wrist_goes_on_from_its_upper_arm_as_in_the_picture():
     reference = whole_reference(body_points(keypoints()[None])[0])
     place = followed(skeleton(raised), reference)[0, coco.LEFT_WRIST]
     assert place[0] > 164 + 30 and np.linalg.norm(place - (164, 90)) == pytest.approx(np.linalg.norm(np.subtract((154, 166), (144, 128))), rel=0.01)
+
+
+def test_half_a_body_of_which_the_edge_cuts_a_hand_and_a_hip_comes_back_whole():
+    image, half = figure()[:160], keypoints(right_wrist=None, right_hip=None, left_knee=None, right_knee=None, left_ankle=None, right_ankle=None)
+    half[coco.LEFT_HIP] = (122, 158, 1)
+    half[half[:, 1] >= 160] = 0
+    reference = skeleton(half, size=image.shape[:2])
+    frame = rendered(reference, image, reference)[0]
+    assert np.abs(frame.astype(int) - image).mean() < 0.5 and np.abs(frame.astype(int) - image).max() < 40
