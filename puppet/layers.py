@@ -26,6 +26,7 @@ SLEEVE = 0.6                        # of an arm's half width below its shoulder,
 CROTCH = 0.3                        # of the thigh's length below the hips
 FAINT = 0.004                       # coverage of which nothing is seen
 EDGE_REACH = 0.015                  # of the canvas height, over which the fill goes over into the picture at the outline
+BELOW_EDGE = 0.12                   # of the canvas height, by which half a body goes on below the picture
 HOLE_REACH = 0.012                  # of the canvas height: what is filled beside the person
 OWN = 0.6                           # share of a pixel from which its colour is the part's
 ORDER = {"upper leg": -0.25, "lower leg": -0.22, "trunk": 0.0, "upper arm": 0.1, "head": 0.13, "hand": 0.249,
@@ -126,10 +127,24 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     shares = with_pelvis(cloth, points, limbs, widths)
     sheets = sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt)
     layers, skin = painted(image, alpha, shaded(background, shadows), sheets), skin_colour(image, keypoints)
+    layers = [below_edge(layer, size[0]) if is_cut_below(layer, points, size) else layer for layer in layers]
     layers = [replace(layer, back=back_of_head(layer.pixels, layer.corner, keypoints, points, skin)) if layer.kind == "head" else layer for layer in layers]
     if hands:
         layers += hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk)
     return Cut(background, layers, shadows, skirt)
+
+
+def is_cut_below(layer: Layer, points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether the picture's lower edge cuts a layer: it ends there, and what it hangs together with is not in the picture."""
+    next_points = [layer.limb.points[2]] if layer.limb is not None else [coco.LEFT_KNEE, coco.RIGHT_KNEE]
+    ends = layer.corner[1] + len(layer.pixels) == size[0] and layer.kind != "head"
+    return ends and not all(points[point, 2] and inside(points[point], size) for point in next_points)
+
+
+def below_edge(layer: Layer, height: int) -> Layer:
+    """A layer that the picture's lower edge cuts, carried on straight below it: it is not seen to end where it is lifted a little."""
+    pixels = cv2.copyMakeBorder(layer.pixels, 0, round(BELOW_EDGE * height), 0, 0, cv2.BORDER_REPLICATE)
+    return replace(layer, pixels=pixels, corners=outline(pixels[..., 3], layer.corner))
 
 
 def drawable(limb: Limb, points: np.ndarray, size: tuple[int, int]) -> bool:

@@ -50,7 +50,8 @@ FORESHORTENED = (0.25, 0.75)        # of a thigh's length: drawn as pointing at 
 RAISED_KNEE = (0.1, 0.25)           # of its length, by which a knee may be above the hip, for that
 NEARER_KNEE = (0.08, 0.2)           # metres by which its knee is nearer than its hip, from not at all to wholly
 THIGH_LENGTHS = (0.5, 1.3)          # a shorter thigh begins beyond the hip, where the trunk is
-CUT_ARM = 0.1                       # of its length, how far an upper arm that the picture cuts off is raised above its shoulder
+LIFT, LIFT_SMOOTHING = 0.03, 0.15   # of the canvas height, and seconds, standard deviation
+CUT_ARM = 0.1                       # of its length, how far an upper arm that the picture cuts off is raised above its shoulder, or hangs inwards
 HANGING = 0.5                       # of its length, that a skirt at least goes on from the spine downwards
 SPREAD = 0.2                        # of the thigh's length, by which knees part that both come towards the viewer
 
@@ -178,6 +179,42 @@ def followed(skeleton: Skeleton, reference: np.ndarray) -> np.ndarray:
     points[:, heads] = np.where(known[:, heads, None], points[:, heads], points[:, HEAD, None])
     points[:, KNEES, :2] = points[:, [coco.LEFT_KNEE, coco.RIGHT_KNEE], :2].mean(axis=1)
     return points[..., :2]
+
+
+def with_cut_edge_kept(points: np.ndarray, reference: np.ndarray, height: int, fps: float) -> np.ndarray:
+    """The points (F, 25, 2) moved down where the pelvis of half a body rises by more than LIFT of the canvas height: the edge
+    at which the picture cuts it off stays below the canvas."""
+    knees = reference[[coco.LEFT_KNEE, coco.RIGHT_KNEE]]
+    if (knees[:, 2] > 0).any() and (knees[:, 1] < height).any():
+        return points
+    lifted = np.maximum(reference[PELVIS, 1] - LIFT * height - points[:, PELVIS, 1], 0)     # (F,)
+    frames = 2 * round(2 * LIFT_SMOOTHING * fps) + 1
+    lowered = gaussian_filter1d(maximum_filter1d(lifted, frames, mode="nearest"), LIFT_SMOOTHING * fps, mode="nearest")
+    return points + lowered[:, None, None] * (0, 1)
+
+
+def with_cut_arms_kept(points: np.ndarray, reference: np.ndarray, size: tuple[int, int], fps: float) -> np.ndarray:
+    """The points (F, 25, 2) with each arm that the lower edge cuts hanging, its end below the edge, unless it is held out so
+    far that its end is beyond the side: else one would see where the picture cuts it off."""
+    points, (height, width) = points.copy(), size
+    for limb in LIMBS:
+        root, middle, end, _ = limb.points
+        if limb.trunk != "chest" or not reference[middle, 2] or reference[end, 2] or reference[end, 1] < height:
+            continue
+        share = (height - reference[middle, 1]) / (reference[end, 1] - reference[middle, 1])
+        cut = reference[middle, :2] + share * (reference[end, :2] - reference[middle, :2])
+        long = np.linalg.norm(cut - reference[root, :2]) + LIFT * height
+        arm, out = points[:, middle] - points[:, root], np.sign(reference[root, 0] - reference[NECK, 0])
+        angle = np.arctan2(arm[:, 0] * out, arm[:, 1])                                      # (F,) from hanging, outwards
+        hanging = np.arccos(((height - points[:, root, 1]) / long).clip(0, 1))
+        beside = points[:, root, 0] if out < 0 else width - points[:, root, 0]
+        beyond = np.where(beside < long, np.arcsin((beside / long).clip(0, 1)), np.inf)     # (F,) of which the end is beyond the side
+        rest = np.arctan2((reference[middle, 0] - reference[root, 0]) * out, reference[middle, 1] - reference[root, 1])
+        kept = np.where(angle >= beyond, angle, np.clip(angle, np.minimum(rest, hanging) - CUT_ARM, hanging))
+        kept = gaussian_filter1d(kept, LIFT_SMOOTHING * fps, mode="nearest")
+        new = np.linalg.norm(arm, axis=-1)[:, None] * np.stack([np.sin(kept) * out, np.cos(kept)], axis=-1)
+        points[:, [middle, end]] += (new - arm)[:, None]
+    return points
 
 
 def head_places(keypoints: np.ndarray, points: np.ndarray, reference: np.ndarray, fps: float) -> np.ndarray:

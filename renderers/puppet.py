@@ -21,7 +21,7 @@ from dwpose.plausibility import hides_too_much
 from dwpose.skeleton import Skeleton
 from puppet.cutout import smoothstep
 from puppet.layers import Cut, cut_layers, Joint, Layer, ORDER
-from puppet.limbs import body_points, eye_roll, followed, HEAD, KNEES, last_joint, NECK, PELVIS, Pose, posed, unit, whole_reference
+from puppet.limbs import body_points, eye_roll, followed, HEAD, KNEES, last_joint, NECK, PELVIS, Pose, posed, unit, whole_reference, with_cut_arms_kept, with_cut_edge_kept
 from puppet.shadows import cast
 from renderers import PuppetConfig, Renderer, Scene
 from runtime.progress import Steps
@@ -100,7 +100,9 @@ class Puppet(Renderer):
             log.warning("puppet: the detector for photographs finds nobody where the person is: the outline is taken from the colours")
         cut = cut_layers(scene.image, scene.reference.keypoints[0], reference, mask, np.random.default_rng(seed),
                          shadow=self.settings.shadow, hands=self.settings.hands)
-        points = followed(scene.skeleton, reference)
+        fps, size = scene.skeleton.fps, scene.image.shape[:2]
+        points = with_cut_edge_kept(followed(scene.skeleton, reference), reference, size[0], fps)
+        points = with_cut_arms_kept(points, reference, size, fps)
         pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth, skirt=cut.skirt)
         ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, pose)
         turned = gaussian_filter1d((pose.mirrored & face_unseen(scene.skeleton)).astype(float), TURN_SECONDS * scene.skeleton.fps)
