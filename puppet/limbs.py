@@ -28,6 +28,7 @@ HANGS_ON = (                        # point, the point it is carried along by wh
 )
 SPINE_LENGTH = {NECK: 1.4, PELVIS: 2.2}     # neck to pelvis in widths of the shoulders, or of the hips, where the other is unseen
 HAND_LENGTH, FOOT_LENGTH = 0.62, 0.45       # of the forearm and of the shin, where hand and toes are unseen
+THIGH_LENGTH = 0.85                         # of the trunk, where knees are unseen
 LOWER_LENGTH = 0.95                         # of the upper arm and of the thigh, where wrist and ankle are unseen
 SIZE_RANGE = (0.4, 2.5)             # of the person against the picture
 SIZE_QUANTILE = 0.75                # of the bones' ratios: the others are foreshortened
@@ -36,11 +37,14 @@ LENGTH_RANGE = (0.22, 1.3)          # of a limb's bone along itself: shorter is 
 FOOT_LENGTHS = (0.7, 1.5)           # of a foot: in the picture it may point at the viewer
 TRUNK_LENGTHS = (0.35, 1.2)
 TRUNK_WIDTHS = (0.62, 1.12)         # a body seen from the side is three fifths as wide
+BOW = 0.66                          # of the spine's length, that its picture keeps when it bends towards or away from the viewer
+BOW_ASIDE = (0.4, 0.75)             # of it, to the side of the legs' line: from where it is no bow to where it leans aside
+BEHIND = 0.5                        # of the shoulders' width: turned so far, the head is seen from behind whatever it does
 TURNED = 0.25                       # of the shoulders' width: nearer to the side view, the last side shown stays
 SQUARENESS = 0.6                    # how much shoulders and hips are held square to the spine
 HEAD_TILT = np.radians(40)          # against the chest, at most
 NECK_STRETCH = 1.15
-NECK_UP = (1.1, 0.15)               # of the neck's length: how far the head may sink towards the chest, and rise
+NECK_UP = (0.55, 0.15)              # of the neck's length: how far the head may sink towards the chest, and rise
 NECK_ASIDE = 0.25                   # and go to either side
 JUMP_SECONDS = 0.8                  # for which a person may be off the floor
 STEADY = 0.1                        # of a bone's length: when it points at the viewer, it turns with its parent
@@ -72,6 +76,9 @@ LIMBS = (
     Limb("left arm", (coco.LEFT_SHOULDER, coco.LEFT_ELBOW, coco.LEFT_WRIST, LEFT_TIP), "chest", 0.11),
     Limb("right arm", (coco.RIGHT_SHOULDER, coco.RIGHT_ELBOW, coco.RIGHT_WRIST, RIGHT_TIP), "chest", 0.11),
 )
+
+
+LEGS = (PELVIS, KNEES, *(point for limb in LIMBS if limb.trunk == "pelvis" for point in limb.points))
 
 
 def last_joint(limb: Limb, points: np.ndarray) -> int:
@@ -112,7 +119,7 @@ def body_points(keypoints: np.ndarray) -> np.ndarray:
 
 
 def whole_reference(points: np.ndarray) -> np.ndarray:
-    """Body points (25, 3) of the reference, those of trunk, hands and feet that are unseen set by proportion, still unseen.
+    """Body points (25, 3) of the reference, those of trunk, legs, hands and feet that are unseen set by proportion, still unseen.
 
     Of hips or shoulders of which one is seen, the other mirrors it. Forearms and shins go on from the bone above.
     """
@@ -137,11 +144,14 @@ def whole_reference(points: np.ndarray) -> np.ndarray:
         points[HEAD, :2] = points[NECK, :2] + 0.5 * (points[NECK, :2] - points[PELVIS, :2])
     for limb in LIMBS:
         root, middle, end, tip = limb.points
-        if not points[end, 2] and points[[root, middle], 2].all():
+        if limb.trunk == "pelvis" and not points[middle, 2]:
+            points[middle, :2] = points[root, :2] + THIGH_LENGTH * (points[PELVIS, :2] - points[NECK, :2])
+        if not points[end, 2] and (limb.trunk == "pelvis" or points[[root, middle], 2].all()):
             points[end, :2] = points[middle, :2] + LOWER_LENGTH * (points[middle, :2] - points[root, :2])
         if not points[tip, 2] and points[middle, 2]:
             length = HAND_LENGTH if limb.trunk == "chest" else FOOT_LENGTH
             points[tip, :2] = points[end, :2] + length * (points[end, :2] - points[middle, :2])
+    points[KNEES, :2] = points[[coco.LEFT_KNEE, coco.RIGHT_KNEE], :2].mean(axis=0)
     return points
 
 
@@ -175,10 +185,26 @@ def followed(skeleton: Skeleton, reference: np.ndarray) -> np.ndarray:
         points[:, point, :2] = np.where(known[:, point, None], points[:, point, :2], points[:, parent, :2] + offset)
         known[:, point] = True
     points[:, HEAD, :2] = head_places(skeleton.keypoints, points[..., :2], reference, skeleton.fps)
+    points[..., :2] = with_bow_bounded(points[..., :2], reference, person_size(points[..., :2], reference, skeleton.fps))
+    points[:, HEAD, :2] = head_places(skeleton.keypoints, points[..., :2], reference, skeleton.fps)
     heads = list(HEAD_POINTS)
     points[:, heads] = np.where(known[:, heads, None], points[:, heads], points[:, HEAD, None])
     points[:, KNEES, :2] = points[:, [coco.LEFT_KNEE, coco.RIGHT_KNEE], :2].mean(axis=1)
     return points[..., :2]
+
+
+def with_bow_bounded(points: np.ndarray, reference: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The points (F, 25, 2) with neck, head and arms raised where the trunk bends towards or away from the viewer so far that
+    its picture is shorter than BOW: a flat trunk cannot fold, and the head would slide over the belly."""
+    length = BOW * np.linalg.norm(reference[NECK, :2] - reference[PELVIS, :2]) * size        # (F,)
+    up = unit(points[:, PELVIS] - points[:, [coco.LEFT_ANKLE, coco.RIGHT_ANKLE]].mean(axis=1))
+    spine = points[:, NECK] - points[:, PELVIS]
+    height, aside = (spine * up).sum(-1), np.abs(cross(spine, up))                          # (F,) each
+    least = np.sqrt(np.maximum(length**2 - aside**2, 0)) * (1 - smoothstep(*BOW_ASIDE, aside * BOW / length))
+    carried = [joint for joint in range(NUM_POINTS) if joint not in LEGS]
+    points = points.copy()
+    points[:, carried] += (np.maximum(least - np.maximum(height, -length), 0)[:, None] * up)[:, None] * (least > 0)[:, None, None]
+    return points
 
 
 def with_cut_edge_kept(points: np.ndarray, reference: np.ndarray, height: int, fps: float) -> np.ndarray:
@@ -243,6 +269,7 @@ class Pose:
     maps: dict[str, np.ndarray]     # (F, 2, 3) by piece: chest, pelvis, skirt, head, and each limb's upper, lower, tip
     size: np.ndarray                # (F,) of the person against the picture
     mirrored: np.ndarray            # (F,) bool: the person has turned round, the front is shown mirrored
+    behind: np.ndarray              # (F,) bool: so far that no face is seen
     floor: np.ndarray               # (F,) y of the lower ankle when it stands
     toward: dict[str, np.ndarray]   # (F,) by leg: how much in [0, 1] its thigh points at the viewer
 
@@ -259,7 +286,8 @@ def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: floa
     points = with_skirt_hanging(with_knees_apart(points, own, size, toward), own, size)
     across, spine = points[:, coco.LEFT_SHOULDER] - points[:, coco.RIGHT_SHOULDER], points[:, PELVIS] - points[:, NECK]
     own_across, own_spine = own[coco.LEFT_SHOULDER] - own[coco.RIGHT_SHOULDER], own[PELVIS] - own[NECK]
-    side = facing(across, spine, own_across, own_spine)                                     # (F,) 1 or -1
+    turn = cross(unit(spine), across) / (cross(unit(own_spine), own_across) or 1.0)         # (F,) shoulders' width
+    side = facing(turn)                                                                     # (F,) 1 or -1
     hips, own_hips = points[:, coco.LEFT_HIP] - points[:, coco.RIGHT_HIP], own[coco.LEFT_HIP] - own[coco.RIGHT_HIP]
     along = (np.linalg.norm(spine, axis=-1) / max(np.linalg.norm(own_spine), 1)).clip(*(np.outer(TRUNK_LENGTHS, size)))
     maps = {"chest": trunk_map(own[NECK], points[:, NECK], own_spine, spine, own_across, across, along, size, side),
@@ -286,7 +314,7 @@ def posed(points: np.ndarray, reference: np.ndarray, eyes: np.ndarray, fps: floa
         else:
             last = turned_map(own[end], points[:, end], angle_of(lower, own[end] - own[middle], side), width, side)
         maps |= {f"{limb.name} upper": upper, f"{limb.name} lower": lower, f"{limb.name} tip": last}
-    return Pose(points, maps, size, side < 0, floor, toward)
+    return Pose(points, maps, size, side < 0, turn < -BEHIND * size, floor, toward)
 
 
 def towards_viewer(points: np.ndarray, own: np.ndarray, size: np.ndarray, depth: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -367,9 +395,9 @@ def person_size(points: np.ndarray, reference: np.ndarray, fps: float) -> np.nda
     return gaussian_filter1d(size, SIZE_SMOOTHING * fps, mode="nearest")
 
 
-def facing(across: np.ndarray, spine: np.ndarray, own_across: np.ndarray, own_spine: np.ndarray) -> np.ndarray:
-    """(F,) 1 where the shoulders (F, 2) lie on the same sides of the spine as the reference's, else -1."""
-    turn = cross(unit(spine), across) / (cross(unit(own_spine), own_across) or 1.0)         # (F,) shoulders' width
+def facing(turn: np.ndarray) -> np.ndarray:
+    """(F,) 1 where the shoulders lie on the same sides of the spine as the reference's, else -1. turn: (F,) their width against
+    the reference's, negative from behind."""
     side, last = np.empty(len(turn)), 1.0
     for frame, width in enumerate(turn):
         last = np.sign(width) if abs(width) > TURNED else last

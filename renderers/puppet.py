@@ -21,7 +21,7 @@ from dwpose.plausibility import hides_too_much
 from dwpose.skeleton import Skeleton
 from puppet.cutout import smoothstep
 from puppet.layers import Cut, cut_layers, Joint, Layer, ORDER
-from puppet.limbs import body_points, eye_roll, followed, HEAD, KNEES, last_joint, NECK, PELVIS, Pose, posed, unit, whole_reference, with_cut_arms_kept, with_cut_edge_kept
+from puppet.limbs import BOW, body_points, eye_roll, followed, HEAD, KNEES, last_joint, NECK, PELVIS, Pose, posed, unit, whole_reference, with_cut_arms_kept, with_cut_edge_kept
 from puppet.shadows import cast
 from renderers import PuppetConfig, Renderer, Scene
 from runtime.progress import Steps
@@ -37,6 +37,7 @@ FOLDED = (-0.75, -0.2)              # cosine of the angle between two bones, bel
 COMES_OUT = (0.14, 0.22)            # of the forearm's length from where a hand was hidden, between which it appears
 TURN_SECONDS = 0.07                 # standard deviation with which a face gives way to the back of the head
 STRAYED = (0.3, 0.6)                # of the neck's length: a head so far from its place no longer bends the neck
+BRIEF = 0.2                         # seconds that are not worth a word
 DEPTH_SMOOTHING = 0.1               # seconds, standard deviation
 LAP = {"upper leg": 0.05, "lower leg": 0.06}      # as ORDER, of a leg whose thigh points at the viewer: before the trunk, behind hands on it
 KNEE_SWELL = 0.15                   # of a leg's width at the knee that comes towards the viewer
@@ -84,11 +85,18 @@ class Puppet(Renderer):
         return passes * megapixels * (CUT_SECONDS + FRAME_SECONDS * num_frames), size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
 
     def doubts(self, scene: Scene) -> list[str]:
-        """For how long the person would be seen from behind, of which the picture shows nothing."""
+        """For how long the person would be seen from behind, of which the picture shows nothing, or bent double."""
         reference, fps = whole_reference(body_points(scene.reference.keypoints)[0]), scene.skeleton.fps
-        turned = posed(followed(scene.skeleton, reference), reference, eye_roll(scene.skeleton, scene.reference), fps, None).mirrored
-        told = f"the puppet shows its front mirrored, hair for the face where the picture has some, for {turned.sum() / fps:.1f} s (from {turned.argmax() / fps:.1f} s)"
-        return [told] if turned.any() else []
+        pose = posed(followed(scene.skeleton, reference), reference, eye_roll(scene.skeleton, scene.reference), fps, None)
+        spine = np.linalg.norm(pose.points[:, NECK] - pose.points[:, PELVIS], axis=-1)          # (F,)
+        bent = spine < 1.02 * BOW * np.linalg.norm(reference[NECK, :2] - reference[PELVIS, :2]) * pose.size
+        for_how_long = lambda frames: f"for {frames.sum() / fps:.1f} s (from {frames.argmax() / fps:.1f} s)"
+        told = []
+        if pose.mirrored.any():
+            told.append(f"the puppet shows its front mirrored, hair for the face where the picture has some, {for_how_long(pose.mirrored)}")
+        if bent.sum() > BRIEF * fps:
+            told.append(f"the puppet bends forward or back only so far that its head stays above the chest, {for_how_long(bent)}")
+        return told
 
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
                  show: Callable[[np.ndarray], None] | None = None, progress: bool = True) -> np.ndarray:
@@ -105,7 +113,7 @@ class Puppet(Renderer):
         points = with_cut_arms_kept(points, reference, size, fps)
         pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth, skirt=cut.skirt)
         ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, pose)
-        turned = gaussian_filter1d((pose.mirrored & face_unseen(scene.skeleton)).astype(float), TURN_SECONDS * scene.skeleton.fps)
+        turned = gaussian_filter1d((pose.mirrored & (pose.behind | face_unseen(scene.skeleton))).astype(float), TURN_SECONDS * scene.skeleton.fps)
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
         for index in Steps(range(len(points)), desc="puppet", unit="frame", disable=not progress, dynamic_ncols=True):
             frames[index] = drawn(cut, pose, reference, index, ranks[index], turned[index])

@@ -14,7 +14,7 @@ from motionbench.picture import psnr
 from renderers import Scene
 from puppet.cutout import filled
 from puppet.layers import distance_to
-from puppet.limbs import body_points, followed, KNEES, PELVIS, person_size, posed, whole_reference
+from puppet.limbs import body_points, followed, HEAD, KNEES, NECK, PELVIS, person_size, posed, whole_reference
 from puppet.unseen import back_of_head
 from renderers.puppet import Puppet, PuppetConfig
 from synthetic.clips import sample_clip
@@ -364,3 +364,29 @@ def test_half_a_body_of_which_the_edge_cuts_a_hand_and_a_hip_comes_back_whole():
     reference = skeleton(half, size=image.shape[:2])
     frame = rendered(reference, image, reference)[0]
     assert np.abs(frame.astype(int) - image).mean() < 0.5 and np.abs(frame.astype(int) - image).max() < 40
+
+
+def bowed(**moved) -> Skeleton:
+    """Two frames: the figure, and the figure with its neck, shoulders and head at the height of the belly."""
+    upper = {"left_shoulder": (124, 150), "right_shoulder": (76, 150), "nose": (100, 172), "left_eye": (106, 168), "right_eye": (94, 168),
+             "left_ear": (113, 165), "right_ear": (87, 165)}
+    return skeleton(*[keypoints()] * 10, *[keypoints(**upper | moved)] * 20)
+
+
+def test_a_bow_leaves_the_head_above_the_chest_and_is_told():
+    reference = whole_reference(body_points(keypoints()[None])[0])
+    points = followed(bowed(), reference)
+    assert np.allclose(points[0, coco.BODY], reference[coco.BODY, :2], atol=0.5)
+    spine, neck = (np.linalg.norm(points[-1, a] - points[-1, b]) for a, b in ((NECK, PELVIS), (HEAD, NECK)))
+    assert spine > 0.6 * np.linalg.norm(reference[NECK, :2] - reference[PELVIS, :2]) and points[-1, HEAD, 1] < points[-1, NECK, 1] - 5
+    doubts = Puppet(PuppetConfig()).doubts(Scene(figure(), skeleton(keypoints()), bowed(), "", None))
+    assert len(doubts) == 1 and "bends forward" in doubts[0] and "(from 0.7 s)" in doubts[0]
+    assert not Puppet(PuppetConfig()).doubts(Scene(figure(), skeleton(keypoints()), skeleton(*[keypoints(**RAISED)] * 30), "", None))
+
+
+def test_who_bends_with_the_back_to_the_viewer_is_still_seen_from_behind():
+    reference = whole_reference(body_points(keypoints()[None])[0])
+    swapped = {f"{a}_{joint}": JOINTS[getattr(coco, f"{b}_{joint}".upper())] for joint in ("hip", "knee", "ankle") for a, b in (("left", "right"), ("right", "left"))}
+    away = bowed(left_shoulder=(76, 175), right_shoulder=(124, 175), **swapped)           # the face shows, between the legs
+    pose = posed(followed(away, reference), reference, np.full(30, np.nan), 15, None)
+    assert pose.behind[-1] and pose.mirrored[-1] and not pose.behind[0]
