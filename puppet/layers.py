@@ -26,6 +26,9 @@ SLEEVE = 0.6                        # of an arm's half width below its shoulder,
 CROTCH = 0.3                        # of the thigh's length below the hips
 FAINT = 0.004                       # coverage of which nothing is seen
 EDGE_REACH = 0.015                  # of the canvas height, over which the fill goes over into the picture at the outline
+GLOW = (14.0, 30.0)                 # grey levels beside the outline that are the person's, from wholly to not at all
+GLOW_REACH = 0.009                  # of the canvas height, within which they are
+SOOT = (4.0, 10.0)                  # grey levels by which what is beside a shoe is darker than the floor, for its shadow
 BELOW_EDGE = 0.12                   # of the canvas height, by which half a body goes on below the picture
 HOLE_REACH = 0.012                  # of the canvas height: what is filled beside the person
 OWN = 0.6                           # share of a pixel from which its colour is the part's
@@ -119,19 +122,37 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
         capsule(body, line, 0.6 * width, 1)
     alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole, hair, softened(body))
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
-    person = alpha > FAINT
-    background = np.where(person[..., None], met(fill.astype(np.float32), lit, person, EDGE_REACH).clip(0, 255), lit)
+    background, glow = background_of(image, fill, lit, alpha, hole, zones, shadows)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
     cloth = with_sleeves(cloth, points, limbs, widths)
     shares = with_pelvis(cloth, points, limbs, widths)
     sheets = sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt)
-    layers, skin = painted(image, alpha, shaded(background, shadows), sheets), skin_colour(image, keypoints)
+    layers, skin = painted(image, np.maximum(alpha, glow), shaded(background, shadows), sheets), skin_colour(image, keypoints)
     layers = [below_edge(layer, size[0]) if is_cut_below(layer, points, size) else layer for layer in layers]
     layers = [replace(layer, back=back_of_head(layer.pixels, layer.corner, keypoints, points, skin)) if layer.kind == "head" else layer for layer in layers]
     if hands:
         layers += hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk)
     return Cut(background, layers, shadows, skirt)
+
+
+def background_of(image: np.ndarray, fill: np.ndarray, lit: np.ndarray, alpha: np.ndarray, hole: np.ndarray, zones: dict[int, np.ndarray],
+                  shadows: list[Shadow]) -> tuple[np.ndarray, np.ndarray]:
+    """What is behind the person (H, W, 3) float32, and how much of what surrounds the person (H, W) goes with them.
+
+    fill and lit: (H, W, 3), the background without the person, and the picture without its shadows; alpha: (H, W) coverage of the
+    person in a larger `hole` (H, W) bool; zones: (H, W) where shadows of feet can be. A faint glow about an outline, and what is
+    dark beside a shoe, are the person's: left behind, they would be a ghost on the wall and soot on the floor.
+    """
+    fill, person = fill.astype(np.float32), alpha > FAINT
+    ring = hole & ~person
+    away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5) / (GLOW_REACH * len(alpha))
+    own = (1 - smoothstep(*GLOW, cv2.blur(np.abs(lit - fill).max(axis=2), (3, 3)))) * (1 - smoothstep(0.5, 1, away))
+    darker = smoothstep(*SOOT, cv2.blur((fill - lit).mean(axis=2), (3, 3)))
+    own = np.maximum(own, darker * np.minimum(2 * sum(zones.values(), np.zeros(alpha.shape, np.float32)), 1)) * ring
+    base = lit + own[..., None] * (fill - lit)
+    background = np.where(person[..., None], met(fill, base, person, EDGE_REACH), base).clip(0, 255).astype(np.float32)
+    return background, np.where(own > 0, least_cover(image.astype(np.float32), shaded(background, shadows)), 0).astype(np.float32)
 
 
 def is_cut_below(layer: Layer, points: np.ndarray, size: tuple[int, int]) -> bool:

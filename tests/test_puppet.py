@@ -390,3 +390,17 @@ def test_who_bends_with_the_back_to_the_viewer_is_still_seen_from_behind():
     away = bowed(left_shoulder=(76, 175), right_shoulder=(124, 175), **swapped)           # the face shows, between the legs
     pose = posed(followed(away, reference), reference, np.full(30, np.nan), 15, None)
     assert pose.behind[-1] and pose.mirrored[-1] and not pose.behind[0]
+
+
+def test_a_glow_about_the_outline_goes_with_the_person_and_leaves_no_ghost():
+    size = (3 * SIZE[0], 3 * SIZE[1])
+    image = cv2.resize(figure(), size[::-1], interpolation=cv2.INTER_CUBIC)
+    person = mask_of(image)
+    glow = cv2.GaussianBlur(cv2.dilate(person, np.ones((7, 7), np.uint8)), (0, 0), 1.5) * (1 - person)
+    image = (image - 12 * glow[..., None]).round().astype(np.uint8)
+    here, moved = (keypoints() * (3, 3, 1) + (aside, 0, 0) * (keypoints()[:, 2:] > 0) for aside in (0, 180))
+    frames = rendered(skeleton(here, moved, size=size), image, skeleton(here, size=size))
+    left = slice(300, 480), slice(135, 215)                                             # at the right arm, where nobody is any more
+    assert np.abs(frames[0].astype(int) - image).mean() < 0.1
+    ghost = np.abs(cv2.blur(frames[1][left].astype(np.float32), (3, 3)) - WALL).max(axis=2)
+    assert ghost.mean() < 1 and np.percentile(ghost, 99) < 9
