@@ -15,7 +15,7 @@ from dwpose import skeleton as coco
 from puppet.cutout import (capsule, carried_across, filled, least_cover, matte, met, parts, person_mask, refined_mask, smoothstep, softened, spread,
                            with_fringe)
 from puppet.limbs import cut_off, HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, right_of, unit
-from puppet.shadows import Shadow, shaded, shadow_of, shadow_zones, unshaded
+from puppet.shadows import darkened, Shadow, shaded, shadow_of, shadow_zones, unshaded
 from puppet.unseen import back_of_head, beyond, drawn_hand, skin_colour
 
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
@@ -24,6 +24,7 @@ SHOULDER_INSET = -0.3               # of an arm's half width from its joint outw
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
 SLEEVE = 0.6                        # of an arm's half width below its shoulder, from where its outer side is its own
 CROTCH = 0.3                        # of the thigh's length below the hips
+GUSSET, GUSSET_WIDTH = (0.35, 0.7), 0.8     # of the thigh's length, from where the cloth across the inseam narrows to its end; of its half width
 FAINT = 0.004                       # coverage of which nothing is seen
 EDGE_REACH = 0.015                  # of the canvas height, over which the fill goes over into the picture at the outline
 GLOW = (14.0, 30.0)                 # grey levels beside the outline that are the person's, from wholly to not at all
@@ -122,7 +123,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
         capsule(body, line, 0.6 * width, 1)
     alpha = with_fringe(lit.clip(0, 255).astype(np.uint8), alpha, fill, hole, hair, softened(body))
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
-    background, glow = background_of(image, fill, lit, alpha, hole, zones, shadows)
+    background, shadows, glow = background_of(image, fill, lit, alpha, hole, zones, shadows)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
     cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
     cloth = with_sleeves(cloth, points, limbs, widths)
@@ -137,22 +138,24 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
 
 
 def background_of(image: np.ndarray, fill: np.ndarray, lit: np.ndarray, alpha: np.ndarray, hole: np.ndarray, zones: dict[int, np.ndarray],
-                  shadows: list[Shadow]) -> tuple[np.ndarray, np.ndarray]:
-    """What is behind the person (H, W, 3) float32, and how much of what surrounds the person (H, W) goes with them.
+                  shadows: list[Shadow]) -> tuple[np.ndarray, list[Shadow], np.ndarray]:
+    """What is behind the person (H, W, 3) float32, the shadows on it, and how much of what surrounds the person (H, W) goes with them.
 
     fill and lit: (H, W, 3), the background without the person, and the picture without its shadows; alpha: (H, W) coverage of the
-    person in a larger `hole` (H, W) bool; zones: (H, W) where shadows of feet can be. A faint glow about an outline, and what is
-    dark beside a shoe, are the person's: left behind, they would be a ghost on the wall and soot on the floor.
+    person in a larger `hole` (H, W) bool; zones: (H, W) where shadows of feet can be. A faint glow about an outline is the person's,
+    and what is dark beside a shoe its shadow's: left behind, they would be a ghost on the wall and soot on the floor.
     """
     fill, person = fill.astype(np.float32), alpha > FAINT
     ring = hole & ~person
     away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5) / (GLOW_REACH * len(alpha))
     own = (1 - smoothstep(*GLOW, cv2.blur(np.abs(lit - fill).max(axis=2), (3, 3)))) * (1 - smoothstep(0.5, 1, away))
     darker = smoothstep(*SOOT, cv2.blur((fill - lit).mean(axis=2), (3, 3)))
-    own = np.maximum(own, darker * np.minimum(2 * sum(zones.values(), np.zeros(alpha.shape, np.float32)), 1)) * ring
+    darker *= np.minimum(2 * sum(zones.values(), np.zeros(alpha.shape, np.float32)), 1) * ring
+    own = np.maximum(own * ring, darker)
     base = lit + own[..., None] * (fill - lit)
     background = np.where(person[..., None], met(fill, base, person, EDGE_REACH), base).clip(0, 255).astype(np.float32)
-    return background, np.where(own > 0, least_cover(image.astype(np.float32), shaded(background, shadows)), 0).astype(np.float32)
+    shadows = [darkened(shadow, image, background, darker, zones[shadow.ankle]) for shadow in shadows]
+    return background, shadows, np.where(own > 0, least_cover(image.astype(np.float32), shaded(background, shadows)), 0).astype(np.float32)
 
 
 def is_cut_below(layer: Layer, points: np.ndarray, size: tuple[int, int]) -> bool:
@@ -374,6 +377,8 @@ def sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt) -> list
             capsule(cover, (xy[root], xy[middle]), width, 1)
             capsule(hip, (xy[root], xy[middle]), 1.3 * width, 1)
         lent = (cloth[limb.name] - shares[limb.name]) * softened(hip)               # of the pelvis, what is the leg's cloth
+        if kind == "leg" and not skirt:
+            lent = np.maximum(lent, gusset(limb, points, width, size) * sum((shares[leg.name] for leg in limbs if leg.trunk == "pelvis"), shares["trunk"]))
         if last_joint(limb, points) == 1:
             sheets.append(Sheet(f"upper {kind}", f"{limb.name} upper", limb, bone, tuple(joints), shares[limb.name], softened(cover)))
             continue
@@ -404,6 +409,17 @@ def sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt) -> list
     sheets.append(Sheet("head", "head", None, xy[HEAD] - xy[NECK], (Joint("chest", (NECK, NECK, HEAD), True, 0.3 * np.linalg.norm(xy[HEAD] - xy[NECK]), near=False),),
                         shares["head"], softened(skull) * (under > 0.05)))
     return sorted(sheets, key=lambda sheet: ORDER[sheet.kind])
+
+
+def gusset(limb: Limb, points: np.ndarray, width: float, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) in [0, 1]: the cloth from a thigh across the inseam, which closes the crotch where the legs part."""
+    hip, knee = points[limb.points[0], :2], points[limb.points[1], :2]
+    middle, down = points[PELVIS, :2], knee - hip
+    across = unit(middle - hip) * GUSSET_WIDTH * width
+    zone = np.zeros(size, np.uint8)
+    corners = np.array([hip, middle + across, middle + GUSSET[0] * down + across, middle + GUSSET[1] * down, knee])
+    cv2.fillConvexPoly(zone, cv2.convexHull(corners.round().astype(np.int32)), 1)
+    return softened(zone)
 
 
 def trunk_outline(points: np.ndarray, limbs: list[Limb], widths: dict[str, float], trunk: np.ndarray, alpha: np.ndarray) -> np.ndarray:

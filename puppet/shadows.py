@@ -1,7 +1,7 @@
 """The shadow at each foot: taken out of the picture, and cast again on the floor where the foot goes."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from puppet.limbs import inside, Limb, NECK, PELVIS, Pose
 
 SHADOW_SIZE = (0.75, 0.26)          # of the trunk's length: half width and half height of where a foot's shadow can be
 DARKEST = 0.6                       # of the light that a shadow at the feet may take
+DARKEST_RIM = 0.9                   # and beside a shoe
 FADING = 6.0                        # of a shadow, for each trunk length the foot is above the floor
 STILL_LIFT = 0.03                   # of the trunk's length: a foot that stands
 
@@ -51,6 +52,14 @@ def shadow_of(image: np.ndarray, fill: np.ndarray, hole: np.ndarray, zone: np.nd
                (spread((values * seen)[..., None], seen)[..., 0] for values in brightness)]
     dark = (1 - blurred[0] / np.maximum(blurred[1], 1)).clip(0, DARKEST) * zone[box]
     return Shadow(ankle, dark.astype(np.float32), (box[1].start, box[0].start)) if dark.max() > 0.03 else None
+
+
+def darkened(shadow: Shadow, image: np.ndarray, background: np.ndarray, share: np.ndarray, zone: np.ndarray) -> Shadow:
+    """The shadow as dark as the picture is against the background, by a share (H, W) in [0, 1] in the foot's zone (H, W)."""
+    (x, y), (height, width) = shadow.corner, shadow.dark.shape
+    box = slice(y, y + height), slice(x, x + width)
+    light = (image[box].astype(np.float32).mean(axis=2) / np.maximum(background[box].mean(axis=2), 1)).clip(1 - DARKEST_RIM, 1)
+    return replace(shadow, dark=shadow.dark + share[box] * (1 - light ** zone[box] - shadow.dark))
 
 
 def shaded(picture: np.ndarray, shadows: list[Shadow]) -> np.ndarray:
