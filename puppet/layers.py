@@ -29,6 +29,7 @@ FAINT = 0.004                       # coverage of which nothing is seen
 EDGE_REACH = 0.015                  # of the canvas height, over which the fill goes over into the picture at the outline
 GLOW = (14.0, 30.0)                 # grey levels beside the outline that are the person's, from wholly to not at all
 GLOW_REACH = 0.009                  # of the canvas height, within which they are
+GAP = 0.03                          # of the canvas height: half the width of a gap between limbs, in which nothing glows
 SOOT = (4.0, 10.0)                  # grey levels by which what is beside a shoe is darker than the floor, for its shadow
 BELOW_EDGE = 0.12                   # of the canvas height, by which half a body goes on below the picture
 HOLE_REACH = 0.012                  # of the canvas height: what is filled beside the person
@@ -149,6 +150,8 @@ def background_of(image: np.ndarray, fill: np.ndarray, lit: np.ndarray, alpha: n
     ring = hole & ~person
     away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5) / (GLOW_REACH * len(alpha))
     own = (1 - smoothstep(*GLOW, cv2.blur(np.abs(lit - fill).max(axis=2), (3, 3)))) * (1 - smoothstep(0.5, 1, away))
+    near = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5) <= GAP * len(alpha)
+    own *= cv2.distanceTransform(near.astype(np.uint8), cv2.DIST_L2, 5) <= GAP * len(alpha)        # and not in a gap between two limbs
     darker = smoothstep(*SOOT, cv2.blur((fill - lit).mean(axis=2), (3, 3)))
     darker *= np.minimum(2 * sum(zones.values(), np.zeros(alpha.shape, np.float32)), 1) * ring
     own = np.maximum(own * ring, darker)

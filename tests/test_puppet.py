@@ -404,3 +404,14 @@ def test_a_glow_about_the_outline_goes_with_the_person_and_leaves_no_ghost():
     assert np.abs(frames[0].astype(int) - image).mean() < 0.1
     ghost = np.abs(cv2.blur(frames[1][left].astype(np.float32), (3, 3)) - WALL).max(axis=2)
     assert ghost.mean() < 1 and np.percentile(ghost, 99) < 9
+
+
+def test_trousers_whose_thighs_touch_show_no_hole_at_the_crotch_of_a_wide_stance():
+    image = figure()
+    cv2.fillConvexPoly(image, np.array([(86, 168), (114, 168), (108, 226), (100, 214), (92, 226)], np.int32), LEG)
+    cv2.rectangle(image, (86, 178), (114, 205), LEG, -1)
+    wide = keypoints(left_knee=(142, 220), left_ankle=(166, 274), right_knee=(58, 220), right_ankle=(34, 274))
+    frames = rendered(skeleton(keypoints(), wide), image)
+    assert np.abs(frames[0].astype(int) - image).mean() < 0.5
+    for y in (182, 188):
+        assert (np.abs(frames[1][y, 78:122].astype(int) - WALL).max(axis=1) > 40).all(), y
