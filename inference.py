@@ -170,7 +170,7 @@ class Stages:
 
         def projected() -> Skeleton:
             on_person = aligned(project(motion, config.size, config.fps, config.camera), reference, config.alignment)
-            return in_view(on_person, reference, config.camera)
+            return in_view(on_person, reference, config.camera, in_place=config.alignment != "none")
 
         return self._skeleton("skeleton", projected, motion, config.camera, config.size, config.fps, config.alignment, reference)
 

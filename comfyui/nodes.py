@@ -135,7 +135,7 @@ class SkeletonOverPicture:
             picture, found, _ = around_person(picture, found, size, "image")
         check_plausible(found, "image")
         check_whole_person(found, "image", chosen.pose.allow_cut_off)
-        skeleton = in_view(aligned(project(motion, size, fps, camera), found, alignment), found, camera)
+        skeleton = in_view(aligned(project(motion, size, fps, camera), found, alignment), found, camera, in_place=alignment != "none")
         lines = draw(skeleton)                                                                  # (F, H, W, 3)
         over = np.where(lines.any(axis=-1, keepdims=True), lines, (picture * 0.55).astype(np.uint8))
         return Scene(picture, found, skeleton, prompt, body_depth(motion, size, fps, camera)), images_of(over), images_of(picture[None])

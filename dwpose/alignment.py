@@ -78,20 +78,22 @@ def linearly_aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[i
     return skeleton.with_xy(mapping(skeleton.xy / sizes[0]) * sizes[1], reference.size)
 
 
-def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto") -> Skeleton:
+def in_view(skeleton: Skeleton, reference: Skeleton, camera: str = "auto", *, in_place: bool = True) -> Skeleton:
     """The skeleton begun where the picture's person, the reference, stands, and kept on the canvas: frames around those that
     leave it are shifted, and made smaller where needed.
 
     Only those parts of head, trunk and legs count that the reference shows on the same canvas. An edge that cuts the person in
     the picture cuts them in the video, too: nothing leaves there, and nothing is pulled out from behind it.
     camera: with "static" the skeleton is not followed and a warning is logged; "zoom" leaves the legs outside on purpose.
+    in_place: False leaves the place as projected.
     """
     if camera == "zoom":
         return skeleton
     canvas = np.array(skeleton.size[::-1], dtype=np.float64)                            # (width, height)
     inside = on_canvas(reference)
     cut = cut_sides(reference)
-    skeleton = begun_in_place(skeleton, reference, np.array(CORE)[inside], still=camera == "static")
+    if in_place:
+        skeleton = begun_in_place(skeleton, reference, np.array(CORE)[inside], still=camera == "static")
     low, high = box(skeleton.keypoints[:, np.array(CORE)[inside]])                      # (F, 2) each, pixels
     low, high = np.where(cut[0], np.maximum(low, MARGIN * canvas), low), np.where(cut[1], np.minimum(high, (1 - MARGIN) * canvas), high)
     left_out = ((low < 0) | (high > canvas)).any(axis=1)                                # (F,)
@@ -132,19 +134,17 @@ def begun_in_place(skeleton: Skeleton, reference: Skeleton, points: np.ndarray, 
     """The skeleton shifted so that its first frame stands where the picture's person does: sideways, and without feet in the
     picture also up or down.
 
-    points: body points that the picture shows, of which the feet tell the place, or else head and shoulders. still: nothing
-    follows the person, who begins elsewhere where the way would else leave the canvas and need not.
+    points: body points that the picture shows; most of them tell the place, as a limb may be raised. still: nothing follows the
+    person, who begins elsewhere where the way would else leave the canvas and need not.
     """
     if not len(points) or not len(skeleton):
         return skeleton
     canvas = np.array(skeleton.size[::-1], dtype=np.float64)
-    feet = np.isin(ANKLES, points).all()
-    telling = list(ANKLES) if feet else list(points[np.isin(points, (NOSE, *SHOULDERS))])
-    seen = skeleton.seen[0, telling]
-    if not seen.any():
+    telling = points[skeleton.seen[0, points]]
+    if not len(telling):
         return skeleton
-    wanted = (reference.xy[0, telling] - skeleton.xy[0, telling])[seen].mean(axis=0).astype(np.float64)   # (2,)
-    wanted[1] = 0.0 if feet else wanted[1]
+    wanted = np.median(reference.xy[0, telling] - skeleton.xy[0, telling], axis=0).astype(np.float64)     # (2,)
+    wanted[1] = 0.0 if np.isin(ANKLES, points).all() else wanted[1]
     low, high = (side[:, 0] for side in box(skeleton.keypoints[:, points]))
     free = -low.min(), canvas[0] - high.max()                                           # shifts that keep the way on the canvas
     shift = wanted[0] if not still else float(np.clip(wanted[0], *free)) if free[0] <= free[1] else 0.0

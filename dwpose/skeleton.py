@@ -27,7 +27,7 @@ LEFT_HAND = slice(91, 112)      # wrist, then four points per finger from the th
 RIGHT_HAND = slice(112, 133)
 HANDS = slice(91, 133)
 SEEN_CONFIDENCE = 0.3           # DWPose: a point below this is not part of the person
-FARTHEST, FASTEST = 1e6, 1e3         # pixels from the corner; frames per second
+FARTHEST, FASTEST = 1e9, 1e3         # pixels from the corner; frames per second
 NECK = 1                        # index in the OpenPose view only
 OPENPOSE_FROM_COCO = (NOSE, None, RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST, LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST,
                       RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE, LEFT_HIP, LEFT_KNEE, LEFT_ANKLE,
