@@ -13,6 +13,7 @@ from media.video_reader import probe  # noqa: E402
 from pictures import huge_png  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FREE = "#preview-button:enabled"            # no job of this page is under way
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,9 @@ def put_in(page, picture=ROOT / "assets" / "person_large.png", prompt=ONE_WAVE):
 
 
 def done(page, title):
+    """Waits for the end of a job, and until what it made is shown."""
     page.wait_for_selector(f"#status .card.good:has-text('{title} done')")
+    page.wait_for_selector(FREE)
 
 
 def toast(page):
@@ -158,7 +161,7 @@ def test_of_two_at_once_one_waits_in_its_place_and_stop_stops(visitor):
     second.wait_for_selector("#status:has-text('1 before you'), #status .card.good")
     first.click("#stop-button")
     first.wait_for_selector("#status:has-text('Stopped'), #status .card.good")
-    assert first.is_enabled("#preview-button")
+    first.wait_for_selector(FREE)
     done(second, "Preview")
 
 
