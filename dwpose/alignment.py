@@ -16,6 +16,7 @@ MIMICMOTION_POINTS = (0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)
 MIN_POINTS = 2              # reliable points at different heights
 CORE = [NOSE, *SHOULDERS, *HIPS, *KNEES, *ANKLES]
 MARGIN = 0.05               # of the canvas, each way, that stays free beside the core of the body
+NEAR_ENOUGH = 0.02          # of the canvas, each way: so near to the picture's place is that place
 NOTICED = 0.03              # of the canvas width: so far from the picture's place is worth a word
 EASING = 0.4                # seconds, standard deviation with which the view starts and stops moving
 
@@ -145,6 +146,7 @@ def begun_in_place(skeleton: Skeleton, reference: Skeleton, points: np.ndarray, 
         return skeleton
     wanted = np.median(reference.xy[0, telling] - skeleton.xy[0, telling], axis=0).astype(np.float64)     # (2,)
     wanted[1] = 0.0 if np.isin(ANKLES, points).all() else wanted[1]
+    wanted[np.abs(wanted) < NEAR_ENOUGH * canvas] = 0.0
     low, high = (side[:, 0] for side in box(skeleton.keypoints[:, points]))
     free = -low.min(), canvas[0] - high.max()                                           # shifts that keep the way on the canvas
     shift = wanted[0] if not still else float(np.clip(wanted[0], *free)) if free[0] <= free[1] else 0.0
