@@ -148,10 +148,9 @@ def background_of(image: np.ndarray, fill: np.ndarray, lit: np.ndarray, alpha: n
     """
     fill, person = fill.astype(np.float32), alpha > FAINT
     ring = hole & ~person
-    away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5) / (GLOW_REACH * len(alpha))
-    own = (1 - smoothstep(*GLOW, cv2.blur(np.abs(lit - fill).max(axis=2), (3, 3)))) * (1 - smoothstep(0.5, 1, away))
-    near = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5) <= GAP * len(alpha)
-    own *= cv2.distanceTransform(near.astype(np.uint8), cv2.DIST_L2, 5) <= GAP * len(alpha)        # and not in a gap between two limbs
+    away = cv2.distanceTransform((~person).astype(np.uint8), cv2.DIST_L2, 5) / len(alpha)
+    own = (1 - smoothstep(*GLOW, cv2.blur(np.abs(lit - fill).max(axis=2), (3, 3)))) * (1 - smoothstep(0.5, 1, away / GLOW_REACH))
+    own *= cv2.distanceTransform((away <= GAP).astype(np.uint8), cv2.DIST_L2, 5) <= GAP * len(alpha)        # and not in a gap between two limbs
     darker = smoothstep(*SOOT, cv2.blur((fill - lit).mean(axis=2), (3, 3)))
     darker *= np.minimum(2 * sum(zones.values(), np.zeros(alpha.shape, np.float32)), 1) * ring
     own = np.maximum(own * ring, darker)
