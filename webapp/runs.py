@@ -32,6 +32,7 @@ THUMBNAIL_SIDE, GIF_SIDE = 180, 256                # pixels of the shorter side
 GIF_FPS = 10.0
 BLANK = np.full((160, 120, 3), 200, np.uint8)      # of a run without a picture
 MAX_LISTED = 60
+KEPT = MAX_LISTED + 8                              # runs whose settings and thumbnails stay in memory: a list's, and what is being made
 PICTURE, DRIVING = "picture.png", "driving.mp4"    # a page's uploads, in the run folder
 PREVIEW = "preview.mp4"
 RESULTS = ("video.mp4", "poses.mp4", PREVIEW, "storyboard.png", "motion.npz", "skeleton.npz", "plan.json")
@@ -111,7 +112,7 @@ def settings_of(run: Run) -> InferenceConfig:
     return replace(stored, outputs=str(run.path.parent), name=run.name, resume=True)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=KEPT)
 def stored_settings(file: Path, changed: int) -> InferenceConfig:
     """A run.yaml, read once; `changed` is when it was."""
     return load_config(InferenceConfig, ["--config", str(file)])
@@ -139,13 +140,13 @@ def thumbnail(run: Run) -> np.ndarray | None:
     return None
 
 
-@lru_cache(maxsize=4 * MAX_LISTED)
+@lru_cache(maxsize=KEPT)
 def small_frame(file: Path, changed: int) -> np.ndarray:
     frames, _ = read_video(file, fps=2.0, max_frames=5)
     return shrunk(frames[len(frames) // 2], THUMBNAIL_SIDE)
 
 
-@lru_cache(maxsize=MAX_LISTED)
+@lru_cache(maxsize=KEPT)
 def small_picture(file: Path, changed: int) -> np.ndarray:
     with Image.open(file) as picture:
         picture.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
