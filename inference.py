@@ -228,8 +228,7 @@ def code_of_stages(config: InferenceConfig) -> dict[str, list[Path]]:
     """The files whose change makes another result, by stage."""
     seen = [CODE / "dwpose", CODE / "media", CODE / "run" / "poses.py"]
     moved = [CODE / "t2m", CODE / "dwpose", CODE / "finer_scale.py", CODE / "run" / "poses.py"]
-    networks = CODE / config.renderer
-    rendered = [CODE / "renderers", CODE / "dwpose", CODE / "media"] + [networks] * networks.is_dir()
+    rendered = [CODE / room for room in ("renderers", "puppet", "dwpose", "media", config.renderer) if (CODE / room).is_dir()]
     return {"person": seen, "reference": [*seen, CODE / "run" / "framing.py"], "seen": seen, "skeleton": moved,
             "plan": [CODE / "llm_planner.py", CODE / "planning"], "motion": [CODE / "t2m"],
             "poses": rendered, "video": rendered, "refined": rendered}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, TYPE_CHECKING
 
@@ -44,6 +44,8 @@ class VideoGenerationConfig(PoseToVideoConfig):
 
     videos: str = setting("data/videos", "folder of videos: the targets")
     poses: str = setting("data/poses", "folder of equally named pose videos")
+    moved_picture: bool = setting(False, "also tell the UNet how the picture looks moved into each pose by the puppet; of a cache made by "
+                                  "demo/prepare_clips.py --move")
 
     @property
     def folders(self) -> tuple[str, str]:
@@ -60,12 +62,17 @@ def training_clips(config: PoseToVideoConfig) -> Dataset:
     size, seed = (config.height, config.width), config.train.seed
     if config.cache:
         from synthetic.clips import CachedClips                     # each source brings its own libraries
-        return CachedClips(config.cache, config.num_frames, adapter=config.adapter, seed=seed)
+        return CachedClips(config.cache, config.num_frames, adapter=config.adapter, moved=wants_moved(config), seed=seed)
     from training_data.clips import PairedClips, PreparedClips
     if config.dataset:
         return PreparedClips(config.dataset, config.num_frames, size, adapter=config.adapter, style=config.style,
                              frame_stride=config.frame_stride, cached=config.cached_latents, seed=seed)
     return PairedClips(*config.folders, config.num_frames, size, frame_stride=config.frame_stride, seed=seed)
+
+
+def wants_moved(config: PoseToVideoConfig) -> bool:
+    """Is the UNet to be told how the picture looks moved into each pose?"""
+    return not config.adapter and config.moved_picture
 
 
 def check_cached_noise(config: PoseToVideoConfig, cached: float) -> None:
@@ -91,7 +98,10 @@ def train_pose_to_video(config: PoseToVideoConfig) -> None:
     if config.cached_latents:
         check_cached_noise(config, clips.noise_aug_strength)
     settings = {name: value for name, value in asdict(config).items() if name != "train"}
-    train(VideoTask(PoseToVideo.load(config.svd, config.checkpoint), config.train, settings), clips, config.train)
+    model = PoseToVideo.load(config.svd, config.checkpoint)
+    if wants_moved(config) and not model.unet.takes_moved_picture:
+        model = replace(model, unet=model.unet.with_moved_picture())
+    train(VideoTask(model, config.train, settings), clips, config.train)
 
 
 def main() -> None:

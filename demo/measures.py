@@ -20,10 +20,13 @@ from demo.t2m_data import read_clips, split
 from dwpose import skeleton as coco
 from dwpose.draw import draw
 from dwpose.proportions import BONES
-from dwpose.skeleton import BODY, FACE, FEET, HANDS, necks, NUM_KEYPOINTS, Skeleton
+from dwpose.skeleton import BODY, FACE, FEET, HANDS, head_boxes, necks, NUM_KEYPOINTS, Skeleton
 from finer_scale import rescale
 from llm_planner import Segment
-from motionbench.picture import delta_e, flicker, psnr, REGIONS, ssim
+from media.images import as_tensor
+from mimicmotion.checkpoint import load_tiny_vae, load_vae
+from mimicmotion.latents import decode, scaled_latents
+from motionbench.picture import delta_e, flicker, PERFECT_PSNR, psnr, REGIONS, ssim
 from motionbench.pose import pck
 from motionbench.cells import Phrasing, PHRASINGS
 from renderers import Renderer, Scene
@@ -64,6 +67,8 @@ LIMBS = tuple(                  # parent, child, metres
     (bone.parent, bone.child, bone.metres) for bone in BONES if bone.parent < NUM_KEYPOINTS)      # not neck or pelvis
 PAIRS = (0, 0, 1, 1, 2, 2, 3, 3)                # both halves of a body are equally long: row of `lengths` of each limb
 IN_PLANE_SHARE = 0.6
+FACE_TURNED = 0.8                               # of a face's points are seen where it is turned to us
+FLAT_REACH, FLAT_LEVELS = 9, 3                  # pixels around a place, and how much they differ at most where the picture is flat
 MIN_FORESHORTENING = 0.3
 GAP, TITLE_HEIGHT, ROWS_PER_SHEET = 4, 18, 6     # pixels; of contact sheets
 PAPER, INK = (250, 249, 246), (32, 34, 38)
@@ -134,12 +139,60 @@ def video_scores(bench: Bench, clip: SyntheticClip, video: np.ndarray) -> Values
     scores = {"psnr": psnr(video, truth), "psnr_repeat": psnr(still, truth), "ssim": ssim(video, truth),
               "ssim_repeat": ssim(still, truth), "flicker": flicker(video, truth)}
     scores["psnr_gain"] = scores["psnr"] - scores["psnr_repeat"]
+    scores |= {"head_psnr": head_psnr(video, truth, clip.skeleton), "flat": flat_error(video, truth)}
     for name, frames in (("", video), ("true_", truth)):
         found = bench.detect(frames, bench.config.fps)
         scores |= {f"{name}{part}": pck(found, clip.skeleton, PARTS[part]) for part in ("body", "hands")}
+        scores[f"{name}face"] = face_share(found, clip.skeleton)
     colours = delta_e(video, truth, clip.skeleton)
     scores |= {f"delta_e_{region.replace(' ', '_')}": colours.get(region, float("nan")) for region in REGIONS}
     return scores | {"delta_e": float(np.mean(list(colours.values())) if colours else np.nan)}
+
+
+def autoencoder(bench: Bench) -> Values:
+    """True frames through the VAE and back: the best that the video model can do, and by the tiny VAE, where there is one."""
+    svd, tiny = Path(bench.config.generator.svd), bench.config.generator.tiny_vae
+    networks = {"": load_vae(svd / "vae", torch.float32)} | ({"tiny_": load_tiny_vae(tiny, torch.float32)} if tiny else {})
+    scores = []
+    for clip in bench.clips("VAE"):
+        with torch.inference_mode():
+            latents = scaled_latents(networks[""], as_tensor(clip.frames))                     # (F, 4, h, w)
+        rebuilt = {name: decode(vae, latents).numpy() for name, vae in networks.items()}
+        scores.append({f"{name}{key}": value for name, video in rebuilt.items() for key, value in (
+            ("psnr", psnr(video, clip.frames)), ("head_psnr", head_psnr(video, clip.frames, clip.skeleton)),
+            ("flat", flat_error(video, clip.frames)))})
+    return mean_scores(scores)
+
+
+def head_psnr(video: np.ndarray, truth: np.ndarray, skeleton: Skeleton) -> float:
+    """Peak signal-to-noise ratio inside the boxes of faces and their hair, dB; NaN where no face is seen."""
+    errors = []
+    for frame, true, (left, top, right, bottom, seen) in zip(video, truth, head_boxes(skeleton.keypoints)[:, 0]):
+        rows, columns = (slice(max(round(low), 0), max(round(high), 0)) for low, high in ((top, bottom), (left, right)))
+        if seen > 0 and true[rows, columns].size:
+            errors.append(np.square(frame[rows, columns].astype(np.float32) - true[rows, columns]).mean())
+    return float(min(PERFECT_PSNR, 10 * np.log10(255**2 / max(np.mean(errors), 1e-9)))) if errors else float("nan")
+
+
+def face_share(found: Skeleton, true: Skeleton) -> float:
+    """Of faces turned to us, the share of points found within a tenth of the head's size; NaN where no face is."""
+    boxes, seen = head_boxes(true.keypoints)[:, 0], true.seen[:, FACE]                          # (F, 5), (F, 68)
+    turned = seen.mean(axis=1) > FACE_TURNED
+    size = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])                     # (F,) pixels
+    error = np.linalg.norm(found.xy[:, FACE] - true.xy[:, FACE], axis=-1)                       # (F, 68)
+    near = (error < 0.1 * size[:, None]) & found.present[:, FACE]
+    return float(near[turned][seen[turned]].mean()) if turned.any() else float("nan")
+
+
+def flat_error(video: np.ndarray, truth: np.ndarray) -> float:
+    """Standard deviation of the error where the true picture is flat, 8-bit levels; NaN where it is nowhere."""
+    errors = []
+    for frame, true in zip(video, truth):
+        around = [operation(true, np.ones((FLAT_REACH, FLAT_REACH), np.uint8)).astype(np.int16) for operation in (cv2.dilate, cv2.erode)]
+        flat = (around[0] - around[1]).max(axis=-1) <= FLAT_LEVELS                              # (H, W)
+        errors.append((frame.astype(np.float32) - true)[flat])
+    errors = np.concatenate(errors)
+    return float(errors.std()) if errors.size else float("nan")
 
 
 def skeleton_adapter(bench: Bench) -> Values:

@@ -2,24 +2,33 @@
 
     python demo/prepare_clips.py data/pictures --clips 3000 --frames 3 --fps 1.2        # many people, few frames
     python demo/prepare_clips.py data/clips --clips 400 --frames 12 --first-seed 500000 # few people, motion
-    torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --encode weights/demo/svd/vae [--poses]
+    torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --move                  # each picture by the puppet
+    torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --encode weights/demo/svd/vae [--what poses]
+    torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --encode weights/demo/svd/tiny_vae --what moved
 
 Interrupt it at will: it goes on where it stopped. Seeds from 1,000,000 on are held out for evaluation.
 """
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from diffusers import AutoencoderKLTemporalDecoder
 
+from configs import run_main
+from dwpose.skeleton import Skeleton
+from media.files import read_json
 from media.images import as_tensor
-from mimicmotion.latents import image_latents
+from mimicmotion.checkpoint import load_tiny_vae, load_vae
+from mimicmotion.latents import image_latents, scaled_latents
+from renderers import PuppetConfig, Scene
+from renderers.puppet import Puppet
+from runtime.cpu_layers import faster_on_cpu
 from runtime.device import chosen_dtype
-from synthetic.clips import encode_cache, render_cache
+from synthetic.clips import encode_cache, move_cache, render_cache
 
 
 def main() -> None:
@@ -32,26 +41,47 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--size", type=int, nargs=2, default=(320, 192), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--workers", type=int, default=2, help="rendering processes")
-    parser.add_argument("--encode", type=Path, help="encode with this VAE instead of rendering")
-    parser.add_argument("--poses", action="store_true", help="encode the drawn poses (the adapter's targets), not the frames")
-    parser.add_argument("--limit", type=int, help="encode only the first clips")
+    parser.add_argument("--move", action="store_true", help="move the reference pictures by renderer=puppet instead of rendering")
+    parser.add_argument("--encode", type=Path, help="encode with this VAE, or tiny VAE, instead of rendering")
+    parser.add_argument("--what", choices=("frames", "poses", "moved"), default="frames",
+                        help="encode the frames, the drawn poses (the adapter's targets), or the moved pictures")
+    parser.add_argument("--limit", type=int, help="move or encode only the first clips")
     arguments = parser.parse_args()
-    if arguments.encode is None:
+    if arguments.encode is None and not arguments.move:
         render_cache(arguments.folder, first_seed=arguments.first_seed, num_clips=arguments.clips,
                      num_frames=arguments.frames, fps=arguments.fps, size=tuple(arguments.size),
                      workers=arguments.workers)
         return
     state = PartialState(cpu=not torch.cuda.is_available())          # else accelerate 1.15 sees one process only
-    vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.encode)
-    vae = vae.eval().to(state.device, chosen_dtype("auto", state.device.type))
+    some = dict(limit=arguments.limit, share=slice(state.process_index, None, state.num_processes))
+    if arguments.move:
+        move_cache(arguments.folder, moved_by(Puppet(PuppetConfig(mask="colour"))), **some)
+        return
+    encode = encoder_of(arguments.encode, state.device, scaled_latents if arguments.what == "moved" else image_latents)
+    encode_cache(arguments.folder, encode, what=arguments.what, **some)
+
+
+def moved_by(puppet: Puppet) -> Callable[[np.ndarray, Skeleton, Skeleton], np.ndarray]:
+    """What `move_cache` asks for, by the renderer `puppet`, with the same random numbers for every picture."""
+    def move(picture: np.ndarray, reference: Skeleton, skeleton: Skeleton) -> np.ndarray:
+        return puppet(Scene(picture, reference, skeleton, "", None), torch.Generator().manual_seed(0), progress=False)
+
+    return move
+
+
+def encoder_of(folder: Path, device: torch.device, latents: Callable) -> Callable[[np.ndarray], np.ndarray]:
+    """Pictures (n, H, W, 3) uint8 to latents (n, 4, h, w) by the VAE, or tiny VAE, of a folder. latents: the function that asks it."""
+    dtype = chosen_dtype("auto", device.type)
+    load = load_tiny_vae if read_json(folder / "config.json")["_class_name"] == "AutoencoderTiny" else load_vae
+    vae = load(folder, dtype).to(device)
 
     @torch.inference_mode()
     def encode(pictures: np.ndarray) -> np.ndarray:
-        return image_latents(vae, as_tensor(pictures).to(state.device)).float().cpu().numpy()
+        with faster_on_cpu(vae.encoder, device):
+            return latents(vae, as_tensor(pictures).to(device)).float().cpu().numpy()
 
-    encode_cache(arguments.folder, encode, poses=arguments.poses, limit=arguments.limit,
-                 share=slice(state.process_index, None, state.num_processes))
+    return encode
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -6,7 +6,7 @@
 
 Only the spatial layers are trained; the decoder's temporal branches stay silent, so every frame is decoded by itself.
 --decoder-only learns from the latents already in the cache and leaves the encoder, so that all latents stay true; --tiny leaves
-the whole VAE, and makes a small decoder beside it that reads the same latents.
+the whole VAE, and makes a small encoder and decoder beside it of the same latents.
 Interrupt it at will: it goes on from its last checkpoint.
 """
 from __future__ import annotations
@@ -45,7 +45,7 @@ LIMBS = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_HIP, RIGHT
 CENTRES = ((0.35, FACES), (0.20, HAND_CENTRES), (0.20, LIMBS))      # the rest of the crops fall anywhere
 WEIGHTED = (FACE, LEFT_HAND, RIGHT_HAND)
 TINY_VAE = dict(latent_channels=4, decoder_block_out_channels=(24,) * 4, num_decoder_blocks=(3, 3, 3, 1),
-                encoder_block_out_channels=(8,) * 4, num_encoder_blocks=(1,) * 4)     # nothing encodes with it
+                encoder_block_out_channels=(24,) * 4, num_encoder_blocks=(0, 0, 2, 3))
 
 
 class Crops(Dataset):
@@ -179,7 +179,7 @@ class VAETask(Task):
 
 
 class TinyObjective(nn.Module):
-    """A tiny decoder, and its loss, on latents that another VAE made."""
+    """A tiny encoder and decoder, and their losses, on latents that another VAE made."""
 
     def __init__(self, tiny: AutoencoderTiny, scaling_factor: float, latent_noise: float):
         super().__init__()
@@ -187,18 +187,20 @@ class TinyObjective(nn.Module):
 
     def forward(self, pictures: Tensor, weight: Tensor, noise: Tensor, strength: Tensor, latents: Tensor) -> Tensor:
         """The batch's loss, (). As `ReconstructionObjective`."""
-        scaled = self.scaling_factor * latents + self.latent_noise * strength * noise[:, 1]       # (B, 4, s, s), of unit variance
-        return reconstruction_loss(self.tiny.decode(scaled).sample.float(), pictures, weight)
+        scaled = self.scaling_factor * latents                                              # (B, 4, s, s), of unit variance
+        encoded = F.mse_loss(self.tiny.encode(pictures).latents.float(), scaled)            # by itself: nothing decodes it here
+        noisy = scaled + self.latent_noise * strength * noise[:, 1]
+        return encoded + reconstruction_loss(self.tiny.decode(noisy).sample.float(), pictures, weight)
 
 
 class TinyVAETask(VAETask):
-    """Latents to pictures by a small decoder. Its clips are encoded `Crops`."""
+    """Pictures to the VAE's latents by a small encoder, and back by a small decoder. Its clips are encoded `Crops`."""
 
     def __init__(self, tiny: AutoencoderTiny, scaling_factor: float, crops: Crops, *, latent_noise: float, seed: int):
         self.tiny, self.crops, self.seed = tiny, crops, seed
         self.settings = dict(scaling_factor=scaling_factor, latent_noise=latent_noise, **TINY_VAE)
-        self.edges = ("decoder.layers.0.", f"decoder.layers.{len(tiny.decoder.layers) - 1}.")
-        tiny.encoder.requires_grad_(False)
+        self.edges = tuple(f"{name}.layers.{layer}." for name in ("encoder", "decoder")
+                           for layer in (0, len(getattr(tiny, name).layers) - 1))
         self.objective = TinyObjective(tiny, scaling_factor, latent_noise)
 
     def training_mode(self) -> AbstractContextManager:
@@ -223,7 +225,7 @@ def main() -> None:
                         help="of the latents' distance to a normal distribution")
     parser.add_argument("--latent-noise", type=float, default=0.1, help="in standard deviations of the latents")
     parser.add_argument("--decoder-only", action="store_true", help="train on the cache's latents, the encoder rests")
-    parser.add_argument("--tiny", type=Path, help="folder for a tiny decoder of the same latents, trained in the VAE's place")
+    parser.add_argument("--tiny", type=Path, help="folder for a tiny VAE of the same latents, trained in the VAE's place")
     parser.add_argument("--checkpoint-every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--work", type=Path, help="folder for checkpoints (default: in what is made, deleted at the end)")
     parser.add_argument("--seed", type=int, default=0, help="of crops and noise")

@@ -24,6 +24,7 @@ class VideoTrainConfig(TrainConfig):
     sigma_uniform_share: float = setting(0.0, "share of samples whose sigma is log-uniform")
     min_snr_gamma: float = setting(0.0, "min-SNR weighting (Hang et al. 2023, who use 5); 0 = off")
     conditioning_dropout: float = setting(0.1, "share of samples without picture and pose, for guidance")
+    moved_dropout: float = setting(0.1, "share of samples that are not told of the moved picture, for weights that take it")
     noise_aug_strength: float = setting(0.02, "noise on the reference picture; the median where it is drawn")
     noise_aug_spread: float = setting(0.0, "standard deviation of its logarithm per sample; 0 = not drawn")
     noise_sharing: float = setting(0.0, "share of the noise's variance common to a clip's frames; 0 as SVD")
@@ -43,7 +44,7 @@ class VideoTrainConfig(TrainConfig):
         self.require_at_least(1, "fps", "validation_sampling_steps")
         self.require_at_least(0, "lora_rank", "min_snr_gamma", "noise_aug_strength", "noise_aug_spread", "sigma_std",
                               "pose_weight", "hand_weight", "head_weight", "motion_bucket_id")
-        self.require_shares("sigma_uniform_share", "conditioning_dropout", "noise_sharing", "hand_confidence")
+        self.require_shares("sigma_uniform_share", "conditioning_dropout", "moved_dropout", "noise_sharing", "hand_confidence")
         if self.lora_rank and self.parts != "all":
             raise ValueError(f"lora_rank: expected parts=all (found parts={self.parts}): LoRA chooses its own layers")
         if self.lora_rank and self.train_image_encoder:

@@ -206,6 +206,12 @@ def check_tiny_vae(folder: Path, svd: Path, key: str) -> None:
                          "take one that was made for this VAE")
 
 
+def takes_moved_picture(svd: Path, checkpoint: Path) -> bool:
+    """As `PoseUNet.takes_moved_picture`, by the config alone."""
+    config = read_json((checkpoint if checkpoint.is_dir() else svd / "unet") / "config.json")
+    return config["in_channels"] == 3 * config["out_channels"]
+
+
 def size_multiple(svd: Path, checkpoint: Path) -> int:
     """What frames' height and width must be multiples of: how far the VAE and the UNet shrink them together, pixels."""
     unet = (checkpoint if checkpoint.is_dir() else svd / "unet") / "config.json"

@@ -212,7 +212,7 @@ class Denoiser:
     """What all denoising steps of a video share. A call gives the v of all frames, (F, 4, h, w) float32."""
     unet: PoseUNet
     tiles: list[Tile]
-    picture: Tensor                      # (1, 4, h, w) VAE latents
+    picture: Tensor                      # (1, 4, h, w) VAE latents; with those of the moved picture (F, 8, h, w)
     tokens: Tensor                       # (2, 1, 1) no picture, the picture: rows for the cross-attentions
     numbers: Tensor                      # (1, 3) fps - 1, motion bucket, noise augmentation
     pose_features: Tensor                # (F, C0, h, w), on the device or in the CPU's memory
@@ -254,8 +254,8 @@ class Denoiser:
         """The UNet's v of a tile, (len(halves), T, 4, h, w) float32."""
         frames = self.tiles[number].frames
         noise = noisy[frames].to(self.unet.dtype)                             # (T, 4, h, w)
-        still = self.picture.expand(len(noise), -1, -1, -1)
-        rows = [torch.cat([noise, still if half in CONDITIONAL else torch.zeros_like(still)], dim=1) for half in halves]
+        picture = self.picture.expand(len(noisy), -1, -1, -1)[frames]         # (T, 4 or 8, h, w)
+        rows = [torch.cat([noise, picture if half in CONDITIONAL else torch.zeros_like(picture)], dim=1) for half in halves]
         poses = self.posed(frames) if halves[-1] in CONDITIONAL else None           # (T, C0, h, w)
         deep = self.cache.get((number, halves))
         v, fresh = self.unet(torch.stack(rows), timestep, self.tokens[halves.start:halves.stop],

@@ -63,6 +63,13 @@ def image_latents(vae, images: Tensor) -> Tensor:
     return vae.encode(images.to(vae.dtype)).latent_dist.mode()
 
 
+def scaled_latents(vae, images: Tensor) -> Tensor:
+    """Latents (B, 4, h, w) of pictures by a VAE or a tiny VAE, multiplied by the VAE's scaling factor: as the UNet denoises them."""
+    if isinstance(vae, AutoencoderTiny):
+        return vae.encode(images.to(vae.dtype)).latents * vae.config.scaling_factor
+    return image_latents(vae, images) * vae.config.scaling_factor
+
+
 def added_time_ids(fps: int, motion_bucket_id: int, noise_aug_strength: float | Tensor, batch_size: int = 1) -> Tensor:
     """(B, 3) float32 numbers for the UNet: SVD was trained on fps - 1. noise_aug_strength may be one per sample, (B,)."""
     noise_aug = torch.as_tensor(noise_aug_strength, dtype=torch.float32).expand(batch_size)

@@ -60,8 +60,10 @@ class Footprint(NetworkFootprint):
 
     @cached_property
     def latents_frame(self) -> int:
-        """A frame's latents, kept while the video is denoised."""
-        return LATENTS_KEPT * self.unet.config.out_channels * 4 * self.latent_size[0] * self.latent_size[1]
+        """A frame's latents, kept while the video is denoised, and those it is told of where every frame has its own."""
+        told = self.unet.config.in_channels - self.unet.config.out_channels if self.unet.takes_moved_picture else 0
+        channels = LATENTS_KEPT * self.unet.config.out_channels + told
+        return channels * 4 * self.latent_size[0] * self.latent_size[1]
 
     @cached_property
     def features_frame(self) -> int:
@@ -89,7 +91,7 @@ class Footprint(NetworkFootprint):
         config, size, made = self.unet.config, self.latent_size, self.made
         kept = made(FRAMES, config.block_out_channels[0], *size)                       # the pose features of all frames
         noisy = made(FRAMES, config.out_channels, *size, dtype=torch.float32)
-        picture = made(1, config.out_channels, *size)
+        picture = made(FRAMES if self.unet.takes_moved_picture else 1, config.in_channels - config.out_channels, *size)
         tile = Tile.of(list(range(FRAMES)), torch.device("meta"))
         with cached_cross_attention(self.unet, made(2, 1, config.cross_attention_dim)) as tokens:
             denoiser = Denoiser(self.unet, [tile], picture, tokens, made(1, 3), kept, made(FRAMES, 1, 1, 1), branches,

@@ -8,6 +8,7 @@ from torch import nn, ones, Tensor
 LAYERS = (               # in, out, kernel, stride: three strides of 2 go from pixels to the latent's 1/8
     (3, 3, 3, 1), (3, 16, 4, 2), (16, 16, 3, 1), (16, 32, 4, 2), (32, 32, 3, 1), (32, 64, 4, 2), (64, 64, 3, 1),
     (64, 128, 3, 1))
+MOVED_STD = 0.03         # of the first weights that look at a moved picture
 
 
 class PoseUNet(UNetSpatioTemporalConditionModel):
@@ -16,6 +17,21 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
     Poses are added once, before conv_in's output is stored as the first skip connection. Without a pose it equals
     diffusers' forward bit for bit.
     """
+
+    @property
+    def takes_moved_picture(self) -> bool:
+        """Is it told, beside noise and picture, how the picture looks moved into the pose of each frame, and denoises the change to that?"""
+        return self.config.in_channels == 3 * self.config.out_channels
+
+    def with_moved_picture(self) -> "PoseUNet":
+        """The same UNet, told of the moved picture too, and of no change to it yet: its output's weights are zero."""
+        channels, state = self.config.out_channels, self.state_dict()
+        wider = PoseUNet.from_config({**self.config, "in_channels": 3 * channels})
+        told = MOVED_STD * torch.randn_like(state["conv_in.weight"][:, :channels])            # (C0, 4, 3, 3)
+        state["conv_in.weight"] = torch.cat([state["conv_in.weight"], told], dim=1)
+        state |= {name: torch.zeros_like(state[name]) for name in ("conv_out.weight", "conv_out.bias")}
+        wider.load_state_dict(state)
+        return wider.to(self.device, self.dtype)
 
     def forward(self, sample: Tensor, timestep: Tensor | float, encoder_hidden_states: Tensor, added_time_ids: Tensor,
                 pose_latents: Tensor | None = None, deep: Tensor | None = None, return_dict: bool = True):

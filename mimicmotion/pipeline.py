@@ -19,7 +19,7 @@ from media.images import check_rgb
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_vae, load_video_model,
                                     refuse_other_width)
 from mimicmotion.diffusion import ALL_LEVELS, check_schedule, Denoiser, guided_levels, mixed_noise, NO_LEVELS, scheduled, Tile, tile_ranges
-from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents
+from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents, scaled_latents
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.savings import cached_cross_attention, FeatureCache, is_zero_initialised, spatial_only
 from runtime.cpu_layers import faster_on_cpu
@@ -62,20 +62,21 @@ class PoseToVideo:
                  reference_pose: np.ndarray | None = None, decode_chunk_size: int = 8,
                  decode_overlap: int | None = None, tiles: str = "published", progress: bool = True,
                  processes: Processes = ALONE, show: Callable[[np.ndarray], None] | None = None,
-                 tiny_vae: AutoencoderTiny | None = None, **sampling) -> np.ndarray:
+                 moved: Tensor | None = None, tiny_vae: AutoencoderTiny | None = None, **sampling) -> np.ndarray:
         """The video, (F, H, W, 3) uint8. image: (H, W, 3), poses: (F, H, W, 3), uint8 RGB; `sampling` as in `sample`.
 
         reference_pose: (H, W, 3), the pose drawn for the picture itself. MimicMotion puts it first, where every tile
         shares it, and does not return its frame. Without it the first pose has that part, and its frame is returned.
         decode_overlap: frames decoded twice and blended where chunks meet; None is 0 for published tiles (as published)
         and a quarter of the chunk otherwise. show: is given finished frames (K, H, W, 3),
-        in order, while later ones are decoded. tiny_vae: decodes in the VAE's place, many times faster and less exactly.
+        in order, while later ones are decoded. moved: for each pose, the reference's first, as in `sample`. tiny_vae: decodes in the
+        VAE's place, many times faster and less exactly.
         """
         if reference_pose is not None:
             poses = np.concatenate([reference_pose[None], poses])
         if decode_overlap is None:
             decode_overlap = 0 if tiles == "published" else decode_chunk_size // 4
-        latents = self.sample(image, poses, generator, tiles=tiles, progress=progress, processes=processes, **sampling)
+        latents = self.sample(image, poses, generator, moved=moved, tiles=tiles, progress=progress, processes=processes, **sampling)
         made, unseen = [], 0 if reference_pose is None else 1                 # leading frames to leave out
         for window in decoded_windows(tiny_vae or self.vae, latents, decode_chunk_size, decode_overlap, progress, processes):
             made.append(window[unseen:].numpy())                              # (K, H, W, 3)
@@ -86,6 +87,7 @@ class PoseToVideo:
 
     @torch.no_grad()
     def sample(self, image: np.ndarray, poses: np.ndarray, generator: torch.Generator, *,
+               moved: Tensor | None = None,                             # (F, 4, h, w) `moved_latents`; None: the picture, where it stands
                num_inference_steps: int = 25,                           # denoising steps
                schedule: str = "karras",                                # their noise levels: karras, align_your_steps
                guidance_scale: float | tuple[float, float] = 2.0,       # or (first, last frame's); up to 1 is none
@@ -104,6 +106,7 @@ class PoseToVideo:
         one tile, which all tiles repeat.
         """
         self.check_frames(image, poses)
+        self.check_moved(moved, len(poses))
         check_schedule(num_inference_steps, schedule, guidance_interval)
         ranges = tile_ranges(len(poses), tile_size, tile_overlap, tiles, max_tile)
         scheduler = scheduled(self.scheduler, num_inference_steps, schedule, self.device)
@@ -118,6 +121,9 @@ class PoseToVideo:
         noise = mixed_noise(noise, noise_sharing)                             # (T, 4, h, w)
         repeats = -(-len(poses) // len(noise))
         latents = noise.repeat(repeats, 1, 1, 1)[:len(poses)] * scheduler.init_noise_sigma
+        if self.unet.takes_moved_picture:
+            moved = picture.expand_as(latents) * self.vae.config.scaling_factor if moved is None else moved.to(picture)
+            picture = torch.cat([picture.expand_as(moved), moved], dim=1)     # (F, 8, h, w)
         guided = guided_levels(scheduler.sigmas[:-1], guidance_interval if guidance.max() > 1 else NO_LEVELS)
         with (spatial_only(self.unet, when=is_zero_initialised), faster_on_cpu(self.unet, self.device),
               cached_cross_attention(self.unet, torch.cat([torch.zeros_like(embedding), embedding])) as tokens):
@@ -131,7 +137,7 @@ class PoseToVideo:
                 if not latents.isfinite().all():
                     raise ValueError(f"latents: expected finite values (found inf or NaN at noise step {timestep:.3f}, "
                                      f"{self.dtype}): try float32; if that fails too the weights are damaged")
-        return latents
+        return latents + moved.float() if self.unet.takes_moved_picture else latents
 
     def guidance(self, scale: float | tuple[float, float], num_frames: int) -> Tensor:
         """Guidance per frame, (F, 1, 1, 1)."""
@@ -147,6 +153,19 @@ class PoseToVideo:
                 features = torch.empty((len(poses), *some.shape[1:]), dtype=some.dtype, device=self.features_device)
             features[start:start + len(some)] = some
         return features
+
+    @torch.no_grad()
+    def moved_latents(self, frames: np.ndarray, tiny_vae: AutoencoderTiny | None) -> Tensor:
+        """What `sample` is told of the picture moved into each pose, (F, H, W, 3) uint8 → (F, 4, h, w), by the tiny VAE if there is one."""
+        encoder = tiny_vae or self.vae
+        with faster_on_cpu(encoder.encoder, self.device):
+            return torch.cat([scaled_latents(encoder, self.pixels(frame[None])) for frame in frames])
+
+    def check_moved(self, moved: Tensor | None, num_frames: int) -> None:
+        """Refuse moved pictures for weights that do not take them, and fewer or more than there are poses."""
+        wanted = num_frames if self.unet.takes_moved_picture else 0
+        if moved is not None and len(moved) != wanted:
+            raise ValueError(f"moved: expected {wanted} moved pictures, as these weights take for {num_frames} poses (found {len(moved)})")
 
     def pixels(self, frames: np.ndarray) -> Tensor:
         """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1], sent to the device as bytes."""

@@ -39,7 +39,7 @@ class VideoTask(Task):
     def __init__(self, model: PoseToVideo, config: VideoTrainConfig, settings: dict | None = None):
         """settings: what the caller wants checkpoints to remember, such as the data and the starting weights."""
         self.model, self.config, self.settings = model, config, settings or {}
-        self.said_no_hands = config.hand_weight == 1
+        self.said_no_hands, self.said_not_moved = config.hand_weight == 1, False
         model.vae.requires_grad_(False)
         if config.gradient_checkpointing:
             model.unet.enable_gradient_checkpointing()
@@ -73,7 +73,7 @@ class VideoTask(Task):
         return (latents, reference_latents, batch["reference"], batch["pose"],
                 *(numbers.to(latents) for numbers in randomness), time_ids_of(batch, self.config).to(latents),
                 None if self.config.train_image_encoder else batch.get("embedding"), batch.get("hands"),
-                batch.get("head"))
+                batch.get("head"), self.moved_latents(batch, reference_latents, self.config.moved_dropout))
 
     def validation_inputs(self, batch: VideoBatch) -> dict[str, tuple]:
         """Every noise level with the same noise, each place counting the same."""
@@ -81,15 +81,33 @@ class VideoTask(Task):
         noise = torch.randn(latents.shape[1:], generator=held_out_generator(batch))
         noise = mixed_noise(noise, self.config.noise_sharing)[None].to(latents)             # (1, F, 4, h, w)
         given = latents, reference_latents, batch["reference"], batch["pose"], noise
-        known = time_ids_of(batch, self.config).to(latents), batch.get("embedding"), None, None, False
+        known = time_ids_of(batch, self.config).to(latents), batch.get("embedding"), None, None, self.moved_latents(batch, reference_latents), False
         return {f"sigma_{sigma:g}": (*given, latents.new_full((1,), sigma), latents.new_ones(1), *known)
                 for sigma in VALIDATION_SIGMAS}
+
+    def moved_latents(self, batch: VideoBatch, reference_latents: Tensor, dropout: float = 0.0) -> Tensor | None:
+        """(B, F, 4, h, w), where the model takes them; for a share `dropout`, and clips without any, the picture where it stands."""
+        if not self.model.unet.takes_moved_picture:
+            return None
+        still = reference_latents[:, None] * self.model.vae.config.scaling_factor           # (B, 1, 4, h, w)
+        if "moved_latents" not in batch:
+            if not self.said_not_moved:
+                self.said_not_moved = True
+                log.warning("moved_picture: these clips have no picture moved into each pose, so the weights learn to do without; a cache made "
+                            "by demo/prepare_clips.py --move has")
+            return still.expand(-1, batch["pose"].shape[1], -1, -1, -1)
+        moved = batch["moved_latents"]
+        seeds = (seed_for(self.config.seed, "moved picture", position) for position in batch["position"].tolist())
+        told = torch.tensor([np.random.default_rng(seed).random() >= dropout for seed in seeds], device=moved.device)
+        return torch.where(expand(told, moved), moved, still)
 
     def sample(self, batch: VideoBatch) -> np.ndarray:
         """Reference, poses, the video made from them and, where the data has it, the true one, side by side."""
         reference, poses = as_frames(batch["reference"][0].cpu()), as_frames(batch["pose"][0].cpu())
         rate, motion, _ = time_ids_of(batch, self.config)[0].round().int().tolist()
+        moved = batch.get("moved_latents") if self.model.unet.takes_moved_picture else None
         video = self.model(reference, poses, held_out_generator(batch), tile_size=max(2, len(poses)), tile_overlap=1,
+                           moved=None if moved is None else moved[0],
                            num_inference_steps=self.config.validation_sampling_steps,
                            noise_sharing=self.config.noise_sharing, fps=rate + 1, motion_bucket_id=motion,
                            progress=False)                                                  # (F, H, W, 3)
@@ -180,20 +198,23 @@ class DenoisingLoss(nn.Module):
 
     def forward(self, latents: Tensor, reference_latents: Tensor, reference: Tensor, pose: Tensor, noise: Tensor,
                 sigma: Tensor, keep: Tensor, time_ids: Tensor | None = None, embedding: Tensor | None = None,
-                hands: Tensor | None = None, head: Tensor | None = None, weighted: bool = True) -> Tensor:
+                hands: Tensor | None = None, head: Tensor | None = None, moved_latents: Tensor | None = None,
+                weighted: bool = True) -> Tensor:
         """The loss of each sample, (B,).
 
         latents, noise: (B, F, 4, h, w); reference_latents: (B, 4, h, w); reference: (B, 3, H, W);
         pose: (B, F, 3, H, W); sigma, keep: (B,); time_ids: (B, 3), None for the settings'; embedding: (B, 1, D), None to
-        compute it here; hands, head: (B, F, 2, 5), (B, F, 1, 5) as in `box_region_weight`; weighted: False counts every
-        place and noise level the same.
+        compute it here; hands, head: (B, F, 2, 5), (B, F, 1, 5) as in `box_region_weight`; moved_latents: (B, F, 4, h, w), for a UNet
+        that takes them: what is denoised is the change to them; weighted: False counts every place and noise level the same.
         """
         num_frames = latents.shape[1]
         if time_ids is None:
             time_ids = fixed_time_ids(self.config, len(latents)).to(latents)
+        picture = reference_latents.unsqueeze(1).expand(-1, num_frames, -1, -1, -1)     # (B, F, 4, h, w)
+        if moved_latents is not None:
+            latents, picture = latents - moved_latents, torch.cat([picture, moved_latents], dim=2)        # (B, F, 8, h, w)
         noisy = latents + expand(sigma, latents) * noise                                # (B, F, 4, h, w)
-        still = reference_latents.unsqueeze(1).expand(-1, num_frames, -1, -1, -1)       # (B, F, 4, h, w)
-        net_input = torch.cat([scaled_input(noisy, sigma), still * expand(keep, still)], dim=2)
+        net_input = torch.cat([scaled_input(noisy, sigma), picture * expand(keep, picture)], dim=2)
         if embedding is None:
             embedding = image_embeddings(self.image_encoder, reference)                 # (B, 1, D)
         pose_features = self.pose_net(pose.flatten(0, 1))                               # (B*F, C, h, w)

@@ -119,8 +119,8 @@ class VideoModelConfig:
     """A pose-to-video model: SVD's parts and a checkpoint with UNet and PoseNet"""
     svd: str = setting("weights/svd", "folder of Stable Video Diffusion in diffusers format (VAE, image encoder, scheduler)")
     checkpoint: str = setting("weights/mimicmotion/MimicMotion_1-1.pth", "UNet + PoseNet: a folder, .safetensors or .pth")
-    tiny_vae: str = setting("", "folder of a small decoder of the same latents (diffusers' AutoencoderTiny, as TAESD), for what is not the "
-                            "final video: the adapter's poses, a pass that is refined; empty: the VAE")
+    tiny_vae: str = setting("", "folder of a small VAE of the same latents (diffusers' AutoencoderTiny, as TAESD). It decodes what is not the final "
+                            "video (the adapter's poses, a pass that is refined), and encodes the moved picture; empty: the VAE does")
     share_reference: bool = setting(True, "put the picture's own pose before the first frame, as MimicMotion does")
     num_inference_steps: int = setting(25, "denoising steps")
     schedule: str = setting("karras", "their noise levels; karras: as published; align_your_steps: made for 10 steps",

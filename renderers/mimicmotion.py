@@ -19,13 +19,14 @@ import numpy as np
 import torch
 
 from dwpose.draw import draw
-from mimicmotion.checkpoint import check_tiny_vae, check_video_model, load_tiny_vae, load_vae, size_multiple
+from mimicmotion.checkpoint import check_tiny_vae, check_video_model, load_tiny_vae, load_vae, size_multiple, takes_moved_picture
 from mimicmotion.diffusion import check_schedule, check_tiling
 from mimicmotion.latents import decode
 from mimicmotion.memory import fitting_plan, Footprint, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts
-from renderers import check_size, MimicMotionConfig, Renderer, Scene, VideoModelConfig
+from renderers import check_size, MimicMotionConfig, PuppetConfig, Renderer, Scene, VideoModelConfig
+from renderers.puppet import Puppet
 from runtime.device import free_memory
 from runtime.memory import operations_per_second
 from runtime.processes import ALONE, Processes
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 Show = Callable[[np.ndarray], None]
 CACHED_SPEED = (1.0, 1.4, 1.6)              # of a feature cache of 1, 2, 3 and more steps
+MOVING = PuppetConfig(mask="colour")        # how the picture is moved for weights that are told so: with or without other weights the same
 KNOWN_PICTURES = "known_pictures.json"      # beside a checkpoint: what it draws, and how well its VAE rebuilds such a picture at least
 
 
@@ -81,6 +83,8 @@ class MimicMotion(Renderer):
             made, final = (passes, 1) if key == "generator" else (1, 0)
             counted = made * denoised / spared + (final if model.tiny_vae else made) * decoded
             seconds += counted / operations_per_second(device, plan.dtype)
+            if takes_moved_picture(Path(model.svd), Path(model.checkpoint)):
+                seconds += Puppet.cost(MOVING, size, num_frames, memory, passes=made)[0]
         return seconds, max(needs)
 
     @classmethod
@@ -105,15 +109,31 @@ class MimicMotion(Renderer):
 
     def inputs(self, scene: Scene) -> list:
         drawn = scene.image, scene.skeleton, scene.reference, self.settings.style
-        return [*drawn, *self.models.inputs(self.settings.generator, self.final)]
+        moved = [scene.depth] if self.takes_moved_picture else []
+        return [*drawn, *moved, *self.models.inputs(self.settings.generator, self.final)]
 
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
                  show: Show | None = None, progress: bool = True) -> np.ndarray:
         style = self.settings.style
         poses = draw(scene.skeleton, style) if poses is None else poses                     # (F, H, W, 3) uint8
         own_pose = draw(scene.reference, style)[0]                                          # (H, W, 3) uint8
-        job = VideoJob("generator", self.settings.generator, generator.get_state(), scene.image, poses, own_pose, self.final)
+        state = generator.get_state()
+        moved = self.moved(scene, torch.Generator().set_state(state)) if self.takes_moved_picture else None
+        job = VideoJob("generator", self.settings.generator, state, scene.image, poses, own_pose, self.final, moved)
         return self.models.video(job, show, progress)
+
+    def moved(self, scene: Scene, generator: torch.Generator) -> np.ndarray | None:
+        """The picture moved into each pose, (F, H, W, 3) uint8; None where the puppet cannot be cut."""
+        try:
+            return Puppet(MOVING)(scene, generator, progress=False)
+        except ValueError as error:
+            log.warning("mimicmotion: the picture is not moved for the network, which draws the person by itself: %s", error)
+            return None
+
+    @property
+    def takes_moved_picture(self) -> bool:
+        """Are the weights told how the picture looks moved into each pose?"""
+        return takes_moved_picture(Path(self.settings.generator.svd), Path(self.settings.generator.checkpoint))
 
     def help(self, job: VideoJob) -> None:
         """In a process beside the main one: takes part in its video."""
@@ -179,6 +199,7 @@ class VideoJob:
     poses: np.ndarray                    # (F, H, W, 3) uint8 RGB
     reference_pose: np.ndarray           # (H, W, 3) uint8 RGB
     final: bool = True                   # decoded by the VAE; else by the tiny one, where there is one
+    moved: np.ndarray | None = None      # (F, H, W, 3) uint8 RGB, the picture moved into each pose, for weights that are told so
     plan: Plan | None = None
 
     def arguments(self) -> dict:
@@ -208,8 +229,9 @@ class VideoModels:
 
     def inputs(self, settings: VideoModelConfig, final: bool) -> list:
         """What a video depends on beside the scene: settings, the content of the weights, the number format."""
-        decoder = [] if final or not settings.tiny_vae else [Path(settings.tiny_vae)]
-        return [replace(settings, tiny_vae=""), Path(settings.svd), Path(settings.checkpoint), *decoder, str(self.dtype)]
+        svd, checkpoint = Path(settings.svd), Path(settings.checkpoint)
+        uses_tiny_vae = settings.tiny_vae and (not final or takes_moved_picture(svd, checkpoint))
+        return [replace(settings, tiny_vae=""), svd, checkpoint, *([Path(settings.tiny_vae)] if uses_tiny_vae else []), str(self.dtype)]
 
     def video(self, job: VideoJob, show: Show | None = None, progress: bool = True) -> np.ndarray:
         """(F, H, W, 3) uint8. Where a plan runs out of memory all the same, a smaller one follows.
@@ -242,10 +264,14 @@ class VideoModels:
         model = self.processes.agreed(lambda: self._model(job.settings, job.plan))
         generator = torch.Generator()
         generator.set_state(job.random_state)
-        tiny_vae = None if job.final or not job.settings.tiny_vae else self._tiny_vae(job.settings.tiny_vae, job.plan.dtype)
+        tiny_vae = self._tiny_vae(job.settings.tiny_vae, job.plan.dtype) if job.settings.tiny_vae else None
+        moved = None
+        if job.moved is not None:
+            own = [job.image[None]] if job.settings.share_reference else []
+            moved = model.moved_latents(np.concatenate([*own, job.moved]), tiny_vae)
         with feed_forward_in_parts(model.unet, job.plan.feed_forward_parts):
             return model(job.image, job.poses, generator, progress=progress, processes=self.processes, show=show,
-                         tiny_vae=tiny_vae, **job.arguments())
+                         moved=moved, tiny_vae=None if job.final else tiny_vae, **job.arguments())
 
     def _plans(self, job: VideoJob) -> Iterator[Plan]:
         """Plans that fit, the largest first."""

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from configs import load_config, run_main
-from demo.measures import Bench, phrasings, pose_net, pose_to_video, real_motion, rescaling, round_trip, skeleton_adapter, Values
+from demo.measures import autoencoder, Bench, phrasings, pose_net, pose_to_video, real_motion, rescaling, round_trip, skeleton_adapter, Values
 from media.files import check_folder
 from media.video_reader import read_video
 from motionbench.report import format_table, ResultsFile, Target
@@ -41,6 +41,11 @@ DEMO_THREADS = 2
 
 
 TARGETS = (
+    Target("autoencoder", "head_psnr", "VAE round trip: PSNR of heads", 28, 31, "dB"),
+    Target("autoencoder", "psnr", "  PSNR", unit="dB"),
+    Target("autoencoder", "flat", "  error on flat walls and floors", unit="levels"),
+    Target("autoencoder", "tiny_head_psnr", "  PSNR of heads, tiny VAE", unit="dB"),
+    Target("autoencoder", "tiny_psnr", "  PSNR, tiny VAE", unit="dB"),
     Target("phrasings", "kind", "phrasings → intended motion", 0.85, 0.95),
     Target("phrasings", "side", "phrasings → intended side", 0.90, 0.98),
     Target("phrasings", "warned", "  the others: warned of", 0.80, 0.95),
@@ -67,6 +72,10 @@ TARGETS = (
     Target("pose_to_video", "delta_e_legs", "  legs"),
     Target("pose_to_video", "delta_e_hair", "  hair"),
     Target("pose_to_video", "delta_e_skin", "  skin"),
+    Target("pose_to_video", "head_psnr", "  PSNR of heads", unit="dB"),
+    Target("pose_to_video", "face", "pose to video: face points re-detected, faces turned to us", 0.8, 0.9),
+    Target("pose_to_video", "true_face", "  the same on the true video"),
+    Target("pose_to_video", "flat", "pose to video: error on flat walls and floors", 1.5, 1, "levels", at_most=True),
     Target("pose_to_video", "flicker", "pose to video: flicker", 4, 2, "levels", at_most=True),
     Target("skeleton_adapter", "hands", "adapter: hand keypoints", 0.60, 0.85),
     Target("skeleton_adapter", "handless", "  the same read from its handless input"),
@@ -112,6 +121,7 @@ MEASURES = {
     "phrasings": Measure(phrasings, ("motion",)),
     "round_trip": Measure(round_trip, ("motion",)),
     "real_motion": Measure(real_motion, ("motion",), real=True),
+    "autoencoder": Measure(autoencoder, ("generator",), by_clip=True),
     "pose_to_video": Measure(pose_to_video, ("generator", "pose"), by_clip=True),
     "skeleton_adapter": Measure(skeleton_adapter, ("adapter", "pose"), by_clip=True),
     "pose_net": Measure(pose_net, ("pose",), by_clip=True),

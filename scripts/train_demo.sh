@@ -30,12 +30,14 @@ python demo/train_pose.py --clips "$data" --work "$runs/pose" --out "$weights/dw
 done_once init python demo/init_models.py "$weights/svd" --video "$runs/video_init" --adapter "$runs/adapter_init"
 done_once vae parallel demo/train_vae.py "$data" "$weights/svd/vae" $(quick --steps 4)
 parallel demo/prepare_clips.py "$data" --encode "$weights/svd/vae" --limit 5200
-parallel demo/prepare_clips.py "$data" --encode "$weights/svd/vae" --limit 2400 --poses
+parallel demo/prepare_clips.py "$data" --encode "$weights/svd/vae" --limit 2400 --what poses
+parallel demo/prepare_clips.py "$data" --move --limit 5200
 done_once decoder parallel demo/train_vae.py "$data" "$weights/svd/vae" --decoder-only \
     --steps 1200 --crop 128 --batch-size 4 --learning-rate 0.01 --detail-weight 3 $(quick --steps 4)
 
 done_once tiny_vae parallel demo/train_vae.py "$data" "$weights/svd/vae" --tiny "$weights/svd/tiny_vae" \
     --steps 1500 --crop 128 --batch-size 6 --learning-rate 0.02 --detail-weight 3 --pose-share 0.35 $(quick --steps 4)
+parallel demo/prepare_clips.py "$data" --encode "$weights/svd/tiny_vae" --what moved --limit 5200
 
 # text to video, for scripts/demo_customization.sh
 done_once text_to_video python demo/train_text_to_video.py "$weights/text_to_video" --work "$runs/text_to_video" \

@@ -1,8 +1,10 @@
 """`sample_clip`: a reference picture, a caption, and the frames and skeletons of one character doing one motion."""
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +149,11 @@ def open_array(folder: Path, name: str, shape: tuple[int, ...] | None = None, dt
             raise FileNotFoundError(f"{path}: expected a prepared clip cache (found none): "
                                     "run demo/prepare_clips.py first")
         folder.mkdir(parents=True, exist_ok=True)
-        np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+        empty = folder / f".{name}.{os.getpid()}"           # of several processes the first one's array stays
+        np.lib.format.open_memmap(empty, mode="w+", dtype=dtype, shape=shape).flush()
+        with suppress(FileExistsError):
+            os.link(empty, path)
+        empty.unlink()
     array = np.load(path, mmap_mode="r+" if shape or writable else "r")
     if shape and array.shape != shape:
         raise ValueError(f"{path}: expected shape {shape} (found {array.shape}): use another folder for other settings")
@@ -177,23 +183,39 @@ def render_cache(folder: Path, *, first_seed: int, num_clips: int, num_frames: i
             pass
 
 
-def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, poses: bool, style: str = "bold",
-                 share: slice = slice(None), limit: int | None = None) -> None:
-    """Cache what `encode` ((n, H, W, 3) uint8 to (n, 4, h, w)) makes of the frames, or of the poses drawn for them.
+def move_cache(folder: Path, move: Callable[[np.ndarray, Skeleton, Skeleton], np.ndarray], *, share: slice = slice(None),
+               limit: int | None = None) -> None:
+    """Cache what `move` makes of each reference picture: (H, W, 3) uint8, its pose (F = 1), a movement to (F, H, W, 3) uint8.
 
-    share: the clips this process takes, e.g. slice(rank, None, world size); limit: only the first clips.
+    share, limit: as `encode_cache`.
     """
     frames, keypoints, rendered = (open_array(folder, name) for name in ("frames", "keypoints", "rendered"))
+    size = frames.shape[2:4]
+    moved, done = open_array(folder, "moved", frames.shape, np.uint8), open_array(folder, "moved_done", rendered.shape, np.bool_)
+    todo = [index for index in range(len(frames))[:limit][share] if rendered[index] and not done[index]]
+    for index in tqdm(todo, desc="moving the pictures", unit="clip"):
+        reference, skeleton = (Skeleton(np.array(points), size, fps=1) for points in (keypoints[index, :1], keypoints[index, 1:]))
+        moved[index, 0] = frames[index, 0]
+        moved[index, 1:] = move(np.array(frames[index, 0]), reference, skeleton)
+        done[index] = True
+
+
+def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, what: str = "frames", style: str = "bold",
+                 share: slice = slice(None), limit: int | None = None) -> None:
+    """Cache what `encode` ((n, H, W, 3) uint8 to (n, 4, h, w)) makes of the frames, of the poses drawn for them, or of the moved pictures.
+
+    what: frames, poses or moved; share: the clips this process takes, e.g. slice(rank, None, world size); limit: only the first clips.
+    """
+    frames, keypoints, rendered = (open_array(folder, name) for name in ("frames", "keypoints", "moved_done" if what == "moved" else "rendered"))
     num_clips, num_frames, height, width, _ = frames.shape
+    pictures = open_array(folder, "moved") if what == "moved" else frames
     shape = (num_clips, num_frames, 4, height // LATENT_SHRINK, width // LATENT_SHRINK)
-    name = "pose_latents" if poses else "latents"
+    name = {"frames": "latents", "poses": "pose_latents", "moved": "moved_latents"}[what]
     latents, done = open_array(folder, name, shape, np.float16), open_array(folder, f"{name}_done", (num_clips,), np.bool_)
     todo = [index for index in range(num_clips)[:limit][share] if rendered[index] and not done[index]]
     for index in tqdm(todo, desc=f"encoding {name}", unit="clip"):
-        pictures = frames[index]
-        if poses:
-            pictures = draw(Skeleton(keypoints[index], (height, width), fps=1), style)
-        latents[index] = encode(np.array(pictures))
+        drawn = draw(Skeleton(keypoints[index], (height, width), fps=1), style) if what == "poses" else np.array(pictures[index])
+        latents[index] = encode(drawn)
         done[index] = True
 
 
@@ -203,13 +225,17 @@ class CachedClips(Dataset):
     num_frames = 1 takes any frame and any other as the reference; more takes consecutive frames and the reference picture.
     Single pictures far from the reference are hardest to learn and come more often: half the time the asked clip has to
     move further than another one, or that is taken; and of a clip the frames far from its reference are preferred.
-    Items say where the head is, and the hands that are drawn, or for the adapter asked for.
+    Items say where the head is, and the hands that are drawn, or for the adapter asked for. moved: they have the latents of
+    the reference picture moved into each pose, too, and no other reference.
     """
 
-    def __init__(self, folder: str | Path, num_frames: int, *, adapter: bool = False, style: str = "bold", seed: int = 0):
+    def __init__(self, folder: str | Path, num_frames: int, *, adapter: bool = False, moved: bool = False, style: str = "bold", seed: int = 0):
         folder, name = Path(folder), "pose_latents" if adapter else "latents"
         self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
         self.latents, done = open_array(folder, name), open_array(folder, f"{name}_done")
+        self.moved = open_array(folder, "moved_latents") if moved else None
+        if moved:
+            done = done & open_array(folder, "moved_latents_done")
         self.clips = np.flatnonzero(done)
         if not len(self.clips):
             raise ValueError(f"{folder}: expected encoded clips (found none): run demo/prepare_clips.py")
@@ -233,7 +259,8 @@ class CachedClips(Dataset):
         keypoints = without_hands(true.copy()) if self.adapter else as_detected(true.copy(), rng)
         hands = hand_boxes(true if self.adapter else keypoints)                         # (F, 2, 5)
         picture = self._draw(self.keypoints[clip, reference][None])[0] if self.adapter else self.frames[clip, reference]
-        return {"latents": torch.from_numpy(self.latents[clip, chosen].astype(np.float32)),
+        moved = {} if self.moved is None else {"moved_latents": torch.from_numpy(self.moved[clip, chosen].astype(np.float32))}
+        return {"latents": torch.from_numpy(self.latents[clip, chosen].astype(np.float32)), **moved,
                 "reference_latents": torch.from_numpy(self.latents[clip, reference].astype(np.float32)),
                 "reference": as_tensor(np.array(picture)), "pose": as_tensor(self._draw(keypoints)),
                 "hands": torch.from_numpy(hands), "head": torch.from_numpy(head_boxes(true)),       # (F, 1, 5)
@@ -247,7 +274,7 @@ class CachedClips(Dataset):
             return list(range(first, first + self.num_frames)), 0
         target = int(rng.choice(total, p=(distance + NEAR) / (distance + NEAR).sum()))
         other = int(rng.choice(np.delete(np.arange(total), target)))
-        return [target], 0 if target and rng.random() < 0.6 else other
+        return [target], 0 if self.moved is not None or target and rng.random() < 0.6 else other
 
     def _draw(self, keypoints: np.ndarray) -> np.ndarray:
         return draw(Skeleton(keypoints, self.frames.shape[2:4], fps=1), self.style)

@@ -71,13 +71,14 @@ def mean_colour(pictures: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def clip_cache(tmp_path_factory) -> Path:
-    """Three clips of four frames of 64x64, rendered, and their pictures and poses encoded by `mean_colour`."""
-    from synthetic.clips import encode_cache, render_cache
+    """Three clips of four frames of 64x64, rendered and moved (made darker), all of it encoded by `mean_colour`."""
+    from synthetic.clips import encode_cache, move_cache, render_cache
 
     folder = tmp_path_factory.mktemp("cache")
     render_cache(folder, first_seed=40, num_clips=3, num_frames=4, fps=5, size=(64, 64), workers=1)
-    for poses in (False, True):
-        encode_cache(folder, mean_colour, poses=poses)
+    move_cache(folder, lambda picture, reference, skeleton: np.stack([picture // (2 + frame) for frame in range(len(skeleton))]))
+    for what in ("frames", "poses", "moved"):
+        encode_cache(folder, mean_colour, what=what)
     return folder
 
 

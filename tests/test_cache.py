@@ -1,4 +1,7 @@
 """The cache of rendered clips: resumable, and what training reads from it."""
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +32,29 @@ def test_an_interrupted_preparation_does_only_what_is_missing(clip_cache):
 def test_another_shape_is_refused(clip_cache):
     with pytest.raises(ValueError, match="use another folder"):
         render_cache(clip_cache, first_seed=40, num_clips=3, num_frames=5, fps=5, size=SIZE, workers=1)
+
+
+def write_own_row(job: tuple[Path, int]) -> None:
+    folder, row = job
+    open_array(folder, "shared", (16,), np.int64)[row] = row
+
+
+def test_processes_that_make_the_same_array_at_once_lose_nothing(tmp_path):
+    with ProcessPoolExecutor(4) as pool:
+        for attempt in range(4):
+            folder = tmp_path / str(attempt)
+            list(pool.map(write_own_row, [(folder, row) for row in range(16)]))
+            assert open_array(folder, "shared").tolist() == list(range(16))
+            assert [file.name for file in folder.iterdir()] == ["shared.npy"]
+
+
+def test_a_moved_picture_comes_with_its_own_frame_and_the_reference_picture(clip_cache):
+    item = CachedClips(clip_cache, 1, moved=True)[(1, 3)]
+    latents, moved = (open_array(clip_cache, name).astype(np.float32) for name in ("latents", "moved_latents"))
+    clip, frame = np.argwhere((latents == item["latents"].numpy()).all(axis=(2, 3, 4)))[0]
+    assert np.array_equal(item["moved_latents"][0].numpy(), moved[clip, frame])
+    assert np.array_equal(item["reference_latents"].numpy(), latents[clip, 0])
+    assert moved[clip, 1].mean() < moved[clip, 0].mean() / 1.9 and np.array_equal(moved[clip, 0], latents[clip, 0])
 
 
 def test_a_picture_never_is_its_own_reference(clip_cache):

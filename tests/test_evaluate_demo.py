@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from configs import load_config
-from dwpose.skeleton import BODY, Skeleton
+from dwpose.skeleton import BODY, head_boxes, Skeleton
 from media.video_writer import write_video
 from motionbench.cells import Phrasing
 from motionbench.report import format_table, number, ResultsFile, Target
 from demo import measures as demo_measures, measures as motion_measures
 from scripts import evaluate_demo
-from demo.measures import Bench, mean_scores, pose_net, pose_to_video, skeleton_adapter
+from demo.measures import Bench, face_share, flat_error, head_psnr, mean_scores, pose_net, pose_to_video, skeleton_adapter
 from scripts.evaluate_demo import key_of, Measure, measure_all, MEASURES, TARGETS, weight_arguments
 from run.settings import InferenceConfig
+from synthetic.clips import HELD_OUT_SEED, sample_clip
 from synthetic.motions import sample_motion
+from t2m.camera import Camera
 from t2m.known_motions import MotionBank
 
 CONFIG = load_config(InferenceConfig, ["--config", str(evaluate_demo.CONFIG)])
@@ -176,6 +178,32 @@ def test_repeating_the_picture_gains_nothing_and_a_person_not_found_counts_as_mi
     scores = pose_to_video(replace(bench, models=repeater))
     assert scores["psnr_gain"] == 0 and scores["ssim"] == scores["ssim_repeat"] < 0.99
     assert scores["body"] == scores["hands"] == 0 and scores["true_body"] == 1
+
+
+def test_heads_and_faces_are_measured_where_they_are():
+    clip = sample_clip(HELD_OUT_SEED + 3, "squat", num_frames=4, size=(320, 192), camera=Camera(yaw=0.0, distance=5.0, scale=0.4, height=0.9))
+    boxes = head_boxes(clip.skeleton.keypoints)[:, 0]
+    body, head = clip.frames // 2 + 60, clip.frames // 2 + 60
+    truth = body.copy()
+    for frame, (left, top, right, bottom, _) in enumerate(boxes.round().astype(int)):
+        head[frame, top:bottom, left:right] += 10
+    assert np.isclose(head_psnr(head, truth, clip.skeleton), 20 * np.log10(255 / 10), atol=0.01) and head_psnr(body, truth, clip.skeleton) > 99
+    size = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1)
+    for moved, wanted in ((0.05, 1.0), (0.2, 0.0)):
+        found = clip.skeleton.with_xy(clip.skeleton.xy + moved * size[:, None, None] * np.array([1, 0]))
+        assert face_share(found, clip.skeleton) == wanted
+    nobody = Skeleton(np.zeros_like(clip.skeleton.keypoints), clip.skeleton.size, 10)
+    assert face_share(nobody, clip.skeleton) == 0 and np.isnan(head_psnr(body, truth, nobody))
+
+
+def test_errors_count_as_on_flat_ground_only_where_the_truth_is_flat():
+    rng = np.random.default_rng(0)
+    truth = np.full((2, 60, 60, 3), 120, np.uint8)
+    truth[:, :, 40:] = rng.integers(0, 255, (2, 60, 20, 3))
+    video = truth.copy()
+    video[:, :, :40] += rng.choice([-4, 4], (2, 60, 40, 3)).astype(np.uint8)
+    video[:, :, 48:] = 0
+    assert np.isclose(flat_error(video, truth), 4, atol=0.05) and np.isnan(flat_error(video, rng.integers(0, 255, truth.shape, np.uint8)))
 
 
 def test_the_adapter_is_credited_with_the_hands_it_adds_and_with_nothing_else(bench):

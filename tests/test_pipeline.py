@@ -1,5 +1,6 @@
 """The whole sampler against the published one's recorded runs, and what it promises beyond them."""
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,39 @@ def test_the_reference_pose_comes_first_and_its_frame_is_not_returned(model, ima
     assert whole.dtype == np.uint8 and whole.shape == (5, 64, 48, 3)
     assert np.array_equal(rest, whole[1:]) and np.array_equal(np.concatenate(shown), rest)
     assert rest.flags.c_contiguous and all(frames.flags.c_contiguous for frames in shown)
+
+
+@pytest.fixture
+def guided(tiny_svd_folder, tiny_checkpoint):
+    """A model that takes the moved picture, and looks at each frame by itself."""
+    model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
+    unet = model.unet.with_moved_picture()
+    zero_temporal_branches(unet)
+    return replace(model, unet=unet)
+
+
+def test_a_new_network_leaves_the_moved_picture_as_it_is(guided, image, poses):
+    moved = guided.moved_latents(np.broadcast_to(image, poses.shape), None)                # (F, 4, h, w)
+    assert_close(moved[:1], image_latents(guided.vae, as_pixels(torch.from_numpy(image[None]))) * guided.vae.config.scaling_factor)
+    assert_close(guided.sample(image, poses, seed(), moved=moved, **FAST), moved, rtol=0, atol=0.02)      # noise of 1/700
+    assert torch.equal(guided.sample(image, poses, seed(), **FAST), guided.sample(image, poses, seed(), moved=moved, **FAST))
+
+
+def test_every_frame_is_told_of_its_own_moved_picture_in_every_tile(guided, image, poses):
+    torch.nn.init.normal_(guided.unet.conv_out.weight, std=0.1, generator=seed())
+    moved = guided.moved_latents(np.broadcast_to(image, poses.shape), None)
+    other = moved.clone()
+    other[-1] += 3
+    before, after = (guided.sample(image, poses, seed(), moved=latents, **FAST) - latents for latents in (moved, other))
+    changed = (after - before).abs().amax(dim=(1, 2, 3))
+    assert len(poses) > FAST["tile_size"] and changed[:-1].max() < 1e-5 and changed[-1] > 1e-3
+
+
+@pytest.mark.parametrize("takes, given", [(True, 1), (False, 5)])
+def test_moved_pictures_are_for_weights_that_take_them(model, guided, image, poses, takes, given):
+    moved = torch.zeros(given, 4, image.shape[0] // 8, image.shape[1] // 8)
+    with pytest.raises(ValueError, match="moved: expected .* moved pictures"):
+        (guided if takes else model).sample(image, poses, seed(), moved=moved, **FAST)
 
 
 def test_the_same_seed_gives_the_same_video_and_another_seed_another(model, image, poses):

@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+import renderers.mimicmotion
 from dwpose import skeleton as coco
 from dwpose.skeleton import Skeleton
 from media.images import read_image
+from mimicmotion.checkpoint import save_checkpoint
+from mimicmotion.pipeline import PoseToVideo
 from motionbench.picture import psnr
-from renderers import Scene
+from renderers import MimicMotionConfig, Scene, VideoModelConfig
+from renderers.mimicmotion import MimicMotion
 from puppet.cutout import filled
 from puppet.layers import distance_to
 from puppet.limbs import body_points, followed, HEAD, KNEES, NECK, PELVIS, person_size, posed, whole_reference
@@ -415,3 +419,31 @@ def test_trousers_whose_thighs_touch_show_no_hole_at_the_crotch_of_a_wide_stance
     assert np.abs(frames[0].astype(int) - image).mean() < 0.5
     for y in (182, 188):
         assert (np.abs(frames[1][y, 78:122].astype(int) - WALL).max(axis=1) > 40).all(), y
+
+
+@pytest.fixture
+def guided(tiny_svd_folder, tiny_checkpoint, tmp_path):
+    """The renderer `mimicmotion` with weights that are told how the picture looks moved, and heed it."""
+    model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
+    unet = model.unet.with_moved_picture(model.vae.config.scaling_factor)
+    settings = VideoModelConfig(str(tiny_svd_folder), str(save_checkpoint(tmp_path / "guided", unet, model.pose_net)),
+                                num_inference_steps=1, guidance_scale=1.0, tile_size=4, tile_overlap=1)
+    return MimicMotion.load(MimicMotionConfig(settings, None, "mimicmotion"), "cpu")
+
+
+def test_weights_that_take_the_moved_picture_get_the_puppets(guided, monkeypatch):
+    clip = sample_clip(1_000_008, "wave", num_frames=3, size=(128, 64))
+    scene = Scene(clip.reference, clip.reference_skeleton, clip.skeleton, "", None)
+    given, moved_latents = [], PoseToVideo.moved_latents
+    monkeypatch.setattr(PoseToVideo, "moved_latents", lambda model, frames, tiny_vae: given.append(frames) or moved_latents(model, frames, tiny_vae))
+    video = guided(scene, torch.Generator().manual_seed(4), progress=False)
+    puppet = Puppet(PuppetConfig(mask="colour"))(scene, torch.Generator().manual_seed(4), progress=False)
+    assert np.array_equal(given[0], [clip.reference, *puppet]) and video.shape == puppet.shape
+    monkeypatch.setattr(renderers.mimicmotion, "Puppet", lambda settings: lambda scene, generator, progress: 255 - puppet)
+    assert not np.array_equal(guided(scene, torch.Generator().manual_seed(4), progress=False), video)
+
+
+def test_a_resumed_run_knows_that_the_moved_picture_follows_the_depth(guided):
+    clip = sample_clip(1_000_008, "wave", num_frames=3, size=(128, 64))
+    flat, deep = (Scene(clip.reference, clip.reference_skeleton, clip.skeleton, "", depth) for depth in (None, np.ones((3, 17))))
+    assert len(guided.inputs(deep)) == len(guided.inputs(flat)) and any(found is deep.depth for found in guided.inputs(deep))

@@ -276,6 +276,9 @@ def test_other_settings_are_refused_and_named_and_new_ones_had_their_defaults(fo
     written = {"seed": 3, "batch_size": 1, "gradient_accumulation": 1, "max_steps": 9}   # when there were fewer settings
     same = settings(tmp_path, learning_rate=1e-5, warmup_steps=500, ema_decay=0.9999, mixed_precision="bf16")
     refuse_other_settings(tmp_path, {"config": written, "num_processes": 1}, same, {}, 1)
+    refuse_other_settings(tmp_path, {"config": written, "num_processes": 1}, same, {"moved_picture": False}, 1)
+    with pytest.raises(ValueError, match="moved_picture: False -> True"):
+        refuse_other_settings(tmp_path, {"config": written, "num_processes": 1}, same, {"moved_picture": True}, 1)
 
 
 def test_data_and_start_are_settings_too_and_a_difference_is_allowed_by_its_name(folders, tmp_path):

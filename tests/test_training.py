@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from dwpose.skeleton import FACE, hand_boxes, head_boxes, LEFT_HAND
 from media.video_reader import read_video
 from mimicmotion import task as video_task, VideoTrainConfig
+from mimicmotion.diffusion import denoising_loss
 from mimicmotion.latents import image_embeddings
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.task import (box_region_weight, DenoisingLoss, min_snr_weight, pose_region_weight, sample_randomness,
@@ -62,6 +64,40 @@ def test_the_loss_looks_at_reference_and_pose(model, tmp_path):
         *[{**batch, **changed}[key] for key in ("latents", "reference_latents", "reference", "pose")], noise, sigma, keep)
     for key in ("reference_latents", "reference", "pose"):
         assert (loss() - loss(**{key: -batch[key]})).abs() > 1e-6, key
+
+
+def wider(model):
+    """The model with a UNet that takes the moved picture."""
+    return replace(model, unet=model.unet.with_moved_picture())
+
+
+@torch.no_grad()
+def test_what_is_learnt_is_the_change_to_the_moved_picture_of_each_sample(model, tmp_path):
+    config, batch = settings(tmp_path, conditioning_dropout=0.0), batch_of([0, 1])
+    noise, sigma, keep = sample_randomness(config, [0, 1], batch["latents"].shape[1:])
+    given = batch["latents"], batch["reference_latents"], batch["reference"], batch["pose"], noise, sigma, keep
+    loss = DenoisingLoss(wider(model), config)
+    for share in (1.0, 0.5):                                               # of the truth that the moved picture has; a new network adds none
+        wanted = denoising_loss(torch.zeros_like(noise), (1 - share) * batch["latents"], noise, sigma)
+        torch.testing.assert_close(loss(*given, moved_latents=share * batch["latents"]), wanted)
+    torch.nn.init.normal_(loss.unet.conv_out.weight, std=0.1)
+    moved = torch.randn(batch["latents"].shape, generator=torch.Generator().manual_seed(0))
+    changed = (loss(*given, moved_latents=moved * torch.tensor([1.0, 3]).view(2, 1, 1, 1, 1)) - loss(*given, moved_latents=moved)).abs()
+    assert changed[0] < 1e-5 < 1e-3 < changed[1]
+
+
+def test_weights_that_take_the_moved_picture_learn_without_one_and_say_so_once(model, tmp_path, caplog):
+    task = VideoTask(wider(model), settings(tmp_path))
+    losses = [task.objective(*task.inputs(batch_of([0]))) for _ in range(2)]
+    assert torch.equal(*losses) and losses[0].isfinite().all() and caplog.text.count("moved_picture: these clips have no") == 1
+
+
+def test_a_share_of_the_samples_sees_the_picture_where_it_stands(model, tmp_path):
+    task = VideoTask(wider(model), settings(tmp_path, moved_dropout=0.25))
+    batch, still = {"position": torch.arange(400), "moved_latents": torch.ones(400, 1, 4, 2, 2)}, torch.zeros(400, 4, 2, 2)
+    told = task.moved_latents(batch, still, 0.25).mean((1, 2, 3, 4))
+    assert set(told.tolist()) == {0.0, 1.0} and 0.18 < (told == 0).float().mean() < 0.32
+    assert (task.moved_latents(batch, still) == 1).all()                   # of held-out clips none
 
 
 def test_training_lowers_the_loss(model, tmp_path):

@@ -41,6 +41,7 @@ class VideoBatch(Batch, total=False):
     reference: Tensor                       # (B, 3, H, W), another picture of the same person
     latents: Tensor                         # (B, F, 4, h, w) of `target`, not scaled
     reference_latents: Tensor               # (B, 4, h, w), not scaled
+    moved_latents: Tensor                   # (B, F, 4, h, w) of the reference moved into each pose, scaled
     embedding: Tensor                       # (B, 1, D), the image encoder's of `reference`
     noise_aug_strength: Tensor              # (B,) of the noise that cached `reference_latents` were made with
     fps: Tensor                             # (B,)
