@@ -425,7 +425,7 @@ def test_trousers_whose_thighs_touch_show_no_hole_at_the_crotch_of_a_wide_stance
 def guided(tiny_svd_folder, tiny_checkpoint, tmp_path):
     """The renderer `mimicmotion` with weights that are told how the picture looks moved, and heed it."""
     model = PoseToVideo.load(tiny_svd_folder, tiny_checkpoint)
-    unet = model.unet.with_moved_picture(model.vae.config.scaling_factor)
+    unet = model.unet.with_moved_picture()
     settings = VideoModelConfig(str(tiny_svd_folder), str(save_checkpoint(tmp_path / "guided", unet, model.pose_net)),
                                 num_inference_steps=1, guidance_scale=1.0, tile_size=4, tile_overlap=1)
     return MimicMotion.load(MimicMotionConfig(settings, None, "mimicmotion"), "cpu")
