@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from media.files import read_json, save_atomically
+from mimicmotion import networks
 from mimicmotion.networks import PoseNet, PoseUNet
 from runtime.weights import check_safetensors, empty, fill, kind_of, metadata, read_tensors, save_tensors, weights_file
 
@@ -207,9 +208,8 @@ def check_tiny_vae(folder: Path, svd: Path, key: str) -> None:
 
 
 def takes_moved_picture(svd: Path, checkpoint: Path) -> bool:
-    """As `PoseUNet.takes_moved_picture`, by the config alone."""
-    config = read_json((checkpoint if checkpoint.is_dir() else svd / "unet") / "config.json")
-    return config["in_channels"] == 3 * config["out_channels"]
+    """As `PoseUNet.takes_moved_picture`, before anything is loaded."""
+    return networks.takes_moved_picture(read_json((checkpoint if checkpoint.is_dir() else svd / "unet") / "config.json"))
 
 
 def size_multiple(svd: Path, checkpoint: Path) -> int:

@@ -1,4 +1,6 @@
 """The two trained networks (MimicMotion, section 3.2): SVD's UNet with pose features, and PoseNet, which makes them."""
+from collections.abc import Mapping
+
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionOutput
@@ -21,7 +23,7 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
     @property
     def takes_moved_picture(self) -> bool:
         """Is it told, beside noise and picture, how the picture looks moved into the pose of each frame, and denoises the change to that?"""
-        return self.config.in_channels == 3 * self.config.out_channels
+        return takes_moved_picture(self.config)
 
     def with_moved_picture(self) -> "PoseUNet":
         """The same UNet, told of the moved picture too, and of no change to it yet: its output's weights are zero."""
@@ -71,6 +73,11 @@ class PoseUNet(UNetSpatioTemporalConditionModel):
         x = run(outermost, deep, res_hidden_states_tuple=tuple(skips[:len(outermost.resnets)]))
         x = self.conv_out(self.conv_act(self.conv_norm_out(x))).unflatten(0, (batch_size, num_frames))
         return UNetSpatioTemporalConditionOutput(x) if return_dict else (x, deep)             # (B, F, 4, h, w)
+
+
+def takes_moved_picture(config: Mapping) -> bool:
+    """Does a UNet of this config take three pictures' latents: noise, the picture, the moved picture?"""
+    return config["in_channels"] == 3 * config["out_channels"]
 
 
 def attends(block: nn.Module) -> bool:
