@@ -17,7 +17,7 @@ from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.savings import zero_temporal_branches
 
 EMBEDDING = 128                     # width of the picture token the UNet attends to
-VAE = dict(in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4,
+VAE = dict(in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=16,
            block_out_channels=(64, 64, 96, 128), layers_per_block=1, sample_size=192, force_upcast=False,
            scaling_factor=0.3043)
 IMAGE_ENCODER = dict(image_size=64, patch_size=8, hidden_size=128, intermediate_size=384, num_hidden_layers=3,
@@ -32,7 +32,7 @@ ATTENTION, PLAIN = "CrossAttn{}BlockSpatioTemporal", "{}BlockSpatioTemporal"
 def unet_config(channels: tuple[int, ...], attention: tuple[bool, ...]) -> dict:
     """An SVD UNet with one layer per block; `attention` says which levels, finest first, attend."""
     kinds = [ATTENTION if attends else PLAIN for attends in attention]
-    return dict(sample_size=None, in_channels=8, out_channels=4, block_out_channels=channels,
+    return dict(sample_size=None, in_channels=2 * VAE["latent_channels"], out_channels=VAE["latent_channels"], block_out_channels=channels,
                 down_block_types=tuple(kind.format("Down") for kind in kinds),
                 up_block_types=tuple(kind.format("Up") for kind in reversed(kinds)),
                 addition_time_embed_dim=64, projection_class_embeddings_input_dim=192, layers_per_block=1,

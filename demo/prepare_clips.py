@@ -70,7 +70,7 @@ def moved_by(puppet: Puppet) -> Callable[[np.ndarray, Skeleton, Skeleton], np.nd
 
 
 def encoder_of(folder: Path, device: torch.device, latents: Callable) -> Callable[[np.ndarray], np.ndarray]:
-    """Pictures (n, H, W, 3) uint8 to latents (n, 4, h, w) by the VAE, or tiny VAE, of a folder. latents: the function that asks it."""
+    """Pictures (n, H, W, 3) uint8 to latents (n, C, h, w) by the VAE, or tiny VAE, of a folder. latents: the function that asks it."""
     dtype = chosen_dtype("auto", device.type)
     load = load_tiny_vae if read_json(folder / "config.json")["_class_name"] == "AutoencoderTiny" else load_vae
     vae = load(folder, dtype).to(device)

@@ -44,7 +44,7 @@ LIMBS = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_HIP, RIGHT
          RIGHT_ANKLE)
 CENTRES = ((0.35, FACES), (0.20, HAND_CENTRES), (0.20, LIMBS))      # the rest of the crops fall anywhere
 WEIGHTED = (FACE, LEFT_HAND, RIGHT_HAND)
-TINY_VAE = dict(latent_channels=4, decoder_block_out_channels=(24,) * 4, num_decoder_blocks=(3, 3, 3, 1),
+TINY_VAE = dict(decoder_block_out_channels=(24,) * 4, num_decoder_blocks=(3, 3, 3, 1),
                 encoder_block_out_channels=(24,) * 4, num_encoder_blocks=(0, 0, 2, 3))
 
 
@@ -62,7 +62,7 @@ class Crops(Dataset):
         return len(self.clips)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        """`picture` (3, S, S), its `weight` (1, S, S) and, where the cache is encoded, `latents` (4, S / 8, S / 8)."""
+        """`picture` (3, S, S), its `weight` (1, S, S) and, where the cache is encoded, `latents` (C, S / 8, S / 8)."""
         index, position = key
         rng = np.random.default_rng((self.seed, position))
         posed = rng.random() < self.pose_share
@@ -129,8 +129,8 @@ class ReconstructionObjective(nn.Module):
                 latents: Tensor | None) -> Tensor:
         """The batch's loss, ().
 
-        pictures: (B, 3, S, S); weight: (B, 1, S, S); noise: (B, 2, 4, s, s), s = S / 8; strength: (B, 1, 1, 1) in [0, 1];
-        latents: (B, 4, s, s), encoded here where None.
+        pictures: (B, 3, S, S); weight: (B, 1, S, S); noise: (B, 2, C, s, s), s = S / 8; strength: (B, 1, 1, 1) in [0, 1];
+        latents: (B, C, s, s), encoded here where None.
         """
         kl = 0.0
         if latents is None:
@@ -148,6 +148,7 @@ class VAETask(Task):
     def __init__(self, vae: AutoencoderKLTemporalDecoder, crops: Crops, *, decoder_only: bool, kl_weight: float,
                  latent_noise: float, seed: int):
         self.vae, self.crops, self.decoder_only, self.seed = vae, crops, decoder_only, seed
+        self.channels = vae.config.latent_channels
         self.settings = dict(decoder_only=decoder_only, kl_weight=kl_weight, latent_noise=latent_noise)
         for name, parameter in vae.named_parameters():
             learns = name.startswith("decoder.") or not decoder_only
@@ -165,10 +166,10 @@ class VAETask(Task):
                 torch.stack(strength).view(-1, 1, 1, 1).to(picture), batch.get("latents"))
 
     def noise(self, position: int) -> tuple[Tensor, Tensor]:
-        """Normal numbers (2, 4, s, s) for the posterior and for the decoder, and the strength of the latter, ()."""
+        """Normal numbers (2, C, s, s) for the posterior and for the decoder, and the strength of the latter, ()."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + position)
         side = self.crops.side // LATENT_SHRINK
-        return torch.randn(2, 4, side, side, generator=generator), torch.rand((), generator=generator)
+        return torch.randn(2, self.channels, side, side, generator=generator), torch.rand((), generator=generator)
 
     def export(self, folder: Path) -> None:
         """A diffusers folder in half precision, with the latents' scaling factor."""
@@ -187,7 +188,7 @@ class TinyObjective(nn.Module):
 
     def forward(self, pictures: Tensor, weight: Tensor, noise: Tensor, strength: Tensor, latents: Tensor) -> Tensor:
         """The batch's loss, (). As `ReconstructionObjective`."""
-        scaled = self.scaling_factor * latents                                              # (B, 4, s, s), of unit variance
+        scaled = self.scaling_factor * latents                                              # (B, C, s, s), of unit variance
         encoded = F.mse_loss(self.tiny.encode(pictures).latents.float(), scaled)            # by itself: nothing decodes it here
         noisy = scaled + self.latent_noise * strength * noise[:, 1]
         return encoded + reconstruction_loss(self.tiny.decode(noisy).sample.float(), pictures, weight)
@@ -198,6 +199,7 @@ class TinyVAETask(VAETask):
 
     def __init__(self, tiny: AutoencoderTiny, scaling_factor: float, crops: Crops, *, latent_noise: float, seed: int):
         self.tiny, self.crops, self.seed = tiny, crops, seed
+        self.channels = tiny.config.latent_channels
         self.settings = dict(scaling_factor=scaling_factor, latent_noise=latent_noise, **TINY_VAE)
         self.edges = tuple(f"{name}.layers.{layer}." for name in ("encoder", "decoder")
                            for layer in (0, len(getattr(tiny, name).layers) - 1))
@@ -242,7 +244,7 @@ def run(arguments: argparse.Namespace) -> None:
     learns = dict(latent_noise=arguments.latent_noise, seed=arguments.seed)
     if arguments.tiny:
         torch.manual_seed(arguments.seed)
-        task = TinyVAETask(AutoencoderTiny(**TINY_VAE), vae.config.scaling_factor, crops, **learns)
+        task = TinyVAETask(AutoencoderTiny(latent_channels=vae.config.latent_channels, **TINY_VAE), vae.config.scaling_factor, crops, **learns)
     else:
         task = VAETask(vae, crops, decoder_only=arguments.decoder_only, kl_weight=arguments.kl_weight, **learns)
     folder = arguments.tiny or arguments.vae

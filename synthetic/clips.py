@@ -202,20 +202,20 @@ def move_cache(folder: Path, move: Callable[[np.ndarray, Skeleton, Skeleton], np
 
 def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, what: str = "frames", style: str = "bold",
                  share: slice = slice(None), limit: int | None = None) -> None:
-    """Cache what `encode` ((n, H, W, 3) uint8 to (n, 4, h, w)) makes of the frames, of the poses drawn for them, or of the moved pictures.
+    """Cache what `encode` ((n, H, W, 3) uint8 to (n, C, h, w)) makes of the frames, of the poses drawn for them, or of the moved pictures.
 
     what: frames, poses or moved; share: the clips this process takes, e.g. slice(rank, None, world size); limit: only the first clips.
     """
     frames, keypoints, rendered = (open_array(folder, name) for name in ("frames", "keypoints", "moved_done" if what == "moved" else "rendered"))
-    num_clips, num_frames, height, width, _ = frames.shape
+    num_clips, _, height, width, _ = frames.shape
     pictures = open_array(folder, "moved") if what == "moved" else frames
-    shape = (num_clips, num_frames, 4, height // LATENT_SHRINK, width // LATENT_SHRINK)
     name = {"frames": "latents", "poses": "pose_latents", "moved": "moved_latents"}[what]
-    latents, done = open_array(folder, name, shape, np.float16), open_array(folder, f"{name}_done", (num_clips,), np.bool_)
+    done = open_array(folder, f"{name}_done", (num_clips,), np.bool_)
     todo = [index for index in range(num_clips)[:limit][share] if rendered[index] and not done[index]]
     for index in tqdm(todo, desc=f"encoding {name}", unit="clip"):
         drawn = draw(Skeleton(keypoints[index], (height, width), fps=1), style) if what == "poses" else np.array(pictures[index])
-        latents[index] = encode(drawn)
+        encoded = encode(drawn)                                                         # (F, C, h, w)
+        open_array(folder, name, (num_clips, *encoded.shape), np.float16)[index] = encoded
         done[index] = True
 
 
