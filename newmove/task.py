@@ -6,7 +6,6 @@ another number of processes changes nothing else. Trained weights are float32; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from training.task import VALIDATION_POSITION, Batch, Task
 
 from newmove.clips import ROLES
 from newmove.objective import PRIOR_WEIGHT, CustomizationLoss, with_checkpointing, without_dropout
-from runtime.cpu_layers import faster_on_cpu
 from runtime.device import generator_for
 
 TEXTS_AT_ONCE = 32
@@ -53,9 +51,6 @@ class MotionTask(Task):
             with_checkpointing(network)
         self.objective = CustomizationLoss(network, prior_weight, debiasing)
         self.texts: dict[str, Tensor] = {}
-
-    def training_mode(self) -> AbstractContextManager:
-        return faster_on_cpu(self.model.network, torch.device(self.model.device), training=True)
 
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """What `CustomizationLoss` takes, on the model's device."""

@@ -95,7 +95,7 @@ def compare(task: MotionTask, exemplars: list[Clip], num_frames: int, size: tupl
     cache = LatentCache(folder, plain.fps, "measured")
     cache.fill(plain.all_clips(), task.model.encode_frames)
     cached, seconds = MotionClips(exemplars, exemplars, num_frames, size, cache=cache), {"in the step": [], "cached": []}
-    with task.training_mode():
+    with faster_on_cpu(task.objective, torch.device(task.model.device), training=True):
         for position in range(steps + 1):
             task.texts.clear()
             seconds["in the step"].append(step_seconds(task, plain, position))

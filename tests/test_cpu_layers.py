@@ -59,7 +59,7 @@ def test_what_the_fast_forms_do_not_cover_runs_as_it_was(layers):
         assert not {"forward"} & {*vars(layers["up"]), *vars(layers["resnet"])}
 
 
-def test_in_training_only_convolutions_over_time_change_and_their_gradients_do_not(layers):
+def test_in_training_convolutions_over_time_change_and_their_gradients_do_not(layers):
     layer, x = layers["time"].train().requires_grad_(True), torch.randn(2, 4, 5, 3, 2, requires_grad=True)
     gradients = lambda: torch.autograd.grad(layer(x).square().sum(), [x, layer.weight, layer.bias])
     wanted = gradients()
@@ -67,3 +67,12 @@ def test_in_training_only_convolutions_over_time_change_and_their_gradients_do_n
         assert [name for name in layers if "forward" in vars(layers[name])] == ["time"]
         for found, expected in zip(gradients(), wanted, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_group_normalisation_trains_in_float32_and_answers_in_the_precision_of_its_input(layers):
+    layer, x = nn.GroupNorm(2, 4), torch.randn(3, 4, 5, 5)
+    wanted = layer(x)
+    with faster_on_cpu(layer, CPU, training=True), torch.autocast("cpu", torch.bfloat16):
+        found, half = layer(x), layer(x.bfloat16())
+    assert torch.equal(found, wanted) and half.dtype is torch.bfloat16
+    torch.testing.assert_close(half.float(), wanted, rtol=0.02, atol=0.02)

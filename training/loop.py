@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from configs import AgreedError
 from media.files import locked
+from runtime.cpu_layers import faster_on_cpu
 from runtime.device import keep_freed_memory
 from runtime.processes import shut_down, StopRequest
 from training.batches import batches_of, SampleStream
@@ -76,7 +77,8 @@ def trained(task: Task, clips: Dataset, config: TrainConfig, accelerator: Accele
     stream = SampleStream(split.trained, config.batch_size, config.seed, first=position,
                           num_processes=accelerator.num_processes, process_index=accelerator.process_index)
     curves, signal = TrainingLog(accelerator, stream, config, step), 0                  # what all processes agree on
-    with (StopRequest() as stop, task.training_mode(), CheckpointWriter(output, learner) as save,
+    with (StopRequest() as stop, task.training_mode(), faster_on_cpu(task.objective, accelerator.device, training=True),
+          CheckpointWriter(output, learner) as save,
           batches_of(clips, stream, config, accelerator) if step < config.max_steps else nullcontext() as batches):
         while step < config.max_steps and not signal:
             step += 1
