@@ -16,6 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from media.files import read_json, save_atomically
 from mimicmotion import networks
 from mimicmotion.networks import PoseNet, PoseUNet
+from mimicmotion.savings import is_temporal, is_zero_initialised, spatio_temporal_blocks, zero_temporal_branches
 from runtime.weights import check_safetensors, empty, fill, kind_of, metadata, read_tensors, save_tensors, weights_file
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ SVD_FILES = ("vae/config.json", "image_encoder/config.json", "scheduler/schedule
 SVD_NOISE = {"prediction_type": "v_prediction", "timestep_type": "continuous"}     # what the networks were trained for
 PARTS = ("unet", "pose_net")                                  # the prefixes of a video model's tensors
 TRAINED_FRAMES = {"MimicMotion_1": 16, "MimicMotion_1-1": 72}     # published checkpoints, alike but for their numbers
+SILENT = {"temporal_branches": "silent"}                      # how a file says that it has none, as they would change nothing
 FETCH = "fetch it with python scripts/download_weights.py"
 WANTED = "expected a video model's tensors 'unet.*' and 'pose_net.*'"
 REMEDY = "take MimicMotion_1-1.pth or a folder this repository trained; plain SVD goes in the key svd"
@@ -80,8 +82,21 @@ def load_video_model(svd_folder: str | Path, checkpoint: str | Path | None, dtyp
     parts = split_parts(read_tensors(path, dtype, device), path)
     config_folder = path.parent if Path(checkpoint).is_dir() else unet_folder
     unet = empty(PoseUNet.from_config, read_json(config_folder / "config.json"), config_folder)
+    if path.suffix == ".safetensors" and SILENT.items() <= metadata(path).items():
+        parts["unet"] |= silent_branches(unet, dtype, device)
     pose_net = empty(lambda config: PoseNet(config["block_out_channels"][0]), unet.config, config_folder)
     return fill(unet, parts["unet"], path, "unet."), fill(pose_net, parts["pose_net"], path, "pose_net.")
+
+
+def silent_branches(unet: PoseUNet, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
+    """New temporal branches that change nothing, for a file without them: the same at every call."""
+    made = unet
+    if device != "meta":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            made = PoseUNet.from_config(unet.config)
+        zero_temporal_branches(made)
+    return {name: tensor.to(device, dtype) for name, tensor in made.state_dict().items() if is_temporal(name)}
 
 
 def refuse_other_width(unet: PoseUNet, image_encoder: CLIPVisionModelWithProjection, source: Path | str) -> None:
@@ -131,13 +146,16 @@ def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype
                     source: str = "") -> Path:
     """Write {config.json, model.safetensors}; each file appears whole or not at all. The folder.
 
-    source: the published file these weights come from, which the file then remembers.
+    Temporal branches are left out where all are silent, which the file then says. source: the published file these weights
+    come from, which the file then remembers.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {}
+    tensors, silent = {}, all(map(is_zero_initialised, spatio_temporal_blocks(unet)))
     for part, module in zip(PARTS, (unet, pose_net)):
         for name, tensor in module.state_dict().items():
+            if silent and is_temporal(name):
+                continue
             stored = tensor.detach().to("cpu", dtype).contiguous()
             if not stored.isfinite().all():
                 raise ValueError(f"{folder}: expected finite weights (found inf or NaN in '{part}.{name}' as {dtype}): "
@@ -145,7 +163,7 @@ def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype
             tensors[f"{part}.{name}"] = stored
     config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
     save_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
-    notes = {"format": "pt"} | ({"source": source} if source else {})
+    notes = {"format": "pt"} | ({"source": source} if source else {}) | (SILENT if silent else {})
     save_atomically(folder / "model.safetensors", lambda path: save_tensors(tensors, path, notes))
     return folder
 

@@ -108,9 +108,14 @@ SPATIAL_FORWARDS = {SpatioTemporalResBlock: _spatial_resnet, TransformerSpatioTe
 @contextmanager
 def spatial_only(model: nn.Module, when=lambda block: True) -> Iterator[nn.Module]:
     """Within the context, spatio-temporal blocks for which `when(block)` holds run their spatial part alone."""
-    with with_forwards({block: partial(SPATIAL_FORWARDS[type(block)], block) for block in model.modules()
-                        if type(block) in SPATIAL_FORWARDS and when(block)}):
+    with with_forwards({block: partial(SPATIAL_FORWARDS[type(block)], block)
+                        for block in spatio_temporal_blocks(model) if when(block)}):
         yield model
+
+
+def spatio_temporal_blocks(model: nn.Module) -> Iterator[nn.Module]:
+    """Every block that has a temporal branch beside its spatial part."""
+    return (block for block in model.modules() if type(block) in SPATIAL_FORWARDS)
 
 
 @torch.no_grad()

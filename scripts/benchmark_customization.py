@@ -29,6 +29,7 @@ from newmove.clips import Clip, clips_in, LatentCache, MotionClips
 from newmove.task import MotionTask
 from newmove.text_to_video import TextToVideo
 from newmove.objective import PAPER, train_only
+from runtime.cpu_layers import faster_on_cpu
 from runtime.device import chosen_device
 from training.validation import on_device
 

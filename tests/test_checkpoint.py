@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load_video_model, save_checkpoint
 from mimicmotion.pipeline import PoseToVideo
+from mimicmotion.savings import is_temporal, is_zero_initialised, spatio_temporal_blocks, zero_temporal_branches
 from runtime.weights import read_tensors
 from t2m.networks import load_strictly, VQVAE
 
@@ -43,6 +44,18 @@ def test_a_saved_checkpoint_loads_back_equal(model, tiny_svd_folder, tmp_path):
 def test_a_folder_checkpoint_needs_no_unet_in_the_svd_folder(model, tmp_path):
     folder = save_checkpoint(tmp_path / "video", *model)
     assert same(load(tmp_path / "no svd", folder)[0], model[0])   # exact in float16
+
+
+def test_temporal_branches_that_change_nothing_are_not_stored_and_come_back_silent(model, tiny_svd_folder, tmp_path):
+    whole = save_checkpoint(tmp_path / "whole", *model)
+    unet, pose_net = load(tiny_svd_folder, whole)
+    zero_temporal_branches(unet)
+    folder = save_checkpoint(tmp_path / "video", unet, pose_net)
+    assert not any(map(is_temporal, load_file(folder / "model.safetensors"))) and any(map(is_temporal, load_file(whole / "model.safetensors")))
+    (first, _), (second, _) = load(tiny_svd_folder, folder), load(tiny_svd_folder, folder)
+    assert same(first, second) and all(map(is_zero_initialised, spatio_temporal_blocks(first)))
+    assert all(torch.equal(tensor, first.state_dict()[name]) for name, tensor in unet.state_dict().items() if not is_temporal(name))
+    assert load_video_model(tiny_svd_folder, folder, torch.float16, device="meta")[0].dtype is torch.float16
 
 
 def test_a_published_pth_loads_equal(model, tensors, tiny_svd_folder, tmp_path):
