@@ -81,8 +81,8 @@ TARGETS = (
     Target("odd", "answered", "  people found, of pictures with one whole person"),
     Target("hidden", "told", "pictures of people who sit or cross their arms: share told to take another", 1.0),
     Target("hidden", "standing", "  and of people who stand", 0, at_most=True),
-    Target("honesty", "own", "the demo's VAE rebuilds synthetic people, lowest PSNR", 30, unit="dB"),
-    Target("honesty", "other", "  and scikit-image's photographs, highest PSNR", 30, unit="dB", at_most=True),
+    Target("honesty", "own", "the demo's VAE rebuilds synthetic people, lowest PSNR", 33, unit="dB"),
+    Target("honesty", "other", "  and scikit-image's photographs, highest PSNR", 33, unit="dB", at_most=True),
 )
 Values = dict[str, float]
 
