@@ -28,7 +28,7 @@ python demo/train_pose.py --clips "$data" --work "$runs/pose" --out "$weights/dw
 
 # pictures: the VAE, then its latents
 done_once init python demo/init_models.py "$weights/svd" --video "$runs/video_init" --adapter "$runs/adapter_init"
-done_once vae parallel demo/train_vae.py "$data" "$weights/svd/vae" $(quick --steps 4)
+done_once vae parallel demo/train_vae.py "$data" "$weights/svd/vae" --detail-weight 4 --kl-weight 1e-4 $(quick --steps 4)
 parallel demo/prepare_clips.py "$data" --encode "$weights/svd/vae" --limit 5200
 parallel demo/prepare_clips.py "$data" --encode "$weights/svd/vae" --limit 2400 --what poses
 parallel demo/prepare_clips.py "$data" --move --limit 5200
