@@ -20,6 +20,7 @@ from torch import nn, Tensor
 from runtime.cpu_layers import with_forwards
 
 TEMPORAL_PARAMETERS = ("temporal_res_block", "time_mixer", "temporal_transformer", "time_pos_embed", "time_conv_out")
+TEMPORAL_ENDS = ("temporal_res_block.conv2.", "time_pos_embed.linear_2.", ".to_out.0.", ".ff.net.2.", ".ff_in.net.2.")
 
 
 class CachedCrossAttention:
@@ -79,6 +80,11 @@ class FeatureCache:
         """Keep a call's deep features for the steps to come."""
         if self.every > 1:
             self.kept[call] = deep
+
+
+def ends_temporal_branch(name: str) -> bool:
+    """Does this parameter belong to one of the layers that `zero_temporal_branches` zeroes?"""
+    return is_temporal(name) and any(part in name for part in TEMPORAL_ENDS)
 
 
 def is_temporal(name: str) -> bool:

@@ -57,8 +57,8 @@ def test_every_word_of_a_caption_is_one_token(model):
 
 @torch.no_grad()
 def test_the_single_frame_vae_decodes_as_the_demos_own_does(model):
-    latents = torch.randn(2, 4, 6, 5, generator=torch.Generator().manual_seed(0))
     own = AutoencoderKLTemporalDecoder.from_pretrained(VAE, torch_dtype=torch.float32).eval()
+    latents = torch.randn(2, own.config.latent_channels, 6, 5, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(model.vae.decode(latents).sample, own.decode(latents, num_frames=1).sample, rtol=0, atol=1e-5)
     frames = torch.rand(1, 3, 48, 40, generator=torch.Generator().manual_seed(1)) * 2 - 1
     torch.testing.assert_close(model.vae.encode(frames).latent_dist.mean, own.encode(frames).latent_dist.mean, rtol=0, atol=1e-5)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from diffusers import AutoencoderTiny
 from PIL import Image
 
 import inference
@@ -195,7 +196,9 @@ def test_resume_repeats_exactly_what_depends_on_a_change(models, arguments, tmp_
 
 
 def test_a_draft_is_made_again_where_it_becomes_the_final_video(models, arguments, tmp_path):
-    arguments = [*arguments, f"generator.tiny_vae={ROOT / 'weights' / 'demo' / 'svd' / 'tiny_vae'}"]
+    torch.manual_seed(0)
+    AutoencoderTiny(latent_channels=4, encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4).save_pretrained(tmp_path / "tiny")
+    arguments = [*arguments, f"generator.tiny_vae={tmp_path / 'tiny'}"]
     inference.main(arguments)
     models.calls.clear()
     inference.main([*arguments, "resume=true", "refinements=0"])
