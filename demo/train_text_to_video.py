@@ -85,7 +85,7 @@ def write_clips(folder: Path, per_pair: int) -> list[Clip]:
 TEXT_WIDTH, TOKENS = 32, 16                            # numbers of a token; tokens of a caption
 WORDS = sorted({word for text in (*MOTIONS, *COLOURS, NEW_WORDS, "a person in is") for word in text.split()})
 SPECIAL = ("<|pad|>", "<|startoftext|>", "<|endoftext|>")
-UNET = dict(sample_size=12, in_channels=16, out_channels=16, block_out_channels=(32, 48), layers_per_block=1, attention_head_dim=4,
+UNET = dict(sample_size=12, block_out_channels=(32, 48), layers_per_block=1, attention_head_dim=4,
             down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"), up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
             cross_attention_dim=TEXT_WIDTH, norm_num_groups=16)
 TEXT = dict(hidden_size=TEXT_WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
@@ -99,7 +99,8 @@ SHARED_SIZES = ("block_out_channels", "down_block_types", "latent_channels", "la
 def write_base(folder: Path, vae: Path, seed: int = 0) -> Path:
     """An untrained pipeline folder with the demo's VAE."""
     torch.manual_seed(seed)
-    network = UNet3DConditionModel(**UNET)
+    width = read_json(vae / "config.json")["latent_channels"]
+    network = UNet3DConditionModel(in_channels=width, out_channels=width, **UNET)
     write_component(folder / "unet", dict(network.config), network.state_dict(), "diffusion_pytorch_model", torch.float32)
     write_tokenizer(folder / "tokenizer")
     sizes = CLIPTextConfig(vocab_size=len(vocabulary()), **TEXT)

@@ -16,7 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from media.files import read_json, save_atomically
 from mimicmotion import networks
 from mimicmotion.networks import PoseNet, PoseUNet
-from mimicmotion.savings import ends_temporal_branch, is_temporal, zero_temporal_branches
+from mimicmotion.savings import is_temporal, is_zero_initialised, zero_temporal_branches
 from runtime.weights import check_safetensors, empty, fill, kind_of, metadata, read_tensors, save_tensors, weights_file
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors, silent = {}, not any(tensor.any() for name, tensor in unet.state_dict().items() if ends_temporal_branch(name))
+    tensors, silent = {}, is_zero_initialised(unet)
     for part, module in zip(PARTS, (unet, pose_net)):
         for name, tensor in module.state_dict().items():
             if silent and is_temporal(name):

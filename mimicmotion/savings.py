@@ -83,7 +83,7 @@ class FeatureCache:
 
 
 def ends_temporal_branch(name: str) -> bool:
-    """Does this parameter belong to one of the layers that `zero_temporal_branches` zeroes?"""
+    """Does this parameter belong to the last layer of a temporal branch?"""
     return is_temporal(name) and any(part in name for part in TEMPORAL_ENDS)
 
 
@@ -127,42 +127,19 @@ def spatio_temporal_blocks(model: nn.Module) -> Iterator[nn.Module]:
 @torch.no_grad()
 def zero_temporal_branches(model: nn.Module) -> None:
     """Zero the last layer of every temporal branch: each block becomes its spatial part exactly (the start of training)."""
-    for block in model.modules():
-        if isinstance(block, SpatioTemporalResBlock):
-            _zero(block.temporal_res_block.conv2)
-        elif isinstance(block, TransformerSpatioTemporalModel):
-            _zero(block.time_pos_embed.linear_2)
-            for layer in block.temporal_transformer_blocks:
-                _zero(layer.attn1.to_out[0], layer.ff.net[-1], layer.ff_in.net[-1])
-                if layer.attn2 is not None:
-                    _zero(layer.attn2.to_out[0])
+    for name, parameter in model.named_parameters():
+        if ends_temporal_branch(name):
+            parameter.zero_()
     mixer = getattr(getattr(model, "decoder", None), "time_conv_out", None)
     if mixer is not None:
         nn.init.dirac_(mixer.weight)
         nn.init.zeros_(mixer.bias)
 
 
-def _zero(*layers: nn.Module) -> None:
-    for layer in layers:
-        nn.init.zeros_(layer.weight)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-
-
 @torch.no_grad()
-def is_zero_initialised(block: nn.Module) -> bool:
-    """Does every temporal branch of this block end in exact zeros, so that it equals its spatial part? Read from weights."""
-    if isinstance(block, SpatioTemporalResBlock):
-        return _all_zero(block.temporal_res_block.conv2)
-    outputs = [block.time_pos_embed.linear_2]
-    for layer in block.temporal_transformer_blocks:
-        attentions = [attention for attention in (layer.attn1, layer.attn2) if attention is not None]
-        outputs += [layer.ff.net[-1], layer.ff_in.net[-1], *(attention.to_out[0] for attention in attentions)]
-    return _all_zero(*outputs)
-
-
-def _all_zero(*layers: nn.Module) -> bool:
-    return not any(parameter.any() for layer in layers for parameter in layer.parameters())
+def is_zero_initialised(model: nn.Module) -> bool:
+    """Does every temporal branch end in exact zeros, so that each block equals its spatial part? Read from weights."""
+    return not any(tensor.any() for name, tensor in model.state_dict().items() if ends_temporal_branch(name))
 
 
 def _in_parts(forward, num_parts: int, hidden: Tensor) -> Tensor:
