@@ -14,7 +14,7 @@ import numpy as np
 from dwpose import skeleton as coco
 from puppet.cutout import (capsule, carried_across, filled, least_cover, matte, met, parts, person_mask, refined_mask, smoothstep, softened, spread,
                            with_fringe)
-from puppet.limbs import cut_off, HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, right_of, unit
+from puppet.points import cut_off, HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, right_of, unit
 from puppet.shadows import darkened, Shadow, shaded, shadow_of, shadow_zones, unshaded
 from puppet.unseen import back_of_head, beyond, drawn_hand, skin_colour
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from dwpose import skeleton as coco
 from puppet.cutout import smoothstep, spread
-from puppet.limbs import inside, Limb, NECK, PELVIS, Pose
+from puppet.limbs import Pose
+from puppet.points import inside, Limb, NECK, PELVIS
 
 SHADOW_SIZE = (0.75, 0.26)          # of the trunk's length: half width and half height of where a foot's shadow can be
 DARKEST = 0.6                       # of the light that a shadow at the feet may take

@@ -7,7 +7,7 @@ import numpy as np
 from dwpose import skeleton as coco
 from dwpose.skeleton import is_seen
 from puppet.cutout import capsule, softened, spread
-from puppet.limbs import HEAD, inside, NECK, unit
+from puppet.points import HEAD, inside, NECK, unit
 
 HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
     ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),

@@ -21,7 +21,8 @@ from dwpose.plausibility import hides_too_much
 from dwpose.skeleton import Skeleton
 from puppet.cutout import smoothstep
 from puppet.layers import Cut, cut_layers, Joint, Layer, ORDER
-from puppet.limbs import BOW, body_points, eye_roll, followed, HEAD, KNEES, last_joint, NECK, PELVIS, Pose, posed, unit, whole_reference, with_cut_arms_kept, with_cut_edge_kept
+from puppet.limbs import in_face, Pose, posed
+from puppet.points import BOW, body_points, followed, HEAD, KNEES, last_joint, NECK, PELVIS, unit, whole_reference, with_cut_arms_kept, with_cut_edge_kept
 from puppet.shadows import cast
 from renderers import PuppetConfig, Renderer, Scene
 from runtime.progress import Steps
@@ -87,7 +88,7 @@ class Puppet(Renderer):
     def doubts(self, scene: Scene) -> list[str]:
         """For how long the person would be seen from behind, of which the picture shows nothing, or bent double."""
         reference, fps = whole_reference(body_points(scene.reference.keypoints)[0]), scene.skeleton.fps
-        pose = posed(followed(scene.skeleton, reference), reference, eye_roll(scene.skeleton, scene.reference), fps, None)
+        pose = posed(followed(scene.skeleton, reference), scene.skeleton, scene.reference, None)
         spine = np.linalg.norm(pose.points[:, NECK] - pose.points[:, PELVIS], axis=-1)          # (F,)
         bent = spine < 1.02 * BOW * np.linalg.norm(reference[NECK, :2] - reference[PELVIS, :2]) * pose.size
         for_how_long = lambda frames: f"for {frames.sum() / fps:.1f} s (from {frames.argmax() / fps:.1f} s)"
@@ -111,7 +112,7 @@ class Puppet(Renderer):
         fps, size = scene.skeleton.fps, scene.image.shape[:2]
         points = with_cut_edge_kept(followed(scene.skeleton, reference), reference, size[0], fps)
         points = with_cut_arms_kept(points, reference, size, fps)
-        pose = posed(points, reference, eye_roll(scene.skeleton, scene.reference), scene.skeleton.fps, scene.depth, skirt=cut.skirt)
+        pose = posed(points, scene.skeleton, scene.reference, scene.depth, skirt=cut.skirt)
         ranks = nearness_of(cut, scene.depth, scene.skeleton.fps, pose)
         turned = gaussian_filter1d((pose.mirrored & (pose.behind | face_unseen(scene.skeleton))).astype(float), TURN_SECONDS * scene.skeleton.fps)
         frames = np.empty((len(points), *scene.image.shape), np.uint8)
@@ -300,6 +301,8 @@ def sources_of(layer: Layer, pose: Pose, index: int, box: tuple[int, int, int, i
             weight = weight * (1 - smoothstep(*bend.near, np.hypot(away_x, away_y) / radius))
         other = asked(pose.maps[joint.piece][index], x, y)
         source = [own + weight * (far - own) for own, far in zip(source, other)]
+    if layer.kind == "head":
+        source = face_turned(source, pose, index)
     if layer.kind.endswith("leg") and pose.toward[layer.limb.name][index] > 0:
         source = swollen(source, layer, pose, index)
     grids = (cv2.resize((values - start).astype(np.float32), (columns * GRID, rows * GRID), interpolation=cv2.INTER_LINEAR)
@@ -315,6 +318,12 @@ def swollen(source: list[np.ndarray], layer: Layer, pose: Pose, index: int) -> l
     along, aside = x * way[0] + y * way[1], y * way[0] - x * way[1]
     wider = 1 + KNEE_SWELL * pose.toward[layer.limb.name][index] * (1 - np.abs(along) / length).clip(0, 1)
     return [source[0] + way[1] * aside * (1 - 1 / wider), source[1] - way[0] * aside * (1 - 1 / wider)]
+
+
+def face_turned(source: list[np.ndarray], pose: Pose, index: int) -> list[np.ndarray]:
+    """The source x and y (h, w) of a head whose face has turned: it moves over the head, whose outline stays."""
+    share = in_face(*source, pose.face)
+    return [values - share * moved for values, moved in zip(source, pose.face_shift[index])]
 
 
 def asked(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:

@@ -18,7 +18,8 @@ from renderers import MimicMotionConfig, Scene, VideoModelConfig
 from renderers.mimicmotion import MimicMotion
 from puppet.cutout import filled
 from puppet.layers import distance_to
-from puppet.limbs import body_points, followed, HEAD, KNEES, NECK, PELVIS, person_size, posed, whole_reference
+from puppet.limbs import posed
+from puppet.points import body_points, followed, HEAD, KNEES, NECK, PELVIS, person_size, whole_reference
 from puppet.unseen import back_of_head
 from renderers.puppet import Puppet, PuppetConfig
 from synthetic.clips import sample_clip
@@ -204,7 +205,7 @@ def test_knees_that_come_towards_the_viewer_part_and_the_thighs_lie_before_the_t
 def test_a_skirt_hangs_from_the_spine_also_where_the_knees_come_above_the_hips():
     reference = whole_reference(body_points(keypoints()[None])[0])
     crouched = keypoints(left_knee=(134, 140), right_knee=(96, 150))
-    pose = posed(followed(skeleton(crouched), reference), reference, np.full(1, np.nan), 15, None, skirt=True)
+    pose = posed(followed(skeleton(crouched), reference), skeleton(crouched), skeleton(keypoints()), None, skirt=True)
     drawn = pose.maps["skirt"][0, :, :2] @ (reference[KNEES, :2] - reference[PELVIS, :2])
     assert drawn[1] > 0.4 * 58 and abs(drawn[0]) < drawn[1]
     assert all((toward == 0).all() for toward in pose.toward.values())
@@ -345,13 +346,38 @@ def test_a_picture_that_hides_limbs_is_refused_with_what_to_take_instead(pose, w
 
 
 def test_an_arm_that_the_picture_cuts_off_is_raised_to_the_side_and_not_above():
-    reference = whole_reference(body_points(keypoints(right_wrist=None)[None])[0])
-    raised = posed(followed(skeleton(keypoints(**RAISED)), reference), reference, np.full(1, np.nan), 15, None).points[0]
+    def raised_arms(reference):
+        points = followed(skeleton(keypoints(**RAISED)), whole_reference(body_points(reference.keypoints)[0]))
+        return posed(points, skeleton(keypoints(**RAISED)), reference, None).points[0]
+
+    raised = raised_arms(skeleton(keypoints(right_wrist=None)))
     shoulder, long = np.array(JOINTS[coco.RIGHT_SHOULDER]), np.hypot(30, 28)
     assert shoulder[1] - 0.11 * long < raised[coco.RIGHT_ELBOW, 1] < shoulder[1]
     assert np.linalg.norm(raised[coco.RIGHT_ELBOW] - shoulder) == pytest.approx(long, rel=0.01) and raised[coco.RIGHT_ELBOW, 0] < 40
-    whole = posed(followed(skeleton(keypoints(**RAISED)), own := whole_reference(body_points(keypoints()[None])[0])), own, np.full(1, np.nan), 15, None)
-    assert np.allclose(whole.points[0, coco.RIGHT_ELBOW], RAISED["right_elbow"])
+    assert np.allclose(raised_arms(skeleton(keypoints()))[coco.RIGHT_ELBOW], RAISED["right_elbow"])
+
+
+def test_a_face_turns_over_the_head_whose_outline_stays():
+    eyes = {"nose": (104, 52), "left_eye": (110, 46), "right_eye": (98, 46)}              # the ears stay where they are
+    picture = figure()
+    cv2.circle(picture, JOINTS[coco.NOSE], 2, (0, 0, 0), -1)
+    ahead, aside = rendered(skeleton(*[keypoints()] * 9, *[keypoints(**eyes)] * 9), picture)[[2, 15]].astype(int)
+    dark = lambda frame: np.argwhere(frame[40:64, 80:120].sum(-1) < 300).mean(axis=0)
+    assert dark(aside)[1] - dark(ahead)[1] == pytest.approx(4, abs=0.7) and dark(aside)[0] == pytest.approx(dark(ahead)[0], abs=0.5)
+    outside = np.ones(SIZE, bool)
+    outside[30:72, 86:115] = False
+    assert np.abs(aside - ahead)[outside].max() < 15                                           # the head itself moves by a quarter of a pixel
+
+
+def test_a_face_that_is_unseen_or_turned_far_is_not_bent_out_of_shape():
+    def shift(frame):
+        points = followed(skeleton(frame), whole_reference(body_points(keypoints()[None])[0]))
+        pose = posed(points, skeleton(frame), skeleton(keypoints()), None)
+        return np.abs(pose.face_shift[0]) / pose.face[1]
+
+    assert shift(keypoints(nose=None, left_eye=None, right_eye=None)).max() == 0
+    far = shift(keypoints(nose=(118, 70), left_eye=(122, 64), right_eye=(112, 64)))
+    assert 0.2 < far[0] < 0.36 and far[1] < 0.13
 
 
 def test_an_unseen_wrist_goes_on_from_its_upper_arm_as_in_the_picture():
@@ -392,7 +418,7 @@ def test_who_bends_with_the_back_to_the_viewer_is_still_seen_from_behind():
     reference = whole_reference(body_points(keypoints()[None])[0])
     swapped = {f"{a}_{joint}": JOINTS[getattr(coco, f"{b}_{joint}".upper())] for joint in ("hip", "knee", "ankle") for a, b in (("left", "right"), ("right", "left"))}
     away = bowed(left_shoulder=(76, 175), right_shoulder=(124, 175), **swapped)           # the face shows, between the legs
-    pose = posed(followed(away, reference), reference, np.full(30, np.nan), 15, None)
+    pose = posed(followed(away, reference), away, skeleton(keypoints()), None)
     assert pose.behind[-1] and pose.mirrored[-1] and not pose.behind[0]
 
 
