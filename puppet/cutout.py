@@ -169,7 +169,7 @@ def guided(image: np.ndarray, maps: list[np.ndarray], radius: int, smoothness: f
     return results
 
 
-def parts(image: np.ndarray, alpha: np.ndarray, seeds: list[np.ndarray], distances: list[np.ndarray],
+def part_shares(image: np.ndarray, alpha: np.ndarray, seeds: list[np.ndarray], distances: list[np.ndarray],
           likelihoods_of: list[int]) -> np.ndarray:
     """Which of the P parts each pixel of the person belongs to, (P, H, W) float32 shares that sum to 1.
 

@@ -17,7 +17,7 @@ from motionbench.picture import psnr
 from renderers import MimicMotionConfig, Scene, VideoModelConfig
 from renderers.mimicmotion import MimicMotion
 from puppet.cutout import filled
-from puppet.layers import distance_to
+from puppet.parts import distance_to
 from puppet.limbs import posed
 from puppet.points import body_points, followed, HEAD, KNEES, NECK, PELVIS, person_size, whole_reference
 from puppet.unseen import back_of_head
