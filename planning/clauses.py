@@ -1,20 +1,44 @@
-"""A prompt to its clauses: one action each, in the order in which they happen."""
+"""A prompt to its clauses: one action each, in the order in which they happen, and what each says about time."""
+from __future__ import annotations
+
 import logging
 import re
 import unicodedata
+from dataclasses import dataclass
 
-from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES,
-                              CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
-                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES,
-                              LIST_BEGINS, LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OF_SOMEONE_ELSE,
-                              OPENING_WORDS, OPPOSITE, ORDER_WORDS, PARTS, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, REPEATED_LIST,
-                              REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS, SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS,
-                              SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE, WHILE_DOING)
-from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
-                            singulars, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
+from planning.lexicon import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BASE, BEFORE_AFTER,
+                              BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES, CLAUSE_BREAK, CLOCK, COLON,
+                              CONJUNCTIONS, DELAYED, DETERMINERS, DURATION, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
+                              FOREIGN_WORDS, FORMS, FRACTION, FUNCTION_WORDS, GERUND, HANDLING_VERBS, INTERPOSED,
+                              LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES, LIST_BEGINS, LIST_NUMBER,
+                              MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NO_NUMBER, NOUNS, NUMBERS,
+                              OF_SOMEONE_ELSE, OPENING_WORDS, OPPOSITE, ORDER_WORDS, PARTS, past, PEOPLE, PREPOSITIONS,
+                              PRONOUNS, PUNCHES, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
+                              SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIME_SPAN, TIMED,
+                              TIMES, UNTIL_TIME, WAYS_TO_MOVE, WHILE_DOING)
+from planning.words import (amount, find_count, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb,
+                            predicate_of, singulars, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 log = logging.getLogger(__name__)
+
+
+def require_english(prompt: str) -> None:
+    """Raises ValueError when the prompt is not English, the only language the rules read."""
+    words = re.findall(r"[^\W\d_]+", prompt.lower())
+    foreign = sum(word in FOREIGN_WORDS for word in words)
+    known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None
+                or any(name in NOUNS for name in singulars(word)) for word in words)
+    latin = sum(word.isascii() for word in words)
+    if not words or known == 0 or foreign >= max(known, 1) or latin < len(words) / 2:
+        raise ValueError(f"prompt: no English understood in {shown(prompt)}: the offline planner reads English only; "
+                         "write it in English, or set planner.backend=openai (or local) to use a language model")
+
+
+def shown(prompt: str) -> str:
+    """The prompt's first words in quotes, for an error message."""
+    line = " ".join(prompt.split())
+    return f"'{line[:57]}...'" if len(line) > 60 else f"'{line}'"
 
 
 def clauses(prompt: str) -> list[tuple[bool, str]]:
@@ -292,3 +316,65 @@ def lacks_object(clause: str) -> bool:
     predicate = predicate_of(split_subject(clause)[1].split())
     alone = ("wave", "stretch", "circle", "twist", "move", "bend", "flex")
     return predicate.verb in HANDLING_VERBS and not predicate.rest and predicate.verb not in alone
+
+
+# ---------------------------------------------------------------- what a clause says about time
+
+@dataclass(frozen=True)
+class Piece:
+    """A clause, and what it says about time, which is taken out of its text."""
+    opens: bool                        # it begins a sentence
+    written: str                       # the clause with its duration
+    text: str
+    seconds: float | None = None       # how long its action lasts
+    each: bool = False                 # ... or each action of the sentence
+    begin: float | None = None         # when it starts, seconds from the start of the video
+    end: float | None = None           # when what follows ends; a clause that is all time speaks of what follows
+
+    @classmethod
+    def of(cls, opens: bool, written: str) -> Piece:
+        """'jumps twice for 3 s' -> text 'jumps twice', 3.0; 'jumps twice for 3 s each' -> 6.0; 'at 5 s she jumps' begins at 5.0."""
+        written, begin, end = take_times(written)
+        match = DURATION.search(written) or BARE_DURATION.search(written)
+        each = match is not None and bool(match["each"] or match["per"])
+        seconds = duration(match) if match else None
+        text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
+        bare = BARE_COUNT.fullmatch(text)
+        text += " times" if bare and verb_form(bare["verb"]) else ""                                # 'jump 3'
+        if wrong := NO_NUMBER.search(text):
+            raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): "
+                             "write it as in '3 times' or 'for 2.5 seconds'")
+        if end is not None and text:
+            return cls(opens, written, text, end - begin, False, begin)
+        counted = find_count(text) if each or match and ADJECTIVE.search(match[0]) else None        # 'three 2-second squats'
+        return cls(opens, written, text, seconds * counted.number if counted else seconds, each and counted is None, begin, end)
+
+
+def take_times(clause: str) -> tuple[str, float | None, float | None]:
+    """'waves from 2 to 5 seconds' -> ('waves', 2.0, 5.0), 'at 3 seconds she jumps' -> ('she jumps', 3.0, None)."""
+    if wrong := UNTIL_TIME.search(clause):
+        raise ValueError(f"prompt: '{wrong[0]}': expected how long, or both times (found the end alone): "
+                         "say 'for 3 seconds' or 'from 1 to 3 seconds'")
+    match = TIME_SPAN.search(clause)
+    if match and ("second" in match[0] or match["unit"] or match["end_unit"]):            # not 'counts from 1 to 3'
+        unit = match["end_unit"] or match["unit"] or "s"
+        begin, end = in_seconds(amount(match["begin"]), match["unit"] or unit), in_seconds(amount(match["end"]), unit)
+        if end <= begin:
+            raise ValueError(f"prompt: '{match[0].strip(' ,')}': expected an end after the begin: say the earlier time first")
+    elif match := AT_TIME.search(clause):
+        begin, end = amount(match["second"]) if match["second"] else in_seconds(amount(match["amount"]), match["unit"]), None
+    else:
+        return clause, None, None
+    return f"{clause[:match.start()]} {clause[match.end():]}".strip(" ,"), begin, end
+
+
+def duration(match: re.Match) -> float:
+    """Seconds of what DURATION found."""
+    low, high = (amount(word) if word else None for word in (match["low"], match["high"]))
+    many = (low + (high or low)) / 2 if low is not None else 1.0                # '4-5 seconds' are 4.5
+    many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] or match["half_more"] else 0.0)
+    return in_seconds(many, match["unit"]) + (amount(match["rest"]) if match["rest"] else 0.0)
+
+
+def in_seconds(number: float, unit: str) -> float:
+    return number * (0.001 if unit.startswith(("ms", "mil")) else {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}.get(unit[0], 1.0))

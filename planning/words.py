@@ -2,11 +2,14 @@
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
-from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
-                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MORE_BODY_PARTS, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS,
-                              NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS, OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES,
-                              PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, UNIT, VERBS, WAYS)
+from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, COUNT,
+                              DETERMINERS, FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE,
+                              MORE_BODY_PARTS, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS,
+                              OBJECT_ACTIONS, OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES, PREPOSITIONS, PRONOUNS,
+                              RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, TIMES,
+                              UNIT, VERBS, WAYS)
 
 DOES = ("do", "perform", "execute", "complete", "practice", "practise")
 AGENT = re.compile(r"(?:er|or|ist|ian|man|woman|men|women|boy|girl|eer|ess|ina|ete|ast)s?$")     # 'singer', 'artist': nouns of people
@@ -288,4 +291,31 @@ def action_noun(text: str) -> tuple[float, float] | None:
             for name in singulars(" ".join(words[i:i + span])):
                 if name != "time" and (name in NOUNS or name in VERBS and span == 1 and words[i - 1:i] != ["the"]):
                     return NOUNS.get(name) or VERBS[name]
+    return None
+
+
+class Count(NamedTuple):
+    """How often an action is done, and which words of its text say so."""
+    number: int
+    start: int          # of the words, in the text
+    end: int
+    words: str          # what is counted: 'squats' of 'two deep squats', 'times' of 'twice'
+
+    @property
+    def is_of_times(self) -> bool:
+        """Whether the action itself is counted: 'three times', 'twice'."""
+        return self.words == "times" or self.words.endswith(" times")
+
+
+def find_count(text: str) -> Count | None:
+    """How often the action is done; 'two squats' is counted, 'two hands' not."""
+    for match in COUNT.finditer(text):
+        if match["times"]:
+            return Count(TIMES[match["times"]], match.start(), match.end(), "times")
+        number, so_far = int(amount(match["number"])), []
+        for word in re.finditer(r"[a-z-]+", match["words"]):
+            so_far.append(word[0])
+            names = {*singulars(word[0]), *singulars(" ".join(so_far[-2:]))}
+            if number and (word[0].endswith("s") or number == 1) and names & (NOUNS.keys() | VERBS.keys()):
+                return Count(number, match.start(), match.start("words") + word.end(), " ".join(so_far))
     return None
