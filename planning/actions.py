@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from planning.clauses import check_total, clauses, normal, Piece, require_english, shown
-from planning.lexicon import (AGAIN, AUXILIARIES, BASE, BODY_PARTS, BOTH_ALONE, BY_NO_LIMB, CLOCKWISE, DEGREES,
-                              EVERYTHING, FUNCTION_WORDS, GERUND, GOES, GOES_BACK, HALF_TURNS, HANDLING_VERBS, HELD,
-                              LIGHT_VERBS, LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_TIMES,
-                              NOBODY, NOT_DONE, NOT_VERBS, NUMBER_WORDS, NUMBERS, OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE,
-                              PART, POSSESSIVES, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, SHORTEST_SECONDS, SIDE,
-                              SIDE_ALONE, SPEECH, STATES, THE_OTHER, THIRD, third_person, TO_EACH_OTHER, TOGETHER,
-                              TURNS, UNKNOWN_SECONDS, VERBS, WITH_IT)
+from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
+                              NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, POSSESSIVES, PRONOUNS, PUNCHES,
+                              SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person,
+                              UNKNOWN_SECONDS, VERBS)
+from planning.patterns import (AGAIN, BOTH_ALONE, BY_NO_LIMB, CLOCKWISE, DEGREES, EVERYTHING, GOES, GOES_BACK,
+                               HALF_TURNS, HELD, LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT,
+                               NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONLY_COUNT, PART, SIDE, SIDE_ALONE,
+                               THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT)
 from planning.words import (action_noun, find_count, goes_with, is_gerund, is_name, is_person, meant_verb, one_person,
                             predicate_of, singulars, split_subject, thing_acts, verb_form)
 

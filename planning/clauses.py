@@ -6,16 +6,16 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from planning.lexicon import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BASE, BEFORE_AFTER,
-                              BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES, CLAUSE_BREAK, CLOCK, COLON,
-                              CONJUNCTIONS, DELAYED, DETERMINERS, DURATION, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
-                              FOREIGN_WORDS, FORMS, FRACTION, FUNCTION_WORDS, GERUND, HANDLING_VERBS, INTERPOSED,
-                              LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES, LIST_BEGINS, LIST_NUMBER,
-                              MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NO_NUMBER, NOUNS, NUMBERS,
-                              OF_SOMEONE_ELSE, OPENING_WORDS, OPPOSITE, ORDER_WORDS, PARTS, past, PEOPLE, PREPOSITIONS,
-                              PRONOUNS, PUNCHES, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS,
-                              SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS, SUBORDINATE, THIRD, TIME_SPAN, TIMED,
-                              TIMES, UNTIL_TIME, WAYS_TO_MOVE, WHILE_DOING)
+from planning.lexicon import (BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS, FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND,
+                              HANDLING_VERBS, MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NOUNS, NUMBERS, OPPOSITE, PARTS,
+                              past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, SHORTEST_SECONDS,
+                              THIRD, TIMES, WAYS_TO_MOVE)
+from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
+                               BEFORE_THAT, BIG_NUMBER, CAMERA_MOVES, CLAUSE_BREAK, CLOCK, COLON, DELAYED, DURATION,
+                               EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB, FRACTION, INTERPOSED, LATER_CLAUSE, LIMB_ALONE,
+                               LIMB_GOES, LIMB_MOVES, LIST_BEGINS, LIST_NUMBER, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
+                               OPENING_WORDS, ORDER_WORDS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SENTENCE_END,
+                               SETS, SPELLINGS, SUBORDINATE, TIME_SPAN, TIMED, UNTIL_TIME, WHILE_DOING)
 from planning.words import (amount, find_count, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb,
                             predicate_of, singulars, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, COUNT,
-                              DETERMINERS, FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE,
-                              MORE_BODY_PARTS, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS,
-                              OBJECT_ACTIONS, OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES, PREPOSITIONS, PRONOUNS,
-                              RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, TIMES,
-                              UNIT, VERBS, WAYS)
+from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
+                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MORE_BODY_PARTS,
+                              MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS,
+                              OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES, PREPOSITIONS, PRONOUNS, RELATIVES,
+                              SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, TIMES, VERBS, WAYS)
+from planning.patterns import COUNT, UNIT
 
 DOES = ("do", "perform", "execute", "complete", "practice", "practise")
 AGENT = re.compile(r"(?:er|or|ist|ian|man|woman|men|women|boy|girl|eer|ess|ina|ete|ast)s?$")     # 'singer', 'artist': nouns of people
