@@ -127,13 +127,13 @@ def write_pose(network: nn.Module, folder: Path) -> Path:
 
 
 def fit(task: Task, draw: Callable, folder: Path, *, rounds: Sequence[int], batch: int, seed: int,
-        learning_rate: float = 0.02, checkpoint_every: int = 200) -> None:
+        checkpoint_every: int = 200) -> None:
     """Muon in rounds of steps, each with its warm-up and linear decay; later rounds start half as high.
 
     A finished training can be given another round: it goes on from the weights of the one before.
     """
     for number, steps in enumerate(rounds):
-        rate = learning_rate * (0.5 if number else 1)
+        rate = 0.01 if number else 0.02
         train(task, Samples(draw, seed + number * 1_000_003), TrainConfig(
             output=str(folder / f"round_{number + 1}"), max_steps=steps, batch_size=batch, optimizer="muon",
             learning_rate=rate, adam_learning_rate=rate / 10, warmup_steps=30, schedule="linear",
