@@ -38,29 +38,48 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     if negative := NEGATIVE_COUNT.search(prompt):
         raise ValueError(f"prompt: '{negative[0]}': expected a number above 0: say how often or how long")
     pieces = [Piece.of(opens, text) for opens, text in clauses(prompt)]
-    pieces = [piece for piece in pieces if is_done(piece.written)]
-    pieces = list(of_the_person([(piece, *split_subject(with_mover(piece.text))) for piece in pieces]))
+    pieces = [(piece, *split_subject(with_mover(piece.text))) for piece in pieces if is_done(piece.written)]
+    actions = timed_actions(list(of_the_person(pieces)))
+    if not actions:
+        raise ValueError(f"prompt: no action found in {shown(prompt)}: "
+                         "say what the person does, as in 'A person waves.'")
+    check_total(sum(seconds for _, _, seconds in actions))
+    parts = []
+    for who, text, seconds in actions:
+        turn, halves = half_turns(text)
+        shortened = shorten(turn, seconds / halves, max_seconds)
+        parts += [(f"{who} {part}".replace(" ,", ","), lasts) for part, lasts in shortened] * halves
+    return parts
+
+
+def timed_actions(pieces: list[tuple[Piece, str, str]]) -> list[Action]:
+    """What the person does, clause by clause; a clause may also count, hold or repeat what was done before it.
+
+    pieces: each with its subject and its predicate.
+    """
     said = Mentioned(next((one_person(subject) for _, subject, _ in pieces if subject), "a person"))
     actions: list[Action] = []
     times = Schedule()
     for piece, subject, words in pieces:
-        opens, clause, seconds = piece.opens, piece.text, piece.seconds
+        clause, seconds = piece.text, piece.seconds
         times.note(piece, actions)
         if not clause and (piece.begin is not None or piece.each):
             continue
-        who = named(subject) or said.subject
-        if is_another(who, said.subject):
-            log.warning("prompt: '%s': one person is animated, who does this as well", subject)
-        said.subject = who
-        said.verb = None if opens else said.verb
+        if actions and ONLY_COUNT.fullmatch(clause):                           # 'Squat. Ten times.'
+            who, before, _ = actions[-1]
+            text = f"{before} {clause}"
+            actions[-1] = who, text, seconds or default_seconds(said.verb, text)
+            continue
+        if subject:
+            before, said.subject = said.subject, named(subject)
+            if is_another(said.subject, before):
+                log.warning("prompt: '%s': one person is animated, who does this as well", subject)
+        said.verb = None if piece.opens else said.verb
         words = by_one(OF_SOMEONE_ELSE.sub("", done_only(words))).split()
         somebody = bool(subject) or clause.partition(" ")[0] in PRONOUNS
         action = finite(words, said.verb, somebody) if words or not seconds else STILL
         text = " ".join(action[0]) if action else ""
-        if actions and ONLY_COUNT.fullmatch(clause):                           # 'Squat. Ten times.'
-            who, before, _ = actions[-1]
-            actions[-1] = who, f"{before} {clause}", default_seconds(said.verb, f"{before} {clause}")
-        elif action is None:
+        if action is None:
             log.warning("prompt: no action found in '%s', which is left out", clause.replace(" ,", ","))
         elif actions and (not words or HELD.fullmatch(text)):                  # 'holds it for a second'
             who, before, lasted = actions[-1]
@@ -70,16 +89,10 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
         else:
             said.verb = action[1]
             text = onward(said.put_into(text), actions)
-            times.said |= {len(actions)} if seconds else set()
+            if seconds:
+                times.said.add(len(actions))
             actions.append((said.subject, text, seconds or default_seconds(said.verb, text)))
-    actions = times.applied(actions)
-    if not actions:
-        raise ValueError(f"prompt: no action found in {shown(prompt)}: "
-                         "say what the person does, as in 'A person waves.'")
-    check_total(sum(seconds for _, _, seconds in actions))
-    return [(f"{who} {part}".replace(" ,", ","), lasts)
-            for who, text, seconds in actions for turn, halves in [half_turns(text)] for _ in range(halves)
-            for part, lasts in shorten(turn, seconds / halves, max_seconds)]
+    return times.applied(actions)
 
 
 def is_done(clause: str) -> bool:
@@ -115,10 +128,11 @@ def is_another(who: str, before: str) -> bool:
 
 
 def named(subject: str) -> str:
-    """The subject as one person; empty when the clause names nobody."""
-    if subject and one_person(subject) == "a person" and subject not in ("person", "a person"):
+    """The subject as one person."""
+    who = one_person(subject)
+    if who == "a person" and subject not in ("person", "a person"):
         log.warning("prompt: '%s': one person is animated, not several", subject)
-    return one_person(subject) if subject else ""
+    return who
 
 
 def done_only(words: str) -> str:
