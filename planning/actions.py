@@ -21,8 +21,8 @@ from planning.patterns import (AGAIN, BOTH_ALONE, BY_NO_LIMB, CLOCKWISE, DEGREES
                                HALF_TURNS, HELD, LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT,
                                NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONLY_COUNT, PART, SIDE, SIDE_ALONE,
                                THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT)
-from planning.words import (action_noun, find_count, goes_with, is_gerund, is_name, is_person, meant_verb, one_person,
-                            predicate_of, singulars, split_subject, thing_acts, verb_form)
+from planning.words import (action_noun, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
+                            meant_verb, one_person, predicate_of, split_subject, thing_acts, verb_form)
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def done_only(words: str) -> str:
 
 def by_one(words: str) -> str:
     """'hug each other' -> 'hug', 'dance together' -> 'dance', where one person is left; 'puts the hands together' stays."""
-    limbs = any(word.removesuffix("s") in BODY_PARTS for word in words.split())
+    limbs = any(map(is_limb, words.split()))
     return TO_EACH_OTHER.sub("", words) if limbs else TOGETHER.sub("", TO_EACH_OTHER.sub("", words))
 
 
@@ -183,7 +183,7 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
                 log.warning("prompt: '%s' is no verb of the planner's: did you mean '%s'?", rest[0], near)
             return [*adverbs, *rest], rest[0]                                  # a verb of no table: 'moonwalks'
     if noun is not None and not goes_with(previous, rest):
-        verb = "throw" if any(name in PUNCHES for word in rest for name in singulars(word)) else "do"
+        verb = "throw" if any(is_one_of(word, PUNCHES) for word in rest) else "do"
         return [*adverbs, third_person(verb), *rest], verb
     if previous is None:
         return None

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from planning.lexicon import (BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS, FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND,
+from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND,
                               HANDLING_VERBS, MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NOUNS, NUMBERS, OPPOSITE, PARTS,
                               past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, SHORTEST_SECONDS,
                               THIRD, TIMES, WAYS_TO_MOVE)
@@ -16,8 +16,9 @@ from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_C
                                LIMB_GOES, LIMB_MOVES, LIST_BEGINS, LIST_NUMBER, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
                                OPENING_WORDS, ORDER_WORDS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SENTENCE_END,
                                SETS, SPELLINGS, SUBORDINATE, TIME_SPAN, TIMED, UNTIL_TIME, WHILE_DOING)
-from planning.words import (amount, find_count, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb,
-                            predicate_of, singulars, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
+from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_unknown_verb, LARGEST_AMOUNT,
+                            makes_noun, meant_verb, predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts,
+                            verb_form)
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def require_english(prompt: str) -> None:
     words = re.findall(r"[^\W\d_]+", prompt.lower())
     foreign = sum(word in FOREIGN_WORDS for word in words)
     known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None
-                or any(name in NOUNS for name in singulars(word)) for word in words)
+                or is_one_of(word, NOUNS) for word in words)
     latin = sum(word.isascii() for word in words)
     if not words or known == 0 or foreign >= max(known, 1) or latin < len(words) / 2:
         raise ValueError(f"prompt: no English understood in {shown(prompt)}: the offline planner reads English only; "
@@ -73,7 +74,8 @@ def plain(prompt: str) -> str:
 
 def normal(prompt: str) -> str:
     """Full-width letters, ligatures and '½' in plain characters (Unicode's NFKC), without zero-width ones."""
-    apart = "".join(" " * unicodedata.decomposition(letter).startswith(("<fraction>", "<super>")) + letter for letter in prompt)     # '1½'
+    small = ("<fraction>", "<super>")                                          # '1½' is '1 ½'
+    apart = "".join(f" {letter}" if unicodedata.decomposition(letter).startswith(small) else letter for letter in prompt)
     return "".join(letter for letter in unicodedata.normalize("NFKC", apart) if unicodedata.category(letter) != "Cf")
 
 
@@ -188,13 +190,19 @@ def in_front(part: str) -> tuple[str, str] | None:
     words = part.strip(" ,").split()
     if not ADVERBIAL.match(" ".join(words)):
         return None
-    begins = next((i for i in range(1, min(len(words), LONGEST_FRONT)) if begins_clause(words, i)), None)
-    if begins is None:                                                         # 'on one leg hop'
-        begins = next((i for i in range(1, min(len(words), LONGEST_FRONT)) if (words[i] in THIRD or words[i] in BASE) and past(words[i]) != words[i]
-                       and ENDS_ADVERBIAL.search(" ".join(words[:i]))), None)
+    places = range(1, min(len(words), LONGEST_FRONT))
+    begins = next((i for i in places if begins_clause(words, i)), None) or next((i for i in places if ends_in_verb(words[:i + 1])), None)
     front = " ".join(words[:begins or 0]).strip(" ,")
-    kept = " , ".join(each for each in front.split(" , ") if not is_place(each.split())) if ADVERBIALS.fullmatch(front) else ""
+    if not ADVERBIALS.fullmatch(front):
+        return None
+    kept = " , ".join(each for each in front.split(" , ") if not is_place(each.split()))
     return (kept, " ".join(words[begins:])) if kept else None
+
+
+def ends_in_verb(words: list[str]) -> bool:
+    """Whether a whole adverbial and a verb are said: 'on one leg hop'."""
+    *front, verb = words
+    return (verb in THIRD or verb in BASE) and past(verb) != verb and ENDS_ADVERBIAL.search(" ".join(front)) is not None
 
 
 def begins_clause(words: list[str], i: int) -> bool:
@@ -208,7 +216,7 @@ def begins_clause(words: list[str], i: int) -> bool:
 def is_place(words: list[str]) -> bool:
     """'in the garden', 'on a stage'; not 'on one leg', 'in circles', 'to the left'."""
     return words[0] in set(SCENE_PREPOSITIONS) - {"with"} and words[1:2] != ["one"] and words[1] in DETERMINERS and not any(
-        word in (*OPPOSITE, *WAYS_TO_MOVE, "seconds", "minutes") or word.removesuffix("s") in BODY_PARTS for word in words)
+        word in (*OPPOSITE, *WAYS_TO_MOVE, "seconds", "minutes") or is_limb(word) for word in words)
 
 
 def with_adverbial(front: str, outer: str) -> list[str]:
@@ -247,24 +255,39 @@ def split_at_verbs(part: str) -> list[str]:
     verb = predicate_of(words).verb or ("do" if words and (begins_noun(words, "do") or names_action(words)) else None)
     pieces, start, clause = [], 0, 0                                           # where the piece, and its clause, begin
     for match in CLAUSE_BREAK.finditer(part):
-        rest, begun = part[match.end():].split(), part[start:match.start()].strip()
+        begun, rest, behind_and = part[start:match.start()].strip(), part[match.end():], "and" in match[0]
         if match.start() <= clause or not begun or begun.split()[0] in MEANWHILE or lacks_object(begun) or not split_subject(begun)[1]:
             continue
-        behind = rest[0] if rest else ""
-        while_doing = "and" in match[0] and behind in MEANWHILE
-        next_limb = "and" not in match[0] and ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(part, match.end())
-        next_noun = begins_noun(rest, verb) or names_action(rest) and goes_with(verb, begun.split()[-2:])
-        behind_and = part[match.end():].lstrip(" ,")
-        front = in_front(behind_and)
-        fronted = front is not None and ("and" in match[0] or " ".join(front) == behind_and)
-        moved = LIMB_MOVES.match(part[match.end():])
-        next_limb = next_limb or moved is not None and moved["verb"] in THIRD     # 'left hand waves , right hand points'
-        next_limb = next_limb or "and" not in match[0] and "with" not in begun.split() and LIMB_GOES.match(part, match.end())
-        if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun or fronted:
+        front = adverbial_in_front(rest, behind_and)
+        if front or begins_action(rest, forms, verb, begun, behind_and):
             pieces.append(begun)
             start = match.end()
-            clause = part.find(front[0], start) + len(front[0]) if fronted else start
+            clause = part.find(front, start) + len(front) if front else start
     return [*pieces, part[start:]]
+
+
+def adverbial_in_front(rest: str, behind_and: bool) -> str:
+    """'with her left hand' where that and a clause are the rest of a part, or anything follows 'and'; else empty."""
+    rest = rest.lstrip(" ,")
+    front = in_front(rest)
+    return front[0] if front and (behind_and or " ".join(front) == rest) else ""
+
+
+def begins_action(rest: str, forms: tuple[dict, ...], verb: str | None, begun: str, behind_and: bool) -> bool:
+    """Whether the rest of a part, behind a comma or 'and', begins another action than the one that has `begun` with `verb`."""
+    words = rest.split()
+    behind = words[0] if words else ""
+    if begins_verb(words, forms) or behind == "repeating" or behind_and and behind in MEANWHILE:
+        return True
+    if begins_noun(words, verb) or names_action(words) and goes_with(verb, begun.split()[-2:]):
+        return True
+    moved = LIMB_MOVES.match(rest)
+    if moved and moved["verb"] in THIRD:                                       # 'left hand waves , right hand points'
+        return True
+    if behind_and:
+        return False
+    another_limb = ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(rest)       # 'raises the left arm , the right arm'
+    return bool(another_limb or "with" not in begun.split() and LIMB_GOES.match(rest))
 
 
 def verb_forms(text: str) -> tuple[dict, ...]:
@@ -300,15 +323,16 @@ def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
 def begins_noun(words: list[str], verb: str | None) -> bool:
     """Whether the words open with a counted action of the verb: 'two squats' or 'a deep bow' of 'does'."""
     end = next((i for i, word in enumerate(words) if word in (",", "and", "with")), len(words))
-    counted = words[0] in DETERMINERS or words[0] in NUMBERS or words[0].isdigit()
-    return end > 1 and counted and goes_with(verb, words[1:min(end, 5)])
+    counted = end > 1 and (words[0] in DETERMINERS or words[0] in NUMBERS or words[0].isdigit())
+    return counted and goes_with(verb, words[1:min(end, 5)])
 
 
 def names_action(words: list[str]) -> bool:
     """Whether the words open with an action named without a number: 'right hook , ...', 'uppercut'."""
-    sided = words[:1] and words[0] in OPPOSITE
     end = next((i for i, word in enumerate(words) if word in (",", "and", "with")), len(words))
-    return bool(words) and end <= 2 and (bool(sided) and goes_with("do", words[1:end]) or end == 1 and any(name in PUNCHES for name in singulars(words[0])))
+    if not words or end > 2:
+        return False
+    return words[0] in OPPOSITE and goes_with("do", words[1:end]) or end == 1 and is_one_of(words[0], PUNCHES)
 
 
 def lacks_object(clause: str) -> bool:
