@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -235,10 +234,8 @@ class PersonNetwork(nn.Module):
         return F.pad(people, (0, 0, NO_OBJECT_ROWS, 0))
 
 
-def export(network: nn.Module, path: str | os.PathLike, example: Tensor, input_name: str,
-           output_names: list[str]) -> Path:
+def export(network: nn.Module, path: Path, example: Tensor, input_name: str, output_names: list[str]) -> Path:
     """Write an ONNX file with a dynamic batch axis whose weights are stored as float16 and cast when it is opened."""
-    path = Path(path)
     save_atomically(path, lambda temporary: write_onnx(network, temporary, example, input_name, output_names))
     return path
 
