@@ -25,7 +25,7 @@ from t2m.features import joints_from_features
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
 from t2m.networks import GPT, VQVAE
 from t2m.task import GPTTask, Normalisation, save_model, T2MConfig, VQVAETask
-from t2m.text_encoder import TextEncoder
+from t2m.text_encoder import text_folders, TextEncoder
 from training.checkpoints import require_writable
 from training.loop import train
 from training.task import Batch, Task, TrainConfig
@@ -149,7 +149,7 @@ class Training:
         np.save(self.output / "std.npy", self.motions.std.numpy())
         self.text.model.save(self.output / "text_encoder")
         (self.output / "tokenizer").mkdir(exist_ok=True)
-        source = tokenizer_folder(Path(self.config.text_encoder))
+        _, source = text_folders(Path(self.config.text_encoder))
         for file in (source / name for name in TOKENIZER_FILES if (source / name).exists()):
             shutil.copy(file, self.output / "tokenizer")
 
@@ -161,12 +161,6 @@ def share(batch: int, num_processes: int, name: str) -> int:
         raise ValueError(f"{name}: expected a batch that {num_processes} processes can share (found {batch}): "
                          "choose a multiple")
     return each
-
-
-def tokenizer_folder(text_encoder: Path) -> Path:
-    """Where `TextEncoder.load` found the tokenizer's files."""
-    return next(folder for folder in (text_encoder / "tokenizer", text_encoder / "text_encoder", text_encoder)
-                if (folder / "vocab.json").exists())
 
 
 def main() -> None:

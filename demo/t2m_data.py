@@ -24,7 +24,7 @@ from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from runtime.weights import save_tensors
-from synthetic.captions import ADJECTIVES, caption, PEOPLE, SCENES, SUBJECTS
+from synthetic.captions import ADJECTIVES, caption, PEOPLE, pick, SCENES, SUBJECTS
 from synthetic.motions import KINDS, sample_motion, sides_of
 from synthetic.phrases import PHRASES
 from t2m.features import FEATURE_BLOCKS, features, NUM_FEATURES, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY
@@ -237,7 +237,7 @@ def window_of(rows: Tensor, num_rows: int, rng: np.random.Generator) -> Tensor:
 
 def training_prompt(fact: dict, num_tokens: int, rng: np.random.Generator) -> str:
     """A fresh caption as inference will phrase it: mostly with the length, and mostly with what people write around it."""
-    text = _pick(fact["captions"], rng) if "captions" in fact else fact["caption"]
+    text = pick(fact["captions"], rng) if "captions" in fact else fact["caption"]
     if rng.random() < (0.7 if "captions" not in fact else 0.5 * fact["plain"]):
         text = caption(fact["kind"], fact["side"], fact["repetitions"], rng, name_side=rng.random() > UNSIDED_SHARE)
     if rng.random() < 0.4:
@@ -257,18 +257,18 @@ def with_stranger(text: str, rng: np.random.Generator) -> str:
     """The caption's subject, where it begins with one, replaced by somebody no caption knows."""
     for name in LONGEST_SUBJECT_FIRST:
         if text.lower().startswith(f"{name} "):
-            who = _pick(PEOPLE, rng) if rng.random() < 0.7 else _pick(strange_words(), rng)
+            who = pick(PEOPLE, rng) if rng.random() < 0.7 else pick(strange_words(), rng)
             if rng.random() < 0.3:
-                who = f"{_pick(ADJECTIVES, rng)} {who}"
-            return f"{_pick(DETERMINERS, rng)} {who}{text[len(name):]}"
+                who = f"{pick(ADJECTIVES, rng)} {who}"
+            return f"{pick(DETERMINERS, rng)} {who}{text[len(name):]}"
     return text
 
 
 def with_clause(text: str, rng: np.random.Generator) -> str:
     """A place, a manner or a few words of any sort before or after the caption."""
-    clause = _pick(SCENES, rng)
+    clause = pick(SCENES, rng)
     if rng.random() < 0.4:
-        clause = " ".join([_pick(JOINTS, rng), *(_pick(strange_words(), rng) for _ in range(int(rng.integers(1, 5))))])
+        clause = " ".join([pick(JOINTS, rng), *(pick(strange_words(), rng) for _ in range(int(rng.integers(1, 5))))])
     if rng.random() < 0.7:
         return f"{text.rstrip('.')}{',' if rng.random() < 0.2 else ''} {clause}"
     return f"{clause}{',' if rng.random() < 0.6 else ''} {text}"
@@ -286,7 +286,7 @@ def with_strange_words(text: str, rng: np.random.Generator) -> str:
     """One to three words that mean nothing here, anywhere."""
     words = text.split()
     for _ in range(int(rng.integers(1, 4))):
-        words.insert(int(rng.integers(len(words) + 1)), _pick(strange_words(), rng))
+        words.insert(int(rng.integers(len(words) + 1)), pick(strange_words(), rng))
     return " ".join(words)
 
 
@@ -336,10 +336,6 @@ def train_tokenizer(folder: Path, corpus: list[str], vocab_size: int) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(dict(
         tokenizer_class="CLIPTokenizer", bos_token=START_OF_TEXT, eos_token=END_OF_TEXT, unk_token=END_OF_TEXT,
         pad_token=END_OF_TEXT, model_max_length=CONTEXT_LENGTH)))
-
-
-def _pick(options, rng: np.random.Generator):
-    return options[rng.integers(len(options))]
 
 
 def text_encoder(vocab_size: int, end_of_text: int) -> CLIPTextModelWithProjection:

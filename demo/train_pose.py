@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -127,13 +126,13 @@ def write_pose(network: nn.Module, folder: Path) -> Path:
 
 
 def fit(task: Task, draw: Callable, folder: Path, *, rounds: Sequence[int], batch: int, seed: int,
-        learning_rate: float = 0.02, checkpoint_every: int = 200) -> None:
+        checkpoint_every: int = 200) -> None:
     """Muon in rounds of steps, each with its warm-up and linear decay; later rounds start half as high.
 
     A finished training can be given another round: it goes on from the weights of the one before.
     """
     for number, steps in enumerate(rounds):
-        rate = learning_rate * (0.5 if number else 1)
+        rate = 0.01 if number else 0.02
         train(task, Samples(draw, seed + number * 1_000_003), TrainConfig(
             output=str(folder / f"round_{number + 1}"), max_steps=steps, batch_size=batch, optimizer="muon",
             learning_rate=rate, adam_learning_rate=rate / 10, warmup_steps=30, schedule="linear",
@@ -235,10 +234,8 @@ class PersonNetwork(nn.Module):
         return F.pad(people, (0, 0, NO_OBJECT_ROWS, 0))
 
 
-def export(network: nn.Module, path: str | os.PathLike, example: Tensor, input_name: str,
-           output_names: list[str]) -> Path:
+def export(network: nn.Module, path: Path, example: Tensor, input_name: str, output_names: list[str]) -> Path:
     """Write an ONNX file with a dynamic batch axis whose weights are stored as float16 and cast when it is opened."""
-    path = Path(path)
     save_atomically(path, lambda temporary: write_onnx(network, temporary, example, input_name, output_names))
     return path
 

@@ -41,13 +41,18 @@ CODE_LAYERS = ("trans_base.tok_emb.", "trans_head.head.")
 EDGES = ("encoder.model.0", "decoder.model.6", "tok_emb", "embedding", "trans_head.head", "reader.head")
 
 
-def up_to(facts: list[dict], weights: list[float], real_share: float) -> np.ndarray:
+def cumulative_chances(facts: list[dict], weights: list[float], real_share: float) -> np.ndarray:
     """(M,) of each motion, the chance that it or one before it is drawn; real ones together have `real_share` of it."""
     real, weights = np.array(["captions" in fact for fact in facts]), np.array(weights)
     if real.any():
         weights = np.where(real, real_share * weights / weights[real].sum(),
                            (1 - real_share) * weights / weights[~real].sum())
     return np.cumsum(weights / weights.sum())
+
+
+def drawn(chances: np.ndarray, rng: np.random.Generator) -> int:
+    """The number of a random motion; chances: as cumulative_chances gives them."""
+    return min(int(np.searchsorted(chances, rng.random(), side="right")), len(chances) - 1)
 
 
 class Windows(Dataset):
@@ -57,16 +62,17 @@ class Windows(Dataset):
         self.cache, self.window, self.seed = cache, window, seed
         facts = cache.facts[:-HELD_OUT]
         lengths = num_tokens(cache).tolist()
-        self.up_to = up_to(facts, [float(length) if "captions" in fact else 3.0 if fact["kind"] in HARD_TO_KEEP else 1.0
-                                   for fact, length in zip(facts, lengths)], REAL_WINDOWS)
+        weights = [float(length) if "captions" in fact else 3.0 if fact["kind"] in HARD_TO_KEEP else 1.0
+                   for fact, length in zip(facts, lengths)]
+        self.chances = cumulative_chances(facts, weights, REAL_WINDOWS)
 
     def __len__(self) -> int:
-        return len(self.up_to)
+        return len(self.chances)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         _, position = key
         rng = np.random.default_rng((self.seed, position))
-        index = min(int(np.searchsorted(self.up_to, rng.random(), side="right")), len(self) - 1)
+        index = drawn(self.chances, rng)
         return {"rows": window_of(self.cache.motion(index), self.window, rng), "position": torch.tensor(position)}
 
 
@@ -76,15 +82,16 @@ class Prompts(Dataset):
     def __init__(self, cache: MotionCache, seed: int):
         self.cache, self.seed, self.lengths = cache, seed, num_tokens(cache)
         facts = cache.facts[:-HELD_OUT]
-        self.up_to = up_to(facts, [PLAIN_WEIGHT if fact.get("plain") else 1.0 for fact in facts], REAL_PROMPTS)
+        weights = [PLAIN_WEIGHT if fact.get("plain") else 1.0 for fact in facts]
+        self.chances = cumulative_chances(facts, weights, REAL_PROMPTS)
 
     def __len__(self) -> int:
-        return len(self.up_to)
+        return len(self.chances)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | str]:
         _, position = key
         rng = np.random.default_rng((self.seed, position))
-        index = min(int(np.searchsorted(self.up_to, rng.random(), side="right")), len(self) - 1)
+        index = drawn(self.chances, rng)
         prompt = training_prompt(self.cache.facts[index], int(self.lengths[index]), rng)
         return {"motion": torch.tensor(index), "prompt": prompt, "position": torch.tensor(position)}
 

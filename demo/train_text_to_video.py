@@ -96,9 +96,9 @@ NOISE = {"_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.01
 SHARED_SIZES = ("block_out_channels", "down_block_types", "latent_channels", "layers_per_block", "scaling_factor", "sample_size")
 
 
-def write_base(folder: Path, vae: Path, seed: int = 0) -> Path:
+def write_base(folder: Path, vae: Path) -> Path:
     """An untrained pipeline folder with the demo's VAE."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     width = read_json(vae / "config.json")["latent_channels"]
     network = UNet3DConditionModel(in_channels=width, out_channels=width, **UNET)
     write_component(folder / "unet", dict(network.config), network.state_dict(), "diffusion_pytorch_model", torch.float32)

@@ -262,9 +262,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 @torch.no_grad()
-def latent_std(vae: AutoencoderKLTemporalDecoder, crops: Crops, num_pictures: int = 32) -> float:
-    """Standard deviation of the latents of whole pictures: its inverse is the scaling factor."""
-    pictures = np.stack([crops.frames[clip, 0] for clip in crops.clips[:num_pictures]])
+def latent_std(vae: AutoencoderKLTemporalDecoder, crops: Crops) -> float:
+    """Standard deviation of the latents of 32 whole pictures: its inverse is the scaling factor."""
+    pictures = np.stack([crops.frames[clip, 0] for clip in crops.clips[:32]])
     return float(vae.encode(as_tensor(pictures)).latent_dist.mean.std())
 
 

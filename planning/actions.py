@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from planning.clauses import check_total, clauses, normal
-from planning.lexicon import (ADJECTIVE, AGAIN, AT_TIME, AUXILIARIES, BARE_COUNT, BARE_DURATION, BASE, BODY_PARTS, BOTH_ALONE, BY_NO_LIMB,
-                              CLOCKWISE, COUNT, DEGREES, DURATION, EVERYTHING, FOREIGN_WORDS, FUNCTION_WORDS, GERUND, GOES, GOES_BACK, HALF_TURNS, HANDLING_VERBS, HELD, LIGHT_VERBS,
-                              LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT, NO_NUMBER, NO_TIMES, NOBODY,
-                              NOT_DONE, NOT_VERBS, NOUNS, NUMBER_WORDS, NUMBERS, OF_SOMEONE_ELSE, ONLY_COUNT, OPPOSITE, PART,
-                              POSSESSIVES, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, SHORTEST_SECONDS, SIDE, SIDE_ALONE, SPEECH, STATES,
-                              THE_OTHER, THIRD, third_person, TIME_SPAN, TIMES, TO_EACH_OTHER, TOGETHER, TURNS, UNKNOWN_SECONDS, UNTIL_TIME, VERBS, WITH_IT)
-from planning.words import (action_noun, amount, goes_with, is_gerund, is_name, is_person, meant_verb, one_person, predicate_of,
-                            singulars, split_subject, thing_acts, verb_form)
+from planning.clauses import check_total, clauses, normal, Piece, require_english, shown
+from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
+                              NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, POSSESSIVES, PRONOUNS, PUNCHES,
+                              SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person,
+                              UNKNOWN_SECONDS, VERBS)
+from planning.patterns import (AGAIN, BOTH_ALONE, BY_NO_LIMB, CLOCKWISE, DEGREES, EVERYTHING, GOES, GOES_BACK,
+                               HALF_TURNS, HELD, LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT,
+                               NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONLY_COUNT, PART, SIDE, SIDE_ALONE,
+                               THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT)
+from planning.words import (action_noun, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
+                            meant_verb, one_person, predicate_of, split_subject, thing_acts, verb_form)
 
 log = logging.getLogger(__name__)
 
@@ -36,29 +38,48 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     if negative := NEGATIVE_COUNT.search(prompt):
         raise ValueError(f"prompt: '{negative[0]}': expected a number above 0: say how often or how long")
     pieces = [Piece.of(opens, text) for opens, text in clauses(prompt)]
-    pieces = [piece for piece in pieces if is_done(piece.written)]
-    pieces = list(of_the_person([(piece, *split_subject(with_mover(piece.text))) for piece in pieces]))
+    pieces = [(piece, *split_subject(with_mover(piece.text))) for piece in pieces if is_done(piece.written)]
+    actions = timed_actions(list(of_the_person(pieces)))
+    if not actions:
+        raise ValueError(f"prompt: no action found in {shown(prompt)}: "
+                         "say what the person does, as in 'A person waves.'")
+    check_total(sum(seconds for _, _, seconds in actions))
+    parts = []
+    for who, text, seconds in actions:
+        turn, halves = half_turns(text)
+        shortened = shorten(turn, seconds / halves, max_seconds)
+        parts += [(f"{who} {part}".replace(" ,", ","), lasts) for part, lasts in shortened] * halves
+    return parts
+
+
+def timed_actions(pieces: list[tuple[Piece, str, str]]) -> list[Action]:
+    """What the person does, clause by clause; a clause may also count, hold or repeat what was done before it.
+
+    pieces: each with its subject and its predicate.
+    """
     said = Mentioned(next((one_person(subject) for _, subject, _ in pieces if subject), "a person"))
     actions: list[Action] = []
     times = Schedule()
     for piece, subject, words in pieces:
-        opens, clause, seconds = piece.opens, piece.text, piece.seconds
+        clause, seconds = piece.text, piece.seconds
         times.note(piece, actions)
         if not clause and (piece.begin is not None or piece.each):
             continue
-        who = named(subject) or said.subject
-        if is_another(who, said.subject):
-            log.warning("prompt: '%s': one person is animated, who does this as well", subject)
-        said.subject = who
-        said.verb = None if opens else said.verb
+        if actions and ONLY_COUNT.fullmatch(clause):                           # 'Squat. Ten times.'
+            who, before, _ = actions[-1]
+            text = f"{before} {clause}"
+            actions[-1] = who, text, seconds or default_seconds(said.verb, text)
+            continue
+        if subject:
+            before, said.subject = said.subject, named(subject)
+            if is_another(said.subject, before):
+                log.warning("prompt: '%s': one person is animated, who does this as well", subject)
+        said.verb = None if piece.opens else said.verb
         words = by_one(OF_SOMEONE_ELSE.sub("", done_only(words))).split()
         somebody = bool(subject) or clause.partition(" ")[0] in PRONOUNS
         action = finite(words, said.verb, somebody) if words or not seconds else STILL
         text = " ".join(action[0]) if action else ""
-        if actions and ONLY_COUNT.fullmatch(clause):                           # 'Squat. Ten times.'
-            who, before, _ = actions[-1]
-            actions[-1] = who, f"{before} {clause}", default_seconds(said.verb, f"{before} {clause}")
-        elif action is None:
+        if action is None:
             log.warning("prompt: no action found in '%s', which is left out", clause.replace(" ,", ","))
         elif actions and (not words or HELD.fullmatch(text)):                  # 'holds it for a second'
             who, before, lasted = actions[-1]
@@ -68,16 +89,10 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
         else:
             said.verb = action[1]
             text = onward(said.put_into(text), actions)
-            times.said |= {len(actions)} if seconds else set()
+            if seconds:
+                times.said.add(len(actions))
             actions.append((said.subject, text, seconds or default_seconds(said.verb, text)))
-    actions = times.applied(actions)
-    if not actions:
-        raise ValueError(f"prompt: no action found in {shown(prompt)}: "
-                         "say what the person does, as in 'A person waves.'")
-    check_total(sum(seconds for _, _, seconds in actions))
-    return [(f"{who} {part}".replace(" ,", ","), lasts)
-            for who, text, seconds in actions for turn, halves in [half_turns(text)] for _ in range(halves)
-            for part, lasts in shorten(turn, seconds / halves, max_seconds)]
+    return times.applied(actions)
 
 
 def is_done(clause: str) -> bool:
@@ -112,29 +127,12 @@ def is_another(who: str, before: str) -> bool:
     return words[-1] != earlier[-1] and not {words[-1], earlier[-1]} & {"person", "someone", "somebody", "figure", "character"}
 
 
-def require_english(prompt: str) -> None:
-    """Raises ValueError when the prompt is not English, the only language the rules read."""
-    words = re.findall(r"[^\W\d_]+", prompt.lower())
-    foreign = sum(word in FOREIGN_WORDS for word in words)
-    known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None
-                or any(name in NOUNS for name in singulars(word)) for word in words)
-    latin = sum(word.isascii() for word in words)
-    if not words or known == 0 or foreign >= max(known, 1) or latin < len(words) / 2:
-        raise ValueError(f"prompt: no English understood in {shown(prompt)}: the offline planner reads English only; "
-                         "write it in English, or set planner.backend=openai (or local) to use a language model")
-
-
-def shown(prompt: str) -> str:
-    """The prompt's first words in quotes, for an error message."""
-    line = " ".join(prompt.split())
-    return f"'{line[:57]}...'" if len(line) > 60 else f"'{line}'"
-
-
 def named(subject: str) -> str:
-    """The subject as one person; empty when the clause names nobody."""
-    if subject and one_person(subject) == "a person" and subject not in ("person", "a person"):
+    """The subject as one person."""
+    who = one_person(subject)
+    if who == "a person" and subject not in ("person", "a person"):
         log.warning("prompt: '%s': one person is animated, not several", subject)
-    return one_person(subject) if subject else ""
+    return who
 
 
 def done_only(words: str) -> str:
@@ -147,7 +145,7 @@ def done_only(words: str) -> str:
 
 def by_one(words: str) -> str:
     """'hug each other' -> 'hug', 'dance together' -> 'dance', where one person is left; 'puts the hands together' stays."""
-    limbs = any(word.removesuffix("s") in BODY_PARTS for word in words.split())
+    limbs = any(map(is_limb, words.split()))
     return TO_EACH_OTHER.sub("", words) if limbs else TOGETHER.sub("", TO_EACH_OTHER.sub("", words))
 
 
@@ -185,7 +183,7 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
                 log.warning("prompt: '%s' is no verb of the planner's: did you mean '%s'?", rest[0], near)
             return [*adverbs, *rest], rest[0]                                  # a verb of no table: 'moonwalks'
     if noun is not None and not goes_with(previous, rest):
-        verb = "throw" if any(name in PUNCHES for word in rest for name in singulars(word)) else "do"
+        verb = "throw" if any(is_one_of(word, PUNCHES) for word in rest) else "do"
         return [*adverbs, third_person(verb), *rest], verb
     if previous is None:
         return None
@@ -231,7 +229,7 @@ class Mentioned:
         self.side = ([self.side] + SIDE.findall(text))[-1]
         self.part = ([self.part] + re.findall(rf"\b({PART})\b", text))[-1]
         counted = find_count(text)
-        self.counted = counted[3] if counted else self.counted
+        self.counted = counted.words if counted else self.counted
         return text
 
 
@@ -268,67 +266,7 @@ def repeated(actions: list[Action], text: str, seconds: float | None) -> list[Ac
         again = actions[:]
     counted = find_count(text)
     again = [(who, what, seconds / len(again) if seconds else lasted) for who, what, lasted in again]
-    return again * (counted[0] if counted else 1)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A clause, and what it says about time, which is taken out of its text."""
-    opens: bool                        # it begins a sentence
-    written: str                       # the clause with its duration
-    text: str
-    seconds: float | None = None       # how long its action lasts
-    each: bool = False                 # ... or each action of the sentence
-    begin: float | None = None         # when it starts, seconds from the start of the video
-    end: float | None = None           # when what follows ends; a clause that is all time speaks of what follows
-
-    @classmethod
-    def of(cls, opens: bool, written: str) -> Piece:
-        """'jumps twice for 3 s' -> text 'jumps twice', 3.0; 'jumps twice for 3 s each' -> 6.0; 'at 5 s she jumps' begins at 5.0."""
-        written, begin, end = take_times(written)
-        match = DURATION.search(written) or BARE_DURATION.search(written)
-        each = match is not None and bool(match["each"] or match["per"])
-        seconds = duration(match) if match else None
-        text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
-        bare = BARE_COUNT.fullmatch(text)
-        text += " times" if bare and verb_form(bare["verb"]) else ""                                # 'jump 3'
-        if wrong := NO_NUMBER.search(text):
-            raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): "
-                             "write it as in '3 times' or 'for 2.5 seconds'")
-        if end is not None and text:
-            return cls(opens, written, text, end - begin, False, begin)
-        counted = find_count(text) if each or match and ADJECTIVE.search(match[0]) else None        # 'three 2-second squats'
-        return cls(opens, written, text, seconds * counted[0] if counted else seconds, each and counted is None, begin, end)
-
-
-def take_times(clause: str) -> tuple[str, float | None, float | None]:
-    """'waves from 2 to 5 seconds' -> ('waves', 2.0, 5.0), 'at 3 seconds she jumps' -> ('she jumps', 3.0, None)."""
-    if wrong := UNTIL_TIME.search(clause):
-        raise ValueError(f"prompt: '{wrong[0]}': expected how long, or both times (found the end alone): "
-                         "say 'for 3 seconds' or 'from 1 to 3 seconds'")
-    match = TIME_SPAN.search(clause)
-    if match and ("second" in match[0] or match["unit"] or match["end_unit"]):            # not 'counts from 1 to 3'
-        unit = match["end_unit"] or match["unit"] or "s"
-        begin, end = in_seconds(amount(match["begin"]), match["unit"] or unit), in_seconds(amount(match["end"]), unit)
-        if end <= begin:
-            raise ValueError(f"prompt: '{match[0].strip(' ,')}': expected an end after the begin: say the earlier time first")
-    elif match := AT_TIME.search(clause):
-        begin, end = amount(match["second"]) if match["second"] else in_seconds(amount(match["amount"]), match["unit"]), None
-    else:
-        return clause, None, None
-    return f"{clause[:match.start()]} {clause[match.end():]}".strip(" ,"), begin, end
-
-
-def duration(match: re.Match) -> float:
-    """Seconds of what DURATION found."""
-    low, high = (amount(word) if word else None for word in (match["low"], match["high"]))
-    many = (low + (high or low)) / 2 if low is not None else 1.0                # '4-5 seconds' are 4.5
-    many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] or match["half_more"] else 0.0)
-    return in_seconds(many, match["unit"]) + (amount(match["rest"]) if match["rest"] else 0.0)
-
-
-def in_seconds(number: float, unit: str) -> float:
-    return number * (0.001 if unit.startswith(("ms", "mil")) else {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}.get(unit[0], 1.0))
+    return again * (counted.number if counted else 1)
 
 
 @dataclass
@@ -348,7 +286,7 @@ class Schedule:
         for i in set(range(self.sentence, len(actions) if piece.each else 0)) - self.said:     # 'waves and jumps for 2 seconds each'
             who, what, _ = actions[i]
             counted = find_count(what)
-            actions[i] = who, what, piece.seconds * (1 if piece.text or not counted else counted[0])
+            actions[i] = who, what, piece.seconds * (1 if piece.text or not counted else counted.number)
             self.said.add(i)
 
     def applied(self, actions: list[Action]) -> list[Action]:
@@ -379,22 +317,6 @@ def waiting(actions: list[Action], since: int, begin: float, free: bool) -> list
     return actions[:since] + [(who, what, lasts * stretch) for who, what, lasts in actions[since:]]
 
 
-def find_count(text: str) -> tuple[int, int, int, str] | None:
-    """(count, start, end, counted words) of how often the action is done; 'two squats' is counted, 'two hands' not."""
-    for match in COUNT.finditer(text):
-        if match["times"]:
-            return TIMES[match["times"]], match.start(), match.end(), "times"
-        words = match["words"].split()
-        number = int(amount(match["number"]))
-        for n in range(1, len(words) + 1):
-            plural = words[n - 1]
-            names = {name for counted in (plural, " ".join(words[max(n - 2, 0):n])) for name in singulars(counted)}
-            if number and (plural.endswith("s") or number == 1) and names & (NOUNS.keys() | VERBS.keys()):
-                end = match.start("words") + re.match(r"(?:\s+[a-z-]+){%d}" % n, match["words"]).end()
-                return number, match.start(), end, " ".join(words[:n])
-    return None
-
-
 def half_turns(text: str) -> tuple[str, int]:
     """'turns 360 degrees clockwise , 2 times' -> ('turns around to the right', 4): whole turns are made of half ones, which end where
     they are to. Other texts once.
@@ -405,11 +327,11 @@ def half_turns(text: str) -> tuple[str, int]:
     text = CLOCKWISE.sub(lambda found: f"to the {'left' if found[1] else 'right'}", text)
     degrees, often, sides = DEGREES.search(text), find_count(text), SIDE.findall(text)
     halves = int(degrees[1]) / 180 if degrees else next((halves for words, halves in HALF_TURNS if words.search(text)), None)
-    number = (1 if halves is None else halves) * (often[0] if often else 1)
+    number = (1 if halves is None else halves) * (often.number if often else 1)
     if number < 2 or number % 1 or turn["spins"] and not degrees:
         return text, 1
     if halves is None and sides:                                               # 'turns left twice'
-        return f"{text[:often[1]]}{text[often[2]:]}".strip(" ,"), int(number)
+        return f"{text[:often.start]}{text[often.end:]}".strip(" ,"), int(number)
     manner = [word for word in text.split() if word.endswith("ly") and word not in ("fully", "completely")]
     return " ".join([*manner, "turns around to the", sides[0] if sides else "right"]), int(number)
 
@@ -431,19 +353,19 @@ def default_seconds(verb: str, text: str) -> float:
     if halves > 1:
         return 0.6 + VERBS["turn"][1] * halves
     counted = find_count(text)
-    if counted and counted[3] != "times" and not counted[3].endswith(" times"):             # 'throws three punches'
-        lengths = action_noun(counted[3]) or lengths
+    if counted and not counted.is_of_times:                                                 # 'throws three punches'
+        lengths = action_noun(counted.words) or lengths
     elif verb in LIGHT_VERBS:                                                               # 'does squats'
         lengths = action_noun(text.partition(third_person(verb))[2])
     once, each = lengths or UNKNOWN_SECONDS
-    return max(once, 0.6 + each * counted[0]) if counted else once
+    return max(once, 0.6 + each * counted.number) if counted else once
 
 
 def shorten(text: str, seconds: float, max_seconds: float) -> list[tuple[str, float]]:
     """Cuts an action longer than `max_seconds` into equal parts; its repetitions are shared out among them."""
     seconds = max(seconds, SHORTEST_SECONDS)
     counted = find_count(text)
-    count = counted[0] if counted else 0
+    count = counted.number if counted else 0
     most = math.floor(max_seconds / seconds * count + 1e-6)                                 # repetitions that fit
     if most == 0 or most >= count:
         parts = math.ceil(round(seconds / max_seconds, 6))
@@ -455,6 +377,6 @@ def shorten(text: str, seconds: float, max_seconds: float) -> list[tuple[str, fl
 
 def with_count(text: str, count: int) -> str:
     """'jumps ten times' -> 'jumps five times'."""
-    _, start, end, counted = find_count(text)
-    counted = counted if count > 1 else counted.removesuffix("s")
-    return f"{text[:start]}{NUMBER_WORDS.get(count, count)} {counted}{text[end:]}"
+    old = find_count(text)
+    counted = old.words if count > 1 else old.words.removesuffix("s")
+    return f"{text[:old.start]}{NUMBER_WORDS.get(count, count)} {counted}{text[old.end:]}"

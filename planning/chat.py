@@ -10,7 +10,7 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 
 Message = dict[str, str | list]             # {"role": "system" | "user" | "assistant", "content": text or parts}
-MAX_ACTION_CHARACTERS = 200                 # CLIP reads 77 tokens, about 300 characters
+LONGEST_TEXT = 200                          # characters of an action; CLIP reads 77 tokens, about 300 characters
 INSTRUCTIONS = """\
 You plan human motion. Rewrite the user's text as a list of segments for a text-to-motion model, in the order they
 happen. Rules for every segment:
@@ -97,13 +97,14 @@ def json_in(answer: str, key: str) -> object:
 
 
 def checked(segment: object, where: str, min_seconds: float, max_seconds: float) -> tuple[str, float]:
+    """The text and seconds of one entry of an answer; ValueError says what is wrong with it."""
     if not isinstance(segment, dict):
         raise ValueError(f'{where}: expected an object with "text" and "seconds"')
     text, seconds = segment.get("text"), segment.get("seconds")
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f'{where}: "text" must be a sentence')
-    if len(text) > MAX_ACTION_CHARACTERS:
-        raise ValueError(f'{where}: "text" has {len(text)} characters, at most {MAX_ACTION_CHARACTERS} are read')
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f'{where}: "text" has {len(text)} characters, at most {LONGEST_TEXT} are read')
     if isinstance(seconds, str) and re.fullmatch(r"\d+(?:\.\d+)?", seconds):
         seconds = float(seconds)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
@@ -127,11 +128,6 @@ class ChatServer:
     instead: str = ", or use planner.backend=rules"
 
 
-def answer_formats(schema: dict) -> list[dict]:
-    """What a request may say of the answer's form, best first."""
-    return [{"response_format": {"type": "json_schema", "json_schema": schema}}, {"response_format": {"type": "json_object"}}, {}]
-
-
 def openai_chat(server: ChatServer, schema: dict) -> Callable[[list[Message]], str]:
     """What asks the server for an answer of the form `schema`, as text. Every error is a ValueError with one line.
 
@@ -148,7 +144,8 @@ def openai_chat(server: ChatServer, schema: dict) -> Callable[[list[Message]], s
         client = openai.OpenAI(base_url=server.base_url, api_key=key, timeout=server.timeout_seconds, max_retries=0)
     except Exception as error:          # the HTTP, TLS and proxy libraries raise classes of their own
         raise trouble(error, server) from error
-    formats = answer_formats(schema)    # the first is asked for; those the server has refused are dropped
+    # what a request says of the answer's form, best first; those that the server has refused are dropped
+    formats = [{"response_format": {"type": "json_schema", "json_schema": schema}}, {"response_format": {"type": "json_object"}}, {}]
 
     def ask(messages: list[Message]) -> str:
         while True:

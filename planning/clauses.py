@@ -1,20 +1,45 @@
-"""A prompt to its clauses: one action each, in the order in which they happen."""
+"""A prompt to its clauses: one action each, in the order in which they happen, and what each says about time."""
+from __future__ import annotations
+
 import logging
 import re
 import unicodedata
+from dataclasses import dataclass
 
-from planning.lexicon import (ADVERBIAL, ADVERBIALS, BASE, BEFORE_AFTER, BEFORE_THAT, BIG_NUMBER, BODY_PARTS, CAMERA_MOVES,
-                              CLAUSE_BREAK, CLOCK, COLON, CONJUNCTIONS, DELAYED, DETERMINERS, EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB,
-                              FORMS, FRACTION, GERUND, HANDLING_VERBS, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES,
-                              LIST_BEGINS, LIST_NUMBER, MAX_TOTAL_SECONDS, MEANTIME, MEANWHILE, MULTIPLES, NUMBERS, OF_SOMEONE_ELSE,
-                              OPENING_WORDS, OPPOSITE, ORDER_WORDS, PARTS, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, REPEATED_LIST,
-                              REQUESTS, SAID_AGAIN, SAME_TIME, SCENE_PREPOSITIONS, SENTENCE_END, SETS, SHORTEST_SECONDS, SPELLINGS,
-                              SUBORDINATE, THIRD, TIMED, TIMES, WAYS_TO_MOVE, WHILE_DOING)
-from planning.words import (amount, goes_with, is_unknown_verb, LARGEST_AMOUNT, makes_noun, meant_verb, predicate_of,
-                            singulars, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
+from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND,
+                              HANDLING_VERBS, MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NOUNS, NUMBERS, OPPOSITE, PARTS,
+                              past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, SHORTEST_SECONDS,
+                              THIRD, TIMES, WAYS_TO_MOVE)
+from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
+                               BEFORE_THAT, BIG_NUMBER, CAMERA_MOVES, CLAUSE_BREAK, CLOCK, COLON, DELAYED, DURATION,
+                               EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB, FRACTION, INTERPOSED, LATER_CLAUSE, LIMB_ALONE,
+                               LIMB_GOES, LIMB_MOVES, LIST_BEGINS, LIST_NUMBER, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
+                               OPENING_WORDS, ORDER_WORDS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SENTENCE_END,
+                               SETS, SPELLINGS, SUBORDINATE, TIME_SPAN, TIMED, UNTIL_TIME, WHILE_DOING)
+from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_unknown_verb, LARGEST_AMOUNT,
+                            makes_noun, meant_verb, predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts,
+                            verb_form)
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 log = logging.getLogger(__name__)
+
+
+def require_english(prompt: str) -> None:
+    """Raises ValueError when the prompt is not English, the only language the rules read."""
+    words = re.findall(r"[^\W\d_]+", prompt.lower())
+    foreign = sum(word in FOREIGN_WORDS for word in words)
+    known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None
+                or is_one_of(word, NOUNS) for word in words)
+    latin = sum(word.isascii() for word in words)
+    if not words or known == 0 or foreign >= max(known, 1) or latin < len(words) / 2:
+        raise ValueError(f"prompt: no English understood in {shown(prompt)}: the offline planner reads English only; "
+                         "write it in English, or set planner.backend=openai (or local) to use a language model")
+
+
+def shown(prompt: str) -> str:
+    """The prompt's first words in quotes, for an error message."""
+    line = " ".join(prompt.split())
+    return f"'{line[:57]}...'" if len(line) > 60 else f"'{line}'"
 
 
 def clauses(prompt: str) -> list[tuple[bool, str]]:
@@ -49,7 +74,8 @@ def plain(prompt: str) -> str:
 
 def normal(prompt: str) -> str:
     """Full-width letters, ligatures and '½' in plain characters (Unicode's NFKC), without zero-width ones."""
-    apart = "".join(" " * unicodedata.decomposition(letter).startswith(("<fraction>", "<super>")) + letter for letter in prompt)     # '1½'
+    small = ("<fraction>", "<super>")                                          # '1½' is '1 ½'
+    apart = "".join(f" {letter}" if unicodedata.decomposition(letter).startswith(small) else letter for letter in prompt)
     return "".join(letter for letter in unicodedata.normalize("NFKC", apart) if unicodedata.category(letter) != "Cf")
 
 
@@ -164,13 +190,19 @@ def in_front(part: str) -> tuple[str, str] | None:
     words = part.strip(" ,").split()
     if not ADVERBIAL.match(" ".join(words)):
         return None
-    begins = next((i for i in range(1, min(len(words), LONGEST_FRONT)) if begins_clause(words, i)), None)
-    if begins is None:                                                         # 'on one leg hop'
-        begins = next((i for i in range(1, min(len(words), LONGEST_FRONT)) if (words[i] in THIRD or words[i] in BASE) and past(words[i]) != words[i]
-                       and ENDS_ADVERBIAL.search(" ".join(words[:i]))), None)
+    places = range(1, min(len(words), LONGEST_FRONT))
+    begins = next((i for i in places if begins_clause(words, i)), None) or next((i for i in places if ends_in_verb(words[:i + 1])), None)
     front = " ".join(words[:begins or 0]).strip(" ,")
-    kept = " , ".join(each for each in front.split(" , ") if not is_place(each.split())) if ADVERBIALS.fullmatch(front) else ""
+    if not ADVERBIALS.fullmatch(front):
+        return None
+    kept = " , ".join(each for each in front.split(" , ") if not is_place(each.split()))
     return (kept, " ".join(words[begins:])) if kept else None
+
+
+def ends_in_verb(words: list[str]) -> bool:
+    """Whether a whole adverbial and a verb are said: 'on one leg hop'."""
+    *front, verb = words
+    return (verb in THIRD or verb in BASE) and past(verb) != verb and ENDS_ADVERBIAL.search(" ".join(front)) is not None
 
 
 def begins_clause(words: list[str], i: int) -> bool:
@@ -184,7 +216,7 @@ def begins_clause(words: list[str], i: int) -> bool:
 def is_place(words: list[str]) -> bool:
     """'in the garden', 'on a stage'; not 'on one leg', 'in circles', 'to the left'."""
     return words[0] in set(SCENE_PREPOSITIONS) - {"with"} and words[1:2] != ["one"] and words[1] in DETERMINERS and not any(
-        word in (*OPPOSITE, *WAYS_TO_MOVE, "seconds", "minutes") or word.removesuffix("s") in BODY_PARTS for word in words)
+        word in (*OPPOSITE, *WAYS_TO_MOVE, "seconds", "minutes") or is_limb(word) for word in words)
 
 
 def with_adverbial(front: str, outer: str) -> list[str]:
@@ -223,24 +255,39 @@ def split_at_verbs(part: str) -> list[str]:
     verb = predicate_of(words).verb or ("do" if words and (begins_noun(words, "do") or names_action(words)) else None)
     pieces, start, clause = [], 0, 0                                           # where the piece, and its clause, begin
     for match in CLAUSE_BREAK.finditer(part):
-        rest, begun = part[match.end():].split(), part[start:match.start()].strip()
+        begun, rest, behind_and = part[start:match.start()].strip(), part[match.end():], "and" in match[0]
         if match.start() <= clause or not begun or begun.split()[0] in MEANWHILE or lacks_object(begun) or not split_subject(begun)[1]:
             continue
-        behind = rest[0] if rest else ""
-        while_doing = "and" in match[0] and behind in MEANWHILE
-        next_limb = "and" not in match[0] and ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(part, match.end())
-        next_noun = begins_noun(rest, verb) or names_action(rest) and goes_with(verb, begun.split()[-2:])
-        behind_and = part[match.end():].lstrip(" ,")
-        front = in_front(behind_and)
-        fronted = front is not None and ("and" in match[0] or " ".join(front) == behind_and)
-        moved = LIMB_MOVES.match(part[match.end():])
-        next_limb = next_limb or moved is not None and moved["verb"] in THIRD     # 'left hand waves , right hand points'
-        next_limb = next_limb or "and" not in match[0] and "with" not in begun.split() and LIMB_GOES.match(part, match.end())
-        if begins_verb(rest, forms) or behind == "repeating" or while_doing or next_limb or next_noun or fronted:
+        front = adverbial_in_front(rest, behind_and)
+        if front or begins_action(rest, forms, verb, begun, behind_and):
             pieces.append(begun)
             start = match.end()
-            clause = part.find(front[0], start) + len(front[0]) if fronted else start
+            clause = part.find(front, start) + len(front) if front else start
     return [*pieces, part[start:]]
+
+
+def adverbial_in_front(rest: str, behind_and: bool) -> str:
+    """'with her left hand' where that and a clause are the rest of a part, or anything follows 'and'; else empty."""
+    rest = rest.lstrip(" ,")
+    front = in_front(rest)
+    return front[0] if front and (behind_and or " ".join(front) == rest) else ""
+
+
+def begins_action(rest: str, forms: tuple[dict, ...], verb: str | None, begun: str, behind_and: bool) -> bool:
+    """Whether the rest of a part, behind a comma or 'and', begins another action than the one that has `begun` with `verb`."""
+    words = rest.split()
+    behind = words[0] if words else ""
+    if begins_verb(words, forms) or behind == "repeating" or behind_and and behind in MEANWHILE:
+        return True
+    if begins_noun(words, verb) or names_action(words) and goes_with(verb, begun.split()[-2:]):
+        return True
+    moved = LIMB_MOVES.match(rest)
+    if moved and moved["verb"] in THIRD:                                       # 'left hand waves , right hand points'
+        return True
+    if behind_and:
+        return False
+    another_limb = ENDS_IN_LIMB.search(begun) and LIMB_ALONE.match(rest)       # 'raises the left arm , the right arm'
+    return bool(another_limb or "with" not in begun.split() and LIMB_GOES.match(rest))
 
 
 def verb_forms(text: str) -> tuple[dict, ...]:
@@ -276,15 +323,16 @@ def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
 def begins_noun(words: list[str], verb: str | None) -> bool:
     """Whether the words open with a counted action of the verb: 'two squats' or 'a deep bow' of 'does'."""
     end = next((i for i, word in enumerate(words) if word in (",", "and", "with")), len(words))
-    counted = words[0] in DETERMINERS or words[0] in NUMBERS or words[0].isdigit()
-    return end > 1 and counted and goes_with(verb, words[1:min(end, 5)])
+    counted = end > 1 and (words[0] in DETERMINERS or words[0] in NUMBERS or words[0].isdigit())
+    return counted and goes_with(verb, words[1:min(end, 5)])
 
 
 def names_action(words: list[str]) -> bool:
     """Whether the words open with an action named without a number: 'right hook , ...', 'uppercut'."""
-    sided = words[:1] and words[0] in OPPOSITE
     end = next((i for i, word in enumerate(words) if word in (",", "and", "with")), len(words))
-    return bool(words) and end <= 2 and (bool(sided) and goes_with("do", words[1:end]) or end == 1 and any(name in PUNCHES for name in singulars(words[0])))
+    if not words or end > 2:
+        return False
+    return words[0] in OPPOSITE and goes_with("do", words[1:end]) or end == 1 and is_one_of(words[0], PUNCHES)
 
 
 def lacks_object(clause: str) -> bool:
@@ -292,3 +340,65 @@ def lacks_object(clause: str) -> bool:
     predicate = predicate_of(split_subject(clause)[1].split())
     alone = ("wave", "stretch", "circle", "twist", "move", "bend", "flex")
     return predicate.verb in HANDLING_VERBS and not predicate.rest and predicate.verb not in alone
+
+
+# ---------------------------------------------------------------- what a clause says about time
+
+@dataclass(frozen=True)
+class Piece:
+    """A clause, and what it says about time, which is taken out of its text."""
+    opens: bool                        # it begins a sentence
+    written: str                       # the clause with its duration
+    text: str
+    seconds: float | None = None       # how long its action lasts
+    each: bool = False                 # ... or each action of the sentence
+    begin: float | None = None         # when it starts, seconds from the start of the video
+    end: float | None = None           # when what follows ends; a clause that is all time speaks of what follows
+
+    @classmethod
+    def of(cls, opens: bool, written: str) -> Piece:
+        """'jumps twice for 3 s' -> text 'jumps twice', 3.0; 'jumps twice for 3 s each' -> 6.0; 'at 5 s she jumps' begins at 5.0."""
+        written, begin, end = take_times(written)
+        match = DURATION.search(written) or BARE_DURATION.search(written)
+        each = match is not None and bool(match["each"] or match["per"])
+        seconds = duration(match) if match else None
+        text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
+        bare = BARE_COUNT.fullmatch(text)
+        text += " times" if bare and verb_form(bare["verb"]) else ""                                # 'jump 3'
+        if wrong := NO_NUMBER.search(text):
+            raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): "
+                             "write it as in '3 times' or 'for 2.5 seconds'")
+        if end is not None and text:
+            return cls(opens, written, text, end - begin, False, begin)
+        counted = find_count(text) if each or match and ADJECTIVE.search(match[0]) else None        # 'three 2-second squats'
+        return cls(opens, written, text, seconds * counted.number if counted else seconds, each and counted is None, begin, end)
+
+
+def take_times(clause: str) -> tuple[str, float | None, float | None]:
+    """'waves from 2 to 5 seconds' -> ('waves', 2.0, 5.0), 'at 3 seconds she jumps' -> ('she jumps', 3.0, None)."""
+    if wrong := UNTIL_TIME.search(clause):
+        raise ValueError(f"prompt: '{wrong[0]}': expected how long, or both times (found the end alone): "
+                         "say 'for 3 seconds' or 'from 1 to 3 seconds'")
+    match = TIME_SPAN.search(clause)
+    if match and ("second" in match[0] or match["unit"] or match["end_unit"]):            # not 'counts from 1 to 3'
+        unit = match["end_unit"] or match["unit"] or "s"
+        begin, end = in_seconds(amount(match["begin"]), match["unit"] or unit), in_seconds(amount(match["end"]), unit)
+        if end <= begin:
+            raise ValueError(f"prompt: '{match[0].strip(' ,')}': expected an end after the begin: say the earlier time first")
+    elif match := AT_TIME.search(clause):
+        begin, end = amount(match["second"]) if match["second"] else in_seconds(amount(match["amount"]), match["unit"]), None
+    else:
+        return clause, None, None
+    return f"{clause[:match.start()]} {clause[match.end():]}".strip(" ,"), begin, end
+
+
+def duration(match: re.Match) -> float:
+    """Seconds of what DURATION found."""
+    low, high = (amount(word) if word else None for word in (match["low"], match["high"]))
+    many = (low + (high or low)) / 2 if low is not None else 1.0                # '4-5 seconds' are 4.5
+    many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] or match["half_more"] else 0.0)
+    return in_seconds(many, match["unit"]) + (amount(match["rest"]) if match["rest"] else 0.0)
+
+
+def in_seconds(number: float, unit: str) -> float:
+    return number * (0.001 if unit.startswith(("ms", "mil")) else {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}.get(unit[0], 1.0))

@@ -1,4 +1,4 @@
-"""The words and patterns that the rules know: actions with their lengths, verb forms, numbers, regular expressions. Data only."""
+"""The words that the rules know: actions with their lengths, verbs in their forms, people, things, numbers. Data only."""
 import re
 
 # action: (seconds when no count is said, seconds of one repetition); a name is a verb's base form
@@ -77,8 +77,8 @@ NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twel
                    "eighteen nineteen".split(), range(1, 20)), couple=2, few=3, several=3, many=5, multiple=3)
 NUMBER_WORDS = {number: word for word, number in list(NUMBERS.items())[:12]}
 TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10)))
-ONES = "|".join(list(NUMBERS)[:9])
 NUMBERS |= TENS
+PARTS = {(1, 2): "half", (1, 4): "quarter", (3, 4): "three quarter", (1, 3): "third"}
 MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 TIMES = {"once": 1, "twice": 2, "thrice": 3}
 OPPOSITE = {"left": "right", "right": "left"}
@@ -133,6 +133,10 @@ WAYS = ("away", "overhand", "low", "high", "fast", "hard", "aloud", "open", "apa
         "above", "below", "behind", "beside", "across", "against", "near", "toward", "towards", "inside", "outside", "off", "past",
         "during", "without", "using", "between", "among", "beyond", "upon")
 TAKES_THINGS = ("drink", "eat", "play", "read", "cook", "carry", "catch", "throw", "grab", "paint", "ride", "drive", "juggle", "sip", "hold")
+# 'in a circle' says how one moves, not where
+WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
+MEANWHILE = ("while", "as", "when")
+CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "because", "until", "if", "who", "that", "which")
 POSSESSIVES = ("his", "her", "their", "its", "your")
 RELATIVES = ("who", "that", "which")
 AUXILIARIES = ("is", "are", "am", "was", "were", "be", "been", "being", "has", "have", "had", "will", "shall",
@@ -177,191 +181,6 @@ IRREGULAR_PAST = dict(
     blow="blew", sweep="swept", sleep="slept", speak="spoke", shoot="shot", spring="sprang", sink="sank",
     sling="slung", withdraw="withdrew", flee="fled", dig="dug", spread="spread", creep="crept")
 BASE = {base: base for base in (*VERBS, *LIGHT_VERBS, *MORE_VERBS, *ASPECT_VERBS)}   # every form of a verb -> its base
-NUMBER = r"\d+(?:\.\d+)?|" + "|".join(sorted(NUMBERS, key=len, reverse=True))
-PERSON, PART = "|".join(PEOPLE), "|".join(BODY_PARTS)
-UNIT = r"(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|hours?|hrs?|days?|weeks?)"
-# ---------------------------------------------------------------- how a prompt is made plain
-
-SPELLINGS = (                                              # (pattern, what it is read as)
-    (r"</?[a-z][^<>]*>", " "), (r"\(([^()]*?):\s*\d+(?:\.\d+)?\)", r"\1"),              # tags, weights
-    (r"\b(?:masterpiece|(?:best|high)\s+quality|(?:highly|ultra|extremely)[\s-]detailed|photorealistic|[48]k|u?hd)\b", " "),
-    (r"#\d+\b", " ; "), (r"#(\w+)", r" ; \1 ; "),                                       # '#1', '#jump #wave'
-    (r"(?<=\d),(?=\d{3}\b)", ""), (rf"(?<=\d),(?=\d{{1,2}}\s*{UNIT}\b)", "."), (r"\b(\d+)m\s?(\d+)s\b", r"\1 minutes \2 s"),
-    (r"(?<![\d.])\.(?=\d)", "0."), (rf"(?<=\d)(?={UNIT}\b)", " "), (r"(?<![\d:])\d{1,2}:\d{2}(?![\d:])", ";"),
-    (rf"\b(?:(three)\s+quarters|(?:an?\s+|one\s+)?quarter)\s+(?:of\s+)?an?\s+(?={UNIT}\b)",
-     lambda match: "0.75 " if match[1] else "0.25 "), (rf"\bsome\s+(?={UNIT}\b)", "few "),
-    (rf"\b({ONES}|ten)\s+point\s+({ONES})\b", lambda match: f"{NUMBERS[match[1]]}.{NUMBERS[match[2]]}"),
-    (rf"\busing\s+(?=(?:(?:only|just|both|the|my|your|his|her|their|one|left|right)\s+)+(?:{PART})s?\b)", "with "),
-    (r"\b(?:one|each|both|all|some)\s+of\s+(?:them|us|you)\b", "they"),
-    (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\(?\b\d+\)", ";"), (r"\s+/\s+", ";"),
-    (r"\b(?:please|pls|kindly)\b", " "), (r"\b(?:your|my|our)\b", "the"),
-    (r"\b(he|she|it|that|there|who|here)'s\b", r"\1 is"), (r"'re\b", " are"), (r"'ll\b", " will"),
-    (r"'d\b", " would"), (r"'ve\b", " have"), (r"\bcan(?:'?t|not)\b", "can not"), (r"\bwon'?t\b", "will not"),
-    (r"\bdose?n'?t\b", "does not"), (r"\b(\w+)n't\b|\b(do|does|did|is|was)nt\b", r"\1\2 not"),
-    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "),
-    (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
-    (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
-    (rf"[,;]?\s*(?:\b(?:and|but|before)\s+)?\b({'|'.join(PRONOUNS)}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+"                   # 'she then waves'
-     r"(?:then|finally|lastly|subsequently|later(?:\s+on)?|afterwards?)\s+(?=[a-z])", r" ; \1 "),
-    (r"[-=]?>|→|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
-    (r"[^\w\s.,;:!?'%°•–—-]", " "),                       # no quotes, brackets, emoji
-    (rf"\b(?:like|maybe)\s+(?=(?:{NUMBER})\b)", ""), (r"\b(do|does|did|doing)\s+like\b", r"\1"),
-    (r"\b(push|sit|pull|chin)\s+ups\b", r"\1-ups"), (r"\bjumping-?jack", "jumping jack"),
-    (r"\s*,[\s,]*", " , "), (r"[^\S\n]+", " "),
-)
-LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*1\.\s"), re.compile(r"(?<!\S)\d+\.\s+(?=[a-z])")      # '1. wave 2. jump'
-TIMED = re.compile(                                        # '[0-3s]', '0:03 - 0:05', '3-5 s:'; not 'for 3-5 s'
-    r"(?P<open>[\[(])?(?<![\w.:])(?<!\bfor )(?:(?P<m1>\d{1,2}):)?(?P<s1>\d+(?:\.\d+)?)\s*(?P<unit>s)?\s*[-–]\s*(?:(?P<m2>\d{1,2}):)?"
-    r"(?P<s2>\d+(?:\.\d+)?)\s*(?:s(?:ec(?:ond)?s?)?)?(?(open)[\])]|(?(m2)(?!\d)|(?(unit)(?!\w)|\s*:)))\s*:?")
-EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+\\s*([a-z]*)")
-BIG_NUMBER = re.compile(rf"\b(?:(?P<number>half|{NUMBER}|an?)\s+(?:(?:of|an?)\s+)?)?(?P<multiple>{'|'.join(MULTIPLES)})\b|"
-                        rf"\b(?P<power>\d+(?:\.\d+)?e[+-]?\d+)(?=\s*(?:{UNIT}|times)?\b)|"
-                        rf"\b(?P<tens>{'|'.join(TENS)})[\s-](?P<ones>{ONES})\b")       # 'half a dozen', '1e9', 'twenty-five'
-FRACTION = re.compile(r"(?<![\d./])(?:(?P<whole>\d+)(?:\s+and\s+|[\s-]+))?(?P<over>\d{1,2})[/\u2044](?P<under>[2-9]|10)(?![\d/])"
-                      rf"(?P<of>\s*(?:of\s+)?(?:an?\s+)?(?:{UNIT}|times)\b)?")                       # '1 1/2 s'
-PARTS = {(1, 2): "half", (1, 4): "quarter", (3, 4): "three quarter", (1, 3): "third"}
-SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b")                      # 'jump jump jump'
-REPEATED_LIST = re.compile(                                # 'repeat 3 times: jump, clap', '3 times: jump, clap'
-    rf"(?:\b(?:repeats?(?:\s+(?:this|these|the\s+following))?|do(?:es)?\s+(?:this|these|the\s+following))\s+|"
-    rf"(?:^|(?<=[.;!?\n]))\s*)(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times)\s*:\s*(?P<list>[^.;!?\n]+)")
-SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
-# ---------------------------------------------------------------- durations and counts
-
-ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|between|another|the\s+(?:first|next|last))\s+)?"
-AMOUNT = (rf"(?:(?P<half>half)\s+(?:of\s+)?(?:an?\s+)?|an?\s+(?:(?:split|brief|short|single|full|whole|long)\s+)?(?=mil|se|mi|h)|"
-          rf"(?:an?\s+)?(?<![\d.])(?P<low>{NUMBER})(?:\s*(?:-|–|to|or|and)\s*(?P<high>{NUMBER}))?(?P<and_half>\s+and\s+a\s+half)?"
-          rf"(?:\s+of)?(?:\s+(?:an?|more|full|whole))?[\s-]*)(?P<unit>{UNIT})\b(?!\s+\w+ly\b)(?P<half_more>\s+and\s+a\s+half\b)?"
-          rf"(?:(?:(?<=minute)|(?<=minutes)|(?<=min)|(?<=mins))\s+(?:and\s+)?(?P<rest>{NUMBER})\s*s(?:ec(?:ond)?s?)?\b)?")
-EACH, PER = r"(?:(?P<each>each(?:\s+(?:one|time|of\s+which))?|every\s+time)\s+)?", r"(?:\s+(?P<per>each(?:\s+time)?|apiece|every\s+time|per\s+\w+))?"
-DURATION = re.compile(
-    rf"\s*,?\s*\b(?:all\s+)?{EACH}(?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b))\s+"
-    rf"{ABOUT}{AMOUNT}(?:\s+(?:long|straight))?{PER}")
-BARE_DURATION = re.compile(                                # 'walks five seconds'
-    rf"\s*,?\s*(?<!\bafter\s)(?<!\bevery\s)(?<!\bhis\s)(?<!\bher\s)\b{EACH}{ABOUT}"
-    rf"(?=half\s+(?:of\s+)?an?\s|(?:an?\s+)?(?:{NUMBER})\b){AMOUNT}(?:\s+long)?{PER}(?:\s+of(?=\s+\w+ing\b))?")
-ADJECTIVE = re.compile(rf"-{UNIT}$")
-NO_NUMBER = re.compile(rf"\b(?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}})\s*(?:times|{UNIT})\b|(?<![\d.])(?:\d*\.\d*[1-9]|half)\s+times\b|"
-                       rf"\b\d+(?:\s+\d+)+\s*(?:times|{UNIT})\b|\b(?:for|lasting)\s+(?:[\w.-]+\s+){{0,4}}?{UNIT.replace('|s|', '|')}(?!\w)")
-TIME_SPAN = re.compile(                                    # 'from 2 to 5 seconds'
-    rf"\s*,?\s*\b(?:from|(?<!for\s)(?<!ing\s)(?P<between>between))\s+"
-    rf"(?:seconds?\s+)?(?P<begin>{NUMBER})\s*(?P<unit>{UNIT})?\s*(?:to|until|till|-|–|(?(between)and|to))\s*"
-    rf"(?:seconds?\s+)?(?P<end>{NUMBER})\b(?:\s*(?P<end_unit>{UNIT})\b)?\s*,?")
-UNTIL_TIME = re.compile(rf"\b(?:until|till)\s+(?:second\s+)?(?:{NUMBER})\s*(?:{UNIT})\b")
-AT_TIME = re.compile(                                      # 'at 3 seconds', 'at the 3 second mark', 'at second 3'
-    rf"\s*,?\s*\bat\s+(?:about\s+|exactly\s+)?(?:the\s+)?(?:second\s+(?P<second>{NUMBER})|(?P<amount>{NUMBER})[\s-]*(?P<unit>{UNIT}))\b"
-    r"(?:\s+mark)?(?!\s+(?:per|each)\b)\s*,?")
-CLOCK = re.compile(r"\b(?P<word>from|to|at|until|till|for|lasting|in|within)\s+(?P<m>\d{1,2}):(?P<s>\d{2})(?![\d:])")      # 'at 0:03'
-DELAYED = re.compile(                                      # 'and after two seconds'
-    rf"\s*,?\s*\b(?:and\s+)?(?:then\s+)?after\s+(?P<delay>{ABOUT}{AMOUNT})(?!\s+of\b)\s*,?")
-COUNT = re.compile(rf"\b(?:(?P<times>once|twice|thrice)|"
-                   rf"(?:an?\s+)?(?P<number>{NUMBER})(?:\s+of)?(?P<words>(?:\s+[a-z-]+){{1,4}}))\b")
-BARE_COUNT = re.compile(rf"(?:(?:{'|'.join(PRONOUNS)}|(?:an?|the) (?:{PERSON})) )?(?P<verb>[a-z]+) (?:{NUMBER})")
-ONLY_COUNT = re.compile(rf"(?:once|twice|thrice|(?:{NUMBER}) times?)(?: more| each)?")
-# ---------------------------------------------------------------- turns of the body
-
-TURNS = re.compile(rf"(?:\w+ly\s+)*(?:(?:turns|rotates|pivots|swivels|revolves|(?P<spins>spins|twirls|whirls))\b(?!(?:\s+(?:the|his|her|their|both|one|left|right|upper))*\s+(?:{PART})s?\b)"
-                   r"|(?:does|makes|performs|takes|executes|completes)\b(?=.*\b(?:turns?|rotations?|revolutions?|360|180)\b))")
-CLOCKWISE = re.compile(r"\b(counter-?\s*|anti-?\s*)?clockwise\b")
-DEGREES = re.compile(r"\b(\d+)(?:[\s-]*(?:degrees?\b|°)|(?<=360)|(?<=180))")
-HALF_TURNS = tuple((re.compile(rf"\b(?:{words})\b"), halves) for words, halves in (
-    (r"quarters?|third|eighth", 0), ("half|about-face", 1), (r"full|fully|whole|complete|completely|entire|all\s+the\s+way", 2), ("around|round|about", 1)))
-GOING = r"(?P<manner>(?:\w+ly\s+)*)(?:(?P<gait>walks|runs|jogs|strolls|marches|strides|sprints|saunters|skips|hurries|rushes)|goes|comes|heads|moves|gets|returns)\b"
-GOES = re.compile(GOING)
-GOES_BACK = re.compile(rf"{GOING}(?:(?<=returns)|\s+back\b(?!\s+(?:and|away|up|off)\b))")        # not 'walks backwards'
-# ---------------------------------------------------------------- where one action ends and the next begins
-
-SENTENCE_END = re.compile(r"[!?]+|\.+(?=\s|$|[a-z]{2})|\n+")
-ORDER_WORDS = re.compile(
-    r"[,;]?\s*(?:\b(?:and|but|only)\s+)?\b(?:then|(?<!\bthe\s)next(?!\s+to\b)|"
-    r"after\s+(?:that|which|this|an?\s+(?:moment|while|pause|bit))|afterwards?|thereafter|followed\s+by|"
-    r"finally|lastly|subsequently|later(?:\s+on)?|"
-    r"(?:at|in)\s+the\s+(?:very\s+)?end(?!\s+of)|at\s+last|to\s+finish(?:\s+(?:off|up))?|to\s+end|"
-    r"before\s+finally)\b\s*,?|"
-    r",\s*(?:and\s+)?(?:second|third|fourth|fifth)(?:ly)?\b\s*,?|\s*;\s*")
-BEFORE_THAT = re.compile(
-    r"[,;]?\s*(?:\b(?:and|but)\s+)?\b(?:before\s+(?:that|this|which|doing\s+(?:so|that|this)))\b\s*,?")
-COLON = re.compile(r"\s*:\s*|\s+[–—-]+(?:\s+|$)|\s*—\s*")
-CLAUSE_BREAK = re.compile(r"\s*,\s*(?:and\s+|but\s+|so\s+)?|\s+(?:and|but)\s+")
-SAME_TIME = re.compile(
-    r"\s*,?\s*\b(?:(?:(?:both|all)\s+)?at\s+the\s+same\s+time|simultaneously|at\s+once)\b\s*,?")
-MEANWHILE = ("while", "as", "when")
-SUBORDINATE = re.compile(
-    r"^(?P<word>before|after|when(?:ever)?|once|as\s+soon\s+as|if|until|because|since|while|as)\s+"
-    r"(?P<inner>[^,]+?)\s*,\s*(?P<outer>.+)$")
-MEANTIME = re.compile(                                     # 'she waves while the music plays'
-    r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>[^,]+)$")
-WHILE_DOING = re.compile(
-    rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{'|'.join(PRONOUNS)}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
-ADVERB = (rf"(?:(?P<word>once|twice|thrice)|(?P<number>{NUMBER})\s+times|(?:very\s+)?[a-z]{{3,}}ly|forwards?|backwards?|sideways|"
-          r"(?:up|down)wards?)")
-ADVERB_PHRASE = (r"(?:with|without|using|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|like|every|each|"
-                 r"inside|outside|near|against|up|down|past|between)\s+[^\s,]+")
-ADVERBIAL = re.compile(rf"(?:{ADVERB}|{ADVERB_PHRASE})(?=\s|$)")       # what may stand before the clause that it describes
-SOME_ADVERBS = re.sub(r"\?P<\w+>", "?:", rf"(?:{ADVERB}(?:\s+and|\s+but)?\s+)*(?:{ADVERB}|{ADVERB_PHRASE}(?:\s+[^\s,]+)*)")
-ADVERBIALS = re.compile(rf"{SOME_ADVERBS}(?:\s*,(?:\s+(?:and|but))?\s+(?:{SOME_ADVERBS}|"             # 'with the left hand up , the right down'
-                        rf"(?:(?:the|his|her|their|left|right|both)\s+)+(?:{PART})s?(?:\s+[^\s,]+)*))*")
-ENDS_ADVERBIAL = re.compile(rf"(?:\btimes|\b(?:{NUMBER})\s+{UNIT}|^(?:once|twice|thrice)|\b(?:to|on|from|towards?)\s+the\s+(?:left|right)|\b(?:{PART})s?)$")
-WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
-CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "because", "until", "if", "who", "that", "which")
-INTERPOSED = re.compile(                                   # 'she , with her left hand , waves'
-    rf"^(?P<who>{'|'.join(PRONOUNS)}|(?:the|a|an)\s+(?:[a-z-]+\s+){{0,3}}(?:{PERSON}))\s*,\s*(?P<front>[^,]+?)\s*,\s*(?P<outer>.+)$")
-LATER_CLAUSE = re.compile(r"\s*,?\s+(?:before|after|while|until|when|because|since|as\s+(?:he|she|they|it|an?|the))\s")
-BEFORE_AFTER = re.compile(r"^(?P<first>.*?)[\s,]+(?P<word>before|after)\s+(?P<second>.+)$")
-# ---------------------------------------------------------------- what is no action
-
-OPENING_WORDS = re.compile(
-    r"^(?:\s*(?:(?:(?:at\s+)?first(?:ly)?(?:\s+of\s+all)?|second(?:ly)?|third(?:ly)?|to\s+(?:begin|start)(?:\s+with)?|"
-    r"initially|and|but|so|now|also|well|ok(?:ay)?|hey|hi|hello|maybe|perhaps|\d+[.)]|[-*•])"
-    r"(?=[\s,]|$)|,)\s*)+")
-SOMEBODY = rf"(?:him|her|them|(?:an?|the|this|that|one)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\b"
-PICTURE = r"(?:(?:an?|the|one|this)\s+)?(?:(?:short|long|tracking|wide|medium|close-?up|full(?:[\s-]body)?|slow(?:[\s-]motion)?|cinematic|" \
-          r"aerial|static|handheld|realistic|beautiful)\s+){0,3}(?:video|clip|animation|movie|film|scene|gif|shot|footage|close-?up)"
-REQUESTS = re.compile(                                     # 'can you make a video where', 'have the man'
-    rf"^(?:(?:can|could|would|will)\s+(?:(?:you|we)\s+|(?=(?:he|she|they|{SOMEBODY})\b))|"
-    r"(?:(?:i|we)\s+would\s+(?:like|love)\s+it|it\s+would\s+be\s+\w+|how\s+about|what)\s+if\s+|"
-    r"(?:i|we)\s+(?:just\s+|really\s+)?(?:want|need|would\s+(?:like|love)|wish)\s+(?:to\s+see\s+|you\s+to\s+)?"
-    rf"(?=to\b|{SOMEBODY}|{PICTURE}|make|show|have|generate|create|animate|an?\b)|"
-    r"(?:make|have|let|get|show|generate|create|render|animate|film|give|see|imagine|picture)\s+(?:me\s+|us\s+)?"
-    rf"(?=(?:{SOMEBODY}|{PICTURE}))|"
-    rf"{PICTURE}\s*,?\s*(?:should\s+)?(?:of|where|in\s+which|that\s+shows|showing|shows?|with)\s+|"
-    r"there\s+(?:is|are)\s+(?=an?\b|one\b)|(?:(?:i|we)\s+(?:can\s+)?|let's\s+|let\s+us\s+)(?:see|imagine|watch)\s+|"
-    r"(?:do\s+)?(?:the\s+following|this|these)(?:\s+(?:actions|moves|things))?\s*:)\s*")
-CAMERA_MOVES = re.compile(                                 # 'the camera zooms in while ...', not 'waves at the camera'
-    r"(?P<before>^|,|;|\b(?:while|as|and|then|when|with))\s*(?P<camera>(?:(?:the|a)\s+)?camera\s*(?::\s*[^,;]*?|\s(?:\w+ly\s+|then\s+)?"
-    r"(?:(?!always\b)\w+s|\w+ing|zoom|pan|orbit|follow|move|tilt|track|dolly|static|is\s+\w+)\b[^,;]*?)|"
-    r"(?:filmed|shot|seen|viewed)\s+(?:from|in|by|with)\b[^,;]*?)"
-    r"\s*(?=,|;|$|\b(?:while|as|when)\b)(?:\b(?:while|as|when)\b)?")
-NO_TIMES = re.compile(rf"(?<![\w.])(?:0+(?:\.0+)?|zero|no)\s*(?:times?|{UNIT})\b")
-NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|{UNIT})\b",
-                            re.IGNORECASE)
-NOT_DONE = re.compile(
-    r"\s*,?\s*\b(?:without|instead\s+of|rather\s+than)\s+[^,]+|\s*,?\s*\bbut\s+(?:not|never)\s+[^,]+")
-OF_SOMEONE_ELSE = re.compile(r"\s*,?\s*\b(?:who|which)\b.*$")                  # 'waves at a friend, who waves back'
-# ---------------------------------------------------------------- what was said before
-
-HELD = re.compile(r"(?:holds|keeps)(?: (?:it|them|that|this|there|here|the|pose|position|up|for|like))*")
-AGAIN = re.compile(r"repeats\b|does (?:so|it|that|this)\b")
-LIMB = re.compile(rf"^(?:(?:up|down)\s+)?((?:the|his|her|their|its|both|one|two)\s+"
-                  rf"(?:(?:left|right|other|of\s+(?:his|her|their))\s+)?(?:{PART})s?)\b")
-WITH_IT = re.compile(r"\bwith (?:it|them)\b")
-BOTH_ALONE = re.compile(r"\bboth$")
-THE_OTHER = re.compile(rf"\bthe\s+other(?:\s+one)?(?=\s+(?:{PART})\b|\s*$)")
-SIDE = re.compile(r"\b(left|right)\b")
-SIDE_ALONE = re.compile(r"\b(?:with|on)\s+(?:the|his|her|their)\s+(?:left|right)$")
-LIMB_ALONE = re.compile(rf"\s*(?:(?:the|his|her|their)\s+)?(?:left|right|both)\s+(?:{PART})s?\s*(?:,|\band\b|$)")
-ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+(?:{PART})s?$")
-EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
-LIMB_MOVES = re.compile(                                   # 'her right arm swings', 'the knees bend'
-    rf"(?P<limb>(?:both|left|right|(?:the|his|her|their)(?:\s+(?:left|right|other|two))?)\s+(?:(?:{PART})s?|{'|'.join(MORE_BODY_PARTS)}))\s+"
-    r"(?P<verb>[a-z]+)(?P<rest>\b.*)")
-LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
-    rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?(?:{PART})s?)\s+(?P<way>up|down|out|forward|back|together|apart)")
-BY_NO_LIMB = re.compile(rf"\bneither\s+(?:of\s+(?:the|his|her|their)\s+)?(?:{PART})s?\b")
-TO_EACH_OTHER = re.compile(r"\s*\b(?:(?:with|to|at|against|towards?|beside|behind|around)\s+)?(?:each\s+other|one\s+another)\b|\s*\bside\s+by\s+side\b")
-TOGETHER = re.compile(r"\s+together\b")
-NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")
-MORE = re.compile(rf"\b({NUMBER})\s+more$")                # 'does ten more'
-LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")
 
 
 def third_person(base: str) -> str:

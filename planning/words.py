@@ -1,12 +1,16 @@
 """A clause to its words: who does it, and which verb in which form says what is done."""
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
-                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MORE_BODY_PARTS, MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS,
-                              NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS, OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES,
-                              PREPOSITIONS, PRONOUNS, RELATIVES, SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, UNIT, VERBS, WAYS)
+                              FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MORE_BODY_PARTS,
+                              MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS,
+                              OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES, PREPOSITIONS, PRONOUNS, RELATIVES,
+                              SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, TIMES, VERBS, WAYS)
+from planning.patterns import COUNT, UNIT
 
 DOES = ("do", "perform", "execute", "complete", "practice", "practise")
 AGENT = re.compile(r"(?:er|or|ist|ian|man|woman|men|women|boy|girl|eer|ess|ina|ete|ast)s?$")     # 'singer', 'artist': nouns of people
@@ -33,13 +37,24 @@ def skip_adverbs(words: list[str], start: int) -> int:
 
 
 def verb_form(word: str) -> dict[str, str] | None:
+    """The table of the form that a verb has: that of 'waves' is THIRD."""
     return next((form for form in FORMS if word in form), None)
+
+
+def base_form(word: str) -> str | None:
+    """'waves', 'waving' -> 'wave'; None for a word that is no verb of the tables."""
+    return (verb_form(word) or {}).get(word)
+
+
+def is_limb(word: str) -> bool:
+    """Whether a word is a part of the body: 'hand', 'hands'."""
+    return word.removesuffix("s") in BODY_PARTS
 
 
 @cache
 def meant_verb(word: str) -> str | None:
     """'jumpes', 'wavs', 'clapps', 'kiks', 'wlaks' -> the form meant: spelt by ear, or with two letters swapped."""
-    if not 4 <= len(word) <= LONGEST_VERB or word in NOT_VERBS or word.removesuffix("s") in BODY_PARTS:
+    if not 4 <= len(word) <= LONGEST_VERB or word in NOT_VERBS or is_limb(word):
         return None
     return spelt_by_ear().get(squeezed(word)) or swapped_verb(word)
 
@@ -141,17 +156,20 @@ def is_person(word: str) -> bool:
 
 
 def is_thing(subject: str, predicate: str, known: bool) -> bool:
-    """Whether a subject is no person: 'the curtain', 'the music'; one of no table is none where the person is `known` and it does
-    what things do, not with a limb.
+    """Whether a subject is no person: 'the curtain', 'the music'.
+
+    One of no table is a thing where the person is `known` already, and where it does what things do, without a limb.
     """
-    head = next((i for i, word in enumerate(subject.split()) if i and (word in PREPOSITIONS or word in RELATIVES or word == ",")), None)
-    words = subject.split()[:head]
-    if not words or any(is_person(word) for word in words) or any(word.removesuffix("s") in BODY_PARTS for word in words):
+    words = subject.split()
+    end = next((i for i, word in enumerate(words) if i and (word in PREPOSITIONS or word in RELATIVES or word == ",")), None)
+    words = words[:end]
+    if not words or any(is_person(word) or is_limb(word) for word in words):
         return False
-    if any(name in THINGS for name in singulars(words[-1])):
+    if is_one_of(words[-1], THINGS):
         return True
-    done, limb = predicate_of(predicate.split()).verb, any(word.removesuffix("s") in BODY_PARTS for word in predicate.split())
-    return known and words[0] in DETERMINERS and len(words) > 1 and not AGENT.search(words[-1]) and done in THING_VERBS and not limb
+    done = predicate.split()
+    return (known and words[0] in DETERMINERS and len(words) > 1 and not AGENT.search(words[-1])
+            and predicate_of(done).verb in THING_VERBS and not any(map(is_limb, done)))
 
 
 def thing_acts(text: str, known: bool) -> bool:
@@ -161,37 +179,52 @@ def thing_acts(text: str, known: bool) -> bool:
         return len(words) > 1 and verb_form(words[1]) is not None
     if subject and predicate:
         return is_thing(subject, predicate, known)
-    noun = next((i for i, word in enumerate(words[:4]) if any(name in THINGS for name in singulars(word))), 0)
-    if words and words[0] in POSSESSIVES and not noun:                         # 'her hair', not 'her left arm'
+    if not words or words[0] not in DETERMINERS and words[0] not in POSSESSIVES:
+        return False
+    noun = next((i for i, word in enumerate(words[:4]) if is_one_of(word, THINGS)), 0)
+    if not noun and words[0] in POSSESSIVES:                                   # 'her hair', not 'her left arm'
         noun = next((i - 1 for i, word in enumerate(words[:5]) if i > 1 and word in THIRD), 0)
-        noun = 0 if words[noun].removesuffix("s") in BODY_PARTS or words[noun] in MORE_BODY_PARTS or is_person(words[noun]) else noun
+        if is_limb(words[noun]) or words[noun] in MORE_BODY_PARTS or is_person(words[noun]):
+            return False
     behind = words[noun + 1:noun + 2]
-    return (noun > 0 and (words[0] in DETERMINERS or words[0] in POSSESSIVES) and not any(is_person(word) for word in words[:noun])
+    return (noun > 0 and not any(is_person(word) for word in words[:noun])
             and bool(behind) and (verb_form(behind[0]) is not None or behind[0] in AUXILIARIES))
 
 
 def things_named(text: str) -> list[str]:
-    """Things that a text speaks of, which no motion shows: 'the moon', 'a red kite', 'drinks coffee'; not whose clause it is,
-    and not what somebody is like.
+    """Things that a text speaks of, which no motion shows: 'the moon', 'a red kite', 'drinks coffee'.
+
+    Not those whose clause it is, nor what somebody is like.
     """
     words, found = re.findall(r"[a-z]+(?:[-'][a-z]+)*|[^\sa-z]", text.lower()), []
     english = sum(word in FOREIGN_WORDS for word in words) <= sum(word in FUNCTION_WORDS for word in words)
     for i, word in enumerate(words):
-        before, behind = ([""] + words)[i], (words[i + 1:] + [""])[0]
-        verb = (verb_form(word) or {}).get(word)
-        done = (verb_form(before) or {}).get(before) in DOES                   # 'does a plank': an action, whatever it is
-        if english and not done and before not in ("like", "as") and (word in DETERMINERS or word in POSSESSIVES or verb in TAKES_THINGS):
-            end = next((j for j in range(i + 1, len(words)) if ends_noun(words, i + 1, j)), len(words))
-            behind = words[end] if end < len(words) else ""
-            noun = words[end - 1]
-            person = is_person(noun) or is_person(behind) or behind.removesuffix("s") in BODY_PARTS
-            acts = behind in THIRD or behind in AUXILIARIES or is_gerund(behind) and before in ("", ".", ",")
-            if end > i + 1 and not person and not acts and names_thing(words[end - 2:end], behind):
-                found.append(noun)
-        elif (any(name in THINGS for name in singulars(word)) and before.isalpha() and before not in (*DETERMINERS, *PRONOUNS, *CONJUNCTIONS, "then", "to")
-              and not is_person(before) and not verb_form(behind) and behind not in (*DETERMINERS, *POSSESSIVES, "both") and verb is None):
-            found.append(word)                                                 # 'with balloons', 'jumps rope'
+        before = words[i - 1] if i else ""
+        opens_noun = word in DETERMINERS or word in POSSESSIVES or base_form(word) in TAKES_THINGS
+        done = base_form(before) in DOES                                       # 'does a plank': an action, whatever it is
+        if english and opens_noun and not done and before not in ("like", "as"):
+            found += thing_behind(words, i)
+        elif is_thing_alone(words, i):
+            found.append(word)
     return list(dict.fromkeys(found))
+
+
+def thing_behind(words: list[str], i: int) -> list[str]:
+    """The noun of 'the | moon', 'drinks | coffee' behind word i, where it is a thing that does nothing; else empty."""
+    end = next((j for j in range(i + 1, len(words)) if ends_noun(words, i + 1, j)), len(words))
+    noun, behind = words[end - 1], words[end] if end < len(words) else ""
+    opens_clause = i == 0 or words[i - 1] in (".", ",")
+    person = is_person(noun) or is_person(behind) or is_limb(behind)
+    acts = behind in THIRD or behind in AUXILIARIES or opens_clause and is_gerund(behind)
+    return [noun] if end > i + 1 and not person and not acts and names_thing(words[end - 2:end], behind) else []
+
+
+def is_thing_alone(words: list[str], i: int) -> bool:
+    """Whether word i is a thing named without an article: 'with | balloons', 'jumps | rope'."""
+    before, behind = words[i - 1] if i else "", words[i + 1] if i + 1 < len(words) else ""
+    begins_clause = before in (*DETERMINERS, *PRONOUNS, *CONJUNCTIONS, "then", "to") or is_person(before)
+    return (is_one_of(words[i], THINGS) and verb_form(words[i]) is None and before.isalpha() and not begins_clause
+            and verb_form(behind) is None and behind not in (*DETERMINERS, *POSSESSIVES, "both"))
 
 
 def ends_noun(words: list[str], start: int, i: int) -> bool:
@@ -206,9 +239,9 @@ def ends_noun(words: list[str], start: int, i: int) -> bool:
 def names_thing(words: list[str], behind: str) -> bool:
     """Whether a noun, the last word, is neither a person, a part of one, a time, an action nor so many of what follows."""
     noun, names = words[-1], singulars(words[-1])
-    if any(name in THINGS for name in names):
+    if is_one_of(noun, THINGS):
         return True
-    action = is_gerund(noun) or any(name in NOUNS for name in singulars(" ".join(words)))
+    action = is_gerund(noun) or is_one_of(" ".join(words), NOUNS)
     return (len(noun) > 2 and behind != "of" and not action and not AGENT.search(noun) and noun not in NUMBERS and noun not in STATES
             and not any(name in NO_THINGS or name in BODY_PARTS or re.fullmatch(UNIT, name) or name in NOUNS or verb_form(name) for name in names))
 
@@ -268,16 +301,21 @@ def singulars(name: str) -> tuple[str, ...]:
     return name, name.removesuffix("s"), *[name[:-2]] * name.endswith(("ses", "xes", "ches", "shes"))
 
 
+def is_one_of(name: str, names: Container[str]) -> bool:
+    """Whether a name, or what it may be the plural of, is among the names."""
+    return any(singular in names for singular in singulars(name))
+
+
 def is_name(words: list[str]) -> bool:
     """'jumping jacks', 'side steps', 'high knees': the name of an action, in two words."""
-    return len(words) > 1 and any(name in NOUNS for name in singulars(" ".join(words[:2])))
+    return len(words) > 1 and is_one_of(" ".join(words[:2]), NOUNS)
 
 
 def goes_with(verb: str | None, words: list[str]) -> bool:
     """Whether the words name what the verb does: any action of 'does', 'a jab' of 'throws', 'two steps' of 'walks'."""
     if verb in LIGHT_VERBS:
         return action_noun(" ".join(words)) is not None
-    return any(name in OBJECT_ACTIONS.get(verb, ()) for word in words for name in singulars(word))
+    return any(is_one_of(word, OBJECT_ACTIONS.get(verb, ())) for word in words)
 
 
 def action_noun(text: str) -> tuple[float, float] | None:
@@ -288,4 +326,31 @@ def action_noun(text: str) -> tuple[float, float] | None:
             for name in singulars(" ".join(words[i:i + span])):
                 if name != "time" and (name in NOUNS or name in VERBS and span == 1 and words[i - 1:i] != ["the"]):
                     return NOUNS.get(name) or VERBS[name]
+    return None
+
+
+class Count(NamedTuple):
+    """How often an action is done, and which words of its text say so."""
+    number: int
+    start: int          # of the words, in the text
+    end: int
+    words: str          # what is counted: 'squats' of 'two deep squats', 'times' of 'twice'
+
+    @property
+    def is_of_times(self) -> bool:
+        """Whether the action itself is counted: 'three times', 'twice'."""
+        return self.words == "times" or self.words.endswith(" times")
+
+
+def find_count(text: str) -> Count | None:
+    """How often the action is done; 'two squats' is counted, 'two hands' not."""
+    for match in COUNT.finditer(text):
+        if match["times"]:
+            return Count(TIMES[match["times"]], match.start(), match.end(), "times")
+        number, so_far = int(amount(match["number"])), []
+        for word in re.finditer(r"[a-z-]+", match["words"]):
+            so_far.append(word[0])
+            names = {*singulars(word[0]), *singulars(" ".join(so_far[-2:]))}
+            if number and (word[0].endswith("s") or number == 1) and names & (NOUNS.keys() | VERBS.keys()):
+                return Count(number, match.start(), match.start("words") + word.end(), " ".join(so_far))
     return None

@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 
 from configs import load_config, run_main
-from demo.measures import autoencoder, Bench, phrasings, pose_net, pose_to_video, real_motion, rescaling, round_trip, skeleton_adapter, Values
+from demo.measures import autoencoder, Bench, pose_net, pose_to_video, skeleton_adapter, Values
+from demo.motion_measures import phrasings, real_motion, rescaling, round_trip
 from media.files import check_folder
 from media.video_reader import read_video
 from motionbench.report import format_table, ResultsFile, Target

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +92,7 @@ def caption(kind: str, side: str | None, repetitions: int | None, rng: np.random
     The side is always said, unless `name_side` is False: then one side's wording leaves open which it is.
     """
     named = name_side or side not in ("left", "right")
-    phrase = _pick(phrases_of(kind, side) if named else unsided_phrases(kind, side), rng)
+    phrase = pick(phrases_of(kind, side) if named else unsided_phrases(kind, side), rng)
     counted_side = side if named else None
     ending = ""
     if repetitions is not None and repetitions < len(NUMBERS) and rng.random() < 0.4:
@@ -100,11 +101,11 @@ def caption(kind: str, side: str | None, repetitions: int | None, rng: np.random
         else:
             ending = " " + _times(repetitions, rng)
     elif brisk and rng.random() < 0.4:
-        ending = " " + _pick(QUICKLY, rng)
+        ending = " " + pick(QUICKLY, rng)
     elif rng.random() < 0.15:
-        ending = " " + _pick([m for m in MANNERS if kind not in MOVING or m != "on the spot"], rng)
+        ending = " " + pick([m for m in MANNERS if kind not in MOVING or m != "on the spot"], rng)
     elif repetitions is None and rng.random() < 0.12:
-        ending = " " + _pick(DURATIONS, rng)
+        ending = " " + pick(DURATIONS, rng)
     sentence = _sentence(phrase + ending, side, rng)
     if rng.random() < 0.25:
         sentence = sentence[0].upper() + sentence[1:] + "."
@@ -154,7 +155,7 @@ def gerund(verb: str) -> str:
 
 def _sentence(phrase: str, side: str | None, rng: np.random.Generator) -> str:
     """The phrase in one of the ways in which people write prompts."""
-    subject = _pick(SUBJECTS, rng)
+    subject = pick(SUBJECTS, rng)
     is_, starts, begins, keeps = (("are", "start", "begin", "keep") if subject.plural
                                   else ("is", "starts", "begins", "keeps"))
     finite = str if subject.plural else third_person
@@ -180,7 +181,7 @@ def _sentence(phrase: str, side: str | None, rng: np.random.Generator) -> str:
 
 def _counted_object(kind: str, side: str | None, repetitions: int, rng: np.random.Generator) -> str:
     noun = OBJECTS[kind][repetitions > 1].replace("{side}", side if side in ("left", "right") else "")
-    verb = _pick(("*do", "*perform", "*make", "*complete"), rng)
+    verb = pick(("*do", "*perform", "*make", "*complete"), rng)
     return f"{verb} {_number(repetitions, rng)} {noun}"
 
 
@@ -194,5 +195,6 @@ def _number(repetitions: int, rng: np.random.Generator) -> str:
     return str(repetitions) if rng.random() < 0.3 else NUMBERS[repetitions]
 
 
-def _pick(options, rng: np.random.Generator):
+def pick(options: Sequence, rng: np.random.Generator):
+    """One of the options, each as likely."""
     return options[rng.integers(len(options))]

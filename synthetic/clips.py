@@ -200,7 +200,7 @@ def move_cache(folder: Path, move: Callable[[np.ndarray, Skeleton, Skeleton], np
         done[index] = True
 
 
-def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, what: str = "frames", style: str = "bold",
+def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, what: str = "frames",
                  share: slice = slice(None), limit: int | None = None) -> None:
     """Cache what `encode` ((n, H, W, 3) uint8 to (n, C, h, w)) makes of the frames, of the poses drawn for them, or of the moved pictures.
 
@@ -213,7 +213,7 @@ def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, wh
     done = open_array(folder, f"{name}_done", (num_clips,), np.bool_)
     todo = [index for index in range(num_clips)[:limit][share] if rendered[index] and not done[index]]
     for index in tqdm(todo, desc=f"encoding {name}", unit="clip"):
-        drawn = draw(Skeleton(keypoints[index], (height, width), fps=1), style) if what == "poses" else np.array(pictures[index])
+        drawn = draw(Skeleton(keypoints[index], (height, width), fps=1)) if what == "poses" else np.array(pictures[index])
         encoded = encode(drawn)                                                         # (F, C, h, w)
         open_array(folder, name, (num_clips, *encoded.shape), np.float16)[index] = encoded
         done[index] = True
@@ -229,7 +229,7 @@ class CachedClips(Dataset):
     the reference picture moved into each pose, too, and no other reference.
     """
 
-    def __init__(self, folder: str | Path, num_frames: int, *, adapter: bool = False, moved: bool = False, style: str = "bold", seed: int = 0):
+    def __init__(self, folder: str | Path, num_frames: int, *, adapter: bool = False, moved: bool = False, seed: int = 0):
         folder, name = Path(folder), "pose_latents" if adapter else "latents"
         self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
         self.latents, done = open_array(folder, name), open_array(folder, f"{name}_done")
@@ -242,7 +242,7 @@ class CachedClips(Dataset):
         available = self.latents.shape[1] - 1
         if not 1 <= num_frames <= available:
             raise ValueError(f"num_frames: expected 1 to {available}, the frames of a clip in {folder} (found {num_frames})")
-        self.num_frames, self.adapter, self.style, self.seed = num_frames, adapter, style, seed
+        self.num_frames, self.adapter, self.seed = num_frames, adapter, seed
         self.reach = np.stack([reach(self.keypoints[clip]) for clip in self.clips])     # (N, 1 + F)
 
     def __len__(self) -> int:
@@ -256,7 +256,11 @@ class CachedClips(Dataset):
         clip = self.clips[index]
         chosen, reference = self._choose(self.reach[index], rng)
         true = self.keypoints[clip, chosen]                                             # (F, 133, 3)
-        keypoints = without_hands(true.copy()) if self.adapter else as_detected(true.copy(), rng)
+        keypoints = true.copy()
+        if self.adapter:
+            keypoints[:, HANDS] = 0                     # as text-to-motion gives them
+        else:
+            spoil_as_detected(keypoints, rng)
         hands = hand_boxes(true if self.adapter else keypoints)                         # (F, 2, 5)
         picture = self._draw(self.keypoints[clip, reference][None])[0] if self.adapter else self.frames[clip, reference]
         moved = {} if self.moved is None else {"moved_latents": torch.from_numpy(self.moved[clip, chosen].astype(np.float32))}
@@ -277,7 +281,7 @@ class CachedClips(Dataset):
         return [target], 0 if self.moved is not None or target and rng.random() < 0.6 else other
 
     def _draw(self, keypoints: np.ndarray) -> np.ndarray:
-        return draw(Skeleton(keypoints, self.frames.shape[2:4], fps=1), self.style)
+        return draw(Skeleton(keypoints, self.frames.shape[2:4], fps=1))
 
 
 def reach(keypoints: np.ndarray) -> np.ndarray:
@@ -288,14 +292,8 @@ def reach(keypoints: np.ndarray) -> np.ndarray:
     return (np.linalg.norm(body - body[0], axis=-1) * both).sum(axis=1) / both.sum(axis=1).clip(min=1) / height
 
 
-def without_hands(keypoints: np.ndarray) -> np.ndarray:
-    """(F, 133, 3) with no hand point seen: what text-to-motion can give."""
-    keypoints[:, HANDS] = 0
-    return keypoints
-
-
-def as_detected(keypoints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(F, 133, 3) with what a detector or the adapter may leave out or misplace: hands, the face, a pixel here and there."""
+def spoil_as_detected(keypoints: np.ndarray, rng: np.random.Generator) -> None:
+    """Leave out or misplace, in place, what a detector or the adapter may: hands, the face, a pixel here and there. (F, 133, 3)"""
     for hand in (LEFT_HAND, RIGHT_HAND):
         if rng.random() < 0.1:
             keypoints[:, hand] = 0
@@ -303,4 +301,3 @@ def as_detected(keypoints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         keypoints[:, FACE] = 0
     jitter = rng.normal(0, 0.7 * (rng.random() < 0.5), keypoints[..., :2].shape)        # pixels
     keypoints[..., :2] += jitter.astype(np.float32)
-    return keypoints

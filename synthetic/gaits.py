@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthetic.body import neutral_tracks, SIDES, SIGN, STANCE_HALF_WIDTH
-from t2m.motion import smoothstep
+from t2m.motion import MOTION_FPS, smoothstep
 
 GRID_FPS = 100.0            # samples per second at which the path over the floor is integrated
 MARGIN_SECONDS = 3.0        # the path goes on before and after the clip, for footfalls outside it
 RAMP_SECONDS = 0.5          # from standing to full stride
-LR = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -47,20 +46,20 @@ GAITS: dict[str, Gait] = {
     "march": Gait(cadence=(0.75, 1.05), duty=0.55, lift=(0.34, 0.46), reach=0.22, arm_swing=(0.6, 0.9), elbow=0.3,
                   lean=0.0, curl=0.7),
     "side_step": Gait(sideways=(0.28, 0.45), cadence=(0.7, 1.0), lift=(0.06, 0.1), width=0.16, arm_swing=(0.0, 0.1),
-                      elbow=0.5, sides=LR),
+                      elbow=0.5, sides=SIDES),
     "turn": Gait(turns=(0.5, 0.5, 1.0), turn_seconds=(2.2, 4.5), cadence=(0.9, 1.2), lift=(0.05, 0.1),
-                 arm_swing=(0.1, 0.2), sides=LR),
+                 arm_swing=(0.1, 0.2), sides=SIDES),
     "spin": Gait(turns=(2.0, 3.0), turn_seconds=(0.9, 1.4), cadence=(1.7, 2.2), lift=(0.05, 0.08),
-                 arm_swing=(0.0, 0.1), elbow=0.4, sides=LR, counted=True),
+                 arm_swing=(0.0, 0.1), elbow=0.4, sides=SIDES, counted=True),
     "dance": Gait(cadence=(0.8, 1.2), lift=(0.05, 0.12), width=0.13, arm_swing=(0.0, 0.2), elbow=0.8, groove=True),
 }
 
 
-def gait_tracks(gait: Gait, num_frames: int, fps: float, sign: float, repetitions: int | None,
+def gait_tracks(gait: Gait, num_frames: int, sign: float, repetitions: int | None,
                 rng: np.random.Generator) -> tuple[dict[str, np.ndarray], int | None, bool]:
     """Tracks of somebody stepping, how many whole turns they made (None unless counted), and whether it was brisk."""
-    t = np.arange(num_frames) / fps                                                     # (T,) seconds
-    seconds = num_frames / fps
+    t = np.arange(num_frames) / MOTION_FPS                                                     # (T,) seconds
+    seconds = num_frames / MOTION_FPS
     goes_on = not gait.turns and rng.random() < 0.35            # still stepping when the clip ends
     end = seconds + (2 * MARGIN_SECONDS if goes_on else -rng.uniform(0.05, 0.25))
     start = rng.uniform(0.0, 0.2)

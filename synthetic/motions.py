@@ -19,7 +19,7 @@ from synthetic.gaits import gait_tracks, GAITS
 from t2m import motion as smpl
 from t2m.motion import Motion, MOTION_FPS, smoothstep
 
-LR, LRB = ("left", "right"), ("left", "right", "both")
+ANY_SIDE = (*SIDES, "both")
 TURN = 2 * np.pi
 Pose = dict[str, float]
 OVERHEAD = {"arms.out": 2.75, "arms.elbow": 0.2, "arms.curl": 0.1}
@@ -81,28 +81,28 @@ TABLE: dict[str, tuple[Kind, ...]] = {
     "stand": (Kind((2, 4), swing={"side": (0.012, 0), "roll": (0.01, 0)}),),
     "wave": (
         Kind((0.5, 0.9), hold={"arm.out": 1.4, "arm.spin": 1.5, "arm.elbow": 1.35, "arm.curl": 0.0},
-             swing={"arm.elbow": (0.42, 0), "arm.out": (0.08, 0.1)}, sides=LRB, stays=0.2),
+             swing={"arm.elbow": (0.42, 0), "arm.out": (0.08, 0.1)}, sides=ANY_SIDE, stays=0.2),
         Kind((0.6, 1.0), hold={"arm.out": 2.35, "arm.spin": 1.3, "arm.elbow": 0.5, "arm.curl": 0.0},
-             swing={"arm.out": (0.3, 0), "arm.elbow": (0.25, 0.1)}, sides=LRB, stays=0.2)),
+             swing={"arm.out": (0.3, 0), "arm.elbow": (0.25, 0.1)}, sides=ANY_SIDE, stays=0.2)),
     "raise_arm": (
         Kind((1.6, 3.0), cycle=((0.35, {"arm.out": 2.85, "arm.elbow": 0.08, "arm.curl": 0.1}),
-                                (0.65, {"arm.out": 2.85, "arm.elbow": 0.08})), sides=LRB, counted=True),
+                                (0.65, {"arm.out": 2.85, "arm.elbow": 0.08})), sides=ANY_SIDE, counted=True),
         Kind((1.6, 3.0), cycle=(
             (0.35, {"arm.swing": 2.85, "arm.out": -0.12, "arm.elbow": 0.08, "arm.curl": 0.1}),
-            (0.65, {"arm.swing": 2.85, "arm.out": -0.12, "arm.elbow": 0.08})), sides=LRB, counted=True),
-        Kind((9, 9), hold={"arm.out": 2.85, "arm.elbow": 0.1, "arm.curl": 0.1}, sides=LRB, stays=0.6)),
+            (0.65, {"arm.swing": 2.85, "arm.out": -0.12, "arm.elbow": 0.08})), sides=ANY_SIDE, counted=True),
+        Kind((9, 9), hold={"arm.out": 2.85, "arm.elbow": 0.1, "arm.curl": 0.1}, sides=ANY_SIDE, stays=0.6)),
     "hands_up": (Kind((9, 9), hold={"arms.out": 1.35, "arms.spin": 1.5, "arms.elbow": 1.3, "arms.curl": 0.0},
                       stays=0.6, enter=(0.35, 0.6)),),
     "arms_out": (Kind((9, 9), hold={"arms.out": 1.53, "arms.elbow": 0.04, "arms.curl": 0.05}, stays=0.5,
                       amplitude=(0.96, 1.04)),),
     "arm_circles": (Kind((0.9, 1.6), hold={"arm.out": 0.0, "arm.elbow": 0.06}, ramp={"arm.swing": TURN},
-                         swing={"arm.out": (0.35, 0.25)}, sides=LRB, counted=True),),
+                         swing={"arm.out": (0.35, 0.25)}, sides=ANY_SIDE, counted=True),),
     "clap": (Kind((0.45, 0.8), hold=reach("arms", 0.2, -0.16, 0.30) | {"arms.curl": 0.05},
                   cycle=((0.5, reach("arms", 0.088, -0.15, 0.33)),), amplitude=(1, 1), counted=True),),
-    "punch": (Kind((0.55, 1.0), hold=GUARD, sides=LRB, alternate=True, amplitude=(0.97, 1.03), counted=True,
+    "punch": (Kind((0.55, 1.0), hold=GUARD, sides=ANY_SIDE, alternate=True, amplitude=(0.97, 1.03), counted=True,
                    cycle=((0.3, {"arm.swing": 1.5, "arm.out": 0.05, "arm.spin": 0.0, "arm.elbow": 0.1, "twist": -0.75,
                                  "z": 0.07}), (0.42, {"arm.swing": 1.5, "arm.elbow": 0.1, "twist": -0.75}))),),
-    "throw": (Kind((1.2, 1.9), sides=LR, counted=True, cycle=(
+    "throw": (Kind((1.2, 1.9), sides=SIDES, counted=True, cycle=(
         (0.35, {"arm.out": 1.5, "arm.swing": -0.1, "arm.spin": 1.6, "arm.elbow": 1.6, "arm.curl": 0.9, "twist": 0.6,
                 "z": -0.08, "other_arm.swing": 1.0, "other_foot.lift": 0.12, "other_foot.step": 0.1}),
         (0.55, {"arm.out": 0.7, "arm.swing": 1.7, "arm.spin": 0.6, "arm.elbow": 0.25, "arm.curl": 0.0, "twist": -0.5,
@@ -112,16 +112,16 @@ TABLE: dict[str, tuple[Kind, ...]] = {
         (0.85, {"other_foot.step": 0.12, "other_foot.lift": 0.06}))),),
     "point": (
         Kind((9, 9), hold={"arm.out": 1.35, "arm.swing": 0.35, "arm.elbow": 0.05, "arm.curl": 0.55, "look": 0.5},
-             sides=LR, stays=0.4),
-        Kind((9, 9), hold={"arm.out": 0.75, "arm.swing": 1.15, "arm.elbow": 0.05, "arm.curl": 0.55}, sides=LR,
+             sides=SIDES, stays=0.4),
+        Kind((9, 9), hold={"arm.out": 0.75, "arm.swing": 1.15, "arm.elbow": 0.05, "arm.curl": 0.55}, sides=SIDES,
              stays=0.4)),
-    "salute": (Kind((9, 9), hold=reach("arm", 0.17, 0.17, 0.17, (1, -0.2, -0.2)) | {"arm.curl": 0.0}, sides=LR,
+    "salute": (Kind((9, 9), hold=reach("arm", 0.17, 0.17, 0.17, (1, -0.2, -0.2)) | {"arm.curl": 0.0}, sides=SIDES,
                     stays=0.3, amplitude=(1, 1)),),
-    "drink": (Kind((1.2, 2.2), hold=reach("arm", 0.07, 0.06, 0.26) | {"arm.curl": 0.75}, sides=LR,
+    "drink": (Kind((1.2, 2.2), hold=reach("arm", 0.07, 0.06, 0.26) | {"arm.curl": 0.75}, sides=SIDES,
                    cycle=((0.5, reach("arm", 0.06, 0.11, 0.25, (1, -0.6, -0.3)) | {"nod": -0.35}),),
                    amplitude=(1, 1)),),
     "phone": (Kind((9, 9), hold=reach("arm", 0.17, 0.1, 0.09, (0.7, -1, 0.3)) | {"arm.curl": 0.7, "tilt": 0.15},
-                   sides=LR, stays=0.5, amplitude=(1, 1)),),
+                   sides=SIDES, stays=0.5, amplitude=(1, 1)),),
     "hands_on_hips": (Kind((9, 9), hold=reach("arms", 0.20, -0.34, 0.04, (1, 0, -0.5)) | {"arms.curl": 0.4},
                            stays=0.5, amplitude=(1, 1)),),
     "cross_arms": (Kind((9, 9), hold=reach("arm", -0.06, -0.22, 0.22) | reach("other_arm", -0.05, -0.16, 0.17)
@@ -130,10 +130,10 @@ TABLE: dict[str, tuple[Kind, ...]] = {
                                                          "arms.elbow": 1.45, "arms.curl": 0.0, "tilt": 0.2}),
                                                     (0.6, {"arms.shrug": 0.5, "arms.elbow": 1.45}))),),
     "flex": (Kind((0.8, 1.5), hold={"arm.out": 1.5, "arm.spin": 1.55, "arm.elbow": 2.05, "arm.curl": 1.0},
-                  swing={"arm.elbow": (0.18, 0)}, sides=LRB, stays=0.4, amplitude=(0.98, 1.04)),),
+                  swing={"arm.elbow": (0.18, 0)}, sides=ANY_SIDE, stays=0.4, amplitude=(0.98, 1.04)),),
     "squat": (Kind((1.3, 2.4), cycle=((0.5, SQUAT),), counted=True, amplitude=(0.85, 1.15)),),
     "crouch": (Kind((9, 9), hold=CROUCH, stays=0.5, enter=(0.6, 0.9), amplitude=(0.9, 1.05)),),
-    "kneel": (Kind((9, 9), sides=LR, stays=0.5, enter=(0.8, 1.2), amplitude=(1, 1), hold={
+    "kneel": (Kind((9, 9), sides=SIDES, stays=0.5, enter=(0.8, 1.2), amplitude=(1, 1), hold={
         "rise": -0.43, "z": 0.0, "other_foot.step": 0.34, "foot.step": -0.46, "foot.heel": 1.25, "bend": 0.12,
         "arms.swing": 0.35, "arms.elbow": 0.6}),),
     "sit": (Kind((9, 9), hold=SEATED, stays=0.6, enter=(0.8, 1.3), amplitude=(0.95, 1.04)),),
@@ -147,21 +147,21 @@ TABLE: dict[str, tuple[Kind, ...]] = {
         (0.42, {"air": 0.0, "feet.apart": 0.24}), (0.5, {"arms.out": 2.8, "arms.elbow": 0.15, "rise": -0.03}),
         (0.58, {"air": 0.0, "feet.apart": 0.24}), (0.75, {"air": 0.10}),
         (0.92, {"air": 0.0, "feet.apart": 0.0, "rise": -0.05}))),),
-    "hop": (Kind((0.55, 0.85), sides=LR, counted=True, hold={
+    "hop": (Kind((0.55, 0.85), sides=SIDES, counted=True, hold={
         "other_foot.lift": 0.32, "other_foot.step": -0.22, "other_foot.heel": 0.7, "side": 0.07, "arms.out": 0.45,
         "arms.elbow": 0.8},
         cycle=((0.2, {"rise": -0.1, "air": 0.0}), (0.35, {"air": 0.03, "rise": 0.0}), (0.55, {"air": 0.14}),
                (0.75, {"air": 0.03}), (0.82, {"air": 0.0}), (0.9, {"rise": -0.06}))),),
-    "kick": (Kind((1.1, 1.8), sides=LR, counted=True, amplitude=(0.9, 1.08), cycle=(
+    "kick": (Kind((1.1, 1.8), sides=SIDES, counted=True, amplitude=(0.9, 1.08), cycle=(
         (0.25, {"foot.step": -0.35, "foot.lift": 0.22, "foot.heel": 0.7, "side": -0.07, "bend": 0.1}),
         (0.38, {"foot.step": 0.2, "foot.lift": 0.32, "foot.heel": 0.4}),
         (0.5, {"foot.step": 0.72, "foot.lift": 0.72, "foot.heel": -0.5, "bend": -0.2, "pitch": -0.15, "side": -0.07,
                "arms.out": 0.6, "other_arm.swing": 0.8, "arm.swing": -0.4}),
         (0.72, {"foot.step": 0.25, "foot.lift": 0.3, "foot.heel": 0.2, "side": -0.06}))),),
-    "knee_raise": (Kind((1.1, 1.9), sides=LRB, alternate=True, counted=True, cycle=(
+    "knee_raise": (Kind((1.1, 1.9), sides=ANY_SIDE, alternate=True, counted=True, cycle=(
         (0.4, {"foot.lift": 0.47, "foot.step": 0.26, "foot.heel": 0.35, "side": -0.06, "bend": -0.05}),
         (0.6, {"foot.lift": 0.47, "foot.step": 0.26, "side": -0.06}))),),
-    "lunge": (Kind((1.6, 2.6), sides=LR, counted=True, amplitude=(0.9, 1.08), cycle=(
+    "lunge": (Kind((1.6, 2.6), sides=SIDES, counted=True, amplitude=(0.9, 1.08), cycle=(
         (0.14, {"foot.step": 0.3, "foot.lift": 0.14, "z": 0.12}),
         (0.28, {"foot.step": 0.62, "foot.lift": 0.0, "z": 0.22, "other_foot.heel": 0.3}),
         (0.5, {"rise": -0.32, "z": 0.27, "other_foot.heel": 0.85, "arms.out": 0.35, "arms.elbow": 1.3}),
@@ -173,7 +173,7 @@ TABLE: dict[str, tuple[Kind, ...]] = {
     "touch_toes": (Kind((1.8, 3.0), counted=True, cycle=(
         (0.42, {"pitch": 1.0, "bend": 1.2, "nod": 0.2, "z": -0.18, "arms.swing": 1.9, "arms.elbow": 0.05}),
         (0.58, {"pitch": 1.0, "bend": 1.2, "nod": 0.2, "z": -0.18, "arms.swing": 1.9, "arms.elbow": 0.05}))),),
-    "stretch": (Kind((1.6, 2.6), hold=OVERHEAD, sides=LRB, alternate=True, enter=(0.6, 0.9), cycle=(
+    "stretch": (Kind((1.6, 2.6), hold=OVERHEAD, sides=ANY_SIDE, alternate=True, enter=(0.6, 0.9), cycle=(
         (0.45, {"side_bend": 0.65, "roll": 0.1, "side": -0.05}), (0.6, {"side_bend": 0.65, "roll": 0.1}))),),
     "nod": (Kind((0.5, 0.9), hold={"nod": 0.15}, enter=(0.2, 0.3), swing={"nod": (0.5, 0)}, counted=True),),
     "shake_head": (Kind((0.6, 1.0), swing={"look": (1.0, 0)}),),
@@ -198,7 +198,7 @@ def sides_of(kind: str) -> tuple[str, ...]:
 
 
 def sample_motion(kind: str, seconds: float, rng: np.random.Generator, *, side: str | None = None,
-                  repetitions: int | None = None, body: Body | None = None, fps: float = MOTION_FPS) -> MotionSample:
+                  repetitions: int | None = None, body: Body | None = None) -> MotionSample:
     """One motion of `seconds`, from a neutral stance at the origin facing +z; the standard body unless one is given."""
     if kind not in KINDS:
         raise ValueError(f"motion kind {kind!r}: expected one of {', '.join(KINDS)}")
@@ -207,29 +207,30 @@ def sample_motion(kind: str, seconds: float, rng: np.random.Generator, *, side: 
         side = str(rng.choice(sides))
     if side is not None and side not in sides:
         raise ValueError(f"side {side!r}: expected one of {sides or (None,)} for the kind {kind!r}")
-    num_frames = int(round(seconds * fps))
+    num_frames = round(seconds * MOTION_FPS)
     if num_frames < 2:
-        raise ValueError(f"motion length: expected at least 2 frames (found {seconds} s at {fps} fps)")
+        raise ValueError(f"motion length: expected at least 2 frames (found {seconds} s at {MOTION_FPS} fps)")
 
     if kind in GAITS:
-        tracks, repetitions, brisk = gait_tracks(GAITS[kind], num_frames, fps, SIGN.get(side, 1.0), repetitions, rng)
+        tracks, repetitions, brisk = gait_tracks(GAITS[kind], num_frames, SIGN.get(side, 1.0), repetitions, rng)
     else:
         variants = TABLE[kind]
         variant = variants[rng.integers(len(variants))]
         if repetitions is not None and not variant.counted:
             variant = next((v for v in variants if v.counted), variant)
-        tracks, repetitions, brisk = _table_tracks(variant, num_frames, fps, side, repetitions, rng)
-    _add_life(tracks, fps, rng)
+        tracks, repetitions, brisk = _table_tracks(variant, num_frames, side, repetitions, rng)
+    _add_life(tracks, rng)
     joints = joints_from_tracks(tracks, body or Body())
     curl = np.stack([tracks[f"{s}_curl"] for s in SIDES], axis=-1).clip(0, 1).astype(np.float32)
     words = caption(kind, side, repetitions, rng, brisk=brisk)
-    return MotionSample(Motion(joints, fps), curl, words, kind, side, repetitions)
+    return MotionSample(Motion(joints), curl, words, kind, side, repetitions)
 
 
-def _table_tracks(kind: Kind, num_frames, fps, side, repetitions, rng):
+def _table_tracks(kind: Kind, num_frames: int, side: str | None, repetitions: int | None,
+                  rng: np.random.Generator) -> tuple[dict[str, np.ndarray], int | None, bool]:
     """Tracks of a table kind, the repetitions made (None unless counted), and whether it was brisk."""
-    t = np.arange(num_frames) / fps                                                     # (T,)
-    seconds = num_frames / fps
+    t = np.arange(num_frames) / MOTION_FPS                                                     # (T,)
+    seconds = num_frames / MOTION_FPS
     lead = min(rng.uniform(0.0, 0.25), 0.1 * seconds)
     enter = min(rng.uniform(*kind.enter), 0.3 * seconds) if kind.hold else 0.0
     returns = rng.random() >= kind.stays
@@ -328,9 +329,9 @@ def _add(tracks, name: str, track: np.ndarray, side: str | None, alternating_pha
         tracks[f"{s}_{target}"] += share * track * (SIGN[s] if channel == "apart" else 1.0)
 
 
-def _add_life(tracks, fps: float, rng: np.random.Generator) -> None:
+def _add_life(tracks, rng: np.random.Generator) -> None:
     """Add breathing, small glances and relaxed arms, so that nobody stands like a statue."""
-    t = np.arange(len(tracks["x"])) / fps
+    t = np.arange(len(tracks["x"])) / MOTION_FPS
     for name, amplitude, rate in (("bend", 0.025, 0.3), ("side_bend", 0.015, 0.4), ("look", 0.06, 0.25)):
         tracks[name] += amplitude * np.sin(2 * np.pi * (rate * t + rng.random()))
     tracks["bend"] += 0.03

@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 from media.files import save_text
 from t2m.motion import (bone_directions, bone_lengths, HEAD, JOINT_NAMES, LEFT_ANKLE, LEFT_COLLAR, LEFT_ELBOW, LEFT_HIP,
                         LEFT_KNEE, LEFT_SHOULDER, LEFT_TOE, LEFT_WRIST, Motion, NECK, NUM_JOINTS, PARENTS, PELVIS,
-                        quaternion_between, RIGHT_ANKLE, RIGHT_COLLAR, RIGHT_ELBOW, RIGHT_HIP, RIGHT_KNEE,
-                        RIGHT_SHOULDER, RIGHT_TOE, RIGHT_WRIST, rotated, SPINE1, SPINE2, SPINE3, unit)
-from t2m.project import CHILDREN, rigid_rotation
+                        RIGHT_ANKLE, RIGHT_COLLAR, RIGHT_ELBOW, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_TOE,
+                        RIGHT_WRIST, SPINE1, SPINE2, SPINE3, unit)
+from t2m.project import CHILDREN, rigid_rotation, swung
 
 STEADY = 1e-4                        # metres by which a bone's length may differ over time and still be one offset
 TIP = 0.08                           # metres: of what is drawn beyond a last joint
@@ -95,8 +95,7 @@ class Hierarchy:
 
     def swung(self, above: np.ndarray, joint: int) -> np.ndarray:
         """The rotation (T, 3, 3) nearest to `above` that turns the bone to this joint where it points."""
-        swing = quaternion_between(above @ REST[joint], self.directions[:, joint])    # (T, 4)
-        return np.moveaxis(rotated(swing[:, None], np.moveaxis(above, 2, 1)), 1, 2)
+        return swung(above, above @ REST[joint], self.directions[:, joint])
 
 
 def numbers(vector: np.ndarray) -> str:

@@ -94,15 +94,19 @@ class TextToMotion:
         return motions[0] if draws == 1 else min(motions, key=lambda motion: self.misses(text, motion))
 
     def misses(self, text: str, motion: Motion) -> tuple[int, float]:
-        """How badly a motion does what a text asks for: wrong in kind, side and number; then how unlike the examples of
-        what is meant it is, and how far it ends from rest.
+        """How badly a motion does what a text asks for; the least of several is the best.
+
+        First how wrong it is: in kind, then in side, then in number. Then how unlike the examples of what is meant, and
+        how far from rest it ends.
         """
         meant, side = self.known.meant(text), asked_side(text)
         costs = motion_costs(motion.joints, self.examples)
         kind, done_with = min(costs, key=costs.get)
+        other_kind = bool(meant) and kind not in meant
+        other_side = side is not None and done_with in ("left", "right") and done_with != side
+        other_number = miscount(text, kind, motion.joints) is not None
         unlike = min((cost for (other, _), cost in costs.items() if not meant or other in meant), default=costs[kind, done_with])
-        wrong = 4 * bool(meant and kind not in meant) + 2 * bool(side and done_with in ("left", "right") and done_with != side)
-        return wrong + (miscount(text, kind, motion.joints) is not None), unlike + unrest(kind, motion.joints)
+        return 4 * other_kind + 2 * other_side + other_number, unlike + unrest(kind, motion.joints)
 
     @torch.no_grad()
     def decoded(self, codes: Tensor, num_frames: int) -> list[Motion]:
@@ -147,5 +151,5 @@ class TextToMotion:
     def examples(self) -> MotionBank:
         """The known motions' examples, decoded, to compare others with."""
         codes = torch.tensor([example.codes for example in self.known.examples], device=self.mean.device)      # (S, L)
-        joints = joints_from_features((self.vqvae.decode(codes).double() * self.std + self.mean).float()).cpu().numpy()
-        return MotionBank.of((example.kind, example.side, each) for example, each in zip(self.known.examples, joints))
+        motions = self.decoded(codes, FRAMES_PER_TOKEN * codes.shape[1])
+        return MotionBank.of((example.kind, example.side, motion.joints) for example, motion in zip(self.known.examples, motions))

@@ -22,10 +22,10 @@ STEP_LIFT = 0.06                       # metres a foot rises on a step at a seam
 STEP_FROM = 0.02                       # metres; a foot this near its new place does not need to rise
 TURN_SPEED = np.pi                     # radians per second of turning back over a seam, at most
 QUARTER = np.pi / 2                    # radians
-TURNS = re.compile(                    # 'turns around', 'walks in a circle'; not 'turns the head' or 'rotates both arms'
-    r"\b(?:turn|rotat|pivot|swivel|revolv|wheel|fac(?=e|ing))\w*\b"
-    r"(?!\s+(?:(?:the|his|her|their|its|both|one|left|right|upper)\s+)*(?:arm|hand|wrist|head|body|fist|leg|foot|feet))"
-    r"|\bin\s+(?:a\s+)?circles?\b", re.IGNORECASE)
+TURNS = re.compile(r"""                # 'turns around', 'walks in a circle'; not 'turns the head' or 'rotates both arms'
+    \b (?:turn|rotat|pivot|swivel|revolv|wheel|fac(?=e|ing)) \w* \b
+    (?! \s+ (?:(?:the|his|her|their|its|both|one|left|right|upper)\s+)* (?:arm|hand|wrist|head|body|fist|leg|foot|feet)) |
+    \b in\s+(?:a\s+)?circles? \b""", re.IGNORECASE | re.VERBOSE)
 SO_FAR = re.compile(r"\b(?:degrees?|slightly|a\s+(?:little|bit)|half\s?way|diagonal\w*)\b|°", re.IGNORECASE)
 BELOW_HIPS = [joint for leg in LEGS for joint in leg[1:]]
 STANDING_HEIGHT = 0.05                 # metres the toe may be above its lowest point

@@ -9,37 +9,46 @@ import numpy as np
 
 from t2m.motion import across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, HEAD, MOTION_FPS, PELVIS, unit
 
+# -------------------------------------------------------------------------------------------- words of what is asked for
+
 WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
-AT_ONCE = re.compile(r"\b(while|as(?=\s+(?:he|she|they|it|the|an?)\b)(?!\s+\w+\s+(?:can|could|may|might)\b)|and)\b", re.IGNORECASE)
-LOOKS = re.compile(                   # 'while looking angry', 'and smiles': of the face
-    r"\s*,?\s*\b(?:while|as\s+(?:he|she|they|it)|and)\s+(?:(?:he|she|they|it|is|are|also)\s+)*(?P<look>(?:smil|grin|frown|scowl|blink|wink|laugh)\w*|(?:cries|crying)|"
-    r"look(?:s|ing)?\s+(?!(?:around|left|right|up|down|at|to|towards?|into|back|away|ahead|over|from|out|behind|for|sideways|straight|like|in)\b)(?:very\s+|so\s+)?\w+)", re.IGNORECASE)
-ADVERBS = ("back", "down", "side")        # 'comes back up', 'from side to side'; 'backs away' is a verb
 SUFFIXES = ("ing", "ed", "es", "s")
-SHORTEST_STEM = 3                 # letters
-COMPARED_EVERY = 2                # frames: motions are compared at 10 fps
-VELOCITY_SPAN = 4                 # frames over which velocities are taken
-DIRECTION_SPEED = 0.2             # weight of a bone's turning, in seconds: radians per second against radians
-COUNTS = {word: count for count, word in enumerate(("once", "twice"), 1)} | {
-    word: count for count, word in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), 1)}
+SHORTEST_STEM = 3                         # letters
+ADVERBS = ("back", "down", "side")        # 'comes back up', 'from side to side'; 'backs away' is a verb
+COUNTS = {"once": 1, "twice": 2, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
+          "nine": 9, "ten": 10}
 UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes")     # kinds a head's height counts
 COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack")            # kinds that end as they begin
-NUMBER, SAID = rf"({'|'.join(COUNTS)}|\d+)", "|".join(kind.replace("touch_toes", "toe touche?") for kind in UP_AND_DOWN)
-TIMES = re.compile(rf"\b{NUMBER}\s+times?\b|\b{NUMBER}\s+(?:\w+\s+)?(?:{SAID})(?:s|es)?\b|\b(once|twice)\b", re.IGNORECASE)
-ONE = re.compile(rf"\b(?:a|an|single)\s+(?:\w+\s+)?(?:{SAID})\b", re.IGNORECASE)
-TURNING = re.compile(                 # of the body: 'turns around', 'a full turn'; not 'turns the head' or 'rotates both arms'
-    r"\b(?:(?P<whole>spin|spun|twirl|whirl|pirouett)|turn|rotat|pivot|swivel|revol|wheel|about-face)\w*\b"
-    r"(?!\s+(?:(?:the|his|her|their|its|both|one|left|right|upper)\s+)*(?:arm|hand|wrist|head|body|fist|leg|foot|feet|shoulder))", re.IGNORECASE)
-DEGREES = re.compile(r"\b(\d+)\s*(?:-?\s*degrees?\b|°)", re.IGNORECASE)
-SHARES = tuple((re.compile(rf"\b(?:{words})\b", re.IGNORECASE), share) for words, share in (
-    ("three[ -]quarters?", 0.75), ("quarter", 0.25), ("half", 0.5), ("full|fully|whole|complete|completely|all the way", 1.0), ("around|round|about|about-face", 0.5)))
-OFTEN = re.compile(rf"\b{NUMBER}\s+(?:times?|(?:\w+\s+)?(?:turns|spins|twirls|pirouettes|rotations|revolutions))\b|\b(once|twice)\b", re.IGNORECASE)
 TURNED = {0.0: "not at all", 0.25: "a quarter round", 0.5: "half way round", 0.75: "three quarters round", 1.0: "once round"}
-RISE, AWAY, BACK = 0.08, 0.5, 0.3     # metres the head rises in a jump; shares of the largest way out, to be out and back
-TURNED_NEARLY = 1 / 8             # of a turn: so far off is near enough
-FIRST_FRAMES, LAST_FRAMES = 4, 6
-STANDING = 0.06                   # metres the lowest joint may be above the floor
-ROOT_WEIGHTS = np.array([1.0, 1.0, 0.6, 1.0, 3.0])    # of velocity right, ahead, yaw speed, rise and height
+
+# In patterns that are laid out (re.VERBOSE) spaces mean nothing.
+AT_ONCE = re.compile(r"""                 # what joins movements at the same time: 'while', 'as she', 'and'; not 'as high as he can'
+    \b (while | as (?=\s+(?:he|she|they|it|the|an?)\b) (?!\s+\w+\s+(?:can|could|may|might)\b) | and) \b""", re.IGNORECASE | re.VERBOSE)
+LOOKS = re.compile(r"""                   # 'while looking angry', 'and smiles': of the face
+    \s* ,? \s* \b (?:while|as\s+(?:he|she|they|it)|and) \s+ (?:(?:he|she|they|it|is|are|also)\s+)*
+    (?P<look> (?:smil|grin|frown|scowl|blink|wink|laugh)\w* | (?:cries|crying) |
+              look(?:s|ing)?\s+
+              (?!(?:around|left|right|up|down|at|to|towards?|into|back|away|ahead|over|from|out|behind|for|sideways|straight|like|in)\b)
+              (?:very\s+|so\s+)? \w+)""", re.IGNORECASE | re.VERBOSE)
+NUMBER = rf"({'|'.join(COUNTS)}|\d+)"
+SAID = "|".join(kind.replace("touch_toes", "toe touche?") for kind in UP_AND_DOWN)
+TIMES = re.compile(                       # 'three times', 'two deep squats', 'twice'
+    rf"\b{NUMBER}\s+times?\b|\b{NUMBER}\s+(?:\w+\s+)?(?:{SAID})(?:s|es)?\b|\b(once|twice)\b", re.IGNORECASE)
+ONE = re.compile(rf"\b(?:a|an|single)\s+(?:\w+\s+)?(?:{SAID})\b", re.IGNORECASE)       # 'a deep squat'
+TURNING = re.compile(r"""                 # of the body: 'turns around', 'a full turn'; not 'turns the head' or 'rotates both arms'
+    \b (?:(?P<whole>spin|spun|twirl|whirl|pirouett) | turn|rotat|pivot|swivel|revol|wheel|about-face) \w* \b
+    (?! \s+ (?:(?:the|his|her|their|its|both|one|left|right|upper)\s+)*
+        (?:arm|hand|wrist|head|body|fist|leg|foot|feet|shoulder))""", re.IGNORECASE | re.VERBOSE)
+DEGREES = re.compile(r"\b(\d+)\s*(?:-?\s*degrees?\b|°)", re.IGNORECASE)
+SHARES = (                                # (pattern, the share of a whole turn that it says), the first one found counts
+    (re.compile(r"\bthree[ -]quarters?\b", re.IGNORECASE), 0.75),
+    (re.compile(r"\bquarter\b", re.IGNORECASE), 0.25),
+    (re.compile(r"\bhalf\b", re.IGNORECASE), 0.5),
+    (re.compile(r"\b(?:full|fully|whole|complete|completely|all the way)\b", re.IGNORECASE), 1.0),
+    (re.compile(r"\b(?:around|round|about|about-face)\b", re.IGNORECASE), 0.5))
+OFTEN = re.compile(rf"""                  # 'two times', 'three quick spins', 'once'
+    \b {NUMBER} \s+ (?:times? | (?:\w+\s+)? (?:turns|spins|twirls|pirouettes|rotations|revolutions)) \b | \b(once|twice)\b
+    """, re.IGNORECASE | re.VERBOSE)
 
 
 def stem(word: str) -> str:
@@ -113,18 +122,20 @@ class KnownMotions:
         clear = frozenset.intersection(*verbs) or frozenset.union(*verbs) if verbs else frozenset()
         return clear.union(*vague) or frozenset().union(*nouns)
 
-
     def at_once(self, text: str) -> list[tuple[str, frozenset[str]]]:
-        """The verbs of movements that a text wants at the same time, as in 'claps while she kicks', and the kinds they may mean: none
-        of those it does not know. Empty where one movement may be them all.
+        """The movements that a text wants at the same time, as in 'claps while she kicks': a verb, and the kinds it may mean.
+
+        A movement that is not known is told in its own words, without kinds. Empty where one movement may be them all.
         """
         joined = AT_ONCE.split(f"while {text}")[1:]                                # 'while', a part, 'and', a part, ...
         found = []
-        for first, (word, part) in enumerate(zip(joined[::2], joined[1::2], strict=True)):
+        for number, (word, part) in enumerate(zip(joined[::2], joined[1::2], strict=True)):
             words = [each for each in WORDS.findall(part.lower()) if each not in ADVERBS]
             verbs = [verb for verb in words if stem(verb) in self.verbs or word != "and" and stem(verb) in self.vague]
             kinds = self.meant(part) if verbs else frozenset()
-            if kinds and "stand" not in kinds or first and word != "and" and not (verbs or self.covers(part)):
+            is_movement = kinds and "stand" not in kinds
+            is_unknown = number > 0 and word != "and" and not (verbs or self.covers(part))
+            if is_movement or is_unknown:
                 found.append((verbs[0] if kinds else part.strip(" ,."), kinds))
         together = frozenset.intersection(*(kinds for _, kinds in found)) if found else frozenset()
         return [] if len(found) < 2 or together else found
@@ -160,6 +171,19 @@ def asked_turns(text: str) -> float | None:
     if turn["whole"] and not degrees:
         share = 1.0 if often else None
     return None if share is None else share * (counted(often) if often else 1)
+
+
+# ------------------------------------------------------------------------------------------------ what a motion shows
+
+COMPARED_EVERY = 2                # frames: motions are compared at 10 fps
+VELOCITY_SPAN = 4                 # frames over which velocities are taken
+DIRECTION_SPEED = 0.2             # weight of a bone's turning, in seconds: radians per second against radians
+ROOT_WEIGHTS = np.array([1.0, 1.0, 0.6, 1.0, 3.0])    # of velocity right, ahead, yaw speed, rise and height
+RISE = 0.08                       # metres the head rises in a jump
+AWAY, BACK = 0.5, 0.3             # shares of the head's longest way: beyond the one it is out, within the other it is back
+TURNED_NEARLY = 1 / 8             # of a turn: so far off is near enough
+FIRST_FRAMES, LAST_FRAMES = 4, 6
+STANDING = 0.06                   # metres the lowest joint may be above the floor
 
 
 def turns_done(joints: np.ndarray) -> float:
@@ -198,10 +222,13 @@ def times_done(kind: str, joints: np.ndarray) -> int | None:
         return None
     height = joints[:, HEAD, 1] - np.median(joints[:FIRST_FRAMES, HEAD, 1])              # (T,)
     away = height if height.max() > RISE else -height
-    beyond, back = AWAY * max(away.max(), RISE), BACK * max(away.max(), RISE)
-    count, out = 0, False
+    longest = max(away.max(), RISE)
+    count, is_out = 0, False
     for metres in away:
-        out, count = (True, count + 1) if not out and metres > beyond else (out and metres > back, count)
+        if not is_out and metres > AWAY * longest:
+            count, is_out = count + 1, True
+        elif metres <= BACK * longest:
+            is_out = False
     return count
 
 

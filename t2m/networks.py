@@ -25,6 +25,7 @@ from t2m.features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
 
 DOWNSAMPLINGS = 2                          # each halves the frame rate
 FRAMES_PER_TOKEN = 2**DOWNSAMPLINGS        # 4 frames: 0.2 s at 20 fps
+DILATION_GROWTH = 3                        # of a residual block's convolution, against the block after it
 
 
 class ResidualBlock(nn.Module):
@@ -42,9 +43,9 @@ class ResidualBlock(nn.Module):
 class ResidualStack(nn.Module):
     """Residual blocks whose dilation falls: 9, 3, 1. The release reverses them in the encoder and decoder alike."""
 
-    def __init__(self, width: int, depth: int, dilation_growth_rate: int):
+    def __init__(self, width: int, depth: int):
         super().__init__()
-        dilations = [dilation_growth_rate**i for i in reversed(range(depth))]
+        dilations = [DILATION_GROWTH**i for i in reversed(range(depth))]
         self.model = nn.Sequential(*(ResidualBlock(width, dilation) for dilation in dilations))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,12 +55,12 @@ class ResidualStack(nn.Module):
 class Encoder(nn.Module):
     """(B, 263, T) features -> (B, code_dim, T // 4)."""
 
-    def __init__(self, code_dim: int, width: int, depth: int, dilation_growth_rate: int):
+    def __init__(self, code_dim: int, width: int, depth: int):
         super().__init__()
         layers = [nn.Conv1d(NUM_FEATURES, width, kernel_size=3, padding=1), nn.ReLU()]
         for _ in range(DOWNSAMPLINGS):
             halve = nn.Conv1d(width, width, kernel_size=4, stride=2, padding=1)
-            layers.append(nn.Sequential(halve, ResidualStack(width, depth, dilation_growth_rate)))
+            layers.append(nn.Sequential(halve, ResidualStack(width, depth)))
         layers.append(nn.Conv1d(width, code_dim, kernel_size=3, padding=1))
         self.model = nn.Sequential(*layers)
 
@@ -70,12 +71,12 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """(B, code_dim, L) codes -> (B, 263, 4 L) features."""
 
-    def __init__(self, code_dim: int, width: int, depth: int, dilation_growth_rate: int):
+    def __init__(self, code_dim: int, width: int, depth: int):
         super().__init__()
         layers = [nn.Conv1d(code_dim, width, kernel_size=3, padding=1), nn.ReLU()]
         for _ in range(DOWNSAMPLINGS):
             layers.append(nn.Sequential(
-                ResidualStack(width, depth, dilation_growth_rate),
+                ResidualStack(width, depth),
                 nn.Upsample(scale_factor=2, mode="nearest"),
                 nn.Conv1d(width, width, kernel_size=3, padding=1),
             ))
@@ -106,10 +107,10 @@ class Quantizer(nn.Module):
 class VQVAECore(nn.Module):
     """Encoder, codebook and decoder under the names of the release."""
 
-    def __init__(self, num_codes: int, code_dim: int, width: int, depth: int, dilation_growth_rate: int):
+    def __init__(self, num_codes: int, code_dim: int, width: int, depth: int):
         super().__init__()
-        self.encoder = Encoder(code_dim, width, depth, dilation_growth_rate)
-        self.decoder = Decoder(code_dim, width, depth, dilation_growth_rate)
+        self.encoder = Encoder(code_dim, width, depth)
+        self.decoder = Decoder(code_dim, width, depth)
         self.quantizer = Quantizer(num_codes, code_dim)
 
 
@@ -127,10 +128,9 @@ class Reconstruction:
 class VQVAE(nn.Module):
     """Features <-> tokens; the defaults are the released size (README 4.1 of T2M-GPT, not its argparse defaults)."""
 
-    def __init__(self, num_codes: int = 512, code_dim: int = 512, width: int = 512, depth: int = 3,
-                 dilation_growth_rate: int = 3):
+    def __init__(self, num_codes: int = 512, code_dim: int = 512, width: int = 512, depth: int = 3):
         super().__init__()
-        self.vqvae = VQVAECore(num_codes, code_dim, width, depth, dilation_growth_rate)
+        self.vqvae = VQVAECore(num_codes, code_dim, width, depth)
 
     @property
     def num_codes(self) -> int:
@@ -170,6 +170,9 @@ class VQVAE(nn.Module):
 
 
 # --------------------------------------------------------------------------------------------------------- transformer
+
+MLP_RATIO = 4       # how much wider the middle of a block is
+
 
 @dataclass
 class KeyValues:
@@ -215,13 +218,13 @@ class CausalAttention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
-    def __init__(self, width: int, block_size: int, num_heads: int, dropout: float, mlp_ratio: int):
+    def __init__(self, width: int, block_size: int, num_heads: int, dropout: float):
         super().__init__()
         self.ln1 = nn.LayerNorm(width)
         self.ln2 = nn.LayerNorm(width)
         self.attn = CausalAttention(width, block_size, num_heads, dropout)
         self.mlp = nn.Sequential(
-            nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width), nn.Dropout(dropout)
+            nn.Linear(width, MLP_RATIO * width), nn.GELU(), nn.Linear(MLP_RATIO * width, width), nn.Dropout(dropout)
         )
 
     def forward(self, x: Tensor, cache: KeyValues | None = None) -> Tensor:
@@ -249,26 +252,21 @@ class Base(nn.Module):
     """Embeds the text feature and the tokens, and runs the first half of the blocks."""
 
     def __init__(self, num_codes: int, width: int, text_dim: int, block_size: int, num_layers: int, num_heads: int,
-                 dropout: float, mlp_ratio: int):
+                 dropout: float):
         super().__init__()
         self.tok_emb = nn.Embedding(num_codes + 2, width)                             # codes, end, pad
         self.cond_emb = nn.Linear(text_dim, width)
         self.pos_embedding = nn.Embedding(block_size, width)                          # in every checkpoint, never used
-        self.blocks = nn.ModuleList(
-            Block(width, block_size, num_heads, dropout, mlp_ratio) for _ in range(num_layers)
-        )
+        self.blocks = nn.ModuleList(Block(width, block_size, num_heads, dropout) for _ in range(num_layers))
         self.pos_embed = PositionTable(block_size, width)
 
 
 class Head(nn.Module):
     """Runs the second half of the blocks and gives a logit to every code and to the end."""
 
-    def __init__(self, num_codes: int, width: int, block_size: int, num_layers: int, num_heads: int, dropout: float,
-                 mlp_ratio: int):
+    def __init__(self, num_codes: int, width: int, block_size: int, num_layers: int, num_heads: int, dropout: float):
         super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(width, block_size, num_heads, dropout, mlp_ratio) for _ in range(num_layers)
-        )
+        self.blocks = nn.ModuleList(Block(width, block_size, num_heads, dropout) for _ in range(num_layers))
         self.ln_f = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_codes + 1, bias=False)                       # codes, end
 
@@ -280,9 +278,9 @@ class GPT(nn.Module):
     """
 
     def __init__(self, num_codes: int = 512, width: int = 1024, text_dim: int = 512, block_size: int = 51,
-                 num_layers: int = 9, num_heads: int = 16, dropout: float = 0.1, mlp_ratio: int = 4):
+                 num_layers: int = 9, num_heads: int = 16, dropout: float = 0.1):
         super().__init__()
-        shared = (block_size, num_layers, num_heads, dropout, mlp_ratio)
+        shared = (block_size, num_layers, num_heads, dropout)
         self.trans_base = Base(num_codes, width, text_dim, *shared)
         self.trans_head = Head(num_codes, width, *shared)
         self.end_token = num_codes

@@ -272,6 +272,12 @@ def rigid_rotation(rest: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return u @ vt
 
 
+def swung(above: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """The rotations `above` (T, 3, 3) turned on as little as brings unit vectors `start` to `end`, (T, 3) each."""
+    swing = quaternion_between(start, end)                                            # (T, 4)
+    return np.moveaxis(rotated(swing[:, None], np.moveaxis(above, 2, 1)), 1, 2)
+
+
 def smpl_pose(joints: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """Axis-angle rotations against the parent, by bone directions. joints: (T, 22, 3); rest: (22, 3) -> (T, 24, 3)"""
     world = np.empty((len(joints), NUM_JOINTS, 3, 3))
@@ -282,8 +288,7 @@ def smpl_pose(joints: np.ndarray, rest: np.ndarray) -> np.ndarray:
         if len(children) > 1:
             world[:, joint] = rigid_rotation(unit(rest_bones), unit(bones))
         elif children:
-            swing = quaternion_between(unit(above @ rest_bones[0]), unit(bones[:, 0]))          # (T, 4)
-            world[:, joint] = np.moveaxis(rotated(swing[:, None], np.moveaxis(above, 2, 1)), 1, 2)
+            world[:, joint] = swung(above, unit(above @ rest_bones[0]), unit(bones[:, 0]))
         else:
             world[:, joint] = above
         pose[:, joint] = Rotation.from_matrix(np.swapaxes(above, 1, 2) @ world[:, joint]).as_rotvec()

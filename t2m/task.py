@@ -18,7 +18,7 @@ from torch.nn import functional
 from configs import setting
 from media.files import save_atomically
 from runtime.weights import save_tensors
-from t2m.features import joints_from_features, POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, VELOCITIES, YAW_VELOCITY
+from t2m.features import joints_from_features, NUM_FEATURES, POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY
 from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_ELBOW, LEFT_TOE, LEFT_WRIST, NUM_JOINTS, RIGHT_ANKLE, RIGHT_ELBOW,
                         RIGHT_TOE, RIGHT_WRIST)
 from t2m.motion_set import MotionSet
@@ -31,6 +31,7 @@ JOINT_WEIGHTS = {
     LEFT_ANKLE: 2.0, RIGHT_ANKLE: 2.0, LEFT_TOE: 2.0, RIGHT_TOE: 2.0,
 }
 COMMITMENT = 0.05                    # weight of the commitment loss
+CODEBOOK_DECAY = 0.99                # of the moving averages, per step
 LEAST_USE, LEAST_SHARE = 0.5, 0.25   # a code restarts below this moving count of latents, and this share of the mean
 IGNORED = -100                       # cross_entropy skips these targets
 AT_LEAST_ONE = ("vqvae_steps", "vqvae_batch", "gpt_steps", "gpt_batch", "embedder_steps", "checkpoint_every",
@@ -59,9 +60,8 @@ class Normalisation:
 class MovingCodebook(nn.Module):
     """Moving averages of the latents assigned to each row of a codebook; unused rows restart at a latent (§3.1)."""
 
-    def __init__(self, num_codes: int, code_dim: int, decay: float = 0.99):
+    def __init__(self, num_codes: int, code_dim: int):
         super().__init__()
-        self.decay = decay
         self.register_buffer("count", torch.zeros(num_codes))
         self.register_buffer("total", torch.zeros(num_codes, code_dim))
 
@@ -77,8 +77,8 @@ class MovingCodebook(nn.Module):
     def update(self, codebook: Tensor, latents: Tensor, codes: Tensor, generator: torch.Generator) -> None:
         """Move the codebook (K, C) towards latents (N, C) with the codes (N,)."""
         members = functional.one_hot(codes, len(codebook)).to(latents.dtype)          # (N, K)
-        self.count.lerp_(members.sum(0), 1 - self.decay)
-        self.total.lerp_(members.T @ latents, 1 - self.decay)
+        self.count.lerp_(members.sum(0), 1 - CODEBOOK_DECAY)
+        self.total.lerp_(members.T @ latents, 1 - CODEBOOK_DECAY)
         codebook.copy_(self.total / self.count.clamp(min=1e-6)[:, None])
         least = min(LEAST_USE, LEAST_SHARE * len(latents) / len(codebook))
         unused = (self.count < least).nonzero()[:, 0]
@@ -102,7 +102,7 @@ def joint_distances(predicted: Tensor, target: Tensor) -> Tensor:
 
 def feature_weights() -> Tensor:
     """(263,) what recovery reads weighs 1, the redundant columns a tenth."""
-    weights = torch.full((VELOCITIES.stop + 4,), 0.1)
+    weights = torch.full((NUM_FEATURES,), 0.1)
     for block in (YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT, POSITIONS):
         weights[block] = 1.0
     return weights
@@ -254,9 +254,9 @@ class GPTTask(Task):
         save_model(self.model, folder / "gpt.safetensors")
 
 
-def save_model(model: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:
-    """All tensors of a model, whole or not at all."""
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
+def save_model(model: nn.Module, path: Path) -> None:
+    """All tensors of a model in float32, whole or not at all."""
+    tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in model.state_dict().items()}
     save_atomically(path, lambda partial: save_tensors(tensors, partial))
 
 

@@ -13,7 +13,7 @@ from dwpose.skeleton import BODY, head_boxes, Skeleton
 from media.video_writer import write_video
 from motionbench.cells import Phrasing
 from motionbench.report import format_table, number, ResultsFile, Target
-from demo import measures as demo_measures, measures as motion_measures
+from demo import measures as demo_measures, motion_measures
 from scripts import evaluate_demo
 from demo.measures import Bench, face_share, flat_error, head_psnr, mean_scores, pose_net, pose_to_video, skeleton_adapter
 from scripts.evaluate_demo import key_of, Measure, measure_all, MEASURES, TARGETS, weight_arguments

@@ -8,7 +8,8 @@ from finer_scale import rescale
 from motionbench.cells import PHRASINGS
 from motionbench.picture import ciede2000, delta_e, flicker, psnr, region_masks, REGIONS, ssim
 from motionbench.pose import pck, person_height
-from demo.measures import broken_skeleton, CANVAS, contact_sheets, frame_lengths, limb_lengths, puppet, SheetRow
+from demo.measures import contact_sheets, SheetRow
+from demo.motion_measures import broken_skeleton, CANVAS, frame_lengths, limb_lengths, puppet
 from synthetic.captions import caption
 from synthetic.clips import sample_clip
 from synthetic.motions import KINDS, sides_of

@@ -717,6 +717,18 @@ def test_times_are_read_as_people_write_them(prompt, expected):
     assert [segment.seconds for segment in plan(prompt)] == expected
 
 
+@pytest.mark.parametrize("apart, together", [
+    ("A person jumps. Five times.", "A person jumps five times."), ("She claps. Four times for 5 seconds.", "She claps four times for 5 seconds."),
+    ("He hops. Twice, then backward.", "He hops twice, then backward.")])
+def test_a_count_in_a_sentence_of_its_own_is_of_the_action_before(apart, together):
+    assert plan(apart) == plan(together)
+
+
+def test_somebody_else_is_warned_of_once(caplog):
+    plan("A man waves. Another man jumps and kicks.")
+    assert [record.getMessage() for record in caplog.records] == ["prompt: 'another man': one person is animated, who does this as well"]
+
+
 @pytest.mark.parametrize("prompt, expected", [
     ("[0-3s] waves [5-8s] jumps", [("waves", 3), ("stands still", 2), ("jumps", 3)]), ("0s-2s wave, 2s-6s jump", [("waves", 2), ("jumps", 4)]),
     ("[0-4s] waves and claps [4-6s] jumps", [("waves", 2), ("claps", 2), ("jumps", 2)]),

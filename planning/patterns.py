@@ -1,0 +1,249 @@
+"""The regular expressions that the rules read a prompt with. Data only.
+
+In those that are laid out over several lines (re.VERBOSE) spaces mean nothing: a space of the prompt is `\\s` or `[ ]`.
+"""
+import re
+
+from planning.lexicon import BODY_PARTS, MORE_BODY_PARTS, MULTIPLES, NUMBERS, PEOPLE, PRONOUNS, TENS
+
+NUMBER = r"\d+(?:\.\d+)?|" + "|".join(sorted(NUMBERS, key=len, reverse=True))
+ONES = "|".join(list(NUMBERS)[:9])
+PERSON, PART, PRONOUN = "|".join(PEOPLE), "|".join(BODY_PARTS), "|".join(PRONOUNS)
+UNIT = r"(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|hours?|hrs?|days?|weeks?)"
+LIMBS = rf"(?:{PART})s?"
+WHOSE = r"(?:the|his|her|their)"
+# ---------------------------------------------------------------- how a prompt is made plain
+
+SPELLINGS = (                                              # (pattern, what it is read as), one after another
+    (r"</?[a-z][^<>]*>", " "),                                                          # '<b>'
+    (r"\(([^()]*?):\s*\d+(?:\.\d+)?\)", r"\1"),                                         # '(wave:1.3)'
+    (r"\b(?:masterpiece|(?:best|high)\s+quality|(?:highly|ultra|extremely)[\s-]detailed|photorealistic|[48]k|u?hd)\b", " "),
+    (r"#\d+\b", " ; "),                                                                 # '#1'
+    (r"#(\w+)", r" ; \1 ; "),                                                           # '#jump #wave'
+    (r"(?<=\d),(?=\d{3}\b)", ""),                                                       # '1,000'
+    (rf"(?<=\d),(?=\d{{1,2}}\s*{UNIT}\b)", "."),                                        # '2,5 seconds'
+    (r"\b(\d+)m\s?(\d+)s\b", r"\1 minutes \2 s"),
+    (r"(?<![\d.])\.(?=\d)", "0."),                                                      # '.5'
+    (rf"(?<=\d)(?={UNIT}\b)", " "),                                                     # '3s'
+    (r"(?<![\d:])\d{1,2}:\d{2}(?![\d:])", ";"),                                         # '0:03'
+    (rf"\b(?:(three)\s+quarters|(?:an?\s+|one\s+)?quarter)\s+(?:of\s+)?an?\s+(?={UNIT}\b)",
+     lambda match: "0.75 " if match[1] else "0.25 "),
+    (rf"\bsome\s+(?={UNIT}\b)", "few "),
+    (rf"\b({ONES}|ten)\s+point\s+({ONES})\b", lambda match: f"{NUMBERS[match[1]]}.{NUMBERS[match[2]]}"),
+    (rf"\busing\s+(?=(?:(?:only|just|both|the|my|your|his|her|their|one|left|right)\s+)+{LIMBS}\b)", "with "),
+    (r"\b(?:one|each|both|all|some)\s+of\s+(?:them|us|you)\b", "they"),
+    (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "),
+    (r"\(?\b\d+\)", ";"),                                                               # '2)'
+    (r"\s+/\s+", ";"),
+    (r"\b(?:please|pls|kindly)\b", " "),
+    (r"\b(?:your|my|our)\b", "the"),
+    (r"\b(he|she|it|that|there|who|here)'s\b", r"\1 is"),
+    (r"'re\b", " are"), (r"'ll\b", " will"), (r"'d\b", " would"), (r"'ve\b", " have"),
+    (r"\bcan(?:'?t|not)\b", "can not"), (r"\bwon'?t\b", "will not"), (r"\bdose?n'?t\b", "does not"),
+    (r"\b(\w+)n't\b|\b(do|does|did|is|was)nt\b", r"\1\2 not"),
+    (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "),
+    (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
+    (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
+    (rf"[,;]?\s*(?:\b(?:and|but|before)\s+)?\b({PRONOUN}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+"       # 'she then waves'
+     r"(?:then|finally|lastly|subsequently|later(?:\s+on)?|afterwards?)\s+(?=[a-z])", r" ; \1 "),
+    (r"[-=]?>|→|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
+    (r"[^\w\s.,;:!?'%°•–—-]", " "),                                                     # no quotes, brackets, emoji
+    (rf"\b(?:like|maybe)\s+(?=(?:{NUMBER})\b)", ""), (r"\b(do|does|did|doing)\s+like\b", r"\1"),
+    (r"\b(push|sit|pull|chin)\s+ups\b", r"\1-ups"), (r"\bjumping-?jack", "jumping jack"),
+    (r"\s*,[\s,]*", " , "), (r"[^\S\n]+", " "),
+)
+LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*1\.\s"), re.compile(r"(?<!\S)\d+\.\s+(?=[a-z])")      # '1. wave 2. jump'
+TIMED = re.compile(r"""                                    # '[0-3s]', '0:03 - 0:05', '3-5 s:'; not 'for 3-5 s'
+    (?P<open>[\[(])? (?<![\w.:]) (?<!\bfor[ ])
+    (?:(?P<m1>\d{1,2}):)? (?P<s1>\d+(?:\.\d+)?) \s* (?P<unit>s)?
+    \s* [-–] \s*
+    (?:(?P<m2>\d{1,2}):)? (?P<s2>\d+(?:\.\d+)?) \s* (?:s(?:ec(?:ond)?s?)?)?
+    (?(open) [\])] | (?(m2) (?!\d) | (?(unit) (?!\w) | \s*:)))        # it ends as it began, or is a time by 'm:' or 's'
+    \s* :?""", re.VERBOSE)
+EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+\\s*([a-z]*)")
+BIG_NUMBER = re.compile(rf"""
+    \b (?:(?P<number>half|{NUMBER}|an?) \s+ (?:(?:of|an?)\s+)?)? (?P<multiple>{'|'.join(MULTIPLES)}) \b |     # 'half a dozen'
+    \b (?P<power>\d+(?:\.\d+)?e[+-]?\d+) (?=\s*(?:{UNIT}|times)?\b) |                                         # '1e9'
+    \b (?P<tens>{'|'.join(TENS)}) [\s-] (?P<ones>{ONES}) \b                                                   # 'twenty-five'
+    """, re.VERBOSE)
+FRACTION = re.compile(rf"""                                # '1 1/2 s'
+    (?<![\d./]) (?:(?P<whole>\d+) (?:\s+and\s+|[\s-]+))?
+    (?P<over>\d{{1,2}}) [/\u2044] (?P<under>[2-9]|10) (?![\d/])
+    (?P<of>\s* (?:of\s+)? (?:an?\s+)? (?:{UNIT}|times) \b)?""", re.VERBOSE)
+SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b")       # 'jump jump jump'
+REPEATED_LIST = re.compile(rf"""                           # 'repeat 3 times: jump, clap', '3 times: jump, clap'
+    (?:\b (?:repeats?(?:\s+(?:this|these|the\s+following))? | do(?:es)?\s+(?:this|these|the\s+following)) \s+ |
+       (?:^|(?<=[.;!?\n])) \s*)
+    (?:(?P<word>once|twice|thrice) | (?P<number>{NUMBER})\s+times) \s* : \s* (?P<list>[^.;!?\n]+)""", re.VERBOSE)
+SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
+# ---------------------------------------------------------------- durations and counts
+
+ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|between|another|the\s+(?:first|next|last))\s+)?"
+AMOUNT = rf"""                                             # 'half a', 'a', '4-5', 'two and a half'; then the unit
+    (?: (?P<half>half) \s+ (?:of\s+)? (?:an?\s+)? |
+        an?\s+ (?:(?:split|brief|short|single|full|whole|long)\s+)? (?=mil|se|mi|h) |
+        (?:an?\s+)? (?<![\d.]) (?P<low>{NUMBER}) (?:\s*(?:-|–|to|or|and)\s* (?P<high>{NUMBER}))? (?P<and_half>\s+and\s+a\s+half)?
+            (?:\s+of)? (?:\s+(?:an?|more|full|whole))? [\s-]*)
+    (?P<unit>{UNIT}) \b (?!\s+\w+ly\b) (?P<half_more>\s+and\s+a\s+half\b)?
+    (?: (?:(?<=minute)|(?<=minutes)|(?<=min)|(?<=mins)) \s+ (?:and\s+)? (?P<rest>{NUMBER}) \s* s(?:ec(?:ond)?s?)? \b)?"""
+EACH = r"(?:(?P<each>each(?:\s+(?:one|time|of\s+which))?|every\s+time)\s+)?"
+PER = r"(?:\s+(?P<per>each(?:\s+time)?|apiece|every\s+time|per\s+\w+))?"
+DURATION = re.compile(rf"""                                # 'for 3 seconds'
+    \s* ,? \s* \b (?:all\s+)? {EACH}
+    (?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b)) \s+
+    {ABOUT} {AMOUNT} (?:\s+(?:long|straight))? {PER}""", re.VERBOSE)
+BARE_DURATION = re.compile(rf"""                           # 'walks five seconds'
+    \s* ,? \s* (?<!\bafter\s) (?<!\bevery\s) (?<!\bhis\s) (?<!\bher\s) \b {EACH} {ABOUT}
+    (?= half\s+(?:of\s+)?an?\s | (?:an?\s+)?(?:{NUMBER})\b)
+    {AMOUNT} (?:\s+long)? {PER} (?:\s+of(?=\s+\w+ing\b))?""", re.VERBOSE)
+ADJECTIVE = re.compile(rf"-{UNIT}$")
+NO_NUMBER = re.compile(rf"""
+    \b (?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}}) \s* (?:times|{UNIT}) \b |            # '1.2.3 times'
+    (?<![\d.]) (?:\d*\.\d*[1-9]|half) \s+ times \b |                                       # '2.5 times'
+    \b \d+ (?:\s+\d+)+ \s* (?:times|{UNIT}) \b |                                           # '2 3 times'
+    \b (?:for|lasting) \s+ (?:[\w.-]+\s+){{0,4}}? {UNIT.replace('|s|', '|')} (?!\w)        # 'for umpteen seconds'
+    """, re.VERBOSE)
+TIME_SPAN = re.compile(rf"""                               # 'from 2 to 5 seconds'
+    \s* ,? \s* \b (?:from | (?<!for\s) (?<!ing\s) (?P<between>between)) \s+
+    (?:seconds?\s+)? (?P<begin>{NUMBER}) \s* (?P<unit>{UNIT})? \s*
+    (?:to|until|till|-|–|(?(between)and|to)) \s*
+    (?:seconds?\s+)? (?P<end>{NUMBER}) \b (?:\s*(?P<end_unit>{UNIT})\b)? \s* ,?""", re.VERBOSE)
+UNTIL_TIME = re.compile(rf"\b(?:until|till)\s+(?:second\s+)?(?:{NUMBER})\s*(?:{UNIT})\b")
+AT_TIME = re.compile(rf"""                                 # 'at 3 seconds', 'at the 3 second mark', 'at second 3'
+    \s* ,? \s* \b at\s+ (?:about\s+|exactly\s+)? (?:the\s+)?
+    (?:second\s+(?P<second>{NUMBER}) | (?P<amount>{NUMBER})[\s-]*(?P<unit>{UNIT})) \b
+    (?:\s+mark)? (?!\s+(?:per|each)\b) \s* ,?""", re.VERBOSE)
+CLOCK = re.compile(r"\b(?P<word>from|to|at|until|till|for|lasting|in|within)\s+(?P<m>\d{1,2}):(?P<s>\d{2})(?![\d:])")      # 'at 0:03'
+DELAYED = re.compile(rf"""                                 # 'and after two seconds'
+    \s* ,? \s* \b (?:and\s+)? (?:then\s+)? after\s+ (?P<delay>{ABOUT} {AMOUNT}) (?!\s+of\b) \s* ,?""", re.VERBOSE)
+COUNT = re.compile(rf"""
+    \b (?:(?P<times>once|twice|thrice) | (?:an?\s+)? (?P<number>{NUMBER}) (?:\s+of)? (?P<words>(?:\s+[a-z-]+){{1,4}})) \b""", re.VERBOSE)
+BARE_COUNT = re.compile(rf"(?:(?:{PRONOUN}|(?:an?|the) (?:{PERSON})) )?(?P<verb>[a-z]+) (?:{NUMBER})")         # 'jump 3'
+ONLY_COUNT = re.compile(rf"(?:once|twice|thrice|(?:{NUMBER}) times?)(?: more| each)?")
+# ---------------------------------------------------------------- turns of the body
+
+TURNS = re.compile(rf"""
+    (?:\w+ly\s+)*
+    (?: (?:turns|rotates|pivots|swivels|revolves|(?P<spins>spins|twirls|whirls)) \b
+        (?!(?:\s+(?:the|his|her|their|both|one|left|right|upper))*\s+{LIMBS}\b) |                 # not 'turns the head'
+        (?:does|makes|performs|takes|executes|completes) \b (?=.*\b(?:turns?|rotations?|revolutions?|360|180)\b))""", re.VERBOSE)
+CLOCKWISE = re.compile(r"\b(counter-?\s*|anti-?\s*)?clockwise\b")
+DEGREES = re.compile(r"\b(\d+)(?:[\s-]*(?:degrees?\b|°)|(?<=360)|(?<=180))")
+HALF_TURNS = (                                             # (pattern, how many half turns it says)
+    (re.compile(r"\b(?:quarters?|third|eighth)\b"), 0),
+    (re.compile(r"\b(?:half|about-face)\b"), 1),
+    (re.compile(r"\b(?:full|fully|whole|complete|completely|entire|all\s+the\s+way)\b"), 2),
+    (re.compile(r"\b(?:around|round|about)\b"), 1))
+GOING = r"""
+    (?P<manner>(?:\w+ly\s+)*)
+    (?: (?P<gait>walks|runs|jogs|strolls|marches|strides|sprints|saunters|skips|hurries|rushes) |
+        goes|comes|heads|moves|gets|returns) \b"""
+GOES = re.compile(GOING, re.VERBOSE)
+GOES_BACK = re.compile(rf"{GOING} (?:(?<=returns) | \s+back\b(?!\s+(?:and|away|up|off)\b))", re.VERBOSE)        # not 'walks backwards'
+# ---------------------------------------------------------------- where one action ends and the next begins
+
+SENTENCE_END = re.compile(r"[!?]+|\.+(?=\s|$|[a-z]{2})|\n+")
+ORDER_WORDS = re.compile(r"""
+    [,;]? \s* (?:\b(?:and|but|only)\s+)?
+    \b (?:then | (?<!\bthe\s)next(?!\s+to\b) |
+          after\s+(?:that|which|this|an?\s+(?:moment|while|pause|bit)) | afterwards? | thereafter | followed\s+by |
+          finally | lastly | subsequently | later(?:\s+on)? |
+          (?:at|in)\s+the\s+(?:very\s+)?end(?!\s+of) | at\s+last | to\s+finish(?:\s+(?:off|up))? | to\s+end |
+          before\s+finally) \b \s* ,? |
+    ,\s* (?:and\s+)? (?:second|third|fourth|fifth)(?:ly)? \b \s* ,? |
+    \s*;\s*""", re.VERBOSE)
+BEFORE_THAT = re.compile(r"[,;]?\s*(?:\b(?:and|but)\s+)?\b(?:before\s+(?:that|this|which|doing\s+(?:so|that|this)))\b\s*,?")
+COLON = re.compile(r"\s*:\s*|\s+[–—-]+(?:\s+|$)|\s*—\s*")
+CLAUSE_BREAK = re.compile(r"\s*,\s*(?:and\s+|but\s+|so\s+)?|\s+(?:and|but)\s+")
+SAME_TIME = re.compile(r"\s*,?\s*\b(?:(?:(?:both|all)\s+)?at\s+the\s+same\s+time|simultaneously|at\s+once)\b\s*,?")
+SUBORDINATE = re.compile(r"""                              # 'when he has jumped , he waves'
+    ^ (?P<word>before|after|when(?:ever)?|once|as\s+soon\s+as|if|until|because|since|while|as) \s+
+    (?P<inner>[^,]+?) \s* , \s* (?P<outer>.+) $""", re.VERBOSE)
+MEANTIME = re.compile(                                     # 'she waves while the music plays'
+    r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>[^,]+)$")
+WHILE_DOING = re.compile(                                  # 'while jumping she waves'
+    rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{PRONOUN}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
+MANNER = r"(?:very\s+)?[a-z]{3,}ly|forwards?|backwards?|sideways|(?:up|down)wards?"
+ADVERB_PHRASE = r"""
+    (?:with|without|using|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|
+       like|every|each|inside|outside|near|against|up|down|past|between) \s+ [^\s,]+"""
+ADVERBIAL = re.compile(rf"""                               # what may stand before the clause that it describes
+    (?:(?:(?P<word>once|twice|thrice) | (?P<number>{NUMBER})\s+times | {MANNER}) | {ADVERB_PHRASE}) (?=\s|$)""", re.VERBOSE)
+ADVERB = rf"(?:(?:once|twice|thrice) | (?:{NUMBER})\s+times | {MANNER})"
+SOME_ADVERBS = rf"(?:{ADVERB} (?:\s+and|\s+but)? \s+)* (?:{ADVERB} | {ADVERB_PHRASE} (?:\s+[^\s,]+)*)"
+ADVERBIALS = re.compile(rf"""                              # 'with the left hand up , the right down'
+    {SOME_ADVERBS}
+    (?:\s* , (?:\s+(?:and|but))? \s+ (?:{SOME_ADVERBS} | (?:(?:the|his|her|their|left|right|both)\s+)+ {LIMBS} (?:\s+[^\s,]+)*))*
+    """, re.VERBOSE)
+ENDS_ADVERBIAL = re.compile(rf"""
+    (?:\btimes | \b(?:{NUMBER})\s+{UNIT} | ^(?:once|twice|thrice) | \b(?:to|on|from|towards?)\s+the\s+(?:left|right) | \b{LIMBS}) $
+    """, re.VERBOSE)
+INTERPOSED = re.compile(rf"""                              # 'she , with her left hand , waves'
+    ^ (?P<who>{PRONOUN}|(?:the|a|an)\s+(?:[a-z-]+\s+){{0,3}}(?:{PERSON}))
+    \s* , \s* (?P<front>[^,]+?) \s* , \s* (?P<outer>.+) $""", re.VERBOSE)
+LATER_CLAUSE = re.compile(r"\s*,?\s+(?:before|after|while|until|when|because|since|as\s+(?:he|she|they|it|an?|the))\s")
+BEFORE_AFTER = re.compile(r"^(?P<first>.*?)[\s,]+(?P<word>before|after)\s+(?P<second>.+)$")
+# ---------------------------------------------------------------- what is no action
+
+OPENING_WORDS = re.compile(r"""
+    ^ (?:\s* (?: (?:(?:at\s+)?first(?:ly)?(?:\s+of\s+all)? | second(?:ly)? | third(?:ly)? | to\s+(?:begin|start)(?:\s+with)? |
+                    initially|and|but|so|now|also|well|ok(?:ay)?|hey|hi|hello|maybe|perhaps | \d+[.)] | [-*•])
+                 (?=[\s,]|$) |
+                 ,) \s*)+""", re.VERBOSE)
+SOMEBODY = rf"(?:him|her|them|(?:an?|the|this|that|one)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\b"
+PICTURE = r"""
+    (?:(?:an?|the|one|this)\s+)?
+    (?:(?:short|long|tracking|wide|medium|close-?up|full(?:[\s-]body)?|slow(?:[\s-]motion)?|cinematic|
+          aerial|static|handheld|realistic|beautiful)\s+){0,3}
+    (?:video|clip|animation|movie|film|scene|gif|shot|footage|close-?up)"""
+REQUESTS = re.compile(rf"""                                # 'can you make a video where', 'have the man'
+    ^ (?: (?:can|could|would|will)\s+ (?: (?:you|we)\s+ | (?=(?:he|she|they|{SOMEBODY})\b)) |
+          (?: (?:i|we)\s+would\s+(?:like|love)\s+it | it\s+would\s+be\s+\w+ | how\s+about | what) \s+if\s+ |
+          (?:i|we)\s+ (?:just\s+|really\s+)? (?:want|need|would\s+(?:like|love)|wish)\s+ (?:to\s+see\s+|you\s+to\s+)?
+              (?=to\b|{SOMEBODY}|{PICTURE}|make|show|have|generate|create|animate|an?\b) |
+          (?:make|have|let|get|show|generate|create|render|animate|film|give|see|imagine|picture)\s+ (?:me\s+|us\s+)?
+              (?=(?:{SOMEBODY}|{PICTURE})) |
+          {PICTURE} \s* ,? \s* (?:should\s+)? (?:of|where|in\s+which|that\s+shows|showing|shows?|with)\s+ |
+          there\s+(?:is|are)\s+ (?=an?\b|one\b) |
+          (?: (?:i|we)\s+(?:can\s+)? | let's\s+ | let\s+us\s+) (?:see|imagine|watch)\s+ |
+          (?:do\s+)? (?:the\s+following|this|these) (?:\s+(?:actions|moves|things))? \s* :) \s*""", re.VERBOSE)
+CAMERA_MOVES = re.compile(r"""                             # 'the camera zooms in while ...', not 'waves at the camera'
+    (?P<before>^ | , | ; | \b(?:while|as|and|then|when|with)) \s*
+    (?P<camera> (?:(?:the|a)\s+)? camera \s*
+                (?: : \s* [^,;]*? |
+                    \s (?:\w+ly\s+|then\s+)?
+                    (?:(?!always\b)\w+s | \w+ing | zoom|pan|orbit|follow|move|tilt|track|dolly|static | is\s+\w+) \b [^,;]*?) |
+                (?:filmed|shot|seen|viewed) \s+ (?:from|in|by|with) \b [^,;]*?)
+    \s* (?= , | ; | $ | \b(?:while|as|when)\b) (?:\b(?:while|as|when)\b)?""", re.VERBOSE)
+NO_TIMES = re.compile(rf"(?<![\w.])(?:0+(?:\.0+)?|zero|no)\s*(?:times?|{UNIT})\b")
+NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|{UNIT})\b", re.IGNORECASE)
+NOT_DONE = re.compile(r"\s*,?\s*\b(?:without|instead\s+of|rather\s+than)\s+[^,]+|\s*,?\s*\bbut\s+(?:not|never)\s+[^,]+")
+OF_SOMEONE_ELSE = re.compile(r"\s*,?\s*\b(?:who|which)\b.*$")                  # 'waves at a friend, who waves back'
+NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")
+BY_NO_LIMB = re.compile(rf"\bneither\s+(?:of\s+{WHOSE}\s+)?{LIMBS}\b")
+# ---------------------------------------------------------------- what was said before
+
+HELD = re.compile(r"(?:holds|keeps)(?: (?:it|them|that|this|there|here|the|pose|position|up|for|like))*")
+AGAIN = re.compile(r"repeats\b|does (?:so|it|that|this)\b")
+LIMB = re.compile(rf"""
+    ^ (?:(?:up|down)\s+)?
+    ((?:the|his|her|their|its|both|one|two)\s+ (?:(?:left|right|other|of\s+(?:his|her|their))\s+)? {LIMBS}) \b""", re.VERBOSE)
+WITH_IT = re.compile(r"\bwith (?:it|them)\b")
+BOTH_ALONE = re.compile(r"\bboth$")
+THE_OTHER = re.compile(rf"\bthe\s+other(?:\s+one)?(?=\s+(?:{PART})\b|\s*$)")
+SIDE = re.compile(r"\b(left|right)\b")
+SIDE_ALONE = re.compile(rf"\b(?:with|on)\s+{WHOSE}\s+(?:left|right)$")
+LIMB_ALONE = re.compile(rf"\s*(?:{WHOSE}\s+)?(?:left|right|both)\s+{LIMBS}\s*(?:,|\band\b|$)")
+ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+{LIMBS}$")
+EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
+LIMB_MOVES = re.compile(rf"""                              # 'her right arm swings', 'the knees bend'
+    (?P<limb> (?:both|left|right | {WHOSE}(?:\s+(?:left|right|other|two))?) \s+ (?:{LIMBS} | {'|'.join(sorted(MORE_BODY_PARTS))})) \s+
+    (?P<verb>[a-z]+) (?P<rest>\b.*)""", re.VERBOSE)
+LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
+    rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS})\s+(?P<way>up|down|out|forward|back|together|apart)")
+TO_EACH_OTHER = re.compile(r"""
+    \s* \b (?:(?:with|to|at|against|towards?|beside|behind|around)\s+)? (?:each\s+other|one\s+another) \b | \s* \bside\s+by\s+side\b
+    """, re.VERBOSE)
+TOGETHER = re.compile(r"\s+together\b")
+MORE = re.compile(rf"\b({NUMBER})\s+more$")                # 'does ten more'
+LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")
