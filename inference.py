@@ -47,7 +47,7 @@ from configs.published import is_musepose, OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, Report, RunFolder
 from run.framing import around_person, load_boxes, save_boxes
-from run.models import Models
+from run.models import Models, render_cost
 from run.preview import predicted, preview, risks, save_preview
 from run.poses import driving_skeleton, seen_skeleton
 from run.settings import InferenceConfig
@@ -185,7 +185,7 @@ class Stages:
         config, report = self.config, self.folder.report
         artefact = Artefact("preview.mp4", save_preview, lambda path: None, editable=False)     # for people: no stage reads it
         self.folder.stage("preview", artefact, lambda: preview(scene, config.puppet), scene, config.puppet)
-        seconds, memory = self.models.cost(config, len(scene.skeleton))
+        seconds, memory = render_cost(config, len(scene.skeleton))
         doubts = renderer.doubts(scene)
         for doubt in doubts:
             log.warning("%s: %s", config.renderer, doubt)
@@ -319,19 +319,19 @@ def run_all(configs: list[InferenceConfig], models: Models) -> int:
     """Every case that can be run; first all are checked. 0 when all ended well, 2 after users' mistakes, 1 ours."""
     failed: dict[str, int] = {}
     cases = [(config, Report()) for config in configs]
-    ready = [(attempted(checked, config, models, report, failed), report) for config, report in cases]
+    ready = [(attempted(partial(checked, config), config, report, failed), report) for config, report in cases]
     for config, report in ready:
         if config is not None:
-            attempted(run, config, models, report, failed)
+            attempted(partial(run, config, models, report), config, report, failed)
     print(f"{len(configs) - len(failed)} of {len(configs)} cases done", *map("failed: {}".format, failed), sep="\n")
     return min(failed.values(), default=0)
 
 
-def attempted(work: Callable, config: InferenceConfig, models: Models, report: Report, failed: dict[str, int]):
-    """work(config, models, report); None after a failure, which is printed and noted in `failed`."""
+def attempted(work: Callable, config: InferenceConfig, report: Report, failed: dict[str, int]):
+    """What work() gives; None after a failure, which is printed and noted in `failed`."""
     try:
         with report.listening():
-            return work(config, models, report)
+            return work()
     except (ValueError, FileNotFoundError) as error:
         failed[config.name] = 2
         print(f"error: {config.name}: {' '.join(str(error).split())}", file=sys.stderr)
@@ -340,10 +340,10 @@ def attempted(work: Callable, config: InferenceConfig, models: Models, report: R
         log.exception("%s: failed", config.name)
 
 
-def checked(config: InferenceConfig, models: Models, report: Report) -> InferenceConfig:
+def checked(config: InferenceConfig) -> InferenceConfig:
     """The settings with the size they lead to, after all inputs were looked at."""
     config = with_size(config)
-    check_inputs(config, models)
+    check_inputs(config)
     return config
 
 
@@ -366,7 +366,7 @@ def main(argv: list[str] | None = None) -> int:
             if len(configs) > 1:
                 return run_all(configs, models)
             with report.listening():
-                run(checked(configs[0], models, report), models, report)
+                run(checked(configs[0]), models, report)
     except KeyboardInterrupt:
         print(f"\ninterrupted: what is finished stays in {models.config.folder}: resume=true goes on", file=sys.stderr)
         return 130

@@ -23,7 +23,7 @@ from media.images import fit_to_canvas
 from renderers import PuppetConfig, renderer_class, Scene
 from run.checks import check_whole_person
 from run.framing import around_person
-from run.models import Models
+from run.models import check_renderer, Models
 from run.settings import InferenceConfig
 from runtime.device import seed_for
 from t2m.joining import join_motions
@@ -191,9 +191,8 @@ class MimicMotion:
         chosen = settings(config, *changes, *([] if use_adapter else ["adapter.checkpoint="]), f"height={height}", f"width={width}",
                           "resolution=0", "renderer=mimicmotion", f"seed={seed}")
         with at_home():
-            models = Models(chosen, progress=False)
-            models.check_renderer(chosen, len(scene.skeleton))
-            renderer = models.renderer(chosen)
+            check_renderer(chosen, len(scene.skeleton))
+            renderer = Models(chosen, progress=False).renderer(chosen)
             drawing = [torch.Generator().manual_seed(seed_for(seed, stage)) for stage in ("poses", "video")]
             poses = renderer.adapter(scene, drawing[0], progress=False) if renderer.adapter else draw(scene.skeleton, chosen.pose.style)
             video = renderer(scene, drawing[1], poses=poses, progress=False)

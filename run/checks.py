@@ -15,7 +15,7 @@ from media.files import check_folder, nearest_existing
 from media.images import canvas_size, fit_to_canvas, read_image
 from media.video_reader import probe
 from run.folder import WRITTEN
-from run.models import Models
+from run.models import check_renderer
 from run.poses import driving_frames
 from run.settings import InferenceConfig
 
@@ -100,7 +100,7 @@ def with_size(config: InferenceConfig) -> InferenceConfig:
     return replace(config, height=height, width=width)
 
 
-def check_inputs(config: InferenceConfig, models: Models) -> None:
+def check_inputs(config: InferenceConfig) -> None:
     """Picture, text or driving video, weights, memory, folders and disk."""
     check_not_overwritten(config)
     check_folder(config.folder, "choose another place with outputs=")
@@ -128,7 +128,7 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
         if not path.is_file():
             raise ValueError(f"pose.detector, pose.keypoints: {path}: no such file: fetch the published networks with "
                              "python scripts/download_weights.py dwpose, or take pose.detector=auto")
-    models.check_renderer(config, num_frames)
+    check_renderer(config, num_frames)
     check_disk(config.folder, num_frames, config.size, 3 + config.refinements)
 
 

@@ -106,18 +106,6 @@ class Models:
                                        processes=self.processes, keep_loaded=self.keep_loaded, earlier=earlier)
         return self._renderer
 
-    def check_renderer(self, config: InferenceConfig, num_frames: int) -> None:
-        """A one-line ValueError for what the chosen renderer cannot make, before anything is loaded."""
-        renderer_class(config.renderer).check(
-            config.renderer_settings, config.size, num_frames, free_memory(self.device, config.memory_limit_gb),
-            device=self.device, dtype=self.dtype)
-
-    def cost(self, config: InferenceConfig, num_frames: int) -> tuple[float | None, int | None]:
-        """About how many seconds and bytes the chosen renderer takes for a video on this device; None: not known."""
-        return renderer_class(config.renderer).cost(
-            config.renderer_settings, config.size, num_frames, free_memory(self.device, config.memory_limit_gb),
-            passes=1 + config.refinements, device=self.device, dtype=self.dtype)
-
     def help(self) -> int:
         """In a process beside the main one: takes part in its videos, silently, until it is done; the exit code."""
         logging.disable(logging.WARNING)
@@ -132,6 +120,23 @@ class Models:
         """The main process is done with videos. An interruption reaches the other processes by itself."""
         if kind is None or issubclass(kind, Exception):
             self.processes.shared(None)
+
+
+def check_renderer(config: InferenceConfig, num_frames: int) -> None:
+    """A one-line ValueError for what the chosen renderer cannot make on this device, before anything is loaded."""
+    ask_renderer(renderer_class(config.renderer).check, config, num_frames)
+
+
+def render_cost(config: InferenceConfig, num_frames: int) -> tuple[float | None, int | None]:
+    """About how many seconds and bytes the chosen renderer takes for a video and its refinements; None: not known."""
+    return ask_renderer(renderer_class(config.renderer).cost, config, num_frames, passes=1 + config.refinements)
+
+
+def ask_renderer(question: Callable, config: InferenceConfig, num_frames: int, **more):
+    """What a renderer class's `check` or `cost` answers about a video on this machine."""
+    device = chosen_device(config.device)
+    return question(config.renderer_settings, config.size, num_frames, free_memory(device, config.memory_limit_gb),
+                    device=device, dtype=chosen_dtype(config.dtype, device), **more)
 
 
 def cached_detection(folder: str, detect: Callable[[], Skeleton], *seen: Any) -> Skeleton:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -374,6 +375,13 @@ def test_the_command_line_that_is_shown_makes_the_same_run(tmp_path):
     words = shlex.split(runs.command_line("configs/demo.yaml", [f"prompt={prompt}", f"outputs={tmp_path}", "name=a b"]))
     assert words[:2] == ["python", "inference.py"]
     assert load_configs([*words[2:3], str(ROOT / words[3]), *words[4:]]) == [config]
+
+
+def test_the_price_counts_the_refinements(tmp_path):
+    desk = Desk(tmp_path, tmp_path / ".app")
+    once, thrice = (re.search(r"about (\d+) s", desk.cost(PRESETS["puppet"].config(f"refinements={passes}", "height=512", "width=288"), 100))
+                    for passes in (0, 2))
+    assert int(thrice[1]) == pytest.approx(3 * int(once[1]), abs=2)
 
 
 # the way to a video

@@ -22,13 +22,14 @@ from configs import CONFIG_FOLDER
 from llm_planner import segments_from_json
 from media.files import save_atomically
 from media.images import read_image
+from run.models import render_cost
 from run.settings import InferenceConfig
 from run.storyboard import write_settings
 from runtime.published_weights import GROUPS
 from t2m.motion import Motion, PARENTS
 from webapp import runs
 from webapp.jobs import DONE, FAILED, Job, Jobs, STOPPED, WAITING
-from webapp.making import assignments, foretold, limited, planned, preset_of, PRESETS, setting_rows, taught, why_not, Workshop
+from webapp.making import assignments, limited, planned, preset_of, PRESETS, setting_rows, taught, why_not, Workshop
 from webapp.safety import check_length, checked_picture, checked_plan, checked_prompt, checked_video
 from webapp.weights import fetch_weights
 
@@ -194,7 +195,7 @@ class Desk:
             return None
         if reason := why_not(config, num_frames):
             return card("bad", "This model cannot render here", reason)
-        seconds, memory = foretold(config, num_frames)
+        seconds, memory = render_cost(config, num_frames)
         earlier, judged = runs.expected_cost(self.outputs, config, num_frames), "by the renderer's own measure, on a slow core"
         if earlier:
             seconds, judged = earlier.seconds, f"by {earlier.runs} like it on this machine, whose process held {earlier.memory / GIB:.1f} GiB"

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,13 +17,12 @@ from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.files import locked
 from media.images import shrunk
 from media.video_writer import StreamingVideoWriter
-from renderers import renderer_class, Scene
+from renderers import Scene
 from run.checks import with_size
 from run.folder import Report, RunFolder
-from run.models import Models
+from run.models import check_renderer, Models
 from run.settings import InferenceConfig
 from run.storyboard import video_writers, write_settings
-from runtime.device import chosen_device, chosen_dtype, free_memory
 from t2m.generate import KnownMotions
 from webapp.jobs import Job
 from webapp.runs import PREVIEW
@@ -193,7 +192,7 @@ class Workshop:
         """The whole of inference.py; stages that the preview made are taken from it. segments: as in `preview`."""
         report = JobReport(job)
         with self.models(config) as models, report.listening():
-            config = limited(checked(replace(config, resume=True), models, report))
+            config = limited(checked(replace(config, resume=True)))
             if not config.driving_video:
                 with locked(config.folder, beside=True):
                     edited(Stages(config, RunFolder(config.folder, True, Report(), code_of_stages(config)), models), segments)
@@ -212,22 +211,10 @@ def edited(stages: Stages, segments: list[Segment] | None) -> list[Segment]:
     return segments or own
 
 
-def foretold(config: InferenceConfig, num_frames: int) -> tuple[float | None, int | None]:
-    """Seconds and bytes that a render takes by the renderer's own judgement; None: not known."""
-    return asked(renderer_class(config.renderer).cost, config, num_frames)
-
-
 def why_not(config: InferenceConfig, num_frames: int) -> str | None:
     """Why the chosen renderer cannot make this here, in one line, before anything is loaded; None where it can."""
     try:
-        asked(renderer_class(config.renderer).check, config, num_frames)
+        check_renderer(config, num_frames)
     except (ValueError, FileNotFoundError) as error:
         return " ".join(str(error).split())
     return None
-
-
-def asked(question: Callable, config: InferenceConfig, num_frames: int):
-    """What a renderer's `check` or `cost` answers about a video on this machine."""
-    device = chosen_device(config.device)
-    return question(config.renderer_settings, config.size, num_frames, free_memory(device, config.memory_limit_gb), device=device,
-                    dtype=chosen_dtype(config.dtype, device))
