@@ -27,14 +27,9 @@ def weights_table(weights: Path = WEIGHTS) -> str:
         state = "<b class='yes'>here</b>" if there == len(files) else f"{there} of {len(files)} files"
         terms = "<br>".join(f"{escape(t.licence)} · commercial use: {escape(t.commercial)}" for t in dict.fromkeys(file.terms for file in files))
         lines.append(f"<tr><td><b>{escape(group)}</b><br>{escape(purpose)}</td><td>{state}</td><td>{sum(f.size for f in files) / 1e9:.2f} GB</td>"
-                     f"<td>{terms}</td><td><code>{escape(' '.join(command_of(group)))}</code></td></tr>")
+                     f"<td>{terms}</td><td><code>python scripts/download_weights.py {escape(group)}</code></td></tr>")
     return ("<div class='scroll'><table class='weights'><tr><th>weights</th><th>state</th><th>size</th><th>licence</th><th>command</th></tr>"
             + "".join(lines) + "</table></div>")
-
-
-def command_of(group: str) -> list[str]:
-    """The command that fetches a group, as it is typed in this repository."""
-    return ["python", "scripts/download_weights.py", group]
 
 
 def paths_of(file) -> tuple[str, ...]:
