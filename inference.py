@@ -214,9 +214,8 @@ class Stages:
 
     def _rendered(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None) -> np.ndarray:
         generator, writer = torch.Generator().manual_seed(seed_of(self.config, name)), self.writers.get(name)
-        given = {} if poses is None else {"poses": poses}
         with writer or nullcontext():
-            return renderer(scene, generator, show=writer and writer.write, progress=self.models.progress, **given)
+            return renderer(scene, generator, poses=poses, show=writer and writer.write, progress=self.models.progress)
 
 
 def seed_of(config: InferenceConfig, stage: str) -> int:
@@ -281,9 +280,9 @@ def run(config: InferenceConfig, models: Models, report: Report, writers_of=vide
                 with report.stage("outputs", "storyboard.png"):
                     write_outputs(config, folder.path, rows, segments, writers)
                 folder.finish()
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         place = error.filename if error.filename and Path(error.filename).exists() else config.folder  # not temporary
         raise ValueError(f"{place}: {error.strerror or error}: make room, or choose another place "
                          "with outputs=") from error
@@ -295,13 +294,13 @@ def run(config: InferenceConfig, models: Models, report: Report, writers_of=vide
 
 def load_configs(argv: list[str]) -> list[InferenceConfig]:
     """One run's settings, or those of every case in MimicMotion's test.yaml; --config and key=value hold for all."""
-    case_file, argv = without_option(argv)
+    (case_file, argv), wants_help = without_option(argv), bool(set(HELP) & set(argv))
     if not any(argument.startswith("--config") for argument in argv):
         name = DEFAULT_CONFIG if case_file is None else CASES_CONFIG
         argv = ["--config", str(CONFIG_FOLDER.parent / name), *argv]
-        if case_file is None and not set(HELP) & set(argv):
+        if case_file is None and not wants_help:
             say(f"no --config given: {name} is used", sys.stdout)
-    if case_file is None or set(HELP) & set(argv):
+    if case_file is None or wants_help:
         return [load_config(InferenceConfig, argv, __doc__)]
     assigned = [argument for argument in argv if "=" in argument and not argument.startswith("-")]
     if any(argument.startswith("name=") for argument in assigned):

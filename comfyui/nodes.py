@@ -24,8 +24,9 @@ from renderers import PuppetConfig, renderer_class, Scene
 from run.checks import check_whole_person
 from run.framing import around_person
 from run.models import check_renderer, Models
+from run.preview import over_picture
 from run.settings import InferenceConfig
-from runtime.device import seed_for
+from runtime.device import generator_for
 from t2m.joining import join_motions
 from t2m.motion import Motion
 from t2m.project import body_depth, project
@@ -136,8 +137,7 @@ class SkeletonOverPicture:
         check_plausible(found, "image")
         check_whole_person(found, "image", chosen.pose.allow_cut_off)
         skeleton = in_view(aligned(project(motion, size, fps, camera), found, alignment), found, camera, in_place=alignment != "none")
-        lines = draw(skeleton)                                                                  # (F, H, W, 3)
-        over = np.where(lines.any(axis=-1, keepdims=True), lines, (picture * 0.55).astype(np.uint8))
+        over = over_picture(draw(skeleton), picture)                                            # (F, H, W, 3)
         return Scene(picture, found, skeleton, prompt, body_depth(motion, size, fps, camera)), images_of(over), images_of(picture[None])
 
 
@@ -168,8 +168,7 @@ class Puppet:
     def rendered(self, scene: Scene, mask: str, shadow: bool, hands: bool, seed: int) -> tuple[torch.Tensor, float]:
         with at_home():
             renderer = renderer_class("puppet").load(PuppetConfig(mask, shadow, hands))
-        generator = torch.Generator().manual_seed(seed_for(seed, "video"))
-        return images_of(renderer(scene, generator, progress=False)), scene.skeleton.fps
+        return images_of(renderer(scene, generator_for(seed, "video"), progress=False)), scene.skeleton.fps
 
 
 class MimicMotion:
@@ -193,9 +192,9 @@ class MimicMotion:
         with at_home():
             check_renderer(chosen, len(scene.skeleton))
             renderer = Models(chosen, progress=False).renderer(chosen)
-            drawing = [torch.Generator().manual_seed(seed_for(seed, stage)) for stage in ("poses", "video")]
-            poses = renderer.adapter(scene, drawing[0], progress=False) if renderer.adapter else draw(scene.skeleton, chosen.pose.style)
-            video = renderer(scene, drawing[1], poses=poses, progress=False)
+            adapter = renderer.adapter
+            poses = adapter(scene, generator_for(seed, "poses"), progress=False) if adapter else draw(scene.skeleton, chosen.pose.style)
+            video = renderer(scene, generator_for(seed, "video"), poses=poses, progress=False)
         return images_of(video), images_of(poses), scene.skeleton.fps
 
 

@@ -20,7 +20,7 @@ from llm_planner import Segment
 from renderers import Renderer, renderer_class
 from run.folder import content_hash
 from run.settings import InferenceConfig
-from runtime.device import chosen_device, chosen_dtype, free_memory, keep_freed_memory, seed_for
+from runtime.device import chosen_device, chosen_dtype, free_memory, generator_for, keep_freed_memory
 from runtime.processes import join_processes, Processes
 from runtime.progress import Steps
 from t2m.motion import Motion
@@ -77,7 +77,7 @@ class Models:
         """One 3D motion per segment; a warning names each that the weights were never taught, or that came out as another."""
         t2m = self._text_to_motion()
         sampled = self.config.motion.sampling == "sampled"
-        generator = torch.Generator().manual_seed(seed_for(self.config.seed, "motion")) if sampled else None
+        generator = generator_for(self.config.seed, "motion") if sampled else None
         made = [t2m(segment.text, segment.seconds, generator)
                 for segment in Steps(segments, desc="motion", unit="segment", disable=not self.progress, dynamic_ncols=True)]
         told = [(segment.text, t2m.unknown_motion(segment.text, motion)) for segment, motion in zip(segments, made)]
