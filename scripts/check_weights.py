@@ -33,7 +33,6 @@ from runtime.published_weights import digest, FILES, RECORD
 from runtime.weights import check_safetensors, empty, fill, read_tensors
 from t2m.networks import GPT_FILES, VQVAE_FILES
 
-ROOT = Path(__file__).resolve().parents[1]
 Check = tuple[Path, str, Callable[[], str]]      # what, its kind, and a check that describes it or raises
 TENSORS = (".safetensors", ".pth", ".pt", ".bin")
 COMPONENTS = {                                   # class or model type in config.json -> kind, loader, stem of its files
@@ -92,14 +91,16 @@ def folder_checks(folder: Path, config: dict) -> Iterator[Check]:
 
 def musepose_checks(files: musepose.WeightFiles) -> Iterator[Check]:
     """The official folder `pretrained_weights`: each file in its own place."""
-    half, channels = (torch.float16, "meta"), lambda: musepose.base_config(files)[0]["block_out_channels"][0]
-    denoiser = partial(musepose.load_denoiser, files, *half)
-    yield files.denoising_unet, "MusePose's denoiser", partial(tensors, files.denoising_unet, denoiser)
-    yield files.motion_module, "MusePose's motion modules", partial(tensors, files.motion_module, denoiser)
-    yield files.reference_unet, "MusePose's reference network", partial(
-        tensors, files.reference_unet, partial(musepose.load_reference_net, files, *half))
-    yield files.pose_guider, "MusePose's pose guider", partial(
-        tensors, files.pose_guider, lambda: musepose.load_pose_guider(files.pose_guider, channels(), *half))
+    half = torch.float16, "meta"
+
+    def pose_guider() -> torch.nn.Module:
+        channels = musepose.base_config(files)[0]["block_out_channels"][0]
+        return musepose.load_pose_guider(files.pose_guider, channels, *half)
+
+    denoiser, reference_net = partial(musepose.load_denoiser, files, *half), partial(musepose.load_reference_net, files, *half)
+    for path, kind, compare in ((files.denoising_unet, "denoiser", denoiser), (files.motion_module, "motion modules", denoiser),
+                                (files.reference_unet, "reference network", reference_net), (files.pose_guider, "pose guider", pose_guider)):
+        yield path, f"MusePose's {kind}", partial(tensors, path, compare)
     for folder, kind, load in ((files.pretrained_vae, "VAE", musepose.load_vae),
                                (files.image_encoder, "image encoder", musepose.load_image_encoder)):
         yield folder, kind, partial(component, folder, partial(load, folder, *half))
