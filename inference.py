@@ -176,9 +176,10 @@ class Stages:
 
     def depth(self, motion: Motion | None, skeleton: Skeleton) -> np.ndarray | None:
         """Metres from the camera, (F, 17); None without a 3D motion, and for a skeleton edited to another length."""
-        config = self.config
-        depth = None if motion is None else body_depth(motion, config.size, config.fps, config.camera)
-        return depth if depth is not None and len(depth) == len(skeleton) else None
+        if motion is None:
+            return None
+        depth = body_depth(motion, self.config.size, self.config.fps, self.config.camera)
+        return depth if len(depth) == len(skeleton) else None
 
     def preview(self, scene: Scene, renderer: Renderer) -> None:
         """preview.mp4, and in report.json and a line on screen what may look wrong."""
@@ -189,10 +190,10 @@ class Stages:
         doubts = renderer.doubts(scene)
         for doubt in doubts:
             log.warning("%s: %s", config.renderer, doubt)
-        found = risks(scene)
+        found, nothing = risks(scene), "nothing else found" if doubts else "nothing found"
         report.facts |= {"risks": [*found, *doubts], "predicted": {"seconds": seconds, "bytes": memory}}
         self.folder.write_report()
-        log.info("%s: what may look wrong: %s", self.folder.path / "preview.mp4", "; ".join(found) or f"nothing{' else' * bool(doubts)} found")
+        log.info("%s: what may look wrong: %s", self.folder.path / "preview.mp4", "; ".join(found) or nothing)
         log.info("%s: %s", config.renderer, predicted(len(scene.skeleton), seconds, memory))
 
     def frames(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None = None) -> np.ndarray:
@@ -208,9 +209,9 @@ class Stages:
 
     def _skeleton(self, name: str, work, *inputs) -> Skeleton:
         pose, still = self.config.pose, name in ("person", "reference")
-        changes_no_pose = {"cache": "", "style": ""}                 # where poses are kept, and how they are drawn
+        deciding = replace(pose, cache="", style="")                 # not where poses are kept, nor how they are drawn
         artefact = Artefact(f"{name}.npz", Skeleton.save, partial(load_skeleton, fps=None if still else self.config.fps))
-        return self.folder.stage(name, artefact, work, *inputs, replace(pose, **changes_no_pose), pose.networks)
+        return self.folder.stage(name, artefact, work, *inputs, deciding, pose.networks)
 
     def _rendered(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None) -> np.ndarray:
         generator, writer = torch.Generator().manual_seed(seed_of(self.config, name)), self.writers.get(name)
@@ -322,7 +323,7 @@ def run_all(configs: list[InferenceConfig], models: Models) -> int:
     for config, report in ready:
         if config is not None:
             attempted(partial(run, config, models, report), config, report, failed)
-    print(f"{len(configs) - len(failed)} of {len(configs)} cases done", *map("failed: {}".format, failed), sep="\n")
+    print(f"{len(configs) - len(failed)} of {len(configs)} cases done", *(f"failed: {name}" for name in failed), sep="\n")
     return min(failed.values(), default=0)
 
 

@@ -185,10 +185,15 @@ class MimicMotion:
 
     def rendered(self, scene: Scene, config: str, steps: int, guidance_scale: float, use_adapter: bool,
                  seed: int) -> tuple[torch.Tensor, torch.Tensor, float]:
-        changes = [f"generator.num_inference_steps={steps}"] * bool(steps) + [f"generator.guidance_scale={guidance_scale}"] * bool(guidance_scale)
         height, width = scene.image.shape[:2]
-        chosen = settings(config, *changes, *([] if use_adapter else ["adapter.checkpoint="]), f"height={height}", f"width={width}",
-                          "resolution=0", "renderer=mimicmotion", f"seed={seed}")
+        changes = [f"height={height}", f"width={width}", "resolution=0", "renderer=mimicmotion", f"seed={seed}"]
+        if steps:
+            changes.append(f"generator.num_inference_steps={steps}")
+        if guidance_scale:
+            changes.append(f"generator.guidance_scale={guidance_scale}")
+        if not use_adapter:
+            changes.append("adapter.checkpoint=")
+        chosen = settings(config, *changes)
         with at_home():
             check_renderer(chosen, len(scene.skeleton))
             renderer = Models(chosen, progress=False).renderer(chosen)

@@ -138,7 +138,8 @@ def check_inputs(config: InferenceConfig) -> None:
 def check_whole_person(reference: Skeleton, picture: str, allow_cut_off: bool) -> None:
     """The person is in the picture from head to feet: ValueError (or a warning, if allowed) when parts are cut off."""
     missing = [part for part, points in NEEDED_PARTS if not on_canvas(reference, points)[0]]
-    missing += ["feet"] * ("feet" not in missing and feet_made_up(reference))
+    if "feet" not in missing and feet_made_up(reference):
+        missing.append("feet")
     height, width = reference.size
     if missing and not allow_cut_off:
         raise ValueError(f"{picture}: the person is cut off ({' and '.join(missing)} not in the {height}x{width} "

@@ -124,7 +124,8 @@ class Movement:
         points = scene.reference.xy[0, BODY][scene.reference.seen[0, BODY]]
         lengths = distances(with_middles(scene.reference.keypoints), PARENTS, CHILDREN)[0]                  # (14,)
         scale = np.median((lengths / [bone.metres for bone in BONES])[lengths > 0]) if (lengths > 0).any() else 0
-        return cls(scene.skeleton, scene.reference, float(max(np.ptp(points, axis=0).max(initial=1) if len(points) else 1, 1.6 * scale)))
+        span = np.ptp(points, axis=0).max() if len(points) else 0
+        return cls(scene.skeleton, scene.reference, float(max(span, 1.6 * scale, 1)))
 
     def seconds(self, frames: np.ndarray) -> float:
         """How long frames (F,) bool last together."""

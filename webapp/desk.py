@@ -33,9 +33,10 @@ from webapp.weights import fetch_weights
 
 ROOT = CONFIG_FOLDER.parent
 GIB = 2**30
-STAGES = {"person": "Finding the person", "people": "Finding the person", "reference": "Finding the person", "plan": "Planning the actions", "motion": "From text to 3D motion",
-          "skeleton": "Fitting the skeleton to the person", "preview": "Puppet preview",
-          "price": "What a render takes", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
+STAGES = dict.fromkeys(("person", "people", "reference"), "Finding the person") | {
+    "plan": "Planning the actions", "motion": "From text to 3D motion", "skeleton": "Fitting the skeleton to the person", "preview": "Puppet preview",
+    "price": "What a render takes", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
+KEPT = "What is finished is kept: press again to go on."
 VIEWER_FRAMES = 150                # of the turnable motion; longer ones are thinned
 EMPTY = ("<div class='card quiet'><b>Three steps to a video</b><ol><li>Drop a picture of a person, head to feet, or take an example.</li>"
          "<li>Say what the person does.</li><li>Press <i>Preview</i>: plan, skeleton and a puppet come in seconds. Then <i>Render</i>.</li></ol></div>")
@@ -147,7 +148,8 @@ class Desk:
     def ended(self, session: dict) -> dict:
         """View of the session's run once its job is over."""
         job = self.jobs.find(session.get("job"))
-        return self.shown(session.get("run")) | {"status": self.status(job) if job else card("quiet", "The server was started anew", "What is finished is kept: press again to go on.")}
+        told = self.status(job) if job else card("quiet", "The server was started anew", KEPT)
+        return self.shown(session.get("run")) | {"status": told}
 
     def status(self, job: Job) -> str:
         """The job as a card of HTML: everything in it is escaped."""
@@ -155,7 +157,7 @@ class Desk:
             before = self.jobs.place(job)
             return card("busy", f"Waiting: {before} before you" if before else "Starting", "It goes on by itself. You may close this page.")
         if job.state == STOPPED:
-            return card("quiet", "Stopped", "What is finished is kept: press again to go on.")
+            return card("quiet", "Stopped", KEPT)
         if job.state == FAILED:
             return card("bad", "This did not work", job.message)
         if job.state == DONE:
