@@ -8,9 +8,7 @@ Every file is held against the model it is for, built without memory. Nothing in
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +19,7 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 
+from configs import run_main
 from dwpose.networks import PersonDetector, PoseHead
 from media.files import read_json
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_tiny_vae, load_unet, load_vae,
@@ -54,7 +53,7 @@ def checks(path: Path) -> Iterator[Check]:
     if (path / "MusePose").is_dir():
         yield from musepose_checks(musepose.WeightFiles.of(path))
         return
-    if (path / "model_index.json").is_file() and read_json(path / "model_index.json").get("_class_name") in PIPELINES:
+    if pipeline_class(path / "model_index.json") in PIPELINES:
         yield path, "text to video", partial(check_parts, path)
         return
     if (path / "model_index.json").is_file() or (path / "vae").is_dir():
@@ -62,15 +61,24 @@ def checks(path: Path) -> Iterator[Check]:
     claimed, config = set(), path / "config.json"
     if config.is_file():
         try:
-            found = list(folder_checks(path, read_json(config)))
+            values = read_json(config)
         except ValueError:
             yield from file_checks(config)                                           # says what is wrong with it
             return
+        found = list(folder_checks(path, values))
         claimed = {config, *(check[0] for check in found)} if found else set()
         yield from found
     for entry in sorted(path.iterdir()):
         if not entry.name.startswith(".") and entry not in claimed:
             yield from checks(entry)
+
+
+def pipeline_class(index: Path) -> str | None:
+    """Which pipeline a model_index.json is of; None where it is missing or damaged, which the check of that file says."""
+    try:
+        return read_json(index).get("_class_name") if index.is_file() else None
+    except ValueError:
+        return None
 
 
 def folder_checks(folder: Path, config: dict) -> Iterator[Check]:
@@ -83,10 +91,18 @@ def folder_checks(folder: Path, config: dict) -> Iterator[Check]:
                 yield path, kind, partial(tensors, path, compare)
     elif "block_out_channels" in config and (folder / "model.safetensors").is_file():
         path = folder / "model.safetensors"
-        is_musepose = any(name.startswith("denoiser.") for name in read_tensors(path, None, "meta"))
-        compare = (partial(musepose.load_saved_networks, folder, torch.float16, "meta") if is_musepose else
-                   partial(load_video_model, folder, folder, torch.float16, device="meta"))
-        yield path, "MusePose" if is_musepose else "video model", partial(tensors, path, compare)
+        if is_musepose(path):
+            yield path, "MusePose", partial(tensors, path, partial(musepose.load_saved_networks, folder, torch.float16, "meta"))
+        else:
+            yield path, "video model", partial(tensors, path, partial(load_video_model, folder, folder, torch.float16, device="meta"))
+
+
+def is_musepose(path: Path) -> bool:
+    """Are the tensors of a file MusePose's? A damaged file says nothing here: its check tells what is wrong with it."""
+    try:
+        return any(name.startswith("denoiser.") for name in read_tensors(path, None, "meta"))
+    except ValueError:
+        return False
 
 
 def musepose_checks(files: musepose.WeightFiles) -> Iterator[Check]:
@@ -195,7 +211,7 @@ def network(path: Path) -> str:
 def hash_checks(folder: Path) -> Iterator[Check]:
     """Every file with a recorded or published hash."""
     for record in sorted(folder.rglob(RECORD)):
-        for name, note in json.loads(record.read_text()).items():
+        for name, note in read_json(record).items():
             path = record.parent / name
             yield path, "hash", partial(same_hash, path, note["hash"])
     for file in FILES:
@@ -235,4 +251,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -28,6 +28,7 @@ from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTP
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
+from configs import run_main
 from media.files import save_atomically, save_text
 from runtime.published_weights import (ALL, digest, files_of, GROUPS, HandFile, HUB, HubFile, RECORD, SHA256_LENGTH, Terms,
                                        Wheel, WheelFile)
@@ -231,4 +232,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)
