@@ -298,9 +298,14 @@ def test_the_list_shows_what_can_be_read_and_names_choose_only_from_it(tmp_path,
     (outputs / "broken" / "run.yaml").write_text("a: [")
     (outputs / "broken2").mkdir()
     (outputs / "broken2" / "run.yaml").write_text("just a text")
+    made_run(outputs, "deep")
+    (outputs / "deep" / "run.yaml").write_text("[" * 5000)
+    made_run(outputs, "by hand")
+    (outputs / "by hand" / "run.yaml").write_text("prompt: 2024-13-45\nrenderer: puppet\n")
     made_run(other, "outside")
     (outputs / "link").symlink_to(other / "outside")
-    assert {run.name for run in runs.runs_in(outputs)} == {"good", "broken2"}
+    assert {run.name for run in runs.runs_in(outputs)} == {"good", "broken2", "by hand"}
+    assert runs.find_run(outputs, "by hand").prompt == "2024-13-45"
     for name in ("../other/outside", "link", str(other / "outside"), "good/../good", ".", "", None, 3, ["good"], "good\0"):
         with pytest.raises(ValueError, match="not there any more"):
             runs.find_run(outputs, name)

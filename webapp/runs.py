@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from configs import load_config
+from configs import load_config, PlainYaml
 from media.files import locked, save_atomically
 from media.images import shrunk
 from media.video_reader import read_video
@@ -65,7 +65,7 @@ def runs_in(outputs: Path) -> list[Run]:
             continue
         try:
             found.append(run_of(file))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
             log.warning("%s: cannot be read (%s): it is not listed", file, " ".join(str(error).split())[:120])
     return sorted(found, key=lambda run: run.changed, reverse=True)[:MAX_LISTED]
 
@@ -81,7 +81,7 @@ def run_of(file: Path) -> Run:
 @lru_cache(maxsize=1024)
 def headline(file: Path, changed: int) -> tuple[str, str]:
     """Prompt (or the driving video's name) and renderer of a run.yaml; `changed` is when, so that it is read once."""
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values = yaml.load(file.read_text(encoding="utf-8"), PlainYaml)                # as the run itself is read
     values = values if isinstance(values, dict) else {}
     driving = values.get("driving_video")
     prompt = f"the movement of {Path(str(driving)).name}" if driving else str(values.get("prompt") or "")

@@ -39,11 +39,16 @@ def paths_of(file) -> tuple[str, ...]:
 
 def bytes_here(group: str, weights: Path) -> int:
     """How much of a group is on the disk, with files that have begun to come."""
-    found = 0
-    for path in (weights / name for file in files_of(group) for name in paths_of(file)):
-        parts = [path] if path.is_file() else [*path.parent.glob(f".{path.name}.*.partial")]
-        found += sum(part.stat().st_size for part in parts if part.is_file())
-    return found
+    paths = [weights / name for file in files_of(group) for name in paths_of(file)]
+    return sum(size_of(path) or sum(map(size_of, path.parent.glob(f".{path.name}.*.partial"))) for path in paths)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none (any more)."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def fetch_weights(job: Job, group: str, weights: Path = WEIGHTS, command: Sequence[str] = ()) -> None:
