@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from configs import CONFIG_FOLDER, HELP, load_config, run_main, say
+from configs.published import is_musepose, OPTION, read_cases, without_option
 from dwpose.alignment import in_view
 from dwpose.draw import draw
 from dwpose.plausibility import check_plausible
@@ -43,13 +44,12 @@ from media.files import locked
 from media.images import fit_to_canvas, read_image
 from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
-from configs.published import is_musepose, OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, Report, RunFolder
 from run.framing import around_person, load_boxes, save_boxes
 from run.models import Models, render_cost
-from run.preview import predicted, preview, risks, save_preview
 from run.poses import driving_skeleton, seen_skeleton
+from run.preview import predicted, preview, risks, save_preview
 from run.settings import InferenceConfig
 from run.storyboard import Row, video_writers, write_outputs, write_settings
 from runtime.device import seed_for
