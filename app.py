@@ -73,11 +73,14 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
     log.info("imports: %.1f s", time.perf_counter() - start)
     page = build_page(Desk(outputs.absolute(), served))
     page.queue(max_size=32)
+    theme = gradio.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS, font_mono=("ui-monospace", "monospace"))
+    guard = Middleware(Guard, hosts=None if word else LOCAL_HOSTS)
     try:
-        page.launch(server_name=host, server_port=port, share=share, auth=(USER, word) if word else None, allowed_paths=[], max_file_size=VIDEO_BYTES, state_session_capacity=SESSIONS,
-                    show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False, footer_links=[], quiet=True, prevent_thread_lock=True,
-                    theme=gradio.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS, font_mono=("ui-monospace", "monospace")), css_paths=[ROOM / "style.css"],
-                    app_kwargs={"middleware": [Middleware(Guard, hosts=None if word else LOCAL_HOSTS)], "docs_url": None, "redoc_url": None, "openapi_url": None})
+        page.launch(server_name=host, server_port=port, share=share, auth=(USER, word) if word else None, allowed_paths=[],
+                    max_file_size=VIDEO_BYTES, state_session_capacity=SESSIONS, theme=theme, css_paths=[ROOM / "style.css"],
+                    show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False, footer_links=[],
+                    quiet=True, prevent_thread_lock=True,
+                    app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None})
     except OSError as error:
         raise ValueError(f"--port {port}: cannot be used ({error}): another server may have it, take another one") from None
     return page

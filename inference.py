@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from configs import CONFIG_FOLDER, HELP, load_config, run_main, say
+from configs.published import is_musepose, OPTION, read_cases, without_option
 from dwpose.alignment import in_view
 from dwpose.draw import draw
 from dwpose.plausibility import check_plausible
@@ -43,13 +44,12 @@ from media.files import locked
 from media.images import fit_to_canvas, read_image
 from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
-from configs.published import is_musepose, OPTION, read_cases, without_option
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, Report, RunFolder
 from run.framing import around_person, load_boxes, save_boxes
-from run.models import Models
-from run.preview import predicted, preview, risks, save_preview
+from run.models import Models, render_cost
 from run.poses import driving_skeleton, seen_skeleton
+from run.preview import predicted, preview, risks, save_preview
 from run.settings import InferenceConfig
 from run.storyboard import Row, video_writers, write_outputs, write_settings
 from runtime.device import seed_for
@@ -176,23 +176,24 @@ class Stages:
 
     def depth(self, motion: Motion | None, skeleton: Skeleton) -> np.ndarray | None:
         """Metres from the camera, (F, 17); None without a 3D motion, and for a skeleton edited to another length."""
-        config = self.config
-        depth = None if motion is None else body_depth(motion, config.size, config.fps, config.camera)
-        return depth if depth is not None and len(depth) == len(skeleton) else None
+        if motion is None:
+            return None
+        depth = body_depth(motion, self.config.size, self.config.fps, self.config.camera)
+        return depth if len(depth) == len(skeleton) else None
 
     def preview(self, scene: Scene, renderer: Renderer) -> None:
         """preview.mp4, and in report.json and a line on screen what may look wrong."""
         config, report = self.config, self.folder.report
         artefact = Artefact("preview.mp4", save_preview, lambda path: None, editable=False)     # for people: no stage reads it
         self.folder.stage("preview", artefact, lambda: preview(scene, config.puppet), scene, config.puppet)
-        seconds, memory = self.models.cost(config, len(scene.skeleton))
+        seconds, memory = render_cost(config, len(scene.skeleton))
         doubts = renderer.doubts(scene)
         for doubt in doubts:
             log.warning("%s: %s", config.renderer, doubt)
-        found = risks(scene)
+        found, nothing = risks(scene), "nothing else found" if doubts else "nothing found"
         report.facts |= {"risks": [*found, *doubts], "predicted": {"seconds": seconds, "bytes": memory}}
         self.folder.write_report()
-        log.info("%s: what may look wrong: %s", self.folder.path / "preview.mp4", "; ".join(found) or f"nothing{' else' * bool(doubts)} found")
+        log.info("%s: what may look wrong: %s", self.folder.path / "preview.mp4", "; ".join(found) or nothing)
         log.info("%s: %s", config.renderer, predicted(len(scene.skeleton), seconds, memory))
 
     def frames(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None = None) -> np.ndarray:
@@ -208,15 +209,14 @@ class Stages:
 
     def _skeleton(self, name: str, work, *inputs) -> Skeleton:
         pose, still = self.config.pose, name in ("person", "reference")
-        changes_no_pose = {"cache": "", "style": ""}                 # where poses are kept, and how they are drawn
+        deciding = replace(pose, cache="", style="")                 # not where poses are kept, nor how they are drawn
         artefact = Artefact(f"{name}.npz", Skeleton.save, partial(load_skeleton, fps=None if still else self.config.fps))
-        return self.folder.stage(name, artefact, work, *inputs, replace(pose, **changes_no_pose), pose.networks)
+        return self.folder.stage(name, artefact, work, *inputs, deciding, pose.networks)
 
     def _rendered(self, name: str, renderer: Renderer, scene: Scene, poses: np.ndarray | None) -> np.ndarray:
         generator, writer = torch.Generator().manual_seed(seed_of(self.config, name)), self.writers.get(name)
-        given = {} if poses is None else {"poses": poses}
         with writer or nullcontext():
-            return renderer(scene, generator, show=writer and writer.write, progress=self.models.progress, **given)
+            return renderer(scene, generator, poses=poses, show=writer and writer.write, progress=self.models.progress)
 
 
 def seed_of(config: InferenceConfig, stage: str) -> int:
@@ -281,9 +281,9 @@ def run(config: InferenceConfig, models: Models, report: Report, writers_of=vide
                 with report.stage("outputs", "storyboard.png"):
                     write_outputs(config, folder.path, rows, segments, writers)
                 folder.finish()
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         place = error.filename if error.filename and Path(error.filename).exists() else config.folder  # not temporary
         raise ValueError(f"{place}: {error.strerror or error}: make room, or choose another place "
                          "with outputs=") from error
@@ -295,13 +295,13 @@ def run(config: InferenceConfig, models: Models, report: Report, writers_of=vide
 
 def load_configs(argv: list[str]) -> list[InferenceConfig]:
     """One run's settings, or those of every case in MimicMotion's test.yaml; --config and key=value hold for all."""
-    case_file, argv = without_option(argv)
+    (case_file, argv), wants_help = without_option(argv), bool(set(HELP) & set(argv))
     if not any(argument.startswith("--config") for argument in argv):
         name = DEFAULT_CONFIG if case_file is None else CASES_CONFIG
         argv = ["--config", str(CONFIG_FOLDER.parent / name), *argv]
-        if case_file is None and not set(HELP) & set(argv):
+        if case_file is None and not wants_help:
             say(f"no --config given: {name} is used", sys.stdout)
-    if case_file is None or set(HELP) & set(argv):
+    if case_file is None or wants_help:
         return [load_config(InferenceConfig, argv, __doc__)]
     assigned = [argument for argument in argv if "=" in argument and not argument.startswith("-")]
     if any(argument.startswith("name=") for argument in assigned):
@@ -319,19 +319,19 @@ def run_all(configs: list[InferenceConfig], models: Models) -> int:
     """Every case that can be run; first all are checked. 0 when all ended well, 2 after users' mistakes, 1 ours."""
     failed: dict[str, int] = {}
     cases = [(config, Report()) for config in configs]
-    ready = [(attempted(checked, config, models, report, failed), report) for config, report in cases]
+    ready = [(attempted(partial(checked, config), config, report, failed), report) for config, report in cases]
     for config, report in ready:
         if config is not None:
-            attempted(run, config, models, report, failed)
-    print(f"{len(configs) - len(failed)} of {len(configs)} cases done", *map("failed: {}".format, failed), sep="\n")
+            attempted(partial(run, config, models, report), config, report, failed)
+    print(f"{len(configs) - len(failed)} of {len(configs)} cases done", *(f"failed: {name}" for name in failed), sep="\n")
     return min(failed.values(), default=0)
 
 
-def attempted(work: Callable, config: InferenceConfig, models: Models, report: Report, failed: dict[str, int]):
-    """work(config, models, report); None after a failure, which is printed and noted in `failed`."""
+def attempted(work: Callable, config: InferenceConfig, report: Report, failed: dict[str, int]):
+    """What work() gives; None after a failure, which is printed and noted in `failed`."""
     try:
         with report.listening():
-            return work(config, models, report)
+            return work()
     except (ValueError, FileNotFoundError) as error:
         failed[config.name] = 2
         print(f"error: {config.name}: {' '.join(str(error).split())}", file=sys.stderr)
@@ -340,10 +340,10 @@ def attempted(work: Callable, config: InferenceConfig, models: Models, report: R
         log.exception("%s: failed", config.name)
 
 
-def checked(config: InferenceConfig, models: Models, report: Report) -> InferenceConfig:
+def checked(config: InferenceConfig) -> InferenceConfig:
     """The settings with the size they lead to, after all inputs were looked at."""
     config = with_size(config)
-    check_inputs(config, models)
+    check_inputs(config)
     return config
 
 
@@ -366,7 +366,7 @@ def main(argv: list[str] | None = None) -> int:
             if len(configs) > 1:
                 return run_all(configs, models)
             with report.listening():
-                run(checked(configs[0], models, report), models, report)
+                run(checked(configs[0]), models, report)
     except KeyboardInterrupt:
         print(f"\ninterrupted: what is finished stays in {models.config.folder}: resume=true goes on", file=sys.stderr)
         return 130

@@ -23,9 +23,10 @@ from media.images import fit_to_canvas
 from renderers import PuppetConfig, renderer_class, Scene
 from run.checks import check_whole_person
 from run.framing import around_person
-from run.models import Models
+from run.models import check_renderer, Models
+from run.preview import over_picture
 from run.settings import InferenceConfig
-from runtime.device import seed_for
+from runtime.device import generator_for
 from t2m.joining import join_motions
 from t2m.motion import Motion
 from t2m.project import body_depth, project
@@ -136,8 +137,7 @@ class SkeletonOverPicture:
         check_plausible(found, "image")
         check_whole_person(found, "image", chosen.pose.allow_cut_off)
         skeleton = in_view(aligned(project(motion, size, fps, camera), found, alignment), found, camera, in_place=alignment != "none")
-        lines = draw(skeleton)                                                                  # (F, H, W, 3)
-        over = np.where(lines.any(axis=-1, keepdims=True), lines, (picture * 0.55).astype(np.uint8))
+        over = over_picture(draw(skeleton), picture)                                            # (F, H, W, 3)
         return Scene(picture, found, skeleton, prompt, body_depth(motion, size, fps, camera)), images_of(over), images_of(picture[None])
 
 
@@ -168,8 +168,7 @@ class Puppet:
     def rendered(self, scene: Scene, mask: str, shadow: bool, hands: bool, seed: int) -> tuple[torch.Tensor, float]:
         with at_home():
             renderer = renderer_class("puppet").load(PuppetConfig(mask, shadow, hands))
-        generator = torch.Generator().manual_seed(seed_for(seed, "video"))
-        return images_of(renderer(scene, generator, progress=False)), scene.skeleton.fps
+        return images_of(renderer(scene, generator_for(seed, "video"), progress=False)), scene.skeleton.fps
 
 
 class MimicMotion:
@@ -186,17 +185,21 @@ class MimicMotion:
 
     def rendered(self, scene: Scene, config: str, steps: int, guidance_scale: float, use_adapter: bool,
                  seed: int) -> tuple[torch.Tensor, torch.Tensor, float]:
-        changes = [f"generator.num_inference_steps={steps}"] * bool(steps) + [f"generator.guidance_scale={guidance_scale}"] * bool(guidance_scale)
         height, width = scene.image.shape[:2]
-        chosen = settings(config, *changes, *([] if use_adapter else ["adapter.checkpoint="]), f"height={height}", f"width={width}",
-                          "resolution=0", "renderer=mimicmotion", f"seed={seed}")
+        changes = [f"height={height}", f"width={width}", "resolution=0", "renderer=mimicmotion", f"seed={seed}"]
+        if steps:
+            changes.append(f"generator.num_inference_steps={steps}")
+        if guidance_scale:
+            changes.append(f"generator.guidance_scale={guidance_scale}")
+        if not use_adapter:
+            changes.append("adapter.checkpoint=")
+        chosen = settings(config, *changes)
         with at_home():
-            models = Models(chosen, progress=False)
-            models.check_renderer(chosen, len(scene.skeleton))
-            renderer = models.renderer(chosen)
-            drawing = [torch.Generator().manual_seed(seed_for(seed, stage)) for stage in ("poses", "video")]
-            poses = renderer.adapter(scene, drawing[0], progress=False) if renderer.adapter else draw(scene.skeleton, chosen.pose.style)
-            video = renderer(scene, drawing[1], poses=poses, progress=False)
+            check_renderer(chosen, len(scene.skeleton))
+            renderer = Models(chosen, progress=False).renderer(chosen)
+            adapter = renderer.adapter
+            poses = adapter(scene, generator_for(seed, "poses"), progress=False) if adapter else draw(scene.skeleton, chosen.pose.style)
+            video = renderer(scene, generator_for(seed, "video"), poses=poses, progress=False)
         return images_of(video), images_of(poses), scene.skeleton.fps
 
 

@@ -1,5 +1,6 @@
 """Settings of every script: a dataclass's defaults < a YAML file < key=value on the command line, nothing unknown."""
 import difflib
+import json
 import logging
 import math
 import os
@@ -137,23 +138,26 @@ def read_yaml(path: Path, schema: type) -> dict:
         raise ValueError(f"{path}: expected keys and values (found some that hold themselves): write them out") from None
 
 
+INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+
+
 class PlainYaml(yaml.SafeLoader):
     """YAML in which no key is said twice, and 010, 1:30 and 2024-01-02 stay text: YAML 1.1 reads 8, 90 and a date."""
-    yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("int", "float", "timestamp")]
+    yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in resolvers if tag not in (INT, FLOAT, TIMESTAMP)]
                                for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 
     def construct_mapping(self, node, deep=False):
         seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
                 raise yaml.constructor.ConstructorError(problem=f"'{key.value}' is said twice: leave one out", problem_mark=key.start_mark)
-            seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-PlainYaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
-PlainYaml.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
-                                list("-+.0123456789"))
+PlainYaml.add_implicit_resolver(INT, re.compile(r"[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
+PlainYaml.add_implicit_resolver(FLOAT, re.compile(r"""[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$      # 1.5  1.  .5  1.0e-5
+                                                  |[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$""", re.VERBOSE), list("-+.0123456789"))
 
 
 def yaml_mapping(path: Path) -> dict:
@@ -303,7 +307,7 @@ def help_text(schema: type, description: str = "", everything: bool = False) -> 
 
 def key_lines(name: str, default: object, text: str) -> list[str]:
     """A key with its meaning and default, wrapped."""
-    shown = str(default).lower() if isinstance(default, bool) else "null" if default is None else '""' if default == "" else default
+    shown = json.dumps(default) if default is None or default == "" or isinstance(default, bool) else default
     return textwrap.wrap(f"{text} (default: {shown})", 118, initial_indent=f"  {name:<30} ", subsequent_indent=" " * 33)
 
 

@@ -17,6 +17,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count, islice
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
@@ -79,7 +80,7 @@ def translated(argv: list[str]) -> list[str]:
         if not argument.startswith("--") or flag in ("config", "help", "help-all"):
             result.append(argument)
             if argument == "--config":
-                result += [next(arguments)] if argv[-1] != "--config" else []
+                result += islice(arguments, 1)                   # its file
         elif flag in SWITCHES and not has_value:
             result.append(SWITCHES[flag])
         elif flag in FLAGS:
@@ -148,12 +149,12 @@ FIXED = {                                    # key -> the values under which not
     "train_text_encoder": (False,), "scale_lr": (False,), "dataset_types": (["folder"],), "train_data.add_token": (False,),
 }
 UNUSED = {                                   # read by nothing in the published code, or not needed here
-    "initializer_token", "subject", "extra_unet_params", "kwargs", "enable_torch_2_attn", "enable_xformers_memory_efficient_attention", "text_encoder_gradient_checkpointing",
+    "initializer_token", "subject", "extra_unet_params", "kwargs", "enable_torch_2_attn", "enable_xformers_memory_efficient_attention",
+    "text_encoder_gradient_checkpointing",
     "train_data.sample_start_idx", "train_data.frame_step", "train_data.train_weights", "validation_data",
 }
 HANDLED = {"prior_preservation", "checkpointing_steps", "validation_steps", "train_data.fallback_prompt", "train_data.class_prompt",
-           "use_8bit_adam", "use_offset_noise", "offset_noise_strength",
-           "resume_from_checkpoint"}
+           "use_8bit_adam", "use_offset_noise", "offset_noise_strength", "resume_from_checkpoint"}
 
 
 def published(path: Path) -> dict | None:
@@ -280,12 +281,17 @@ def read_cases(path: Path, svd: str, checkpoint: str) -> list[Case]:
     for number, case in enumerate(cases, start=1):
         where = f"{path}, case {number}"
         own = case_assignments(case, path, where)
-        name = "".join(letter if letter.isprintable() else " " for letter in
-                       f"{Path(case['ref_video_path']).stem}_{Path(case['ref_image_path']).stem}").strip().lstrip(".-") or "case"
-        name = next(free for free in (name, *(f"{name}_{i}" for i in range(2, len(cases) + 1))) if free not in names)
-        names.add(name)
+        names.add(name := free_name(case, names))
         result.append(Case(where, [*common, *own, f"name={name}"]))
     return result
+
+
+def free_name(case: dict, taken: set[str]) -> str:
+    """What the run of a case is called: after its video and its picture, with a number where that is taken."""
+    stems = f"{Path(case['ref_video_path']).stem}_{Path(case['ref_image_path']).stem}"
+    name = "".join(letter if letter.isprintable() else " " for letter in stems).strip().lstrip(".-") or "case"
+    numbered = (f"{name}_{number}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in taken)
 
 
 def case_assignments(case: dict, path: Path, where: str) -> list[str]:

@@ -35,8 +35,10 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, *, c
         raise ValueError(f"{path}: expected a name ending in {', '.join((*CONTAINERS, *ANIMATIONS))} (found '{path.suffix}')")
     if not fps > 0:
         raise ValueError(f"fps: expected more than 0 (found {fps})")
-    save_atomically(path, lambda temporary: encode(temporary, CONTAINERS[suffix], frames, fps, crf) if suffix in CONTAINERS
-                    else animate(temporary, suffix, frames, fps))
+    if suffix in CONTAINERS:
+        save_atomically(path, lambda temporary: encode(temporary, CONTAINERS[suffix], frames, fps, crf))
+    else:
+        save_atomically(path, lambda temporary: animate(temporary, suffix, frames, fps))
     return path
 
 
@@ -61,7 +63,7 @@ def encode(path: Path, container_format: str, frames: Iterable[np.ndarray], fps:
                 stream.height, stream.width, stream.pix_fmt = *even.shape[:2], "yuv420p"
                 codec = stream.codec_context
                 codec.colorspace, codec.color_range, codec.color_primaries, codec.color_trc = COLOUR
-                stream.thread_type, stream.codec_context.thread_count = "FRAME", X264_THREADS
+                codec.thread_type, codec.thread_count = "FRAME", X264_THREADS
             if even.shape[:2] != (stream.height, stream.width):
                 raise ValueError(f"frames: expected one size {stream.height}x{stream.width} "
                                  f"(found {even.shape[0]}x{even.shape[1]} too)")

@@ -15,8 +15,9 @@ from media.files import check_folder, nearest_existing
 from media.images import canvas_size, fit_to_canvas, read_image
 from media.video_reader import probe
 from run.folder import WRITTEN
-from run.models import Models
+from run.models import check_renderer
 from run.poses import driving_frames
+from run.preview import on_canvas
 from run.settings import InferenceConfig
 
 log = logging.getLogger(__name__)
@@ -73,11 +74,13 @@ def check_motion_weights(folder: Path) -> None:
 def check_not_overwritten(config: InferenceConfig) -> None:
     """Picture and driving video are none of the files that this run writes."""
     folder = Path(os.path.realpath(config.folder))                            # where resolve() fails on a loop of links
-    for name in ("image", "driving_video"):
-        given = Path(getattr(config, name) or "")
-        place = Path(os.path.realpath(given.parent)) / given.name            # a link in the folder would be replaced, too
+    written = {folder, *(folder / file for file in WRITTEN)}
+    for name, given in (("image", config.image), ("driving_video", config.driving_video)):
+        if not given:
+            continue
+        place = Path(os.path.realpath(Path(given).parent)) / Path(given).name        # a link in the folder would be replaced, too
         for path in (Path(os.path.realpath(given)), place):
-            if str(given) != "." and (path == folder or path.parent == folder / "frames" or path in [folder / file for file in WRITTEN]):
+            if path in written or path.parent == folder / "frames":
                 raise ValueError(f"{name}={given}: is a file this run writes: choose another name=, or move it out of {config.folder}")
 
 
@@ -100,7 +103,7 @@ def with_size(config: InferenceConfig) -> InferenceConfig:
     return replace(config, height=height, width=width)
 
 
-def check_inputs(config: InferenceConfig, models: Models) -> None:
+def check_inputs(config: InferenceConfig) -> None:
     """Picture, text or driving video, weights, memory, folders and disk."""
     check_not_overwritten(config)
     check_folder(config.folder, "choose another place with outputs=")
@@ -128,32 +131,26 @@ def check_inputs(config: InferenceConfig, models: Models) -> None:
         if not path.is_file():
             raise ValueError(f"pose.detector, pose.keypoints: {path}: no such file: fetch the published networks with "
                              "python scripts/download_weights.py dwpose, or take pose.detector=auto")
-    models.check_renderer(config, num_frames)
+    check_renderer(config, num_frames)
     check_disk(config.folder, num_frames, config.size, 3 + config.refinements)
 
 
 def check_whole_person(reference: Skeleton, picture: str, allow_cut_off: bool) -> None:
     """The person is in the picture from head to feet: ValueError (or a warning, if allowed) when parts are cut off."""
-    missing = [part for part, points in NEEDED_PARTS if not inside(reference, points)]
-    missing += ["feet"] * ("feet" not in missing and feet_made_up(reference))
+    missing = [part for part, points in NEEDED_PARTS if not on_canvas(reference, points)[0]]
+    if "feet" not in missing and feet_made_up(reference):
+        missing.append("feet")
     height, width = reference.size
     if missing and not allow_cut_off:
         raise ValueError(f"{picture}: the person is cut off ({' and '.join(missing)} not in the {height}x{width} "
                          "canvas): use a picture of the whole body, or pose.allow_cut_off=true to have the rest "
                          "invented")
-    guessed = missing or [part for part, points in WISHED_PARTS if not inside(reference, points)]
+    guessed = missing or [part for part, points in WISHED_PARTS if not on_canvas(reference, points)[0]]
     if guessed:
         log.warning("%s: %s not seen: what they look like is invented", picture, " and ".join(guessed))
     elif (share := body_length(reference) / height) < SMALL:
         log.warning("%s: the person is small (eyes to feet %.0f %% of the %dx%d canvas): crop the picture closer for a "
                     "clear face and hands", picture, 100 * share, height, width)
-
-
-def inside(reference: Skeleton, points: tuple[int, ...]) -> bool:
-    """Whether one of the points is seen, and lies on the canvas."""
-    xy, (height, width) = reference.xy[0, list(points)], reference.size                 # (P, 2)
-    on_canvas = (xy >= 0).all(axis=1) & (xy < (width, height)).all(axis=1)
-    return bool(np.any(reference.seen[0, list(points)] & on_canvas))
 
 
 def feet_made_up(reference: Skeleton) -> bool:

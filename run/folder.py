@@ -146,8 +146,8 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         for name in (*WRITTEN, "report.json", "run.yaml", "frames/video.mkv"):
             check_place(path / name)
-        self.keys = read_report(path, "keys")                                 # stage -> hash of its file's inputs
-        self.files = read_report(path, "files")                               # file -> hash of its content
+        self.keys = read_report(path, "keys", dict)                           # stage -> hash of its file's inputs
+        self.files = read_report(path, "files", dict)                         # file -> hash of its content
         self.made: set[str] = set()                                           # files of this run
         self.shown = len(SHOWN)                                               # from here on nothing in SHOWN is an earlier run's
         self.stale = False                                                    # what SHOWN holds shows another plan, motion or skeleton
@@ -244,13 +244,13 @@ def check_place(path: Path) -> None:
         raise ValueError(f"{path.parent}: expected a folder (found a file): move it away, or choose another name=")
 
 
-def read_report(folder: Path, part: str) -> dict[str, str]:
-    """What an earlier run left in a part of report.json; a folder without a readable report starts anew."""
+def read_report(folder: Path, part: str, kind: type[dict] | type[list]) -> dict | list:
+    """What an earlier run left in a part of report.json; an empty one where that is of another kind, or cannot be read."""
     try:
         found = json.loads((folder / "report.json").read_bytes())[part]
     except (FileNotFoundError, ValueError, RecursionError, KeyError, TypeError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return kind()
+    return found if isinstance(found, kind) else kind()
 
 
 def code_hash(sources: Sequence[Path]) -> str:

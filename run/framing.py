@@ -43,8 +43,8 @@ def person_window(person: Skeleton, size: tuple[int, int], others: np.ndarray | 
     widest = window_with_room(person, size, 1.0)
     if others is None or not len(others):
         return widest
-    x0, x1 = (float(end(person.xy[0, person.seen[0], 0])) for end in (np.min, np.max))
-    choices = [widest]
+    across, choices = person.xy[0, person.seen[0], 0], [widest]                         # (N,)
+    x0, x1 = float(across.min()), float(across.max())
     for room in ROOMS:
         window = window_with_room(person, size, room)
         free = max(window.width - (x1 - x0), 0)
@@ -150,7 +150,7 @@ def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], 
                     told_of(others, person, window))
     image, reference = framed(picture, window, person, size)
     points = reference.xy[0, reference.seen[0]]
-    if ((points < 0) | (points > size[::-1])).any() and not ((person.xy[0, person.seen[0]] < 0).any()):
+    if ((points < 0) | (points > size[::-1])).any() and not (person.xy[0, person.seen[0]] < 0).any():
         log.warning("%s: the person does not fit the video's shape whole: change height and width", source)
     return image, replace(reference, fps=person.fps), window
 

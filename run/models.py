@@ -20,7 +20,7 @@ from llm_planner import Segment
 from renderers import Renderer, renderer_class
 from run.folder import content_hash
 from run.settings import InferenceConfig
-from runtime.device import chosen_device, chosen_dtype, free_memory, keep_freed_memory, seed_for
+from runtime.device import chosen_device, chosen_dtype, free_memory, generator_for, keep_freed_memory
 from runtime.processes import join_processes, Processes
 from runtime.progress import Steps
 from t2m.motion import Motion
@@ -77,7 +77,7 @@ class Models:
         """One 3D motion per segment; a warning names each that the weights were never taught, or that came out as another."""
         t2m = self._text_to_motion()
         sampled = self.config.motion.sampling == "sampled"
-        generator = torch.Generator().manual_seed(seed_for(self.config.seed, "motion")) if sampled else None
+        generator = generator_for(self.config.seed, "motion") if sampled else None
         made = [t2m(segment.text, segment.seconds, generator)
                 for segment in Steps(segments, desc="motion", unit="segment", disable=not self.progress, dynamic_ncols=True)]
         told = [(segment.text, t2m.unknown_motion(segment.text, motion)) for segment, motion in zip(segments, made)]
@@ -106,18 +106,6 @@ class Models:
                                        processes=self.processes, keep_loaded=self.keep_loaded, earlier=earlier)
         return self._renderer
 
-    def check_renderer(self, config: InferenceConfig, num_frames: int) -> None:
-        """A one-line ValueError for what the chosen renderer cannot make, before anything is loaded."""
-        renderer_class(config.renderer).check(
-            config.renderer_settings, config.size, num_frames, free_memory(self.device, config.memory_limit_gb),
-            device=self.device, dtype=self.dtype)
-
-    def cost(self, config: InferenceConfig, num_frames: int) -> tuple[float | None, int | None]:
-        """About how many seconds and bytes the chosen renderer takes for a video on this device; None: not known."""
-        return renderer_class(config.renderer).cost(
-            config.renderer_settings, config.size, num_frames, free_memory(self.device, config.memory_limit_gb),
-            passes=1 + config.refinements, device=self.device, dtype=self.dtype)
-
     def help(self) -> int:
         """In a process beside the main one: takes part in its videos, silently, until it is done; the exit code."""
         logging.disable(logging.WARNING)
@@ -132,6 +120,23 @@ class Models:
         """The main process is done with videos. An interruption reaches the other processes by itself."""
         if kind is None or issubclass(kind, Exception):
             self.processes.shared(None)
+
+
+def check_renderer(config: InferenceConfig, num_frames: int) -> None:
+    """A one-line ValueError for what the chosen renderer cannot make on this device, before anything is loaded."""
+    ask_renderer(renderer_class(config.renderer).check, config, num_frames)
+
+
+def render_cost(config: InferenceConfig, num_frames: int) -> tuple[float | None, int | None]:
+    """About how many seconds and bytes the chosen renderer takes for a video and its refinements; None: not known."""
+    return ask_renderer(renderer_class(config.renderer).cost, config, num_frames, passes=1 + config.refinements)
+
+
+def ask_renderer(question: Callable, config: InferenceConfig, num_frames: int, **more):
+    """What a renderer class's `check` or `cost` answers about a video on this machine."""
+    device = chosen_device(config.device)
+    return question(config.renderer_settings, config.size, num_frames, free_memory(device, config.memory_limit_gb),
+                    device=device, dtype=chosen_dtype(config.dtype, device), **more)
 
 
 def cached_detection(folder: str, detect: Callable[[], Skeleton], *seen: Any) -> Skeleton:

@@ -42,10 +42,10 @@ PARTS = {                           # name: points, one of which stands for the 
 LIMBS = {                           # name: where it begins and ends
     "left hand": (SHOULDERS[0], LEFT_WRIST), "right hand": (SHOULDERS[1], RIGHT_WRIST),
     "left foot": (HIPS[0], LEFT_ANKLE), "right foot": (HIPS[1], RIGHT_ANKLE)}
-BONE_NAMES = dict(zip(range(len(BONES)), (
+BONE_NAMES = (                      # in the order of BONES
     "left shoulder", "right shoulder", "left upper arm", "right upper arm", "left forearm", "right forearm", "trunk", "left hip",
-    "right hip", "left thigh", "right thigh", "left shin", "right shin", "neck")))
-LIMB_ROWS = [row for row, name in BONE_NAMES.items() if "arm" in name or "thigh" in name or "shin" in name]
+    "right hip", "left thigh", "right thigh", "left shin", "right shin", "neck")
+LIMB_ROWS = [row for row, name in enumerate(BONE_NAMES) if "arm" in name or "thigh" in name or "shin" in name]
 
 
 def small(scene: Scene) -> Scene:
@@ -55,7 +55,10 @@ def small(scene: Scene) -> Scene:
     height, width = (max(round(side * shrunk / 2) * 2, 2) for side in size)
     scale = np.array([width / size[1], height / size[0]], np.float32)
     step = max(round(scene.skeleton.fps / FRAMES_PER_SECOND), 1)
-    smaller = lambda skeleton: skeleton.with_xy((skeleton.xy + 0.5) * scale - 0.5, (height, width))
+
+    def smaller(skeleton: Skeleton) -> Skeleton:
+        return skeleton.with_xy((skeleton.xy + 0.5) * scale - 0.5, (height, width))
+
     skeleton = replace(smaller(scene.skeleton[::step]), fps=scene.skeleton.fps / step)
     return Scene(cv2.resize(scene.image, (width, height), interpolation=cv2.INTER_AREA), smaller(scene.reference), skeleton,
                  scene.prompt, None if scene.depth is None else scene.depth[::step])
@@ -64,16 +67,23 @@ def small(scene: Scene) -> Scene:
 def preview(scene: Scene, settings: PuppetConfig) -> tuple[np.ndarray, float]:
     """Frames (K, h, 2 w, 3) uint8 and how many there are a second. Where the puppet cannot be cut, the skeleton stands alone."""
     scene = small(scene)
-    drawn = draw(scene.skeleton, "bold")                                                 # (K, h, w, 3)
-    picture = (DIMMED * scene.image).astype(np.uint8)
-    over = np.where(drawn.max(axis=-1, keepdims=True) > 0, drawn, picture)
+    over = over_picture(draw(scene.skeleton, "bold"), scene.image)                       # (K, h, w, 3)
     try:
         puppet = renderer_class("puppet").load(settings)
         moved = puppet(scene, torch.Generator().manual_seed(0), progress=False)
     except ValueError as error:
         log.warning("preview: only the skeleton is shown: %s", error)
-        moved = np.repeat(picture[None], len(over), axis=0)
+        moved = np.repeat(dimmed(scene.image)[None], len(over), axis=0)
     return np.concatenate([moved, over], axis=2), scene.skeleton.fps
+
+
+def over_picture(drawn: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Drawn skeletons (F, H, W, 3) uint8 over the dimmed picture (H, W, 3) uint8."""
+    return np.where(drawn.any(axis=-1, keepdims=True), drawn, dimmed(picture))
+
+
+def dimmed(picture: np.ndarray) -> np.ndarray:
+    return (DIMMED * picture).astype(np.uint8)
 
 
 def save_preview(made: tuple[np.ndarray, float], path: Path) -> None:
@@ -89,16 +99,16 @@ def predicted(num_frames: int, seconds: float | None, memory: int | None) -> str
 
 def duration(seconds: float) -> str:
     """Seconds as people read them."""
-    unit, name = next(((size, name) for size, name in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * size), (1, "s"))
-    return f"{seconds / unit:.0f} {name}"
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.0f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 2 * 60 else f"{seconds:.0f} s"
 
 
 def risks(scene: Scene) -> list[str]:
     """What may look wrong in any renderer's video, each in a few words."""
     plan = Movement.of(scene)
-    found = (*missing_parts(scene.reference), *needed(plan), *leaving(plan), *turning_away(plan), *too_fast(plan), *overlapping(plan),
-             *sliding(plan), *other_proportions(scene), *things(scene.prompt))
-    return list(found)
+    return [*missing_parts(scene.reference), *needed(plan), *leaving(plan), *turning_away(plan), *too_fast(plan), *overlapping(plan),
+            *sliding(plan), *other_proportions(scene), *things(scene.prompt)]
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,8 @@ class Movement:
         points = scene.reference.xy[0, BODY][scene.reference.seen[0, BODY]]
         lengths = distances(with_middles(scene.reference.keypoints), PARENTS, CHILDREN)[0]                  # (14,)
         scale = np.median((lengths / [bone.metres for bone in BONES])[lengths > 0]) if (lengths > 0).any() else 0
-        return cls(scene.skeleton, scene.reference, float(max(np.ptp(points, axis=0).max(initial=1) if len(points) else 1, 1.6 * scale)))
+        span = np.ptp(points, axis=0).max() if len(points) else 0
+        return cls(scene.skeleton, scene.reference, float(max(span, 1.6 * scale, 1)))
 
     def seconds(self, frames: np.ndarray) -> float:
         """How long frames (F,) bool last together."""

@@ -62,7 +62,8 @@ class InferenceConfig:
     image: str = setting("assets/person.png", "picture of the person, the whole body in view", first=True)
     prompt: str = setting("A person waves with the right hand, then does two squats.", "what the person does", first=True)
     driving_video: str | None = setting(None, "take the movement from this video instead of from the prompt", first=True)
-    renderer: str = setting("mimicmotion", "what makes the video; its settings: generator and adapter for mimicmotion, else the group of its name", tuple(RENDERERS), first=True)
+    renderer: str = setting("mimicmotion", "what makes the video; its settings: generator and adapter for mimicmotion, else the group of its name",
+                            tuple(RENDERERS), first=True)
     sample_stride: int = setting(0, "driving video: every n-th frame, as MimicMotion (from 48 fps on every 2n-th, from 72 every 3n-th); "
                                 "0: resampled to fps")
     alignment: str = setting("anchors", "how a movement is laid over the person; anchors: every limb at the person's length (Fleximo); "

@@ -39,14 +39,14 @@ def storyboard(image: np.ndarray, prompt: str, plan: list[tuple[str, float]], ro
     height, width = rows[0].frames.shape[1:3]
     cell = (round(CELL_WIDTH * height / width), CELL_WIDTH)
     plan_height = PLAN_HEIGHT if plan else 0
-    sheet_width = 2 * MARGIN + LABEL_WIDTH + COLUMNS * (CELL_WIDTH + GAP) - GAP
+    across = COLUMNS * (CELL_WIDTH + GAP) - GAP
+    sheet_width = 2 * MARGIN + LABEL_WIDTH + across
     sheet_height = 2 * MARGIN + HEADER_HEIGHT + plan_height + TIME_HEIGHT + len(rows) * (cell[0] + GAP) + 20
     sheet = Image.new("RGB", (sheet_width, sheet_height), PAPER)
     pen, left, top = ImageDraw.Draw(sheet), MARGIN + LABEL_WIDTH, MARGIN
 
     draw_header(sheet, pen, image, "picture + text" if plan else "picture + video", prompt, top)
     top += HEADER_HEIGHT
-    across = COLUMNS * (CELL_WIDTH + GAP) - GAP
     if plan:
         draw_plan(pen, plan, num_frames / fps, left, top, across)
         top += plan_height

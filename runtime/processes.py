@@ -131,8 +131,7 @@ def joined_processes(device: torch.device, patience: timedelta) -> Iterator[Proc
     try:
         yield processes
     finally:
-        if processes.count > 1:
-            dist.destroy_process_group()
+        shut_down()
 
 
 @contextmanager

@@ -136,9 +136,17 @@ def mediapipe(member: str, size: int, sha256: str) -> WheelFile:
     return WheelFile("photograph", MEDIAPIPE_WHEEL, f"mediapipe/modules/{member}.tflite", "mediapipe", size, MEDIAPIPE, sha256)
 
 
-def variations(name: str, size: int, folder: str = "sd-image-variations-diffusers/", group: str = "musepose") -> HubFile:
+def musepose(name: str, size: int, sha256: str) -> HubFile:
+    return HubFile("musepose", "TMElyralab/MusePose", f"MusePose/{name}.pth", "musepose", size, MUSEPOSE, sha256)
+
+
+def musepose_vae(name: str, size: int) -> HubFile:
+    return HubFile("musepose", "stabilityai/sd-vae-ft-mse", name, "musepose/sd-vae-ft-mse", size, SD_VAE)
+
+
+def variations(name: str, size: int, folder: str = "musepose/sd-image-variations-diffusers", group: str = "musepose") -> HubFile:
     """sd-image-variations' files; MusePose's layout has its image encoder one folder up."""
-    return HubFile(group, "lambdalabs/sd-image-variations-diffusers", name, f"musepose/{folder}".rstrip("/"), size, VARIATIONS)
+    return HubFile(group, "lambdalabs/sd-image-variations-diffusers", name, folder, size, VARIATIONS)
 
 
 def text_to_video(group: str, repo: str, terms: Terms, half: str, *weights: tuple[str, int]) -> tuple[HubFile, ...]:
@@ -146,10 +154,11 @@ def text_to_video(group: str, repo: str, terms: Terms, half: str, *weights: tupl
     configs = ("model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt",
                "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json", "text_encoder/config.json",
                "unet/config.json", "vae/config.json")
-    stem = lambda folder: ("diffusion_pytorch_model" if folder != "text_encoder" else "model" if "safe" in half else "pytorch_model")
+    transformers_stem = "model" if half.endswith(".safetensors") else "pytorch_model"
+    stems = {"text_encoder": transformers_stem, "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
     sizes = {"tokenizer/vocab.json": 1_060_000, "tokenizer/merges.txt": 525_000}
     return (*(HubFile(group, repo, name, group, sizes.get(name, 1_000), terms) for name in configs),
-            *(HubFile(group, repo, f"{folder}/{stem(folder)}{half}", group, size, terms) for folder, size in weights))
+            *(HubFile(group, repo, f"{folder}/{stems[folder]}{half}", group, size, terms) for folder, size in weights))
 
 
 FILES: tuple[HubFile | HandFile, ...] = (
@@ -178,19 +187,14 @@ FILES: tuple[HubFile | HandFile, ...] = (
     HandFile("t2m", ("t2m/net_best_fid.pth", "t2m/VQTransformer_corruption05/net_best_fid.pth",
                      "t2m/pretrained/VQTransformer_corruption05/net_best_fid.pth"), 913_971_193, T2M,
              "from the same zip: VQTransformer_corruption05/net_best_fid.pth is used"),
-    HubFile("musepose", "TMElyralab/MusePose", "MusePose/denoising_unet.pth", "musepose", 3402758813, MUSEPOSE,
-            "3851e59b6c6106219e5197730747e5c3f26a1582e807e08e2b23fa879c435b36"),
-    HubFile("musepose", "TMElyralab/MusePose", "MusePose/reference_unet.pth", "musepose", 3440402647, MUSEPOSE,
-            "e80019162d586dac73e5e67e47c9d456c4a78292a127bb3de844ae47aff558c9"),
-    HubFile("musepose", "TMElyralab/MusePose", "MusePose/pose_guider.pth", "musepose", 3402614286, MUSEPOSE,
-            "162c43ec616965e1df65ff818aec42acd0d699310e95939b74cbd70b56396234"),
-    HubFile("musepose", "TMElyralab/MusePose", "MusePose/motion_module.pth", "musepose", 916202377, MUSEPOSE,
-            "8427f8b660647834d6cbfcce7400ce7f48119c823ef6aad470a6d3a5b3720fd2"),
-    variations("unet/config.json", 1_150), variations("image_encoder/config.json", 703, ""),
-    variations("image_encoder/pytorch_model.bin", 1_215_993_967, ""),
+    musepose("denoising_unet", 3_402_758_813, "3851e59b6c6106219e5197730747e5c3f26a1582e807e08e2b23fa879c435b36"),
+    musepose("reference_unet", 3_440_402_647, "e80019162d586dac73e5e67e47c9d456c4a78292a127bb3de844ae47aff558c9"),
+    musepose("pose_guider", 3_402_614_286, "162c43ec616965e1df65ff818aec42acd0d699310e95939b74cbd70b56396234"),
+    musepose("motion_module", 916_202_377, "8427f8b660647834d6cbfcce7400ce7f48119c823ef6aad470a6d3a5b3720fd2"),
+    variations("unet/config.json", 1_150), variations("image_encoder/config.json", 703, "musepose"),
+    variations("image_encoder/pytorch_model.bin", 1_215_993_967, "musepose"),
     variations("unet/diffusion_pytorch_model.bin", 3_438_354_725, group="musepose-base"),
-    HubFile("musepose", "stabilityai/sd-vae-ft-mse", "config.json", "musepose/sd-vae-ft-mse", 547, SD_VAE),
-    HubFile("musepose", "stabilityai/sd-vae-ft-mse", "diffusion_pytorch_model.safetensors", "musepose/sd-vae-ft-mse", 334_643_276, SD_VAE),
+    musepose_vae("config.json", 547), musepose_vae("diffusion_pytorch_model.safetensors", 334_643_276),
     *text_to_video("zeroscope", "cerspense/zeroscope_v2_576w", ZEROSCOPE, ".bin",
                    ("text_encoder", 680_900_000), ("unet", 2_823_000_000), ("vae", 167_400_000)),
     *text_to_video("modelscope", "ali-vilab/text-to-video-ms-1.7b", MODELSCOPE, ".fp16.safetensors",

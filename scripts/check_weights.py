@@ -8,9 +8,7 @@ Every file is held against the model it is for, built without memory. Nothing in
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +19,7 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError
 
+from configs import run_main
 from dwpose.networks import PersonDetector, PoseHead
 from media.files import read_json
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_tiny_vae, load_unet, load_vae,
@@ -33,7 +32,6 @@ from runtime.published_weights import digest, FILES, RECORD
 from runtime.weights import check_safetensors, empty, fill, read_tensors
 from t2m.networks import GPT_FILES, VQVAE_FILES
 
-ROOT = Path(__file__).resolve().parents[1]
 Check = tuple[Path, str, Callable[[], str]]      # what, its kind, and a check that describes it or raises
 TENSORS = (".safetensors", ".pth", ".pt", ".bin")
 COMPONENTS = {                                   # class or model type in config.json -> kind, loader, stem of its files
@@ -55,7 +53,7 @@ def checks(path: Path) -> Iterator[Check]:
     if (path / "MusePose").is_dir():
         yield from musepose_checks(musepose.WeightFiles.of(path))
         return
-    if (path / "model_index.json").is_file() and read_json(path / "model_index.json").get("_class_name") in PIPELINES:
+    if pipeline_class(path / "model_index.json") in PIPELINES:
         yield path, "text to video", partial(check_parts, path)
         return
     if (path / "model_index.json").is_file() or (path / "vae").is_dir():
@@ -63,15 +61,24 @@ def checks(path: Path) -> Iterator[Check]:
     claimed, config = set(), path / "config.json"
     if config.is_file():
         try:
-            found = list(folder_checks(path, read_json(config)))
+            values = read_json(config)
         except ValueError:
             yield from file_checks(config)                                           # says what is wrong with it
             return
+        found = list(folder_checks(path, values))
         claimed = {config, *(check[0] for check in found)} if found else set()
         yield from found
     for entry in sorted(path.iterdir()):
         if not entry.name.startswith(".") and entry not in claimed:
             yield from checks(entry)
+
+
+def pipeline_class(index: Path) -> str | None:
+    """Which pipeline a model_index.json is of; None where it is missing or damaged, which the check of that file says."""
+    try:
+        return read_json(index).get("_class_name") if index.is_file() else None
+    except ValueError:
+        return None
 
 
 def folder_checks(folder: Path, config: dict) -> Iterator[Check]:
@@ -84,22 +91,32 @@ def folder_checks(folder: Path, config: dict) -> Iterator[Check]:
                 yield path, kind, partial(tensors, path, compare)
     elif "block_out_channels" in config and (folder / "model.safetensors").is_file():
         path = folder / "model.safetensors"
-        is_musepose = any(name.startswith("denoiser.") for name in read_tensors(path, None, "meta"))
-        compare = (partial(musepose.load_saved_networks, folder, torch.float16, "meta") if is_musepose else
-                   partial(load_video_model, folder, folder, torch.float16, device="meta"))
-        yield path, "MusePose" if is_musepose else "video model", partial(tensors, path, compare)
+        if is_musepose(path):
+            yield path, "MusePose", partial(tensors, path, partial(musepose.load_saved_networks, folder, torch.float16, "meta"))
+        else:
+            yield path, "video model", partial(tensors, path, partial(load_video_model, folder, folder, torch.float16, device="meta"))
+
+
+def is_musepose(path: Path) -> bool:
+    """Are the tensors of a file MusePose's? A damaged file says nothing here: its check tells what is wrong with it."""
+    try:
+        return any(name.startswith("denoiser.") for name in read_tensors(path, None, "meta"))
+    except ValueError:
+        return False
 
 
 def musepose_checks(files: musepose.WeightFiles) -> Iterator[Check]:
     """The official folder `pretrained_weights`: each file in its own place."""
-    half, channels = (torch.float16, "meta"), lambda: musepose.base_config(files)[0]["block_out_channels"][0]
-    denoiser = partial(musepose.load_denoiser, files, *half)
-    yield files.denoising_unet, "MusePose's denoiser", partial(tensors, files.denoising_unet, denoiser)
-    yield files.motion_module, "MusePose's motion modules", partial(tensors, files.motion_module, denoiser)
-    yield files.reference_unet, "MusePose's reference network", partial(
-        tensors, files.reference_unet, partial(musepose.load_reference_net, files, *half))
-    yield files.pose_guider, "MusePose's pose guider", partial(
-        tensors, files.pose_guider, lambda: musepose.load_pose_guider(files.pose_guider, channels(), *half))
+    half = torch.float16, "meta"
+
+    def pose_guider() -> torch.nn.Module:
+        channels = musepose.base_config(files)[0]["block_out_channels"][0]
+        return musepose.load_pose_guider(files.pose_guider, channels, *half)
+
+    denoiser, reference_net = partial(musepose.load_denoiser, files, *half), partial(musepose.load_reference_net, files, *half)
+    for path, kind, compare in ((files.denoising_unet, "denoiser", denoiser), (files.motion_module, "motion modules", denoiser),
+                                (files.reference_unet, "reference network", reference_net), (files.pose_guider, "pose guider", pose_guider)):
+        yield path, f"MusePose's {kind}", partial(tensors, path, compare)
     for folder, kind, load in ((files.pretrained_vae, "VAE", musepose.load_vae),
                                (files.image_encoder, "image encoder", musepose.load_image_encoder)):
         yield folder, kind, partial(component, folder, partial(load, folder, *half))
@@ -194,7 +211,7 @@ def network(path: Path) -> str:
 def hash_checks(folder: Path) -> Iterator[Check]:
     """Every file with a recorded or published hash."""
     for record in sorted(folder.rglob(RECORD)):
-        for name, note in json.loads(record.read_text()).items():
+        for name, note in read_json(record).items():
             path = record.parent / name
             yield path, "hash", partial(same_hash, path, note["hash"])
     for file in FILES:
@@ -234,4 +251,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

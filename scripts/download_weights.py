@@ -28,6 +28,7 @@ from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTP
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
+from configs import run_main
 from media.files import save_atomically, save_text
 from runtime.published_weights import (ALL, digest, files_of, GROUPS, HandFile, HUB, HubFile, RECORD, SHA256_LENGTH, Terms,
                                        Wheel, WheelFile)
@@ -158,31 +159,28 @@ def explained(error: Exception, file: HubFile) -> str:
 
 
 def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
-    """All files of a group, each announced; what is still missing and why, one line each."""
-    problems, announced, out_of_reach = [], set(), False
-    for file in files_of(group):
-        if file.terms not in announced:
-            announced.add(file.terms)
-            print(terms_line(file.terms), flush=True)
-        if isinstance(file, WheelFile):
-            continue                                                                 # together, below
+    """All files of a group, their terms first; what is still missing and why, one line each."""
+    files, problems = files_of(group), []
+    for terms in dict.fromkeys(file.terms for file in files):
+        print(terms_line(terms), flush=True)
+    for file in files:
+        if isinstance(file, HubFile):
+            try:
+                print(fetch(file, weights, endpoint), flush=True)
+            except (HTTPError, OSError, ValueError, EntryNotFoundError) as error:
+                problems.append(explained(error, file))
+                fails_for_all = isinstance(error, HTTPError) or getattr(error, "errno", None) == errno.ENOSPC
+                if fails_for_all and not isinstance(error, EntryNotFoundError):
+                    break                                                            # the others would fail alike
+    for file in files:
         if isinstance(file, HandFile):
-            there = [path for path in file.paths if (weights / path).is_file()]
+            there = next((weights / path for path in file.paths if (weights / path).is_file()), None)
             if there:
-                print(f"{weights / there[0]}: placed by hand")
+                print(f"{there}: placed by hand")
             else:
                 problems.append(f"{weights / file.path}: to be placed by hand: {file.steps}")
-            continue
-        if out_of_reach:
-            continue                                                                 # it would fail alike
-        try:
-            print(fetch(file, weights, endpoint), flush=True)
-        except (HTTPError, OSError, ValueError, EntryNotFoundError) as error:
-            problems.append(explained(error, file))
-            fails_for_all = isinstance(error, HTTPError) or getattr(error, "errno", None) == errno.ENOSPC
-            out_of_reach = fails_for_all and not isinstance(error, EntryNotFoundError)
     try:
-        for line in unpack([file for file in files_of(group) if isinstance(file, WheelFile)], weights):
+        for line in unpack([file for file in files if isinstance(file, WheelFile)], weights):
             print(line, flush=True)
     except (OSError, ValueError) as error:
         problems.append(" ".join(str(error).split()))
@@ -231,4 +229,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -119,7 +119,7 @@ def check_generation(bench: Bench, cells: list[Cell], variants: tuple[Variant, .
     made = [variant for variant in variants if not variant.bound]
     config = replace(bench.clip_config(cells[0]), outputs=str(bench.folder), name="stages")
     for renderer in dict.fromkeys(variant.renderer or config.renderer for variant in made):
-        check_inputs(replace(config, renderer=renderer), bench.models)
+        check_inputs(replace(config, renderer=renderer))
 
 
 def do_clips(bench: Bench, cells: list[Cell], variants: tuple[Variant, ...], keep_stages: bool, quiet: bool) -> None:

@@ -87,5 +87,5 @@ def run_motionbench(tmp_path, monkeypatch):
     """bench_run.run_in for this test's folder, without the checks of weights nobody needs here."""
     from bench_run import run_in
 
-    monkeypatch.setattr("scripts.eval_motionbench.check_inputs", lambda config, models: None)
+    monkeypatch.setattr("scripts.eval_motionbench.check_inputs", lambda config: None)
     return partial(run_in, tmp_path)

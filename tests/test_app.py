@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -297,9 +298,14 @@ def test_the_list_shows_what_can_be_read_and_names_choose_only_from_it(tmp_path,
     (outputs / "broken" / "run.yaml").write_text("a: [")
     (outputs / "broken2").mkdir()
     (outputs / "broken2" / "run.yaml").write_text("just a text")
+    made_run(outputs, "deep")
+    (outputs / "deep" / "run.yaml").write_text("[" * 5000)
+    made_run(outputs, "by hand")
+    (outputs / "by hand" / "run.yaml").write_text("prompt: 2024-13-45\nrenderer: puppet\n")
     made_run(other, "outside")
     (outputs / "link").symlink_to(other / "outside")
-    assert {run.name for run in runs.runs_in(outputs)} == {"good", "broken2"}
+    assert {run.name for run in runs.runs_in(outputs)} == {"good", "broken2", "by hand"}
+    assert runs.find_run(outputs, "by hand").prompt == "2024-13-45"
     for name in ("../other/outside", "link", str(other / "outside"), "good/../good", ".", "", None, 3, ["good"], "good\0"):
         with pytest.raises(ValueError, match="not there any more"):
             runs.find_run(outputs, name)
@@ -374,6 +380,13 @@ def test_the_command_line_that_is_shown_makes_the_same_run(tmp_path):
     words = shlex.split(runs.command_line("configs/demo.yaml", [f"prompt={prompt}", f"outputs={tmp_path}", "name=a b"]))
     assert words[:2] == ["python", "inference.py"]
     assert load_configs([*words[2:3], str(ROOT / words[3]), *words[4:]]) == [config]
+
+
+def test_the_price_counts_the_refinements(tmp_path):
+    desk = Desk(tmp_path, tmp_path / ".app")
+    once, thrice = (re.search(r"about (\d+) s", desk.cost(PRESETS["puppet"].config(f"refinements={passes}", "height=512", "width=288"), 100))
+                    for passes in (0, 2))
+    assert int(thrice[1]) == pytest.approx(3 * int(once[1]), abs=2)
 
 
 # the way to a video

@@ -83,8 +83,7 @@ class StandInRenderer:
         if stage == self.models.interrupt_in:
             raise KeyboardInterrupt
         if self.models.real_video:
-            given = {} if poses is None else {"poses": poses}
-            return self.real(scene, generator, show=show, progress=progress, **given)
+            return self.real(scene, generator, poses=poses, show=show, progress=progress)
         poses = draw(scene.skeleton, self.config.pose.style) if poses is None else poses
         noise = torch.rand(poses.shape, generator=generator).numpy() * 60
         return (0.4 * poses + 0.3 * scene.image + noise + 40 * self.settings.noise_aug_strength).astype(np.uint8)

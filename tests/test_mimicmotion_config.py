@@ -92,7 +92,7 @@ class StandInRenderer(Renderer):
     def __init__(self, forbidden, config):
         self.forbidden, self.config, self.settings = forbidden, config, config.renderer_settings
 
-    def __call__(self, scene, generator, *, show=None, progress=True):
+    def __call__(self, scene, generator, *, poses=None, show=None, progress=True):
         if self.forbidden and self.forbidden in str(self.config.driving_video):
             raise TypeError("a mistake of ours")
         return np.repeat(scene.image[None], len(scene.skeleton), axis=0)

@@ -140,12 +140,21 @@ TEXT = "t2m/text_encoder/model.safetensors"
     ("t2m/mean.npy", lambda p: p.write_bytes(b""), "mean.npy: expected an .npy file of numbers"),
     ("t2m/tokenizer/merges.txt", lambda p: p.write_text("<html>"), "expected CLIP's vocab.json and merges.txt"),
     ("t2m/text_encoder/config.json", lambda p: p.write_text("[]"), "expected JSON's names and values"),
+    ("svd/model_index.json", lambda p: p.write_text("{"), "model_index.json: expected JSON"),
 ])
 def test_what_is_wrong_is_named_and_ends_with_two(copy, capsys, file, damage, words):
     damage(copy / file)
     assert check_weights.main([str(copy / file.split("/")[0])]) == 2
     wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WRONG")]
     assert any(words in line for line in wrong), wrong
+
+
+def test_a_trained_model_that_was_cut_off_is_not_whole(tmp_path, capsys):
+    ours = ROOT / "weights" / "demo" / "video"
+    shutil.copy(ours / "config.json", tmp_path)
+    (tmp_path / "model.safetensors").write_bytes((ours / "model.safetensors").read_bytes()[:10**6])
+    assert check_weights.main([str(tmp_path)]) == 2
+    assert "model.safetensors: cut off at 1,000,000" in capsys.readouterr().out
 
 
 def test_hashes_are_compared_on_request_and_an_empty_folder_is_no_success(published, tmp_path, capsys):

@@ -9,34 +9,34 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from configs import CONFIG_FOLDER
-from llm_planner import segments_from_json
+from llm_planner import Segment, segments_from_json
 from media.files import save_atomically
-from media.images import read_image
+from media.images import jpeg_link, read_image
+from run.models import render_cost
 from run.settings import InferenceConfig
 from run.storyboard import write_settings
 from runtime.published_weights import GROUPS
 from t2m.motion import Motion, PARENTS
 from webapp import runs
 from webapp.jobs import DONE, FAILED, Job, Jobs, STOPPED, WAITING
-from webapp.making import assignments, foretold, limited, planned, preset_of, PRESETS, setting_rows, taught, why_not, Workshop
+from webapp.making import assignments, limited, plan_rows, planned, preset_of, PRESETS, setting_rows, why_not, Workshop
 from webapp.safety import check_length, checked_picture, checked_plan, checked_prompt, checked_video
 from webapp.weights import fetch_weights
 
 ROOT = CONFIG_FOLDER.parent
 GIB = 2**30
-STAGES = {"person": "Finding the person", "people": "Finding the person", "reference": "Finding the person", "plan": "Planning the actions", "motion": "From text to 3D motion",
-          "skeleton": "Fitting the skeleton to the person", "preview": "Puppet preview",
-          "price": "What a render takes", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
+STAGES = dict.fromkeys(("person", "people", "reference"), "Finding the person") | {
+    "plan": "Planning the actions", "motion": "From text to 3D motion", "skeleton": "Fitting the skeleton to the person", "preview": "Puppet preview",
+    "price": "What a render takes", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
+KEPT = "What is finished is kept: press again to go on."
 VIEWER_FRAMES = 150                # of the turnable motion; longer ones are thinned
 EMPTY = ("<div class='card quiet'><b>Three steps to a video</b><ol><li>Drop a picture of a person, head to feet, or take an example.</li>"
          "<li>Say what the person does.</li><li>Press <i>Preview</i>: plan, skeleton and a puppet come in seconds. Then <i>Render</i>.</li></ol></div>")
@@ -73,9 +73,9 @@ class Desk:
         driving = checked_video(wish.driving) if wish.driving else None
         prompt = wish.prompt.strip() if driving else checked_prompt(wish.prompt)
         is_same_prompt = session.get("planned") == prompt
-        segments = checked_plan(wish.rows) if is_same_prompt and not driving else []
+        segments = (checked_plan(wish.rows) if is_same_prompt and not driving else []) or None        # None: the prompt's own plan
         seen = digest(picture)
-        name = self.run_of(session, seen) or runs.new_name(self.outputs)
+        name = self.run_of(session, seen) or runs.new_name()
         folder = self.outputs / name
         where = [f"image={folder / runs.PICTURE}", f"prompt={prompt}", f"name={name}", f"outputs={self.outputs}",
                  *([f"driving_video={folder / runs.DRIVING}"] if driving else [])]
@@ -86,16 +86,14 @@ class Desk:
             raise ValueError(f"this run: a {other.title} is under way: stop it, or wait for its end")
         self.store(folder, picture, driving)
         write_settings(config, folder)
-        workshop = self.workshops[title]
-        work = ((lambda job: self.previewed(job, workshop, config, segments or None)) if title == "preview"
-                else (lambda job: workshop.render(job, config, segments or None)))
-        job = self.jobs.submit(title, title, name, work)
+        work = self.previewed if title == "preview" else self.workshops["render"].render
+        job = self.jobs.submit(title, title, name, lambda job: work(job, config, segments))
         return {"run": name, "job": job.key, "pictures": [seen, digest(folder / runs.PICTURE)], "planned": prompt}
 
-    def previewed(self, job: Job, workshop: Workshop, config: InferenceConfig, segments) -> None:
+    def previewed(self, job: Job, config: InferenceConfig, segments: list[Segment] | None) -> None:
         """A preview; the folder of a picture in which there is nobody does not stay."""
         try:
-            workshop.preview(job, config, segments)
+            self.workshops["preview"].preview(job, config, segments)
         except ValueError:
             if not any((config.folder / name).is_file() for name in ("reference.npz", "person.npz")):
                 shutil.rmtree(config.folder, ignore_errors=True)
@@ -106,9 +104,8 @@ class Desk:
     def run_of(self, session: dict, seen: str) -> str | None:
         """The session's run, where it is still there and its picture is the one of the wish."""
         known = session.get("pictures")
-        if isinstance(known, list) and seen in known:
-            return next((run.name for run in runs.runs_in(self.outputs) if run.name == session.get("run")), None)
-        return None
+        run = runs.run_named(self.outputs, session.get("run")) if isinstance(known, list) and seen in known else None
+        return run and run.name
 
     def store(self, folder: Path, picture: Path, driving: Path | None) -> None:
         """The uploads under names of ours; the picture is written anew, so that nothing but pixels stays of it."""
@@ -121,8 +118,7 @@ class Desk:
     def plan(self, prompt: object, preset: str) -> list[list[str]]:
         """The prompt's plan as rows of the table."""
         config = PRESETS[preset if preset in PRESETS else "puppet"].config(f"prompt={checked_prompt(prompt)}")
-        segments = planned(config)
-        return runs.plan_rows(segments, taught(config.motion.weights, segments))
+        return plan_rows(config, planned(config))
 
     def go_on(self, name: object) -> dict:
         """Queues the render of a listed run with its own settings: only what is missing or changed is made."""
@@ -152,7 +148,8 @@ class Desk:
     def ended(self, session: dict) -> dict:
         """View of the session's run once its job is over."""
         job = self.jobs.find(session.get("job"))
-        return self.shown(session.get("run")) | {"status": self.status(job) if job else card("quiet", "The server was started anew", "What is finished is kept: press again to go on.")}
+        told = self.status(job) if job else card("quiet", "The server was started anew", KEPT)
+        return self.shown(session.get("run")) | {"status": told}
 
     def status(self, job: Job) -> str:
         """The job as a card of HTML: everything in it is escaped."""
@@ -160,7 +157,7 @@ class Desk:
             before = self.jobs.place(job)
             return card("busy", f"Waiting: {before} before you" if before else "Starting", "It goes on by itself. You may close this page.")
         if job.state == STOPPED:
-            return card("quiet", "Stopped", "What is finished is kept: press again to go on.")
+            return card("quiet", "Stopped", KEPT)
         if job.state == FAILED:
             return card("bad", "This did not work", job.message)
         if job.state == DONE:
@@ -194,7 +191,7 @@ class Desk:
             return None
         if reason := why_not(config, num_frames):
             return card("bad", "This model cannot render here", reason)
-        seconds, memory = foretold(config, num_frames)
+        seconds, memory = render_cost(config, num_frames)
         earlier, judged = runs.expected_cost(self.outputs, config, num_frames), "by the renderer's own measure, on a slow core"
         if earlier:
             seconds, judged = earlier.seconds, f"by {earlier.runs} like it on this machine, whose process held {earlier.memory / GIB:.1f} GiB"
@@ -203,7 +200,7 @@ class Desk:
 
     def price(self, session: dict, preset: object, values: dict) -> str | None:
         """The cost of a render of the session's run with another choice of renderer and settings; None before there is a skeleton."""
-        run = next((run for run in runs.runs_in(self.outputs) if run.name == session.get("run")), None)
+        run = runs.run_named(self.outputs, session.get("run"))
         if run is None or preset not in PRESETS:
             return None
         config = PRESETS[preset].config(*assignments(PRESETS[preset], values))
@@ -265,9 +262,7 @@ def newest(frame: np.ndarray | None) -> str:
     """The newest frame (h, w, 3) uint8 of a video that is being made, in a place that is kept from the beginning."""
     if frame is None:
         return "<div class='newest'></div>"
-    file = BytesIO()
-    Image.fromarray(frame).save(file, "JPEG", quality=85)
-    return f"<div class='newest'><img alt='newest frame' src='data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}'></div>"
+    return f"<div class='newest'><img alt='newest frame' src='{jpeg_link(frame, 85)}'></div>"
 
 
 def warnings_card(warnings: list[str]) -> str | None:
@@ -283,8 +278,7 @@ def plan_of(run: runs.Run, config: InferenceConfig) -> list[list[str]] | None:
     file = run.path / "plan.json"
     if config.driving_video or not file.is_file():
         return None
-    segments = segments_from_json(file.read_text(encoding="utf-8"))
-    return runs.plan_rows(segments, taught(config.motion.weights, segments))
+    return plan_rows(config, segments_from_json(file.read_text(encoding="utf-8")))
 
 
 def motion_value(path: Path) -> dict | None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,19 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import CONFIG_FOLDER, load_config, rows
+from configs import CONFIG_FOLDER, load_config
 from inference import checked, code_of_stages, run, save_plan, Stages
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.files import locked
 from media.images import shrunk
 from media.video_writer import StreamingVideoWriter
-from renderers import renderer_class, Scene
+from renderers import Scene
 from run.checks import with_size
 from run.folder import Report, RunFolder
-from run.models import Models
+from run.models import check_renderer, Models
 from run.settings import InferenceConfig
 from run.storyboard import video_writers, write_settings
-from runtime.device import chosen_device, chosen_dtype, free_memory
 from t2m.generate import KnownMotions
 from webapp.jobs import Job
 from webapp.runs import PREVIEW
@@ -60,13 +59,12 @@ SETTINGS = (                        # what a page may change; no key here names 
 
 def setting_rows(config: InferenceConfig) -> list[tuple[str, object, str, tuple]]:
     """(key, value, help, choices) of every setting a page may change."""
-    texts = {key: text for key, _, text in rows(InferenceConfig)}
     found = []
     for key in SETTINGS:
-        *groups, name = key.split(".")
-        owner = getattr(config, groups[0]) if groups else config
-        choices = owner.__dataclass_fields__[name].metadata.get("choices") or ()
-        found.append((key, getattr(owner, name), texts[key].rpartition(" [")[0] if choices else texts[key], tuple(choices)))
+        group, _, name = key.rpartition(".")
+        owner = getattr(config, group) if group else config
+        about = owner.__dataclass_fields__[name].metadata
+        found.append((key, getattr(owner, name), about["help"], about["choices"]))
     return found
 
 
@@ -77,7 +75,7 @@ def assignments(preset: Preset, values: dict[str, object]) -> list[str]:
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"{str(key)[:40]}: cannot be set from the page")
-        if isinstance(value, str) and value == "" or value is None:
+        if value in ("", None):
             raise ValueError(f"{key}: is empty: give it a value")
         if isinstance(known[key], int) and not isinstance(known[key], bool) and isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -111,14 +109,18 @@ def look_of(config: InferenceConfig) -> tuple:
 
 @lru_cache(maxsize=8)
 def known_motions(weights: str) -> KnownMotions | None:
+    """What the motion weights of a folder were trained on; None where they have no list."""
     path = Path(weights) / "known_motions.json"
     return KnownMotions.of(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def taught(weights: str, segments: list[Segment]) -> list[bool | None]:
-    """For each action whether the motion weights were trained on such a one; None where they have no list."""
-    motions = known_motions(weights)
-    return [None if motions is None else motions.covers(segment.text) for segment in segments]
+def plan_rows(config: InferenceConfig, segments: list[Segment]) -> list[list[str]]:
+    """The plan as rows of the page's table: order, action, seconds, and whether the motion weights were trained on such an action."""
+    motions, rows = known_motions(config.motion.weights), []
+    for number, segment in enumerate(segments, start=1):
+        mark = "?" if motions is None else "yes" if motions.covers(segment.text) else "not taught"
+        rows.append([f"{number}", segment.text, f"{segment.seconds:g}", mark])
+    return rows
 
 
 def planned(config: InferenceConfig) -> list[Segment]:
@@ -193,7 +195,7 @@ class Workshop:
         """The whole of inference.py; stages that the preview made are taken from it. segments: as in `preview`."""
         report = JobReport(job)
         with self.models(config) as models, report.listening():
-            config = limited(checked(replace(config, resume=True), models, report))
+            config = limited(checked(replace(config, resume=True)))
             if not config.driving_video:
                 with locked(config.folder, beside=True):
                     edited(Stages(config, RunFolder(config.folder, True, Report(), code_of_stages(config)), models), segments)
@@ -212,22 +214,10 @@ def edited(stages: Stages, segments: list[Segment] | None) -> list[Segment]:
     return segments or own
 
 
-def foretold(config: InferenceConfig, num_frames: int) -> tuple[float | None, int | None]:
-    """Seconds and bytes that a render takes by the renderer's own judgement; None: not known."""
-    return asked(renderer_class(config.renderer).cost, config, num_frames)
-
-
 def why_not(config: InferenceConfig, num_frames: int) -> str | None:
     """Why the chosen renderer cannot make this here, in one line, before anything is loaded; None where it can."""
     try:
-        asked(renderer_class(config.renderer).check, config, num_frames)
+        check_renderer(config, num_frames)
     except (ValueError, FileNotFoundError) as error:
         return " ".join(str(error).split())
     return None
-
-
-def asked(question: Callable, config: InferenceConfig, num_frames: int):
-    """What a renderer's `check` or `cost` answers about a video on this machine."""
-    device = chosen_device(config.device)
-    return question(config.renderer_settings, config.size, num_frames, free_memory(device, config.memory_limit_gb), device=device,
-                    dtype=chosen_dtype(config.dtype, device))

@@ -26,6 +26,11 @@ SHOW_STATUS = "() => { document.querySelector('#status').scrollIntoView({behavio
 VIDEO_TYPES = [".mp4", ".mov", ".webm", ".mkv", ".avi"]
 
 
+def kept(session: object) -> dict:
+    """The session that a browser keeps; a new one where it sends anything else."""
+    return session if isinstance(session, dict) else {}
+
+
 def build_page(desk: Desk):
     """The whole page, as gr.Blocks that nobody has launched yet."""
     import gradio as gr
@@ -257,7 +262,7 @@ class Page:
     def chosen_preset(self, preset, session) -> list:
         """The price with another renderer, and its own settings."""
         values = {key: value for key, value, _, _ in setting_rows(PRESETS[preset].config())}
-        price = self.desk.price(session if isinstance(session, dict) else {}, preset, values)
+        price = self.desk.price(kept(session), preset, values)
         return [self.gr.HTML(value=price, visible=price is not None), *values.values()]
 
     def plan(self, prompt, preset, session) -> dict:
@@ -268,18 +273,18 @@ class Page:
         def begun(picture, prompt, driving, preset, table, session, *values) -> dict:
             rows = table.values.tolist()[:10 * MAX_SEGMENTS] if hasattr(table, "values") else []
             wish = Wish(picture, prompt, driving, preset, rows, dict(zip(SETTINGS, values)))
-            session = self.desk.begin(title, wish, session if isinstance(session, dict) else {})
+            session = self.desk.begin(title, wish, kept(session))
             return self.updates({"status": self.desk.status(self.desk.jobs.find(session["job"]))}, session, busy=True)
 
         return begun
 
     def poll(self, session) -> dict:
-        status, busy = self.desk.poll(session if isinstance(session, dict) else {})
+        status, busy = self.desk.poll(kept(session))
         shown = {} if status is None else {self.parts["status"]: status}
         return shown if busy else shown | {self.timer: self.gr.Timer(active=False), self.end_timer: self.gr.Timer(active=True)}
 
     def end(self, session) -> dict:
-        return self.updates(self.desk.ended(session if isinstance(session, dict) else {}), busy=False)
+        return self.updates(self.desk.ended(kept(session)), busy=False)
 
     def stop(self, session) -> dict:
         job = self.desk.jobs.cancel(session.get("job"))
@@ -287,7 +292,7 @@ class Page:
 
     def restore(self, session) -> dict:
         """After a reload: the run of this browser, and its job where one is under way."""
-        session = session if isinstance(session, dict) else {}
+        session = kept(session)
         if not session.get("run"):
             return self.updates({"status": views.EMPTY}, busy=False)
         try:

@@ -2,26 +2,25 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 import secrets
 import shlex
 import shutil
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import yaml
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from configs import load_config
-from llm_planner import Segment
+from configs import load_config, PlainYaml
 from media.files import locked, save_atomically
 from media.images import shrunk
 from media.video_reader import read_video
 from media.video_writer import write_video
+from run.folder import read_report, StageEntry
 from run.settings import InferenceConfig
 from t2m.bvh import save_bvh
 from t2m.motion import Motion
@@ -66,38 +65,43 @@ def runs_in(outputs: Path) -> list[Run]:
             continue
         try:
             found.append(run_of(file))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
             log.warning("%s: cannot be read (%s): it is not listed", file, " ".join(str(error).split())[:120])
     return sorted(found, key=lambda run: run.changed, reverse=True)[:MAX_LISTED]
 
 
 def run_of(file: Path) -> Run:
     """A run by its run.yaml."""
-    stat = file.stat()
+    stat, report = file.stat(), file.parent / "report.json"
     prompt, renderer = headline(file, stat.st_mtime_ns)
-    changed = max([stat.st_mtime, *(other.stat().st_mtime for other in (file.parent / "report.json",) if other.is_file())])
+    changed = max(stat.st_mtime, report.stat().st_mtime) if report.is_file() else stat.st_mtime
     return Run(file.parent, prompt, renderer, changed, (file.parent / "storyboard.png").is_file())
 
 
 @lru_cache(maxsize=1024)
 def headline(file: Path, changed: int) -> tuple[str, str]:
     """Prompt (or the driving video's name) and renderer of a run.yaml; `changed` is when, so that it is read once."""
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values = yaml.load(file.read_text(encoding="utf-8"), PlainYaml)                # as the run itself is read
     values = values if isinstance(values, dict) else {}
     driving = values.get("driving_video")
     prompt = f"the movement of {Path(str(driving)).name}" if driving else str(values.get("prompt") or "")
     return " ".join(prompt.split()), str(values.get("renderer") or "?")
 
 
+def run_named(outputs: Path, name: object) -> Run | None:
+    """The listed run of this name; a name that a page sends is never part of a path."""
+    return next((run for run in runs_in(outputs) if run.name == name), None)
+
+
 def find_run(outputs: Path, name: object) -> Run:
-    """The listed run of this name; a name that a page sends is never part of a path. ValueError where there is none."""
-    run = next((run for run in runs_in(outputs) if run.name == name), None)
+    """As `run_named`; ValueError where there is none."""
+    run = run_named(outputs, name)
     if run is None:
         raise ValueError("runs: this run is not there any more: refresh the list")
     return run
 
 
-def new_name(outputs: Path) -> str:
+def new_name() -> str:
     """A folder name nobody has, with its time."""
     return f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
@@ -135,7 +139,7 @@ def thumbnail(run: Run) -> np.ndarray | None:
         if file.is_file():
             try:
                 return small(file, file.stat().st_mtime_ns)
-            except (OSError, ValueError, UnidentifiedImageError) as error:
+            except (OSError, ValueError) as error:
                 log.warning("%s: no thumbnail (%s)", file, " ".join(str(error).split())[:120])
     return None
 
@@ -153,20 +157,9 @@ def small_picture(file: Path, changed: int) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def report_of(path: Path, part: str, *names: str) -> list:
-    """A list in report.json of a run folder, its entries with these names alone; empty where another version wrote it, or nobody."""
-    try:
-        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return []
-    entries = report.get(part) if isinstance(report, dict) else None
-    entries = entries if isinstance(entries, list) else []
-    return [entry for entry in entries if not names or (isinstance(entry, dict) and entry.keys() >= set(names))]
-
-
 def warnings_of(path: Path) -> list[str]:
     """What the stages warned of, and what the planned movement may make look wrong."""
-    return [str(warning) for part in ("warnings", "risks") for warning in report_of(path, part)]
+    return [str(warning) for part in ("warnings", "risks") for warning in read_report(path, part, list)]
 
 
 @dataclass(frozen=True)
@@ -181,8 +174,8 @@ def expected_cost(outputs: Path, config: InferenceConfig, num_frames: int) -> Co
     """From earlier runs with the same renderer, weights, steps and size: their seconds for each frame. None without any."""
     rates, peaks = [], []
     for run in runs_in(outputs):
-        stages = [stage for stage in report_of(run.path, "stages", "name", "seconds", "peak_memory", "peak_gpu_memory", "reused")
-                  if is_rendering(stage["name"]) and not stage["reused"]]
+        stages = [stage for stage in read_report(run.path, "stages", list)
+                  if is_entry(stage) and is_rendering(stage["name"]) and not stage["reused"]]
         if stages and pace_of(run) == pace_key(config) and (frames := frames_of(run.path)):
             rates.append(sum(stage["seconds"] for stage in stages) / frames)
             peaks.append(max(max(stage["peak_gpu_memory"], stage["peak_memory"]) for stage in stages))
@@ -197,6 +190,11 @@ def frames_of(folder: Path, fps: float = 0.0) -> int:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return 0
     return round(num_frames * (fps or own) / own)
+
+
+def is_entry(stage: object) -> bool:
+    """Has a stage in report.json all that this version writes?"""
+    return isinstance(stage, dict) and stage.keys() >= {entry.name for entry in fields(StageEntry)}
 
 
 def is_rendering(stage: str) -> bool:
@@ -253,10 +251,4 @@ def make_zip(run: Run) -> None:
 
 def command_line(config_file: str, assignments: list[str]) -> str:
     """The same run on the command line, to copy."""
-    return " ".join(["python", "inference.py", "--config", shlex.quote(config_file), *map(shlex.quote, assignments)])
-
-
-def plan_rows(segments: list[Segment], known: list[bool | None]) -> list[list[str]]:
-    """The plan as rows of the page's table: order, action, seconds, whether the motion weights were taught it."""
-    marks = {True: "yes", False: "not taught", None: "?"}
-    return [[f"{place}", segment.text, f"{segment.seconds:g}", marks[mark]] for place, (segment, mark) in enumerate(zip(segments, known), start=1)]
+    return shlex.join(["python", "inference.py", "--config", config_file, *assignments])

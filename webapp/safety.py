@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from llm_planner import check_prompt, Segment
 from media.video_reader import probe
@@ -36,9 +36,9 @@ def checked_picture(path: str | Path) -> Path:
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as file:
             width, height = file.size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, Image.DecompressionBombError):
-            raise ValueError(f"picture: expected at most {MAX_PIXELS / 1e6:.0f} megapixels (found far more): make it smaller") from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"picture: expected at most {MAX_PIXELS / 1e6:.0f} megapixels (found far more): make it smaller") from None
+    except (OSError, SyntaxError, ValueError):                    # of Pillow's decoders
         raise ValueError("picture: expected a PNG, JPEG or WebP file (found something else, or a part of one): convert it") from None
     if width * height > MAX_PIXELS:
         raise ValueError(f"picture: expected at most {MAX_PIXELS / 1e6:.0f} megapixels (found {width}x{height}, "

@@ -27,14 +27,9 @@ def weights_table(weights: Path = WEIGHTS) -> str:
         state = "<b class='yes'>here</b>" if there == len(files) else f"{there} of {len(files)} files"
         terms = "<br>".join(f"{escape(t.licence)} · commercial use: {escape(t.commercial)}" for t in dict.fromkeys(file.terms for file in files))
         lines.append(f"<tr><td><b>{escape(group)}</b><br>{escape(purpose)}</td><td>{state}</td><td>{sum(f.size for f in files) / 1e9:.2f} GB</td>"
-                     f"<td>{terms}</td><td><code>{escape(' '.join(command_of(group)))}</code></td></tr>")
+                     f"<td>{terms}</td><td><code>python scripts/download_weights.py {escape(group)}</code></td></tr>")
     return ("<div class='scroll'><table class='weights'><tr><th>weights</th><th>state</th><th>size</th><th>licence</th><th>command</th></tr>"
             + "".join(lines) + "</table></div>")
-
-
-def command_of(group: str) -> list[str]:
-    """The command that fetches a group, as it is typed in this repository."""
-    return ["python", "scripts/download_weights.py", group]
 
 
 def paths_of(file) -> tuple[str, ...]:
@@ -44,11 +39,16 @@ def paths_of(file) -> tuple[str, ...]:
 
 def bytes_here(group: str, weights: Path) -> int:
     """How much of a group is on the disk, with files that have begun to come."""
-    found = 0
-    for path in (weights / name for file in files_of(group) for name in paths_of(file)):
-        parts = [path] if path.is_file() else [*path.parent.glob(f".{path.name}.*.partial")]
-        found += sum(part.stat().st_size for part in parts if part.is_file())
-    return found
+    paths = [weights / name for file in files_of(group) for name in paths_of(file)]
+    return sum(size_of(path) or sum(map(size_of, path.parent.glob(f".{path.name}.*.partial"))) for path in paths)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none (any more)."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def fetch_weights(job: Job, group: str, weights: Path = WEIGHTS, command: Sequence[str] = ()) -> None:
