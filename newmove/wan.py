@@ -63,10 +63,6 @@ class WanTextToVideo:
         return self.transformer
 
     @property
-    def frozen_parts(self) -> tuple[nn.Module, ...]:
-        return (self.text_encoder,)
-
-    @property
     def pixels_per_latent(self) -> int:
         return 2 ** sum(1 for _ in self.vae.config.temperal_downsample)
 
