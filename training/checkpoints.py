@@ -209,7 +209,9 @@ def publish(partial: Path, final: Path, keep: int) -> None:
     os.replace(partial, final)
     point_latest_at(final)
     for old in checkpoints(final.parent)[:-keep] if keep else []:
-        delete(old)
+        doomed = old.with_name(f".{old.name}.old")              # a half deleted one no longer has its name
+        os.replace(old, doomed)
+        shutil.rmtree(doomed)
     log.info("saved %s", final)
 
 
@@ -251,16 +253,6 @@ def point_latest_at(checkpoint: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(checkpoint.name)
     os.replace(temporary, checkpoint.parent / "latest")
-
-
-def delete(checkpoint: Path) -> None:
-    """Away with a checkpoint; a half deleted one no longer has its name."""
-    if checkpoint.is_file():
-        checkpoint.unlink()
-        return
-    doomed = checkpoint.with_name(f".{checkpoint.name}.old")
-    os.replace(checkpoint, doomed)
-    shutil.rmtree(doomed)
 
 
 def random_state() -> dict:
