@@ -33,7 +33,6 @@ from runtime.published_weights import digest, FILES, RECORD
 from runtime.weights import check_safetensors, empty, fill, read_tensors
 from t2m.networks import GPT_FILES, VQVAE_FILES
 
-ROOT = Path(__file__).resolve().parents[1]
 Check = tuple[Path, str, Callable[[], str]]      # what, its kind, and a check that describes it or raises
 TENSORS = (".safetensors", ".pth", ".pt", ".bin")
 COMPONENTS = {                                   # class or model type in config.json -> kind, loader, stem of its files
