@@ -55,10 +55,15 @@ def weights_path(weights: str | Path) -> Path:
         raise FileNotFoundError(f"{path}: expected a model's folder or {NAME} (found none): check the path")
     if path.is_file() or (path / "model_index.json").is_file():
         return path
-    for found in (folder / name for folder in (path, path / "latest") for name in NAMES):
-        if found.is_file():
-            return found
+    if found := trained_file(path):
+        return found
     raise ValueError(f"{path}: expected model_index.json or {NAME} (found neither): is this the folder of a model?")
+
+
+def trained_file(path: Path) -> Path | None:
+    """The file that train_motion_customization.py wrote, by itself or in a run's folder; None where there is none."""
+    places = [path] if path.is_file() else [folder / name for folder in (path, path / "latest") for name in NAMES]
+    return next((place for place in places if place.is_file() and place.name in NAMES), None)
 
 
 def check_weights(weights: str | Path, base: str | Path | None = None) -> Path:
@@ -212,7 +217,7 @@ def chosen(seed: int | str) -> int:
 
 def prompts_from(option: str, default_seed: int | str) -> list[Prompt]:
     """The -p option: a prompts file, or prompts with | between them."""
-    if Path(option).suffix.lower() == ".txt" or (len(option) < 256 and Path(option).is_file()):
+    if Path(option).suffix.lower() == ".txt" or os.path.isfile(option):      # a prompt too long for a file's name is none
         return read_prompts(option, default_seed)
     texts = [text.strip() for text in option.split("|")]
     if not all(texts):
