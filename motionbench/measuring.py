@@ -330,7 +330,8 @@ MOVEMENT = (
                 "ours; idea of HumanScore", failed=0.0),
     *(Metric(f"frechet_{name}", f"Fréchet distance of keypoint {name}", "", "lower", (0, INF), formula(frechet_distance),
              "idea of FVMD; the detector's keypoints", ("truth", "skeleton", "seen"), features=movement_features(name),
-             combined=frechet_of_clips, black=True, protocol="per clip a histogram of directions, weighted by size in torsos, of arms, legs and trunk")
+             combined=frechet_of_clips, black=True,
+             protocol="per clip a histogram of directions, weighted by size in torsos, of arms, legs and trunk")
       for name in ("velocity", "acceleration")),
 )
 PICTURE = (

@@ -85,7 +85,9 @@ def copied_tensors(path: Path, dtype: torch.dtype | None, device: str = "cpu") -
 def copied(tensor: Tensor, dtype: torch.dtype | None, device: str) -> Tensor:
     """The tensor's values in memory that belongs to nobody else."""
     result = converted(tensor, dtype, device)
-    return result.clone(memory_format=torch.contiguous_format) if result.data_ptr() == tensor.data_ptr() and device != "meta" else result
+    if device == "meta" or result.data_ptr() != tensor.data_ptr():
+        return result
+    return result.clone(memory_format=torch.contiguous_format)
 
 
 def motion_name(name: str) -> str:

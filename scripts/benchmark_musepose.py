@@ -6,7 +6,8 @@
 
 Each way runs in a process of its own. The published way, re-enacted on the same networks: reference features beside every
 frame's own in both halves of the guidance, the unconditional half once more by itself, projections anew for every frame,
-window and step, the reference network for both halves, cross-attention over one token in full, the pose guider on the whole clip, frames decoded one by one.
+window and step, the reference network for both halves, cross-attention over one token in full, the pose guider on the whole
+clip, frames decoded one by one.
 """
 from __future__ import annotations
 

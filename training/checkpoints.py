@@ -44,7 +44,8 @@ LOOP_KEYS = {"schedule", "randomness"}
 LONGEST_SAVE = timedelta(hours=3)               # the processes that do not write wait so long for the one that does
 FORMAT = 2                                               # of what a checkpoint's folder holds
 SAME_DATA = {"batch_size", "gradient_accumulation"}      # may change when their product with the processes stays
-FIRST_DEFAULTS = {"mixed_precision": "bf16", "moved_picture": False}      # of settings whose default is another today, and of a task's newer ones
+# of settings whose default is another today, and of a task's newer ones
+FIRST_DEFAULTS = {"mixed_precision": "bf16", "moved_picture": False}
 
 
 def step_of(checkpoint: Path) -> int:
