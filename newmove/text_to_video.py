@@ -73,8 +73,9 @@ class TextToVideo:
         """Let gradients reach what the groups select, and nothing else; the names."""
         return train_only(self.unet, groups)
 
-    def save_trained(self, folder: Path, trained: dict[str, Tensor], word: str) -> Path:
-        return save_trained(folder, trained, self.source, fingerprint(self.source), word)
+    def save_trained(self, folder: Path, trained: dict[str, Tensor], word: str) -> None:
+        """Write them as they are named in the network."""
+        save_trained(folder, trained, self.source, fingerprint(self.source), word)
 
     @property
     def pixels_per_latent(self) -> int:
