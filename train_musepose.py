@@ -39,6 +39,7 @@ WITHOUT_EFFECT = ("data.meta_paths", "data.sample_margin", "solver.enable_xforme
                   "reference_unet_path", "pose_guider_path", "stage1_ckpt_step")
 FOREVER = 1 << 40                                  # checkpointing_steps beyond this mean never
 
+
 @dataclass
 class MusePoseTraining:
     """Where MusePose's training starts and what it sees."""
@@ -100,10 +101,14 @@ def task_of(config: MusePoseTraining) -> MusePoseTask:
 
 def training_settings(path: str | Path) -> list[str]:
     """MusePose's train_stage_1.yaml or train_stage_2.yaml as key=value of train_musepose.py."""
-    content, result = yaml_mapping(Path(path)), []
-    given = {f"{group}.{key}" if isinstance(values, dict) and group in ("data", "solver") else group: value
-             for group, values in content.items()
-             for key, value in (values.items() if isinstance(values, dict) and group in ("data", "solver") else [("", values)])}
+    content, given = yaml_mapping(Path(path)), {}
+    for name, value in content.items():
+        if name in ("data", "solver") and isinstance(value, dict):
+            given |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            given[name] = value
+    stage = 2 if "mm_path" in content else 1
+    result = [f"train.stage={stage}"] + ["num_frames=1"] * (stage == 1)
     for key, value in given.items():
         if key in WITHOUT_EFFECT:
             continue
@@ -112,8 +117,7 @@ def training_settings(path: str | Path) -> list[str]:
         if key == "checkpointing_steps" and value > FOREVER:
             continue
         result.append(f"{TRAINING_KEYS[key]}={value}")
-    stage = 2 if "mm_path" in content else 1
-    return [f"train.stage={stage}", *(["num_frames=1"] if stage == 1 else []), *result]
+    return result
 
 
 def is_training(path: str | Path) -> bool:

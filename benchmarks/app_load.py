@@ -46,8 +46,10 @@ class Visitor:
         self.http, self.session = httpx.Client(base_url=url, timeout=300), secrets.token_hex(6)
         config = self.http.get("/config").json()
         self.values = {part["id"]: part["props"].get("value") for part in config["components"]}
-        self.ids = {part["props"][key]: part["id"] for part in config["components"] for key in ("label", "elem_id") if part["props"].get(key)}
-        self.functions = {tuple(target): function for function in config["dependencies"] if function["backend_fn"] for target in function["targets"]}
+        self.ids = {part["props"][key]: part["id"] for part in config["components"] for key in ("label", "elem_id")
+                    if part["props"].get(key)}
+        self.functions = {tuple(target): function for function in config["dependencies"] if function["backend_fn"]
+                          for target in function["targets"]}
         self.tabs = {part["props"]["id"]: part["id"] for part in config["components"] if part["type"] == "tabitem"}
         self.timer, self.end_timer, *_ = (part for part in config["components"] if part["type"] == "timer")
         self.session_id = next(part["id"] for part in config["components"] if part["type"] == "browserstate")
@@ -68,7 +70,8 @@ class Visitor:
     def ask(self, target: tuple[int, str], event_data=None) -> None:
         """Runs a function of the page on what the page shows, and shows its answer. ValueError: what a person would read."""
         function = self.functions[target]
-        body = {"data": [self.values[number] for number in function["inputs"]], "fn_index": function["id"], "session_hash": self.session, "event_data": event_data}
+        body = {"data": [self.values[number] for number in function["inputs"]], "fn_index": function["id"],
+                "session_hash": self.session, "event_data": event_data}
         answer = self.queued(body) if function["queue"] else self.http.post("/gradio_api/run/predict", json=body).json()
         if "data" not in answer:
             raise ValueError(f"{function['api_name']}: {answer.get('error') or answer}")
@@ -112,7 +115,8 @@ def served(folder: Path) -> Iterator[tuple[str, psutil.Process, float, float]]:
         port = free.getsockname()[1]
     start, url = time.perf_counter(), f"http://127.0.0.1:{port}"
     with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "app.py", "--outputs", str(folder / "runs"), "--port", str(port)], cwd=ROOT, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "app.py", "--outputs", str(folder / "runs"), "--port", str(port)],
+                                   cwd=ROOT, stdout=log, stderr=log)
     try:
         while not answers(url):
             if process.poll() is not None:
@@ -149,7 +153,8 @@ def previews(url: str) -> None:
     """Prints how long previews of the page's own size take, of the page's own prompt and of another."""
     visitor = Visitor(url)
     size = "x".join(str(visitor.values[visitor.ids[side]]) for side in ("height", "width"))
-    print(f"first preview, {size}: {visitor.make('preview-button'):.1f} s; a second one: {visitor.make('preview-button', prompt='A person jumps.'):.1f} s")
+    first, second = visitor.make("preview-button"), visitor.make("preview-button", prompt="A person jumps.")
+    print(f"first preview, {size}: {first:.1f} s; a second one: {second:.1f} s")
     visitor.close()
 
 
@@ -161,22 +166,26 @@ def in_a_row(url: str, server: psutil.Process, runs: int) -> None:
         memory.append(server.memory_info().rss)
         files.append(server.num_fds())
         if number % 20 == 0:
-            print(f"  {number} runs, {time.perf_counter() - start:.0f} s: {len(failures)} failures, {memory[-1] / 2**20:.0f} MiB, {files[-1]} open files", flush=True)
+            print(f"  {number} runs, {time.perf_counter() - start:.0f} s: {len(failures)} failures, "
+                  f"{memory[-1] / 2**20:.0f} MiB, {files[-1]} open files", flush=True)
     print(f"{runs} runs in a row: {len(failures)} failures, {(time.perf_counter() - start) / runs:.2f} s each {failures[:3] or ''}")
     if runs >= 2 * WARM_UP:
         warm, last = (statistics.median(part) for part in (memory[WARM_UP:WARM_UP + 20], memory[-20:]))
-        print(f"  memory: {warm / 2**20:.0f} MiB after {WARM_UP} runs, {last / 2**20:.0f} MiB at the end, {100 * (last / warm - 1):+.1f} %")
-        print(f"  open files: {min(files[WARM_UP:])} to {max(files[WARM_UP:])}, {files[WARM_UP]} after {WARM_UP} runs, {files[-1]} at the end")
+        print(f"  memory: {warm / 2**20:.0f} MiB after {WARM_UP} runs, {last / 2**20:.0f} MiB at the end, "
+              f"{100 * (last / warm - 1):+.1f} %")
+        print(f"  open files: {min(files[WARM_UP:])} to {max(files[WARM_UP:])}, {files[WARM_UP]} after {WARM_UP} runs, "
+              f"{files[-1]} at the end")
 
 
 def at_once(url: str, server: psutil.Process, sessions: int) -> None:
+    """Prints failures, seconds and open files of so many visitors side by side."""
     before, start = server.num_fds(), time.perf_counter()
     with ThreadPoolExecutor(sessions) as pool:
         failures = list(filter(None, pool.map(lambda _: tiny_run(url), range(sessions))))
     seconds = time.perf_counter() - start
     time.sleep(3)                                              # connections close
-    print(f"{sessions} sessions at once: {len(failures)} failures, {seconds:.0f} s for all {failures[:3] or ''}; open files {before} before, {server.num_fds()} after; "
-          f"{server.memory_info().rss / 2**20:.0f} MiB")
+    print(f"{sessions} sessions at once: {len(failures)} failures, {seconds:.0f} s for all {failures[:3] or ''}; "
+          f"open files {before} before, {server.num_fds()} after; {server.memory_info().rss / 2**20:.0f} MiB")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,8 +18,8 @@ import numpy as np
 
 from dwpose import skeleton as coco
 from dwpose.skeleton import Skeleton
-from motionbench.cells import BenchMotion, MOTIONS, performance, Person, person
-from motionbench.judge_pose import distractors, PoseJudge, smaller
+from motionbench.cells import BenchMotion, MOTIONS, OPPOSITE, performance, Person, person
+from motionbench.judge_pose import distractors, PoseJudge, smaller, track
 from motionbench.judges import confusion, motion_score
 from motionbench.metrics import ClipCase
 from motionbench.pose import torso
@@ -28,7 +28,6 @@ from t2m.motion import Motion
 from t2m.project import project, resampled
 
 SIZE, FPS, SECONDS = (320, 192), 7.0, 2.0
-OPPOSITE = {"left": "right", "right": "left"}
 DIRECTED = ("walk", "side_step_left", "turn_right")             # played backwards they are another motion
 MIRROR = np.arange(133)
 for _joint in ("EYE", "EAR", "SHOULDER", "ELBOW", "WRIST", "HIP", "KNEE", "ANKLE"):
@@ -105,7 +104,7 @@ def measured(judge: PoseJudge, people: list[Person], spoilt: int) -> dict[tuple[
                     break                                       # the true movement comes first
         for motion in distractors(MOTIONS) if number < spoilt else ():
             seen = truth(who, motion)
-            costs = judge.distances_of(seen)
+            costs, _ = judge.distances(track(seen), "")
             nearest = min(judge.labels, key=lambda label: costs[judge.owners == label].min())
             score("foreign motion, asked for as the nearest of the 20", nearest, seen, None, motion.name)
     return found

@@ -15,9 +15,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from run.folder import GIB, MemoryWatch
+from run.folder import MemoryWatch
 from run.storyboard import FAINT, font, INK, PAPER, RULE, SEGMENT_COLOURS
-from runtime.device import keep_freed_memory, return_freed_memory
+from runtime.device import GIB, keep_freed_memory, return_freed_memory
 
 Variants = dict[str, Callable[[], Any]]
 CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu     # torch counts the GPU kinds only
@@ -82,12 +82,18 @@ class Measurement:
 
 
 def measure(variants: Variants, bench: Bench, count_flops: bool = True) -> tuple[Measurement, dict[str, Any]]:
-    """Each variant once to warm up, with its arithmetic counted, then `repeats` times in turn; and what each gave."""
-    result, outputs = Measurement(), {}
+    """Each variant once to warm up, with its arithmetic counted, then `repeats` times in turn; and what each gave.
+
+    Peak memory is that of torch's tensors on a GPU, else the process's.
+    """
+    result, outputs, on_gpu = Measurement(), {}, bench.device != "cpu"
     for name, run in variants.items():
-        with MemoryWatch() as watch, gpu_peak(bench.device) as peak:
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(bench.device)
+        with MemoryWatch() as watch:
             outputs[name], flop = counted(run) if count_flops else (run(), 0)
-        result.peak_gib[name] = (peak.bytes if bench.device != "cpu" else watch.peak) / GIB
+            finish(bench.device)
+        result.peak_gib[name] = (torch.cuda.max_memory_allocated(bench.device) if on_gpu else watch.peak) / GIB
         result.tflop[name] = flop / 1e12
     for _ in range(bench.repeats):
         for name, run in variants.items():
@@ -115,25 +121,6 @@ def finish(device: str) -> None:
     """Wait for the device's queue."""
     if device != "cpu":
         torch.cuda.synchronize(device)
-
-
-@dataclass
-class Peak:
-    """The most bytes in use, once the context is left."""
-
-    bytes: int = 0
-
-
-@contextmanager
-def gpu_peak(device: str) -> Iterator[Peak]:
-    """The most bytes of torch tensors on the GPU within the context; 0 on a CPU."""
-    peak = Peak()
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats(device)
-    yield peak
-    if device != "cpu":
-        finish(device)
-        peak.bytes = torch.cuda.max_memory_allocated(device)
 
 
 @contextmanager

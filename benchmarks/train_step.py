@@ -133,13 +133,13 @@ def full(arguments: argparse.Namespace) -> dict:
             "device": torch.cuda.get_device_name()}
 
 
-def loading_stall(clips: Dataset, *, seconds_per_step: float, num_steps: int = 30, batch_size: int = 1,
-                   num_workers: int = 2, seed: int = 0) -> dict[str, float]:
+def loading_stall(clips: Dataset, *, seconds_per_step: float, num_steps: int, num_workers: int,
+                  batch_size: int = 1) -> dict[str, float]:
     """Let a step of `seconds_per_step` (on a GPU: the CPU sleeps) ask for batches as training does.
 
     Returns seconds waited per step, their share of the whole step, and seconds one worker needs for a sample.
     """
-    loader = DataLoader(clips, batch_sampler=SampleStream(range(len(clips)), batch_size, seed), num_workers=num_workers)
+    loader = DataLoader(clips, batch_sampler=SampleStream(range(len(clips)), batch_size, 0), num_workers=num_workers)
     batches, waited = iter(loader), 0.0
     for step in range(FIRST_BATCHES + num_steps):
         began = time.perf_counter()

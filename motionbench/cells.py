@@ -22,6 +22,7 @@ from t2m.project import resampled
 SEPARATOR = "__"
 FIRST_SEED = HELD_OUT_SEED + 700_000        # people of no other evaluation
 PICTURE_YAW = 0.25                          # radians the person of the picture looks aside, at most
+OPPOSITE = {"left": "right", "right": "left"}                # of a motion's side
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 

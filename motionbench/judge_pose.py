@@ -213,9 +213,8 @@ class PoseJudge:
             return Verdict(NONE, note)
         if costs[best] > TIE * costs.min():
             return Verdict(nearest, note)
-        rows, columns = warped_path(local[best])
         reference = Track(self.tracks[best], np.ones_like(mine.known))
-        found = motion_agreement(mine, reference, rows, columns)
+        found = motion_agreement(mine, reference, *warped_path(local[best]))
         if not found.moves(REFERENCE_AGREEMENT, REFERENCE_ENERGY):
             return Verdict(OTHERWISE, f"{note}; {found} with its performance")
         if case.followed is not None:
@@ -226,10 +225,6 @@ class PoseJudge:
         if not in_order(case.seen, track(case.followed).values[None] if given else self.tracks[own[::VIEWS]]):
             return Verdict(OTHERWISE, f"{note}; its frames in another order show it as well")
         return Verdict(case.motion, note)
-
-    def distances_of(self, skeleton: Skeleton) -> np.ndarray:
-        """To every performance, (S,); infinite where a lower bound rules it out."""
-        return self.distances(track(skeleton), "")[0]
 
     def distances(self, mine: Track, motion: str) -> tuple[np.ndarray, np.ndarray]:
         """To every performance: the root of the mean square along the warped path (S,), infinite where a lower bound

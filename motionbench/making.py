@@ -20,7 +20,7 @@ from dwpose.skeleton import Skeleton
 from inference import animate
 from media.files import save_atomically, save_text
 from media.video_writer import write_video
-from motionbench.cells import BenchMotion, Cell, driving_motion, Person, true_clip
+from motionbench.cells import BenchMotion, Cell, driving_motion, OPPOSITE, Person, true_clip
 from motionbench.metrics import Metric
 from motionbench.picture import tile_borders
 from motionbench.settings import FROM_FILES, Variant
@@ -35,7 +35,6 @@ from t2m.motion import Motion
 Exchange = tuple[str, Callable[[], Any]]        # what names the work in the stage's key, and the work
 CRF = 10                                # of the stored clips: hardly a loss, and the same one for every row
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm")         # in capitals, too
-OPPOSITE = {"left": "right", "right": "left"}
 IRRELEVANT = ("image", "prompt", "name", "outputs", "resume", "device", "num_threads", "driving_video", "seed",
               "camera", "memory_limit_gb", "stop_after")
 
@@ -148,7 +147,7 @@ class Bench:
     metrics: tuple[Metric, ...]
     motions: tuple[str, ...]            # what judges choose from
     models: Models
-    make: Callable[..., Made]           # as motionbench_making.make_clip
+    make: Callable[..., Made]           # as make_clip
     networks_key: str = ""              # content of the measures' own networks
 
     @cached_property
@@ -169,7 +168,7 @@ class Bench:
         if self.people:
             camera = "follow" if cell.motion.travels else "static"
         noise = int(content_hash([cell.name, self.seed, self.inference.seed])[:8], 16)
-        return with_size(replace(self.inference, image=str(self.pictures[cell.identity]), 
+        return with_size(replace(self.inference, image=str(self.pictures[cell.identity]),
                                  prompt=cell.motion.wordings[wording], camera=camera, seed=noise))
 
 

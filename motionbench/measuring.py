@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from dwpose.skeleton import BODY, HANDS, Skeleton
+from dwpose.skeleton import HANDS, Skeleton
 from media.files import save_arrays, save_text
 from media.images import fit_to_canvas, read_image
 from media.video_reader import read_video
@@ -32,13 +32,12 @@ from motionbench.metrics import ClipCase, Features, formula, Metric, NEEDED, nob
 from motionbench.network_metrics import frechet_of_clips, MetricWeights, network_metrics
 from motionbench.report import moments, ranked, report_page, results_table, WorstClip
 from motionbench.results import as_csv, as_json, ClipResult, Results, row_result, with_gains
-from motionbench.settings import JudgeConfig, MotionBenchConfig
+from motionbench.settings import JudgeConfig, MotionBenchConfig, SHORTEST_SECONDS
 from run.folder import content_hash
 from run.storyboard import PACKAGES
 from t2m.evaluation import frechet_distance
 
 INF = float("inf")
-SHORTEST_SECONDS = 1.0                  # of a video without a truth
 MOST_STRETCH = 0.02                     # of the shape of another system's video
 
 log = logging.getLogger(__name__)
@@ -66,8 +65,7 @@ def measuring_key(clip: Clip, made: dict) -> str:
     """All that the scores depend on: the video as it lies there, what it is compared with, and who looks at it."""
     inference = clip.bench.inference
     truth = [clip.bench.seconds, clip.bench.seed] if clip.truth is not None else None
-    pose = inference.pose
-    seen_by = [asdict(replace(pose, cache="")), *pose.networks]
+    seen_by = [asdict(replace(inference.pose, cache="")), *inference.pose.networks]
     return content_hash([clip.cell.name, clip.variant.name, made["failure"], clip.video_file,
                          clip.file("clips", ".npz"), truth, seen_by, clip.bench.pictures[clip.cell.identity],
                          list(clip.bench.motions), list(inference.size), inference.fps])
@@ -272,8 +270,7 @@ def pose_metric(name: str, title: str, unit: str, better: str, range: tuple[floa
     options = {} if joints is None else {"joints": joints}
 
     def score(case: ClipCase) -> Score:
-        value = function(case.seen, getattr(case, against), **options)
-        return Score(value, "" if np.isfinite(value) else f"the {NEEDED[against]}'s points are never seen")
+        return known_or(function(case.seen, getattr(case, against), **options), f"the {NEEDED[against]}'s points are never seen")
 
     return Metric(name, title, unit, better, range, formula(function), source, (against, "seen"), score,
                   failed=failed, diagnosis=diagnosis)
@@ -284,12 +281,6 @@ def picture_metric(name: str, title: str, unit: str, better: str, range: tuple[f
     """A function of video and truth."""
     return Metric(name, title, unit, better, range, formula(function), source, ("truth",),
                   lambda case: function(case.video, case.truth), black=True)
-
-
-def jitter(case: ClipCase) -> Score:
-    """pose.jitter, with the reason where there is none."""
-    value = pose.jitter(case.seen)
-    return Score(value, "" if np.isfinite(value) else "no point is seen in four frames in a row")
 
 
 def known_or(value: float, reason: str) -> Score:
@@ -312,12 +303,6 @@ def region_colours(case: ClipCase) -> Score:
     return Score(float(np.mean(list(found.values()))), listed)
 
 
-def seam(case: ClipCase) -> Score:
-    """picture.seam, with the reason where there is none."""
-    value = picture.seam(case.video, case.tile_borders)
-    return Score(value, "" if np.isfinite(value) else "the clip fits into one tile, or its tiles are unknown")
-
-
 POSE = (
     pose_metric("pck", "PCK@0.1 torso, true person", "", "higher", (0, 1), pose.pck_torso, "Yang and Ramanan 2013",
                 failed=0.0),
@@ -326,10 +311,11 @@ POSE = (
     pose_metric("pck_commanded", "PCK@0.1 torso, commanded skeleton", "", "higher", (0, 1), pose.pck_torso,
                 "Yang and Ramanan 2013", failed=0.0, against="commanded"),
     pose_metric("oks", "OKS", "", "higher", (0, 1), pose.oks, "COCO keypoints", failed=0.0),
-    pose_metric("pose_error", "pose error", "torsos", "lower", (0, INF), pose.mean_error, "ours", joints=BODY),
+    pose_metric("pose_error", "pose error", "torsos", "lower", (0, INF), pose.mean_error, "ours"),
     pose_metric("pape", "pixel pose error (pAPE)", "% of height", "lower", (0, INF), pose.pixel_error,
-                "mean distance of keypoints in the picture", failed=100.0, joints=BODY),
-    Metric("jitter", "jitter", "torsos/s³", "lower", (0, INF), formula(pose.jitter), "ours", ("seen",), jitter, diagnosis=True),
+                "mean distance of keypoints in the picture", failed=100.0),
+    Metric("jitter", "jitter", "torsos/s³", "lower", (0, INF), formula(pose.jitter), "ours", ("seen",),
+           lambda case: known_or(pose.jitter(case.seen), "no point is seen in four frames in a row"), diagnosis=True),
     pose_metric("foot_slide", "foot slide", "torsos/s", "lower", (0, INF), pose.foot_slide, "ours, in the picture",
                 diagnosis=True),
     pose_metric("hand_presence", "hands present", "", "higher", (0, 1), pose.hand_presence, "ours", failed=0.0,
@@ -344,7 +330,8 @@ MOVEMENT = (
                 "ours; idea of HumanScore", failed=0.0),
     *(Metric(f"frechet_{name}", f"Fréchet distance of keypoint {name}", "", "lower", (0, INF), formula(frechet_distance),
              "idea of FVMD; the detector's keypoints", ("truth", "skeleton", "seen"), features=movement_features(name),
-             combined=frechet_of_clips, black=True, protocol="per clip a histogram of directions, weighted by size in torsos, of arms, legs and trunk")
+             combined=frechet_of_clips, black=True,
+             protocol="per clip a histogram of directions, weighted by size in torsos, of arms, legs and trunk")
       for name in ("velocity", "acceleration")),
 )
 PICTURE = (
@@ -356,7 +343,8 @@ PICTURE = (
            "Sharma, Wu and Dalal 2005", ("truth", "skeleton"), region_colours, black=True),
 )
 LONG_VIDEO = (
-    Metric("seam", "seams", "levels", "lower", (-255, 255), formula(picture.seam), "ours", (), seam),
+    Metric("seam", "seams", "levels", "lower", (-255, 255), formula(picture.seam), "ours", (),
+           lambda case: known_or(picture.seam(case.video, case.tile_borders), "the clip fits into one tile, or its tiles are unknown")),
     Metric("colour_drift", "colour drift", "ΔE00", "lower", (-INF, INF), formula(picture.colour_drift), "ours",
            ("reference",), lambda case: picture.colour_drift(case.video, case.reference), diagnosis=True),
 )

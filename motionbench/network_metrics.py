@@ -88,9 +88,13 @@ def frechet(name: str, title: str, load: Callable[[str, str], Network], path: st
             source: str, protocol: str) -> Metric:
     """A Fréchet distance between features of videos and truths, on one network."""
     absent = absence(path, command)
+    network = None if absent else load(path, device)
+
+    def features(case: ClipCase) -> Features:
+        return {"video": network(case.video), "truth": network(case.truth)}
+
     return Metric(name, title, "", "lower", (0, INF), formula(frechet_distance), source, ("truth",), absent=absent,
-                  features=None if absent else features_of_both(load(path, device)), combined=frechet_of_clips,
-                  black=True, protocol=protocol)
+                  features=None if absent else features, combined=frechet_of_clips, black=True, protocol=protocol)
 
 
 def lpips(path: str, device: str) -> Metric:
@@ -181,11 +185,6 @@ def frechet_of_clips(clips: Sequence[Features]) -> Score:
     return Score(frechet_distance(video, truth), note)
 
 
-def features_of_both(network: Callable[[np.ndarray], np.ndarray]) -> Callable[[ClipCase], Features]:
-    """A network of frames (F, H, W, 3) to rows (N, D), applied to the video and its truth."""
-    return lambda case: {"video": network(case.video), "truth": network(case.truth)}
-
-
 def spread_frames(video: np.ndarray, number: int = FRAMES_PER_CLIP) -> np.ndarray:
     """`number` evenly spaced frames, or all of a shorter video. (F, H, W, 3)"""
     if len(video) <= number:
@@ -193,11 +192,11 @@ def spread_frames(video: np.ndarray, number: int = FRAMES_PER_CLIP) -> np.ndarra
     return video[np.round(np.linspace(0, len(video) - 1, number)).astype(int)]
 
 
-def segments(video: np.ndarray, length: int = SEGMENT_FRAMES) -> np.ndarray:
-    """Consecutive segments (S, length, H, W, 3); the last is filled up by repeating its last frame."""
-    missing = -len(video) % length
+def segments(video: np.ndarray) -> np.ndarray:
+    """Consecutive segments (S, SEGMENT_FRAMES, H, W, 3); the last is filled up by repeating its last frame."""
+    missing = -len(video) % SEGMENT_FRAMES
     filled = np.concatenate([video, np.repeat(video[-1:], missing, axis=0)])
-    return filled.reshape(-1, length, *video.shape[1:])
+    return filled.reshape(-1, SEGMENT_FRAMES, *video.shape[1:])
 
 
 def resized(frames: np.ndarray, side: int) -> np.ndarray:
@@ -313,8 +312,7 @@ def face_embedding(path: str | os.PathLike, device: str = "cpu") -> Callable[[np
         if not crops:
             return np.zeros((0, 1), np.float32)
         pixels = (np.stack(crops).astype(np.float32) - 127.5) / 127.5
-        rows = model.run(np.ascontiguousarray(rearrange(pixels, "n h w c -> n c h w")))[0]
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+        return unit(model.run(np.ascontiguousarray(rearrange(pixels, "n h w c -> n c h w")))[0])
 
     return embedding
 

@@ -163,17 +163,12 @@ def seam(video: np.ndarray, borders: tuple[int, ...]) -> float:
     return float(np.mean(excess)) if excess else float("nan")
 
 
-def colour_distance(video: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """CIEDE2000 between each frame's mean colour and the reference picture's. (F, H, W, 3), (H, W, 3) -> (F,)"""
-    return ciede2000([mean_colour(frame) for frame in video], mean_colour(reference))
-
-
 def colour_drift(video: np.ndarray, reference: np.ndarray) -> float:
     """How much further the colours of the clip's last quarter are from the reference than those of its first, CIEDE2000.
 
     Negative: they come nearer. A clip of one frame has none.
     """
-    distance = colour_distance(video, reference)                                            # (F,)
+    distance = ciede2000([mean_colour(frame) for frame in video], mean_colour(reference))   # (F,)
     part = max(1, round(DRIFT_SHARE * len(distance)))
     return float(distance[-part:].mean() - distance[:part].mean())
 

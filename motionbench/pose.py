@@ -1,7 +1,8 @@
 """How well the poses of a video are the wanted ones.
 
-`found` is re-detected in the video, `truth` is the true or the commanded skeleton: the same frames on the same canvas. Lengths are in torsos, where
-they must not depend on the person's size: the commanded left shoulder to right hip, median over the clip.
+`found` is re-detected in the video, `truth` is the true or the commanded skeleton: the same frames on the same canvas.
+Lengths are in torsos, where they must not depend on the person's size: the commanded left shoulder to right hip, median
+over the clip.
 """
 from __future__ import annotations
 
@@ -23,7 +24,6 @@ NUM_DIRECTIONS = 8              # of a histogram of movements
 TRUNK = (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER, coco.LEFT_HIP, coco.RIGHT_HIP, coco.NOSE)
 BONES = (*(half for limb in (*coco.ARMS, *coco.LEGS) for half in pairwise(limb)),
          (coco.LEFT_SHOULDER, coco.RIGHT_SHOULDER), (coco.LEFT_SHOULDER, coco.LEFT_HIP), (coco.RIGHT_SHOULDER, coco.RIGHT_HIP))
-PARTS = (coco.ARMS, coco.LEGS)  # whose points are counted apart, each limb
 HAND_SHARE = 0.5                # of a hand's 21 points that must be seen for the hand to be there
 
 
@@ -65,13 +65,13 @@ def pck(found: Skeleton, truth: Skeleton, joints: slice = BODY, share_of_height:
     return share_within(found, truth, joints, share_of_height * person_height(truth))
 
 
-def pck_torso(found: Skeleton, truth: Skeleton, joints: slice = BODY, share: float = SHARE_OF_TORSO) -> float:
+def pck_torso(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
     """Share of the wanted points in view that were found within 0.1 torsos; one not found counts as missed.
 
     NaN if no such point or no torso is seen.
     """
     check_pair(found, truth)
-    return share_within(found, truth, joints, share * torso(truth))
+    return share_within(found, truth, joints, SHARE_OF_TORSO * torso(truth))
 
 
 def share_within(found: Skeleton, truth: Skeleton, joints: slice, pixels: float) -> float:
@@ -104,24 +104,24 @@ def oks(found: Skeleton, truth: Skeleton) -> float:
     return float(likeness[wanted & usable[:, None]].mean())
 
 
-def mean_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
+def mean_error(found: Skeleton, truth: Skeleton) -> float:
     """Mean distance of the points that are both commanded and found, torsos; NaN if there is none."""
-    return float(mean_distance(found, truth, joints) / torso(truth))
+    return float(mean_distance(found, truth) / torso(truth))
 
 
-def pixel_error(found: Skeleton, truth: Skeleton, joints: slice = BODY) -> float:
+def pixel_error(found: Skeleton, truth: Skeleton) -> float:
     """Mean distance of the points that are both in the true video and found, as a share of the picture's height, percent.
 
     NaN if there is none. Unlike the pose error it also counts where the person stands and how large they are.
     """
-    return float(100 * mean_distance(found, truth, joints) / truth.size[0])
+    return float(100 * mean_distance(found, truth) / truth.size[0])
 
 
-def mean_distance(found: Skeleton, truth: Skeleton, joints: slice) -> np.floating | float:
-    """Mean distance of the points that are both in `truth` and found, pixels; NaN if there is none."""
+def mean_distance(found: Skeleton, truth: Skeleton) -> np.floating | float:
+    """Mean distance of the body points that are both in `truth` and found, pixels; NaN if there is none."""
     check_pair(found, truth)
-    both = (seen(truth) & found.seen)[:, joints]                                            # (F, J)
-    distance = np.linalg.norm(found.xy[:, joints] - truth.xy[:, joints], axis=-1)
+    both = (seen(truth) & found.seen)[:, BODY]                                              # (F, 17)
+    distance = np.linalg.norm(found.xy[:, BODY] - truth.xy[:, BODY], axis=-1)
     return distance[both].mean() if both.any() else float("nan")
 
 
@@ -170,7 +170,6 @@ def movement_histogram(skeleton: Skeleton, order: int) -> np.ndarray:
     In torsos and seconds; log(1 + x), so that one wild clip is not the whole distance. Parts: each arm, each leg, the trunk.
     All zeros, as of a still person, where nobody or no torso is seen.
     """
-    parts = (*(limb for pair in PARTS for limb in pair), TRUNK)
     unit, rows = torso(skeleton), []
     unit = np.inf if np.isnan(unit) else unit
     shown = skeleton.seen
@@ -178,7 +177,7 @@ def movement_histogram(skeleton: Skeleton, order: int) -> np.ndarray:
     for back in range(order):
         whole = whole & shown[back:len(shown) - order + back]
     moves = np.diff(skeleton.xy.astype(np.float64), n=order, axis=0) * skeleton.fps**order / unit   # (F - order, 133, 2)
-    for part in parts:
+    for part in (*coco.ARMS, *coco.LEGS, TRUNK):
         counted = whole[:, list(part)]
         vectors = moves[:, list(part)][counted]                                             # (N, 2)
         direction = np.floor((np.arctan2(vectors[:, 1], vectors[:, 0]) / (2 * np.pi) % 1) * NUM_DIRECTIONS).astype(int)

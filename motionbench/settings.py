@@ -8,7 +8,7 @@ from configs import setting
 from motionbench.network_metrics import MetricWeights
 from renderers import RENDERERS
 
-SHORTEST_SECONDS = 1.0
+SHORTEST_SECONDS = 1.0          # of a video
 SYNTHETIC, REAL = "synthetic", "real"
 FULL, GIVEN, FROM_FILES = "from_text", "given_motion", "videos"
 
@@ -81,7 +81,7 @@ class Variant:
     adapter: bool = True            # as the config says
     refinement: bool = True
     compared: bool = True           # with the true video, where there is one
-    bound: str = ""                 # not generated: one of making.BOUNDS
+    bound: str = ""                 # not generated: see making.Clip.bound
     renderer: str = ""              # of renderers.RENDERERS; "": as the config says
     wording: int = 0                # which of a motion's wordings is the prompt
 

@@ -45,13 +45,14 @@ def mean_interval(values: Sequence[float], groups: Groups = (), limits: tuple[fl
     if len(known) < MIN_VALUES:
         return Interval(mean, NAN, NAN, len(known))
     error, freedom = standard_error(known, groups)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
     if np.isin(known, (0, 1)).all():
         independent = freedom + 1 if error == 0 else min(mean * (1 - mean) / error**2, len(known))
-        low, high = wilson(mean, independent, stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+        low, high = wilson(mean, independent, quantile)
         return Interval(mean, low, high, len(known))
     if error == 0:                                              # equal values say nothing of how they scatter
         return Interval(mean, NAN, NAN, len(known))
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
+    reach = quantile * error
     return Interval(mean, float(max(mean - reach, limits[0])), float(min(mean + reach, limits[1])), len(known))
 
 
@@ -68,16 +69,16 @@ def difference_interval(ours: Sequence[float], theirs: Sequence[float], groups: 
     if count < MIN_VALUES:
         return Interval(mean, NAN, NAN, count)
     error, freedom = standard_error(gained, groups)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, freedom)
+    reach = quantile * error
     if np.isin(gained, (-1, 0, 1)).all():
         low, high, p = mcnemar(int((gained > 0).sum()), int((gained < 0).sum()), count)
         if repeats(groups) and error > 0:
-            reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
             low, high, p = min(low, mean - reach), max(high, mean + reach), max(p, t_test(mean, error, freedom))
         return Interval(mean, max(low, -1.0), min(high, 1.0), count, p, detectable_share(count))
     if error == 0:
         return Interval(mean, NAN, NAN, count)
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
-    found = (stats.t.ppf((1 + CONFIDENCE) / 2, freedom) + stats.t.ppf(POWER, freedom)) * error
+    found = (quantile + stats.t.ppf(POWER, freedom)) * error
     return Interval(mean, mean - reach, mean + reach, count, t_test(mean, error, freedom), float(found))
 
 

@@ -31,6 +31,7 @@ MOTION_NAMES = (                                              # published name -
     (".norms.0.", ".norm1."), (".norms.1.", ".norm2."), (".ff_norm.", ".norm3."))
 VAE_NAMES = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
 FETCH = "fetch MusePose's with python scripts/download_weights.py musepose (and musepose-base, for stage 1 of training)"
+PUBLISHED_WIDTHS = (16, 32, 96, 256)                           # of the pose guider's levels
 WEIGHTS_NAMES = ("diffusion_pytorch_model", "pytorch_model", "model")     # stems in a component folder
 
 
@@ -84,7 +85,9 @@ def copied_tensors(path: Path, dtype: torch.dtype | None, device: str = "cpu") -
 def copied(tensor: Tensor, dtype: torch.dtype | None, device: str) -> Tensor:
     """The tensor's values in memory that belongs to nobody else."""
     result = converted(tensor, dtype, device)
-    return result.clone(memory_format=torch.contiguous_format) if result.data_ptr() == tensor.data_ptr() and device != "meta" else result
+    if device == "meta" or result.data_ptr() != tensor.data_ptr():
+        return result
+    return result.clone(memory_format=torch.contiguous_format)
 
 
 def motion_name(name: str) -> str:
@@ -196,23 +199,20 @@ def load_pose_guider(path: Path, channels: int, dtype: torch.dtype, device: str 
 
 
 def guider_widths(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """The widths of a pose guider's levels: (16, 32, 96, 256) as published."""
+    """The widths of a pose guider's levels."""
     halvings = sorted(int(name.split(".")[1]) for name in tensors if re.fullmatch(r"blocks\.\d*[13579]\.weight", name))
     return (len(tensors["conv_in.weight"]), *(len(tensors[f"blocks.{number}.weight"]) for number in halvings))
 
 
-def load_networks(files: WeightFiles, dtype: torch.dtype, device: str = "cpu") -> Networks:
-    """The three networks from the official files."""
-    denoiser = load_denoiser(files, dtype, device)
+def load_networks(files: WeightFiles, dtype: torch.dtype) -> Networks:
+    """The three networks from the official files; a new pose guider changes nothing, as its last layer is zero."""
+    denoiser = load_denoiser(files, dtype)
     channels = denoiser.config.block_out_channels[0]
-    guider = (new_pose_guider(channels).to(device, dtype) if files.pose_guider is None else
-              load_pose_guider(files.pose_guider, channels, dtype, device))
-    return Networks(denoiser, load_reference_net(files, dtype, device), guider)
-
-
-def new_pose_guider(channels: int, blocks: tuple[int, ...] = (16, 32, 96, 256)) -> PoseGuider:
-    """An untrained pose guider, which changes nothing: its last layer is zero."""
-    return build_pose_guider(channels, blocks).eval()
+    if files.pose_guider is None:
+        guider = build_pose_guider(channels, PUBLISHED_WIDTHS).to(dtype=dtype).eval()
+    else:
+        guider = load_pose_guider(files.pose_guider, channels, dtype)
+    return Networks(denoiser, load_reference_net(files, dtype), guider)
 
 
 def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> AutoencoderKL:

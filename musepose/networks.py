@@ -255,7 +255,7 @@ def joined(parts: list[Tensor]) -> Tensor:
 def spatial_blocks(network: nn.Module) -> Iterator[tuple[str, BasicTransformerBlock]]:
     """The transformer blocks over places, by name; those over time are left out."""
     for name, block in network.named_modules():
-        if isinstance(block, BasicTransformerBlock) and ".motion_modules." not in name:
+        if isinstance(block, BasicTransformerBlock) and not is_motion(name):
             yield name, block
 
 

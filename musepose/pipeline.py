@@ -54,24 +54,6 @@ def scheduler(num_inference_steps: int | None = None, **changes) -> DDIMSchedule
     return found
 
 
-def scales(timesteps: Tensor, alphas_cumprod: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
-    """Signal and noise shares of each sample, (B, 1, ...) with `ndim` dimensions."""
-    alpha = alphas_cumprod.to(timesteps.device)[timesteps].view(-1, *[1] * (ndim - 1))
-    return alpha.sqrt(), (1 - alpha).sqrt()
-
-
-def noised(latents: Tensor, noise: Tensor, timesteps: Tensor, alphas_cumprod: Tensor) -> Tensor:
-    """Latents (B, ...) at each sample's noise level; timesteps: (B,) long."""
-    signal, spread = scales(timesteps, alphas_cumprod, latents.ndim)
-    return signal * latents + spread * noise
-
-
-def velocity(latents: Tensor, noise: Tensor, timesteps: Tensor, alphas_cumprod: Tensor) -> Tensor:
-    """What the denoiser is to predict (Salimans & Ho 2022, section 4)."""
-    signal, spread = scales(timesteps, alphas_cumprod, latents.ndim)
-    return signal * noise - spread * latents
-
-
 def min_snr_weight(timesteps: Tensor, alphas_cumprod: Tensor, gamma: float = MIN_SNR_GAMMA) -> Tensor:
     """Weight of each sample's squared v error, (B,): min(SNR + 1, gamma) / (SNR + 1).
 
@@ -80,11 +62,6 @@ def min_snr_weight(timesteps: Tensor, alphas_cumprod: Tensor, gamma: float = MIN
     alpha = alphas_cumprod.to(timesteps.device)[timesteps]
     snr = alpha / (1 - alpha)
     return (snr + 1).clamp(max=gamma) / (snr + 1)
-
-
-def offset_noise(noise: Tensor, offsets: Tensor, strength: float) -> Tensor:
-    """Noise (B, F, 4, h, w) whose mean varies: offsets (B, 4), one per sample and channel, the same in all frames."""
-    return noise + strength * offsets[:, None, :, None, None]
 
 
 # ---------------------------------------------------------------------- windows (AnimateDiff's uniform contexts)
@@ -100,7 +77,7 @@ def check_windows(size: int, overlap: int, stride: int = 1) -> None:
         raise ValueError(f"window_stride: expected at least 1 (found {stride})")
 
 
-def frame_windows(num_frames: int, size: int = 48, overlap: int = 4, stride: int = 1) -> list[list[int]]:
+def frame_windows(num_frames: int, size: int, overlap: int, stride: int = 1) -> list[list[int]]:
     """The frames of each window. The last one goes on at frame 0 where the video ends within it.
 
     stride k: further windows over every 2nd, 4th, ... frame, k - 1 times as long as the video is so long.
@@ -114,7 +91,7 @@ def frame_windows(num_frames: int, size: int = 48, overlap: int = 4, stride: int
             for step in steps for start in range(0, num_frames - overlap, size * step - overlap)]
 
 
-def padded_length(num_frames: int, size: int = 48, overlap: int = 4) -> int:
+def padded_length(num_frames: int, size: int, overlap: int) -> int:
     """Frames that windows cover exactly; the published code fills up to them by repeating the last pose."""
     return overlap + max(0, math.ceil((num_frames - overlap) / (size - overlap))) * (size - overlap)
 
@@ -210,7 +187,8 @@ class MusePose:
                noise_scheduler: dict | None = None,                     # changes of the scheduler
                progress: bool = True, processes: Processes = ALONE) -> Tensor:
         """Latents (F, 4, h, w) float32, the same in all processes. The generator is drawn from once, for the noise."""
-        self.check_frames(image, poses, size)
+        check_rgb(image, poses)
+        check_size(size, self.shrink)
         check_windows(window, window_overlap, window_stride)
         ddim = scheduler(num_inference_steps, **noise_scheduler or {})
         num_frames = padded_length(len(poses), window, window_overlap) if pad else len(poses)
@@ -295,11 +273,6 @@ class MusePose:
         if output_size is None or output_size == tuple(pixels.shape[-2:]):
             return pixels
         return functional.interpolate(pixels, size=output_size, mode="bilinear", align_corners=False)
-
-    def check_frames(self, image: np.ndarray, poses: np.ndarray, size: tuple[int, int]) -> None:
-        """Refuse frames and sizes the networks cannot take."""
-        check_rgb(image, poses)
-        check_size(size, self.shrink)
 
     @property
     def shrink(self) -> int:

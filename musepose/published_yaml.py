@@ -14,7 +14,7 @@ import datetime
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
@@ -33,8 +33,6 @@ from runtime.device import chosen_device
 
 log = logging.getLogger(__name__)
 
-PLACES = ("pretrained_base_model", "pretrained_vae", "image_encoder", "denoising_unet", "reference_unet", "pose_guider",
-          "motion_module")                         # keys, without `_path`
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 PIXELS_PER_LATENT = 8
 
@@ -53,7 +51,8 @@ def read_test_cases(path: str | Path) -> TestCases:
     """All cases; a missing picture or video is a ValueError before any has run. Paths are as in the file, from here."""
     path = Path(path)
     content = yaml_mapping(path)
-    missing = [f"{name}_path" for name in PLACES if not isinstance(content.get(f"{name}_path"), str)]
+    places = [f"{part.name}_path" for part in fields(WeightFiles)]
+    missing = [place for place in places if not isinstance(content.get(place), str)]
     if missing:
         raise ValueError(f"{path}: expected {missing[0]} (found none): take MusePose's configs/test_stage_2.yaml")
     dtype = content.get("weight_dtype", "fp16")
@@ -67,9 +66,9 @@ def read_test_cases(path: str | Path) -> TestCases:
              for listed_video in videos for video in files_in(listed_video, (".mp4",), path)]
     if not cases:
         raise ValueError(f"{path}: expected at least one picture with a pose video (found none)")
-    noise = content.get("inference_config")
-    return TestCases(WeightFiles(*(Path(content[f"{name}_path"]) for name in PLACES)), DTYPES[dtype],
-                     yaml_mapping(Path(noise)).get("noise_scheduler_kwargs", {}) if noise and Path(noise).is_file() else {}, cases)
+    settings = Path(content.get("inference_config") or "")
+    noise = yaml_mapping(settings).get("noise_scheduler_kwargs", {}) if settings.is_file() else {}
+    return TestCases(WeightFiles(*(Path(content[place]) for place in places)), DTYPES[dtype], noise, cases)
 
 
 def files_in(place: str, suffixes: tuple[str, ...], source: Path) -> list[Path]:

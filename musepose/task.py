@@ -17,7 +17,7 @@ from media.images import as_frames
 from musepose import MusePoseTrainConfig
 from musepose.networks import build_denoiser, Context, is_motion, spatial_blocks
 from musepose.checkpoint import Networks, fill, named_tensors, save_networks
-from musepose.pipeline import min_snr_weight, MusePose, noised, offset_noise, scheduler, velocity
+from musepose.pipeline import min_snr_weight, MusePose, scheduler
 from runtime.weights import empty
 from training.task import Task, VideoBatch
 
@@ -32,8 +32,7 @@ class DenoisingLoss(nn.Module):
     def __init__(self, networks: Networks, settings: MusePoseTrainConfig):
         super().__init__()
         self.denoiser, self.reference_net, self.pose_guider = networks.denoiser, networks.reference_net, networks.pose_guider
-        self.gamma = settings.snr_gamma
-        self.register_buffer("alphas_cumprod", scheduler().alphas_cumprod, persistent=False)
+        self.gamma, self.scheduler = settings.snr_gamma, scheduler()
 
     def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, reference_latents: Tensor, pose: Tensor,
                 tokens: Tensor, keep: Tensor) -> Tensor:
@@ -44,12 +43,12 @@ class DenoisingLoss(nn.Module):
         """
         context = self.context(reference_latents, tokens, keep)
         poses = self.pose_guider(pose.flatten(0, 1))                          # (B*F, C0, h, w)
-        noisy = noised(latents, noise, timesteps, self.alphas_cumprod)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
         v = self.denoiser(noisy, timesteps, poses, context)                   # (B, F, 4, h, w)
-        wanted = velocity(latents, noise, timesteps, self.alphas_cumprod)
+        wanted = self.scheduler.get_velocity(latents, noise, timesteps)       # Salimans & Ho 2022, section 4
         losses = (v.float() - wanted.float()).square().mean(dim=(1, 2, 3, 4))           # (B,)
         if self.gamma:
-            losses = losses * min_snr_weight(timesteps, self.alphas_cumprod, self.gamma)
+            losses = losses * min_snr_weight(timesteps, self.scheduler.alphas_cumprod, self.gamma)
         if not any(keep.tolist()):                      # so that processes agree on which parameters have a gradient
             losses = losses + 0 * sum(features.sum() for features in context.features.values())
         return losses
@@ -119,15 +118,20 @@ class MusePoseTask(Task):
                 keep.to(device))
 
     def randomness(self, positions: list[int], shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Noise (B, *shape), timesteps (B,) and keep (B,; 0 = no picture)."""
+        """Noise (B, *shape), timesteps (B,) and keep (B,; 0 = no picture).
+
+        shape: (F, 4, h, w). The noise's mean varies by sample and channel, alike in all frames.
+        """
         config, drawn = self.config, []
+        num_timesteps = self.objective.scheduler.config.num_train_timesteps
         for position in positions:
             generator = torch.Generator().manual_seed(config.seed * SEED_STEP + position)
             drawn.append((torch.randn(shape, generator=generator), torch.randn(shape[1], generator=generator),
-                          torch.randint(len(self.objective.alphas_cumprod), (), generator=generator),
+                          torch.randint(num_timesteps, (), generator=generator),
                           torch.rand((), generator=generator)))
         noise, offsets, timesteps, uniform = map(torch.stack, zip(*drawn))
-        return offset_noise(noise, offsets, config.noise_offset), timesteps, (uniform >= config.uncond_ratio).float()
+        noise = noise + config.noise_offset * offsets[:, None, :, None, None]
+        return noise, timesteps, (uniform >= config.uncond_ratio).float()
 
     def export(self, folder: Path) -> None:
         """What `load_saved_networks` reads."""
@@ -159,7 +163,7 @@ def for_stage(model: MusePose, config: dict, stage: int, motion_module: Path | N
         network = empty(lambda given: build_denoiser(given, motion=False), config, Path("config.json"))
         return replace(model, denoiser=fill(network, still, Path("denoiser"), "a denoiser"))
     if motion_module is not None:
-        motion = {name: tensor for name, tensor in named_tensors(motion_module, dtype, str(model.device)).items()}
+        motion = named_tensors(motion_module, dtype, str(model.device))
     elif len(still) < len(kept):
         motion = {name: tensor for name, tensor in kept.items() if is_motion(name)}
     else:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,8 @@ class Clip:
     """A video file and what may be said about it; one of the captions is picked each time."""
     path: Path
     captions: tuple[str, ...]
-    length: int = field(default=0)         # frames
-    fps: float = field(default=0.0)        # frames per second
+    length: int = 0                        # frames
+    fps: float = 0.0                       # frames per second
     size: tuple[int, int] = (0, 0)         # (height, width), pixels
 
 
@@ -170,8 +170,8 @@ class MotionClips(Dataset):
     """Exemplars, each with a prior clip where there are any. Asked for as (index, position), like all our clips.
 
     An item is a dict: `position`; `frames` (K, F, 3, H, W) in [-1, 1], K = 2 with a prior clip and 1 without, exemplar
-    first; `name`; `indices` (K, F), which frames they are; the texts `exemplar_caption` and
-    `prior_caption`. With `cache`, a function (clip, size, indices) -> (mean, std), each (F, 4, h, w), there are `latent_mean` and `latent_std`
+    first; `name`; `indices` (K, F), which frames they are; the texts `exemplar_caption` and `prior_caption`. With
+    `cache`, a function (clip, size, indices) -> (mean, std), each (F, 4, h, w), there are `latent_mean` and `latent_std`
     (K, F, 4, h, w) instead of the frames. An epoch is as long as the longer of both lists; the shorter is repeated.
     """
 

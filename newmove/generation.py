@@ -19,8 +19,8 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -55,10 +55,15 @@ def weights_path(weights: str | Path) -> Path:
         raise FileNotFoundError(f"{path}: expected a model's folder or {NAME} (found none): check the path")
     if path.is_file() or (path / "model_index.json").is_file():
         return path
-    for found in (folder / name for folder in (path, path / "latest") for name in NAMES):
-        if found.is_file():
-            return found
+    if found := trained_file(path):
+        return found
     raise ValueError(f"{path}: expected model_index.json or {NAME} (found neither): is this the folder of a model?")
+
+
+def trained_file(path: Path) -> Path | None:
+    """The file that train_motion_customization.py wrote, by itself or in a run's folder; None where there is none."""
+    places = [path] if path.is_file() else [folder / name for folder in (path, path / "latest") for name in NAMES]
+    return next((place for place in places if place.is_file() and place.name in NAMES), None)
 
 
 def check_weights(weights: str | Path, base: str | Path | None = None) -> Path:
@@ -95,10 +100,11 @@ def load_customized(weights: str | Path, base: str | Path | None = None, device:
                     dtype: torch.dtype = torch.float32) -> TextToVideo | WanTextToVideo:
     """The model that -m names, ready to sample. base: where the pipeline lies now, if not where it was trained from."""
     path, folder = weights_path(weights), check_weights(weights, base)
-    model = (WanTextToVideo if module_of(folder) is wan else TextToVideo).load(folder, device, dtype)
+    is_wan = module_of(folder) is wan
+    model = (WanTextToVideo if is_wan else TextToVideo).load(folder, device, dtype)
     if path.is_file():
-        tensors = read_tensors(path, None)
-        wan.apply_lora(model.transformer, tensors, path) if module_of(folder) is wan else apply_trained(model.unet, tensors, path)
+        apply = wan.apply_lora if is_wan else apply_trained
+        apply(model.network, read_tensors(path, None), path)
     return model
 
 
@@ -118,8 +124,8 @@ def mark(weights: str | Path) -> str:
     """16 hex digits by which a run knows its weights again, from size, beginning and end of the file."""
     path = weights_path(weights)
     if path.is_dir():
-        path = next(iter(sorted((path / "unet").glob("*.safetensors")) + sorted((path / "unet").glob("*.bin"))
-                         + sorted((path / "transformer").glob("*.safetensors"))))
+        kinds = ("unet/*.safetensors", "unet/*.bin", "transformer/*.safetensors")
+        path = next(file for kind in kinds for file in sorted(path.glob(kind)))
     size, digest = path.stat().st_size, hashlib.sha256()
     with path.open("rb") as file:
         digest.update(str(size).encode() + file.read(SAMPLED_BYTES))
@@ -211,7 +217,7 @@ def chosen(seed: int | str) -> int:
 
 def prompts_from(option: str, default_seed: int | str) -> list[Prompt]:
     """The -p option: a prompts file, or prompts with | between them."""
-    if Path(option).suffix.lower() == ".txt" or (len(option) < 256 and Path(option).is_file()):
+    if Path(option).suffix.lower() == ".txt" or os.path.isfile(option):      # a prompt too long for a file's name is none
         return read_prompts(option, default_seed)
     texts = [text.strip() for text in option.split("|")]
     if not all(texts):
@@ -226,6 +232,7 @@ TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 FPS = 8                              # of ZeroScope's and ModelScope's videos, as published
 MAX_STEM_BYTES = 160                 # of the prompt in a file name; file systems allow 255 for all of it
 EXEMPLAR_SIDE, EXEMPLAR_SECONDS = 256, 6      # pixels, seconds: copies in the gallery
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 @dataclass(frozen=True)
@@ -234,6 +241,13 @@ class Video:
     file: str
     prompt: str
     seed: int
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A clip the motion was learnt from: its file, relative to the gallery's folder, and its caption."""
+    file: str
+    caption: str
 
 
 def stem_of(prompt: str) -> tuple[str, bool]:
@@ -318,8 +332,9 @@ def make_missing(make, missing: Sequence[Video], everything: Sequence[Video], sh
 
 
 def gallery(everything: Sequence[Video], shown: Sequence[Exemplar], folder: Path) -> None:
-    """The page of what is there by now."""
-    write_gallery(folder, [video for video in everything if (folder / video.file).is_file()], shown)
+    """Write gallery.html of what is there by now; styles and script are inside."""
+    videos = [video for video in everything if (folder / video.file).is_file()]
+    save_text(folder / "gallery.html", render_page(TEMPLATE, title=folder.resolve().name, videos=videos, exemplars=shown))
 
 
 def copies(exemplars: Path, folder: Path) -> list[Exemplar]:
@@ -336,32 +351,14 @@ def copies(exemplars: Path, folder: Path) -> list[Exemplar]:
     return found
 
 
-class writing:
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
     """Within the context, a disk that fills or cannot be written is one line; what is whole stays."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind, error, trace) -> None:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-        if full and not isinstance(error, FileNotFoundError):
-            done = len(list(self.folder.glob("*.mp4"))) if self.folder.is_dir() else 0
-            raise ValueError(f"{self.folder}: {os.strerror(error.errno)} ({done} videos are whole): make room and run the "
-                             "same command again, or choose another folder with -o") from error
-
-
-@dataclass(frozen=True)
-class Exemplar:
-    """A clip the motion was learnt from: its file, relative to the gallery's folder, and its caption."""
-    file: str
-    caption: str
-
-
-def write_gallery(folder: Path, videos: Sequence, exemplars: Sequence[Exemplar] = ()) -> Path:
-    """Write folder/gallery.html. videos: with `file` in that folder, `prompt` and `seed`. Styles and script are inside."""
-    path = folder / "gallery.html"
-    save_text(path, render_page(TEMPLATE, title=folder.resolve().name, videos=videos, exemplars=exemplars))
-    return path
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        done = len(list(folder.glob("*.mp4")))
+        raise ValueError(f"{folder}: {os.strerror(error.errno)} ({done} videos are whole): make room and run the same "
+                         "command again, or choose another folder with -o") from error

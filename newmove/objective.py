@@ -70,21 +70,18 @@ def train_only(network: nn.Module, groups: str | Sequence[str]) -> list[str]:
     return chosen
 
 
-def save_trained(folder: Path, trained: dict[str, Tensor], base: str | Path, fingerprint: str,
-                 word: str = "") -> Path:
+def save_trained(folder: Path, trained: dict[str, Tensor], base: Path, fingerprint: str, word: str, name: str = NAME) -> None:
     """Write the trained tensors, and the base they belong to; float32, as float16 rounds away most of what few steps change.
 
-    fingerprint: of the base. word: what means the motion in prompts.
+    fingerprint: of the base. word: what means the motion in prompts. name: of the file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in trained.items()}
-    broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+    tensors = {key: tensor.detach().to("cpu", torch.float32).contiguous() for key, tensor in trained.items()}
+    broken = next((key for key, tensor in tensors.items() if not tensor.isfinite().all()), None)
     if broken:
         raise ValueError(f"{folder}: expected finite weights (found inf or NaN in '{broken}'): has training diverged? "
                          "lower learning_rate")
     notes = {"format": "pt", "base": str(base), "fingerprint": fingerprint, "word": word}
-    save_atomically(folder / NAME, lambda path: save_tensors(tensors, path, notes))
-    return folder / NAME
+    save_atomically(folder / name, lambda path: save_tensors(tensors, path, notes))
 
 
 # -------------------------------------------------------------------------------------------------- noise levels

@@ -41,10 +41,9 @@ class MotionTask(Task):
         torch.manual_seed(seed)                                                          # new weights: LoRA's
         self.trained_names = model.choose_trained(groups)
         network = without_dropout(model.network)
-        for module in model.frozen_parts:
-            module.requires_grad_(False)
-            if frozen_dtype is not None:
-                module.to(frozen_dtype)
+        model.text_encoder.requires_grad_(False)
+        if frozen_dtype is not None:
+            model.text_encoder.to(frozen_dtype)                                          # the VAE stays float32
         for name, parameter in network.named_parameters():
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else frozen_dtype or parameter.dtype)
         if gradient_checkpointing:

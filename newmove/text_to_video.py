@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from media.files import read_json, save_atomically
+from media.files import read_json, save_atomically, save_text
 from runtime.cpu_layers import faster_on_cpu
 from runtime.weights import empty, fill, read_tensors, save_tensors
 
@@ -28,7 +28,6 @@ from newmove.objective import DiffusionNoise, save_trained, train_only
 
 PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline")      # the same five parts
 FRAMES_AT_ONCE = 4                                                   # through the VAE
-PIXELS_PER_LATENT = 8                                                # for messages about sizes; the VAE decides
 OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 COUNTER = "text_model.embeddings.position_ids"                       # stored by older transformers, not a weight
 DEFAULTS = {"size": (384, 384), "num_frames": 16, "guidance_scale": 9.0, "num_inference_steps": 50, "fps": 8}
@@ -66,11 +65,6 @@ class TextToVideo:
         """What is trained."""
         return self.unet
 
-    @property
-    def frozen_parts(self) -> tuple[nn.Module, ...]:
-        """What may be in half precision while training; the VAE stays float32."""
-        return (self.text_encoder,)
-
     def training_noise(self, mode: str) -> DiffusionNoise:
         """The noise this model is trained with, its timesteps drawn as `mode` says (objective.MODES)."""
         return DiffusionNoise(DDPMScheduler.from_config(self.scheduler), mode)
@@ -79,8 +73,9 @@ class TextToVideo:
         """Let gradients reach what the groups select, and nothing else; the names."""
         return train_only(self.unet, groups)
 
-    def save_trained(self, folder: Path, trained: dict[str, Tensor], word: str) -> Path:
-        return save_trained(folder, trained, self.source, fingerprint(self.source), word)
+    def save_trained(self, folder: Path, trained: dict[str, Tensor], word: str) -> None:
+        """Write them as they are named in the network."""
+        save_trained(folder, trained, self.source, fingerprint(self.source), word)
 
     @property
     def pixels_per_latent(self) -> int:
@@ -175,11 +170,9 @@ class TextToVideo:
         config = self.text_encoder.config.to_dict() | {"architectures": ["CLIPTextModel"]}
         write_component(folder / "text_encoder", config, tensors, "model", dtype)
         shutil.copytree(self.source / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
-        (folder / "scheduler").mkdir(exist_ok=True)
         # as it was read: a key more, such as timestep_spacing, and every sampler built from it changes
-        write_text(folder / "scheduler" / "scheduler_config.json", json.dumps(self.scheduler, indent=2) + "\n")
-        index = (self.source / "model_index.json").read_text(encoding="utf-8")
-        write_text(folder / "model_index.json", index)
+        save_text(folder / "scheduler" / "scheduler_config.json", json.dumps(self.scheduler, indent=2) + "\n")
+        save_text(folder / "model_index.json", (self.source / "model_index.json").read_text(encoding="utf-8"))
         return folder
 
 
@@ -281,9 +274,5 @@ def write_component(folder: Path, config: dict, tensors: dict[str, Tensor], stem
         if not stored[name].isfinite().all():
             raise ValueError(f"{folder}: expected finite weights (found inf or NaN in '{name}' as {dtype}): "
                              "has training diverged? float32 holds larger numbers")
-    write_text(folder / "config.json", json.dumps(config, indent=2, default=str) + "\n")
+    save_text(folder / "config.json", json.dumps(config, indent=2, default=str) + "\n")
     save_atomically(folder / f"{stem}.safetensors", lambda path: save_tensors(stored, path, {"format": "pt"}))
-
-
-def write_text(path: Path, text: str) -> None:
-    save_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import AutoTokenizer, UMT5EncoderModel
 
-from media.files import read_json, save_atomically
-from runtime.weights import read_tensors, save_tensors
+from media.files import read_json
+from runtime.weights import read_tensors
 
-from newmove.objective import as_list, FlowNoise
+from newmove.objective import as_list, FlowNoise, save_trained
 from newmove.text_to_video import as_video
 
 NAME = "pytorch_lora_weights.safetensors"            # what diffusers looks for
@@ -63,10 +63,6 @@ class WanTextToVideo:
         return self.transformer
 
     @property
-    def frozen_parts(self) -> tuple[nn.Module, ...]:
-        return (self.text_encoder,)
-
-    @property
     def pixels_per_latent(self) -> int:
         return 2 ** sum(1 for _ in self.vae.config.temperal_downsample)
 
@@ -92,14 +88,10 @@ class WanTextToVideo:
                                                 target_modules=rf".*blocks\.\d+\.({layers})"))
         return [name for name, parameter in self.transformer.named_parameters() if parameter.requires_grad]
 
-    def save_trained(self, folder: Path, trained: dict[str, Tensor], word: str) -> Path:
-        """Write the updates, float32, under the names diffusers reads."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"transformer.{name.replace('.default.weight', '.weight')}": tensor.detach().to("cpu", torch.float32).contiguous()
-                   for name, tensor in trained.items()}
-        notes = {"format": "pt", "base": str(self.source), "fingerprint": fingerprint(self.source), "word": word}
-        save_atomically(folder / NAME, lambda path: save_tensors(tensors, path, notes))
-        return folder / NAME
+    def save_trained(self, folder: Path, trained: dict[str, Tensor], word: str) -> None:
+        """Write the updates under the names diffusers reads."""
+        tensors = {f"transformer.{name.replace('.default.weight', '.weight')}": tensor for name, tensor in trained.items()}
+        save_trained(folder, tensors, self.source, fingerprint(self.source), word, NAME)
 
     @torch.no_grad()
     def text_states(self, prompts: list[str]) -> list[Tensor]:

@@ -20,9 +20,9 @@ from diffusers import AutoencoderKL, UNet3DConditionModel
 import numpy as np
 import torch
 from torch.utils.data import default_collate
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import BatchEncoding, CLIPTextConfig, CLIPTextModel
 
+from benchmarks.timing import counted
 from configs import run_main
 from media.video_writer import write_video
 from newmove.clips import Clip, clips_in, LatentCache, MotionClips
@@ -107,21 +107,17 @@ def compare(task: MotionTask, exemplars: list[Clip], num_frames: int, size: tupl
 
 def operations(num_frames: int, size: tuple[int, int], checkpointing: bool) -> str:
     """Floating-point operations of a step with a prior clip at ZeroScope's size, and what VAE and text encoder add to them."""
-    def counted(run) -> float:
-        with FlopCounterMode(display=False) as counter:
-            run()
-        return counter.get_total_flops()
-
     with torch.device("meta"):
         unet, vae, text = networks(*OWN_WIDTH)
         train_only(unet, PAPER)
         noisy = torch.empty(2, 4, num_frames, size[0] // 8, size[1] // 8)
-        made = []
-        forward = counted(lambda: made.append(unet(noisy, torch.empty(2), torch.empty(2, TOKENS, text.config.hidden_size), return_dict=False)[0]))
-        network = forward * (1 + checkpointing) + counted(lambda: made[0].square().mean().backward())
+        states = torch.empty(2, TOKENS, text.config.hidden_size)
+        made, forward = counted(lambda: unet(noisy, torch.empty(2), states, return_dict=False)[0])
+        _, backward = counted(lambda: made.square().mean().backward())
         with torch.no_grad():
-            frame = counted(lambda: vae.encode(torch.empty(1, 3, *size)))
-            frozen = 2 * num_frames * frame + counted(lambda: text(torch.zeros(2, TOKENS, dtype=torch.long)))
+            _, frame = counted(lambda: vae.encode(torch.empty(1, 3, *size)))
+            _, texts = counted(lambda: text(torch.zeros(2, TOKENS, dtype=torch.long)))
+    network, frozen = forward * (1 + checkpointing) + backward, 2 * num_frames * frame + texts
     return (f"VAE and text encoder {frozen / 1e12:.1f}, the network there and back {network / 1e12:.1f} trillion operations: "
             f"cached {1 + frozen / network:.2f} times as fast")
 

@@ -6,7 +6,8 @@
 
 Each way runs in a process of its own. The published way, re-enacted on the same networks: reference features beside every
 frame's own in both halves of the guidance, the unconditional half once more by itself, projections anew for every frame,
-window and step, the reference network for both halves, cross-attention over one token in full, the pose guider on the whole clip, frames decoded one by one.
+window and step, the reference network for both halves, cross-attention over one token in full, the pose guider on the whole
+clip, frames decoded one by one.
 """
 from __future__ import annotations
 
@@ -107,9 +108,9 @@ def published_way(model: MusePose) -> Iterator[MusePose]:
             block.attn2.set_processor(tokens)
 
 
-def random_model(width: int, seed: int = 0) -> MusePose:
+def random_model(width: int) -> MusePose:
     """Networks of the official shape, their channels 320 -> width, with random weights."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     channels = (width, 2 * width, 4 * width, 4 * width)
     config = {"act_fn": "silu", "attention_head_dim": 8, "block_out_channels": channels, "cross_attention_dim": 64,
               "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), "in_channels": 4, "out_channels": 4,
@@ -169,7 +170,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def started(args: argparse.Namespace, way: str, out: Path, num_processes: int = 1) -> list[tuple[dict, dict[str, Tensor]]]:
+def started(way: str, out: Path, num_processes: int = 1) -> list[tuple[dict, dict[str, Tensor]]]:
     """What each of the processes that make one video together measured and made."""
     launcher = [] if num_processes == 1 else ["torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes), "-m"]
     command = [sys.executable, "-m", *launcher, "scripts.benchmark_musepose", *sys.argv[1:], "--way", way, "--out", str(out)]
@@ -177,9 +178,9 @@ def started(args: argparse.Namespace, way: str, out: Path, num_processes: int = 
     return [(json.loads(Path(f"{out}.{rank}.json").read_text()), load_file(f"{out}.{rank}")) for rank in range(num_processes)]
 
 
-def compare(args: argparse.Namespace, folder: Path) -> dict:
+def compare(folder: Path) -> dict:
     """Both ways, and how they compare."""
-    ((old, theirs),), ((new, ours),) = (started(args, way, folder / way) for way in WAYS)
+    ((old, theirs),), ((new, ours),) = (started(way, folder / way) for way in WAYS)
     return compared(old, theirs, new, ours) | {"published": old, "here": new}
 
 
@@ -195,8 +196,8 @@ def compared(old: dict, theirs: dict[str, Tensor], new: dict, ours: dict[str, Te
 
 def compare_processes(args: argparse.Namespace, folder: Path) -> dict:
     """One video by one process and by several: seconds by the clock and of CPU, and whether the bits are equal."""
-    (alone, wanted), = started(args, "here", folder / "alone")
-    several = started(args, "here", folder / "several", args.processes)
+    (alone, wanted), = started("here", folder / "alone")
+    several = started("here", folder / "several", args.processes)
     busiest, longest = (max(numbers[name] for numbers, _ in several) for name in ("seconds", "wall"))
     return {f"times as fast with {args.processes} processes": round(alone["wall"] / longest, 2),
             "times less CPU time of the busiest": round(alone["seconds"] / busiest, 2),
@@ -222,7 +223,7 @@ def main() -> None:
     if args.way:
         return run_one(args)
     with TemporaryDirectory() as folder:
-        found = compare(args, Path(folder)) if args.processes == 1 else compare_processes(args, Path(folder))
+        found = compare(Path(folder)) if args.processes == 1 else compare_processes(args, Path(folder))
         for name, value in found.items():
             print(f"{name}: {value}")
 

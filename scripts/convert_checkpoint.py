@@ -28,7 +28,7 @@ from torch import nn
 from configs import run_main
 from mimicmotion.checkpoint import load_video_model, save_checkpoint
 from musepose.checkpoint import base_config, load_networks, load_saved_networks, PARTS, save_networks, WeightFiles
-from newmove.generation import load_customized, NAMES as CUSTOMIZED
+from newmove.generation import load_customized, trained_file
 from newmove.text_to_video import TextToVideo
 from run.checks import check_motion_weights
 from runtime.weights import read_tensors, save_tensors
@@ -55,7 +55,7 @@ def convert(source: Path, target: Path, svd: Path, dtype: torch.dtype, overwrite
     try:
         if (source / "MusePose").is_dir():
             convert_musepose(source, new, dtype)
-        elif is_customized(source):
+        elif trained_file(source):
             export_customized(source, new, dtype, base)
         elif source.is_dir():
             convert_motion_model(source, new, dtype)
@@ -90,12 +90,6 @@ def convert_musepose(folder: Path, target: Path, dtype: torch.dtype) -> None:
     saved = load_saved_networks(target, dtype)
     for part in PARTS:
         check_equal(getattr(published, part), getattr(saved, part).state_dict(), target / "model.safetensors", dtype)
-
-
-def is_customized(source: Path) -> bool:
-    """Is this what train_motion_customization.py wrote?"""
-    files = [source] if source.is_file() else [folder / name for folder in (source, source / "latest") for name in CUSTOMIZED]
-    return any(path.is_file() and path.name in CUSTOMIZED for path in files)
 
 
 def export_customized(source: Path, target: Path, dtype: torch.dtype, base: Path | None) -> None:

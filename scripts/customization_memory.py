@@ -24,8 +24,8 @@ IN_FLOAT = (F.group_norm, F.layer_norm)
 CONTEXT_BYTES = 0.6e9                                        # CUDA's own, and the allocator's rounding; an allowance
 
 
-def training_memory(network: nn.Module, groups, inputs: Sequence[Tensor], *, optimizer: str = "adamw_8bit",
-                    frozen_bytes: int = 2, checkpointing: bool = True) -> dict[str, float]:
+def training_memory(network: nn.Module, groups, inputs: Sequence[Tensor], *, checkpointing: bool,
+                    optimizer: str = "adamw_8bit") -> dict[str, float]:
     """Bytes by what they are for, and their sum, of one step of UNet3DConditionModel on the meta device.
 
     Network and inputs (noisy, timestep, text) are in half precision, as autocast's copies of them are. Latents and texts
@@ -38,7 +38,7 @@ def training_memory(network: nn.Module, groups, inputs: Sequence[Tensor], *, opt
     kept, peak = activations(network, inputs, checkpointing)
     found = {"trained weights, float32": 4.0 * counts[True], "their gradients, float32": 4.0 * counts[True],
              f"{optimizer}'s moments": ADAM_BYTES[optimizer] * counts[True],
-             "their copies under autocast, half": 2.0 * counts[True], "frozen weights": float(frozen_bytes * counts[False]),
+             "their copies under autocast, half": 2.0 * counts[True], "frozen weights": 2.0 * counts[False],
              "activations kept": float(kept), "activations of the layer at work": float(peak), "CUDA": CONTEXT_BYTES}
     return found | {"sum": sum(found.values())}
 

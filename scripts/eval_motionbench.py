@@ -62,7 +62,8 @@ def inference_config(config: MotionBenchConfig) -> InferenceConfig:
     try:
         keys = shlex.split(config.inference_keys)
     except ValueError as error:
-        raise ValueError(f"inference_keys: expected key=value, as on a command line (found {config.inference_keys}: {error}): correct its quotes") from None
+        raise ValueError(f"inference_keys: expected key=value, as on a command line (found {config.inference_keys}: {error}): "
+                         "correct its quotes") from None
     inference = load_config(InferenceConfig, ["--config", config.inference, *keys])
     if inference.driving_video:
         raise ValueError(f"inference={config.inference}: has a driving_video: MotionBench starts from prompts")

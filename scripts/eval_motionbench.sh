@@ -2,23 +2,8 @@
 # MotionBench: bash scripts/eval_motionbench.sh --config configs/motionbench_demo.yaml [key=value ...]
 # PROCESSES=8 takes so many processes (and GPUs, where there are any). The same command goes on where it stopped.
 set -euo pipefail
-invoked_from="$PWD"
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
-
-# a relative folder is meant from where the user stands
-arguments=()
-for argument in "$@"; do
-    case "$argument" in
-        identities=?* | videos=?* | outputs=?*)
-            value="${argument#*=}"
-            if [[ "$value" != /* && ( "$argument" == outputs=* || -e "$invoked_from/$value" ) ]]; then
-                value="$invoked_from/$value"
-            fi
-            arguments+=("${argument%%=*}=$value") ;;
-        *) arguments+=("$argument") ;;
-    esac
-done
-
+resolve_paths "$PWD" "$@"
 cd "$repo"
 launch=(python)
 if [[ "${PROCESSES:-1}" != 1 ]]; then

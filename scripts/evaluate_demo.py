@@ -3,10 +3,9 @@
     python scripts/evaluate_demo.py
     python scripts/evaluate_demo.py --only round_trip rescaling --clips 4
 
-Measures: phrasings, round_trip, real_motion (with --mocap), pose_to_video, skeleton_adapter, pose_net, rescaling,
-demo_run. People, motions and
-phrasings were never trained on. Results go to outputs/evaluate_demo/results.json, pictures beside it. A measure that was
-made with the same weights and arguments is not made again; --fresh makes it again.
+Measures: phrasings, round_trip, real_motion (with --mocap), autoencoder, pose_to_video, skeleton_adapter, pose_net,
+rescaling, demo_run. People, motions and phrasings were never trained on. Results go to outputs/evaluate_demo/results.json,
+pictures beside it. A measure that was made with the same weights and arguments is not made again; --fresh makes it again.
 """
 from __future__ import annotations
 
@@ -113,9 +112,8 @@ def demo_run(bench: Bench) -> Values:
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     seconds = time.perf_counter() - start
     folder = bench.output / "demo"
-    report = json.loads((folder / "report.json").read_text())
-    return {"seconds": seconds, "stages_seconds": report["seconds"],
-            "video_seconds": video_seconds(folder / "video.mp4")}
+    report, (frames, fps) = json.loads((folder / "report.json").read_text()), read_video(folder / "video.mp4")
+    return {"seconds": seconds, "stages_seconds": report["seconds"], "video_seconds": len(frames) / fps}
 
 
 MEASURES = {
@@ -132,12 +130,6 @@ MEASURES = {
 }
 
 
-def video_seconds(path: Path) -> float:
-    """How long a video lasts."""
-    frames, fps = read_video(path)
-    return len(frames) / fps
-
-
 def weight_arguments(config: InferenceConfig, weights: Path, prefix: str = "") -> list[str]:
     """key=value for every setting of the demo that names something under weights/demo, there moved to `weights`."""
     arguments = []
@@ -152,9 +144,10 @@ def weight_arguments(config: InferenceConfig, weights: Path, prefix: str = "") -
 
 def key_of(name: str, bench: Bench) -> str:
     """A hash of all a measure depends on: settings, the content of the weights they name, people, and the arguments."""
-    measure, config = MEASURES[name], bench.config
-    parts = [asdict(part) if is_dataclass(part) else {name: part}
-             for name, part in ((name, getattr(config, name)) for name in measure.parts)]
+    measure, config, parts = MEASURES[name], bench.config, []
+    for part in measure.parts:
+        value = getattr(config, part)
+        parts.append(asdict(value) if is_dataclass(value) else {part: value})
     files = [Path(value) for part in parts for value in part.values()
              if isinstance(value, str) and Path(value).is_relative_to(bench.weights.resolve())]
     if measure.real and bench.mocap:

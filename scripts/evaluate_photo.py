@@ -4,9 +4,9 @@
     python scripts/evaluate_photo.py --only still synthetic   some of it
     python scripts/evaluate_photo.py --pictures me.jpg you.jpg    still pose and detection on pictures of one's own, too
 
-Measures: run, puppet, still, synthetic, detector, tracking, odd, hidden, honesty. People and motions are procedural, of held-out seeds; the
-odd pictures are made of them and of scikit-image's own. Seconds are of the processor, as other programs may run beside; those of
-the whole run are by the clock, too.
+Measures: run, puppet, still, synthetic, detector, tracking, odd, hidden, honesty. People and motions are procedural, of
+held-out seeds; the odd pictures are made of them and of scikit-image's own. Seconds are of the processor, as other programs
+may run beside; those of the whole run are by the clock, too.
 Needs weights/mediapipe (scripts/download_weights.py photograph). Results go to outputs/evaluate_photo/results.json.
 """
 from __future__ import annotations
@@ -97,19 +97,19 @@ class Bench:
     num_clips: int
     num_frames: int                 # of the driving video
 
-    def clips(self, num_frames: int, size: tuple[int, int], fps: float = 10.0) -> Iterator[SyntheticClip]:
+    def clips(self, num_frames: int, size: tuple[int, int]) -> Iterator[SyntheticClip]:
         """Held-out people, each doing another kind of motion."""
         kinds = np.random.default_rng(0).permutation(KINDS)
         for index in range(self.num_clips):
-            yield sample_clip(HELD_OUT_SEED + index, str(kinds[index % len(kinds)]), num_frames=num_frames, fps=fps, size=size)
+            yield sample_clip(HELD_OUT_SEED + index, str(kinds[index % len(kinds)]), num_frames=num_frames, fps=10.0, size=size)
 
 
 def whole_run(bench: Bench) -> Values:
     """The command of scripts/photo.sh in its own process, loading included."""
     values = {}
     for name, extra in (("preview", ["stop_after=skeleton"]), ("video", ["resume=true"])):
-        command = [sys.executable, "inference.py", "--config", str(CONFIG), f"image={LARGE}", f"outputs={bench.output.resolve()}", "name=run",
-                   "prompt=A person waves with the right hand for 3 s, then does a squat for 3 s.", "pose.cache=", *extra]
+        command = [sys.executable, "inference.py", "--config", str(CONFIG), f"image={LARGE}", f"outputs={bench.output.resolve()}",
+                   "name=run", "prompt=A person waves with the right hand for 3 s, then does a squat for 3 s.", "pose.cache=", *extra]
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "2"}, check=True, stdout=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -159,7 +159,8 @@ def synthetic(bench: Bench) -> Values:
         scene = Scene(clip.reference, clip.reference_skeleton, clip.skeleton, "", depth)
         made = Puppet(PuppetConfig(mask="colour"))(scene, torch.Generator().manual_seed(0), progress=False)
         scores = [pck(seen_by(judge, frames, clip.skeleton), clip.skeleton, BODY) for frames in (made, clip.frames)]
-        rows.append({"psnr": psnr(made, clip.frames), "ssim": ssim(made, clip.frames), "delta_e": np.mean(list(delta_e(made, clip.frames, clip.skeleton).values())),
+        colours = np.mean(list(delta_e(made, clip.frames, clip.skeleton).values()))
+        rows.append({"psnr": psnr(made, clip.frames), "ssim": ssim(made, clip.frames), "delta_e": colours,
                      "pck": scores[0], "true_pck": scores[1]})
     return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
 
@@ -255,10 +256,10 @@ def odd(bench: Bench) -> Values:
             log.exception("%s", name)
             tracebacks += 1
             continue
-        wrong = implausible(found.keypoints[0]) is None and (truth is None and "legs" not in name or truth is not None and (
-            not len(errors(found, truth)) or errors(found, truth).mean() > WRONG))
+        off = np.inf if truth is None or not len(errors(found, truth)) else errors(found, truth).mean()
+        wrong = implausible(found.keypoints[0]) is None and off > WRONG and "legs" not in name
         if wrong:
-            log.info("%s: nonsense (%s)", name, "nobody is there" if truth is None else f"off by {errors(found, truth).mean():.2f}")
+            log.info("%s: nonsense (%s)", name, "nobody is there" if truth is None else f"off by {off:.2f}")
         nonsense, answered = nonsense + wrong, answered + (name.startswith("person") and not wrong)
     return {"pictures": count, "nonsense": nonsense, "tracebacks": tracebacks, "answered": answered / whole}
 
@@ -287,8 +288,9 @@ def honesty(bench: Bench) -> Values:
     return {"own": min(own), "other": max(other)}
 
 
-MEASURES: dict[str, Callable[[Bench], Values]] = {"still": still, "synthetic": synthetic, "detector": detection, "honesty": honesty,
-                                                  "odd": odd, "hidden": hidden, "tracking": tracking, "puppet": puppet_seconds, "run": whole_run}
+MEASURES: dict[str, Callable[[Bench], Values]] = {
+    "still": still, "synthetic": synthetic, "detector": detection, "honesty": honesty, "odd": odd, "hidden": hidden,
+    "tracking": tracking, "puppet": puppet_seconds, "run": whole_run}
 
 
 def main() -> int:

@@ -81,7 +81,8 @@ def parsed_arguments() -> argparse.Namespace:
 def check(arguments: argparse.Namespace) -> None:
     """What would fail only after the videos are cut."""
     if arguments.detector.endswith(".onnx") and not arguments.keypoints:
-        raise ValueError("--keypoints: expected an ONNX whole-body pose network beside --detector (found none): name it, or take --detector auto")
+        raise ValueError("--keypoints: expected an ONNX whole-body pose network beside --detector (found none): name it, or "
+                         "take --detector auto")
     if arguments.shards:
         if "://" not in arguments.shards and Path(arguments.shards).resolve() == arguments.output.resolve():
             raise ValueError(f"--shards {arguments.shards}: expected another folder than the data folder: name one")
@@ -112,7 +113,8 @@ def prepare(arguments: argparse.Namespace, folder: DataFolder, state: PartialSta
                              num_threads=1 if state.num_processes > 1 else 0)
     if state.is_main_process:
         if arguments.detector == "auto" and chosen_detector() == "demo":
-            logging.warning("poses by the demo's detector, which knows clay figures only: for people python scripts/download_weights.py photograph (or dwpose)")
+            logging.warning("poses by the demo's detector, which knows clay figures only: for people "
+                            "python scripts/download_weights.py photograph (or dwpose)")
         files = detector_files(arguments.detector, arguments.keypoints)
         networks = dict(zip(("detector", "keypoints"), map(content_key, files))) if len(files) == 2 else {
             file.stem: content_key(file) for file in files}

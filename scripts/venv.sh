@@ -1,4 +1,4 @@
-# Makes .venv with requirements.txt and this repository in it, and activates it. Sourced by demo.sh and test.sh.
+# Makes .venv with requirements.txt and this repository in it, and activates it. Sourced by the other .sh files.
 # The stamp holds the files' hash, so a second run installs nothing.
 
 repo="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -18,14 +18,15 @@ if [[ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]]; then
 fi
 source "$venv/bin/activate"
 
-# resolve_paths FOLDER ARGUMENT...: fills the array `arguments`, in which a relative picture or video is meant from FOLDER.
+# resolve_paths FOLDER ARGUMENT...: fills the array `arguments`, in which a relative path is meant from FOLDER, where the
+# user stands; an input that is not there is left as it is.
 resolve_paths() {
     local folder="$1" argument value
     shift
     arguments=()
     for argument in "$@"; do
         case "$argument" in
-            image=* | driving_video=* | outputs=*)
+            image=?* | driving_video=?* | identities=?* | videos=?* | outputs=?*)
                 value="${argument#*=}"
                 if [[ "$value" != /* && ( "$argument" == outputs=* || -e "$folder/$value" ) ]]; then
                     value="$folder/$value"

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from test_musepose_networks import TOLERANCE, apart
 
 from musepose.checkpoint import WeightFiles, load_pose_guider, load_vae
-from musepose.pipeline import (averaged, clip_pixels, frame_windows, min_snr_weight, MusePose, noised, padded_length,
-                               picture_pixels, pose_pixels, scheduler, velocity, WindowedDenoiser)
+from musepose.pipeline import (averaged, clip_pixels, frame_windows, min_snr_weight, MusePose, padded_length,
+                               picture_pixels, pose_pixels, scheduler, WindowedDenoiser)
 from scripts.benchmark_musepose import published_way
 
 
@@ -62,11 +62,11 @@ def test_steps_and_noise_levels_are_the_published_ones(schedules, noise_numbers)
 
 def test_training_noise_targets_and_weights_are_the_published_ones(noise_numbers):
     settings, numbers = noise_numbers
-    alphas, timesteps = scheduler(**settings).alphas_cumprod, numbers["snr.timesteps"]
+    ddim, timesteps = scheduler(**settings), numbers["snr.timesteps"]
     latents, noise = numbers["train.latents"], numbers["train.noise"]
-    assert apart(noised(latents, noise, timesteps, alphas), numbers["train.noisy"]) < 1e-6
-    assert apart(velocity(latents, noise, timesteps, alphas), numbers["train.velocity"]) < 1e-6
-    assert apart(min_snr_weight(timesteps, alphas), numbers["snr.min_snr_weight_gamma5"]) < 1e-5
+    assert apart(ddim.add_noise(latents, noise, timesteps), numbers["train.noisy"]) < 1e-6
+    assert apart(ddim.get_velocity(latents, noise, timesteps), numbers["train.velocity"]) < 1e-6
+    assert apart(min_snr_weight(timesteps, ddim.alphas_cumprod), numbers["snr.min_snr_weight_gamma5"]) < 1e-5
 
 
 def test_a_seed_draws_the_published_noise(noise_numbers):

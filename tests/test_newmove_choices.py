@@ -162,6 +162,7 @@ def test_a_seed_of_thousands_of_digits_is_one_short_line(tmp_path):
 def test_the_command_line_takes_prompts_between_bars_and_a_seed_or_random(goldens, tmp_path):
     assert [(p.seed, p.text) for p in prompts_from("a man | a dog, running", 5)] == [(5, "a man"), (5, "a dog, running")]
     assert len({p.seed for p in prompts_from("|".join("abcdefgh"), "random")}) > 1
+    assert prompts_from("猫" * 200, 5)[0].text == "猫" * 200                   # as a file's name it would be too long
     assert seed_setting(" 12 ") == 12 and seed_setting("random") == "random"
     for wrong in ("abc", "1.5", "1_000", "٣", ""):
         with pytest.raises(ValueError, match="-s: expected an integer or random"):

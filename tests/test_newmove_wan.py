@@ -125,6 +125,12 @@ def test_frame_counts_and_sizes_wan_cannot_make_are_refused(model):
         model("a", 1, num_frames=5, size=(40, 48))
 
 
+def test_a_lora_that_diverged_is_refused_and_not_written(model, tmp_path):
+    with pytest.raises(ValueError, match="expected finite weights .found inf or NaN in 'transformer.blocks.0.weight'"):
+        model.save_trained(tmp_path, {"blocks.0.default.weight": torch.tensor([1.0, float("nan")])}, "sks")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_writes_a_lora_that_our_sampler_and_diffusers_read(folder, exemplars, tmp_path):
     torch.set_num_threads(1)
     launcher.customize(load_config(launcher.MotionCustomizationConfig, [

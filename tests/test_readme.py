@@ -90,7 +90,7 @@ def test_python_blocks_compile_and_import_what_exists():
             assert subprocess.run([sys.executable, "-c", imports], cwd=ROOT).returncode == 0
 
 
-def test_the_demo_script_keeps_an_argument_with_spaces_whole(tmp_path):
+def test_the_demo_script_keeps_an_argument_with_spaces_whole_and_an_empty_one_empty(tmp_path):
     """demo.sh with a venv that is ready and whose python prints what it is given."""
     (tmp_path / "scripts").mkdir()
     for name in ("demo.sh", "venv.sh"):
@@ -105,9 +105,10 @@ def test_the_demo_script_keeps_an_argument_with_spaces_whole(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "me.png").write_bytes(b"")
-    run = lambda: subprocess.run(["bash", tmp_path / "scripts" / "demo.sh", "prompt=two  words", "image=me.png", "seed=7"],
+    run = lambda: subprocess.run(["bash", tmp_path / "scripts" / "demo.sh", "prompt=two  words", "image=me.png", "driving_video=", "seed=7"],
                                  capture_output=True, text=True, cwd=elsewhere, check=True).stdout.splitlines()
-    expected = ["<inference.py>", "<--config>", "<configs/demo.yaml>", "<prompt=two  words>", f"<image={elsewhere}/me.png>", "<seed=7>"]
+    expected = ["<inference.py>", "<--config>", "<configs/demo.yaml>", "<prompt=two  words>", f"<image={elsewhere}/me.png>",
+                "<driving_video=>", "<seed=7>"]
     first, second = run(), run()
-    assert first[-6:] == expected and any("requirements.txt" in line for line in first)
+    assert first[-7:] == expected and any("requirements.txt" in line for line in first)
     assert second == expected                                       # the stamp fits: nothing is installed again

@@ -12,7 +12,7 @@ def test_every_clip_is_seen_once_per_epoch():
 
 def test_entering_late_equals_skipping():
     whole = list(islice(SampleStream(range(7), 2, seed=3), 20))
-    assert list(islice(SampleStream(range(7), 2, seed=3, start=13), 7)) == whole[13:]
+    assert list(islice(SampleStream(range(7), 2, seed=3, first=26), 7)) == whole[13:]
 
 
 def test_two_processes_share_what_one_would_take():

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 
 import torch
 from accelerate import Accelerator
@@ -17,31 +18,29 @@ from training.task import Batch, TrainConfig
 class SampleStream(Sampler):
     """Batches of (clip index, position). Position p is the p-th sample ever drawn; each epoch is a seeded permutation.
 
-    clips: the indices that are drawn from. From `first` on, batch s of n processes takes positions [s * n * batch_size, (s + 1) * n * batch_size), so n
-    processes of batch 1 see what one process of batch n sees. `start` is the batch to begin with.
+    clips: the indices that are drawn from. first: the position to begin with. From there on batch s of n processes takes
+    positions [s * n * batch_size, (s + 1) * n * batch_size), so n processes of batch 1 see what one of batch n sees.
     """
 
     def __init__(self, clips: Sequence[int], batch_size: int, seed: int, *, num_processes: int = 1,
-                 process_index: int = 0, start: int = 0, first: int = 0):
+                 process_index: int = 0, first: int = 0):
         if not clips:
             raise ValueError("clips: expected at least one clip to train on (found none): check the data folder")
         self.clips, self.batch_size, self.seed = clips, batch_size, seed
-        self.num_processes, self.process_index, self.start, self.first = num_processes, process_index, start, first
+        self.num_processes, self.process_index, self.first = num_processes, process_index, first
+        self._epoch, self._order = None, []                 # of the epoch last asked for
 
     def clip_at(self, position: int) -> int:
         """The clip that position p takes."""
         epoch, within = divmod(position, len(self.clips))
-        if getattr(self, "_epoch", None) != epoch:
+        if self._epoch != epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             self._epoch, self._order = epoch, torch.randperm(len(self.clips), generator=generator).tolist()
         return self.clips[self._order[within]]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        batch = self.start
-        while True:
-            begin = self.first + (batch * self.num_processes + self.process_index) * self.batch_size
+        for begin in count(self.first + self.process_index * self.batch_size, self.num_processes * self.batch_size):
             yield [(self.clip_at(p), p) for p in range(begin, begin + self.batch_size)]
-            batch += 1
 
 
 class Named(Dataset):

@@ -44,7 +44,8 @@ LOOP_KEYS = {"schedule", "randomness"}
 LONGEST_SAVE = timedelta(hours=3)               # the processes that do not write wait so long for the one that does
 FORMAT = 2                                               # of what a checkpoint's folder holds
 SAME_DATA = {"batch_size", "gradient_accumulation"}      # may change when their product with the processes stays
-FIRST_DEFAULTS = {"mixed_precision": "bf16", "moved_picture": False}      # of settings whose default is another today, and of a task's newer ones
+# of settings whose default is another today, and of a task's newer ones
+FIRST_DEFAULTS = {"mixed_precision": "bf16", "moved_picture": False}
 
 
 def step_of(checkpoint: Path) -> int:
@@ -209,7 +210,9 @@ def publish(partial: Path, final: Path, keep: int) -> None:
     os.replace(partial, final)
     point_latest_at(final)
     for old in checkpoints(final.parent)[:-keep] if keep else []:
-        delete(old)
+        doomed = old.with_name(f".{old.name}.old")              # a half deleted one no longer has its name
+        os.replace(old, doomed)
+        shutil.rmtree(doomed)
     log.info("saved %s", final)
 
 
@@ -251,16 +254,6 @@ def point_latest_at(checkpoint: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(checkpoint.name)
     os.replace(temporary, checkpoint.parent / "latest")
-
-
-def delete(checkpoint: Path) -> None:
-    """Away with a checkpoint; a half deleted one no longer has its name."""
-    if checkpoint.is_file():
-        checkpoint.unlink()
-        return
-    doomed = checkpoint.with_name(f".{checkpoint.name}.old")
-    os.replace(checkpoint, doomed)
-    shutil.rmtree(doomed)
 
 
 def random_state() -> dict:

@@ -25,10 +25,11 @@ from training.task import EDGES, Task, TrainConfig
 # ---------------------------------------------------------------------------------------------------------- optimizers
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)      # quintic coefficients that pull singular values to about 1
+NEWTON_SCHULZ_STEPS = 5
 MIN_MATRIX_SIDE = 16
 
 
-def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalised(matrix: Tensor) -> Tensor:
     """The semi-orthogonal matrix nearest to `matrix` (m, n), approximately.
 
     In bfloat16 on a GPU; in float32 on a CPU: one without bfloat16 takes twenty times as long in it.
@@ -38,13 +39,13 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     x = matrix.float() if matrix.device.type == "cpu" else matrix.bfloat16()
     x = x.T if tall else x                                                              # (short, long)
     x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.T                                                                  # (short, short)
         x = a * x + (b * gram + c * gram @ gram) @ x
     return (x.T if tall else x).to(matrix.dtype)
 
 
-def is_matrix(name: str, parameter: Tensor, edges: tuple[str, ...] = EDGES) -> bool:
+def is_matrix(name: str, parameter: Tensor, edges: tuple[str, ...]) -> bool:
     """True for hidden weight matrices and convolutions, which Muon handles; `edges` names in- and output layers."""
     if parameter.ndim < 2 or any(edge in name for edge in edges):
         return False
@@ -55,14 +56,13 @@ class Muon(torch.optim.Optimizer):
     """Muon for matrices and AdamW for the rest; groups carry `use_muon`, so schedulers and checkpoints work as usual."""
 
     def __init__(self, named_parameters: Iterable[tuple[str, nn.Parameter]], lr: float, *, adam_lr: float,
-                 momentum: float = 0.95, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.01,
-                 edges: tuple[str, ...] = EDGES):
+                 weight_decay: float = 0.01, edges: tuple[str, ...] = EDGES):
         named = [(name, p) for name, p in named_parameters if p.requires_grad]
         matrices = [p for name, p in named if is_matrix(name, p, edges)]
         others = [p for name, p in named if not is_matrix(name, p, edges)]
         groups = [dict(params=matrices, lr=lr, use_muon=True), dict(params=others, lr=adam_lr, use_muon=False)]
         super().__init__([g for g in groups if g["params"]],
-                         dict(momentum=momentum, betas=betas, weight_decay=weight_decay, eps=1e-8))
+                         dict(momentum=0.95, betas=(0.9, 0.99), weight_decay=weight_decay, eps=1e-8))
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -99,7 +99,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def build_optimizer(named: list[tuple[str, nn.Parameter]], config: TrainConfig,
-                    edges: tuple[str, ...] = EDGES) -> torch.optim.Optimizer:
+                    edges: tuple[str, ...]) -> torch.optim.Optimizer:
     """Muon, AdamW, or AdamW with 8-bit moments (a quarter of their memory) over the trained parameters."""
     if config.optimizer == "muon":
         return Muon(named, config.learning_rate, adam_lr=config.adam_learning_rate, weight_decay=config.weight_decay,

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 COUNTER = re.compile(r"[-_. ]+\d+$")        # as in dance_003.mp4
 
 
-def check_window(num_frames: int, frame_stride: int = 1, size: tuple[int, int] = (PIXELS_PER_LATENT,) * 2) -> None:
+def check_window(num_frames: int, frame_stride: int, size: tuple[int, int]) -> None:
     """Refuse clips without frames, and a canvas (height, width) that has no latents."""
     for name, value in (("num_frames", num_frames), ("frame_stride", frame_stride)):
         if value < 1:

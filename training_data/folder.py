@@ -114,7 +114,12 @@ class DataFolder:
 
     def clips(self) -> list[dict]:
         """The manifest's clips, in the order of their names."""
-        return sorted((line for line in self.read_manifest() if "skip" not in line), key=lambda line: line["clip"])
+        return clips_among(self.read_manifest())
+
+
+def clips_among(lines: Iterable[dict]) -> list[dict]:
+    """The lines of a manifest that are clips, in the order of their names."""
+    return sorted((line for line in lines if "skip" not in line), key=lambda line: line["clip"])
 
 
 def parsed_manifest(text: str, source: str | Path) -> list[dict]:
@@ -176,17 +181,16 @@ RANGES = (("seconds", lambda clip: clip["num_frames"] / clip["fps"]),
 
 def write_summary(folder: DataFolder, lines: list[dict]) -> Path:
     """summary.html and contact_sheet.png from the manifest's lines. Equal lines give equal files."""
-    clips = sorted((line for line in lines if "skip" not in line), key=lambda line: line["clip"])
-    reasons = Counter(line["skip"] for line in lines if "skip" in line).most_common()
+    clips, left_out = clips_among(lines), [line for line in lines if "skip" in line]
+    reasons = Counter(line["skip"] for line in left_out).most_common()
     spread = np.unique(np.linspace(0, len(clips) - 1, min(SAMPLES, len(clips))).round().astype(int)) if clips else []
     samples = [(clips[index], sample_picture(folder, clips[index])) for index in spread]
-    headline = f"{len(clips)} clips, {total_seconds(clips) / 60:.1f} minutes; {sum(n for _, n in reasons)} left out"
+    headline = f"{len(clips)} clips, {total_seconds(clips) / 60:.1f} minutes; {len(left_out)} left out"
     sheet = contact_sheet(headline, reasons, samples)
     save_atomically(folder.path / "contact_sheet.png", lambda path: sheet.save(path, format="PNG"))
     numbers = [(name, *(f"{value:.3g}" for value in np.percentile([of(clip) for clip in clips], (0, 50, 100))))
                for name, of in RANGES] if clips else []
-    skips = [(line["source"], line.get("start_seconds", ""), line["skip"], line["detail"]) for line in lines
-             if "skip" in line]
+    skips = [(line["source"], line.get("start_seconds", ""), line["skip"], line["detail"]) for line in left_out]
     page = render_page(TEMPLATE, {"jpeg_link": jpeg_link}, name=folder.path.name, headline=headline, reasons=reasons,
                        numbers=numbers, samples=samples, skips=skips, shown_skips=SHOWN_SKIPS)
     path = folder.path / "summary.html"

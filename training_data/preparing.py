@@ -214,15 +214,14 @@ class Preparation:
 
 
 def as_kind(skeleton: Skeleton, kind: str) -> Skeleton:
-    """The poses with less in them: without hands, or of the face no more than nose and eyes (as Fleximo draws)."""
-    if kind not in POSE_KINDS:
-        raise ValueError(f"poses: expected one of {', '.join(POSE_KINDS)} (found {kind!r}): choose one")
+    """The poses as one of POSE_KINDS: whole, without hands, or of the face no more than nose and eyes (as Fleximo draws)."""
+    if kind == "with_hands":
+        return skeleton
     if kind == "without_hands":
         return skeleton.without_hands()
     keypoints = skeleton.keypoints.copy()
-    if kind == "three_point_face":
-        keypoints[:, FACE] = 0
-        keypoints[:, [LEFT_EAR, RIGHT_EAR]] = 0
+    keypoints[:, FACE] = 0
+    keypoints[:, [LEFT_EAR, RIGHT_EAR]] = 0
     return replace(skeleton, keypoints=keypoints)
 
 

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from media.files import save_text
-from training_data.folder import DataFolder, ODD_BYTES, parsed_manifest, SKELETON, VIDEO
+from training_data.folder import clips_among, DataFolder, ODD_BYTES, parsed_manifest, SKELETON, VIDEO
 from training_data.latents import latent_kind, LatentCache, LatentSettings, TARGETS
 
 CLIPS_PER_SHARD = 256                       # of some MB each
@@ -47,11 +47,11 @@ class Shards:
     def clips(self) -> list[dict]:
         """The manifest's clips, in the order of their names."""
         text = self.read("manifest.jsonl").decode()
-        found = [line for line in parsed_manifest(text, f"{self.url}/manifest.jsonl") if "skip" not in line]
+        found = clips_among(parsed_manifest(text, f"{self.url}/manifest.jsonl"))
         if found and "shard" not in found[0]:
             raise ValueError(f"{self.url}: expected shards (found a data folder): write them there with "
                              "scripts/prepare_dataset.py -o DATASET --shards")
-        return sorted(found, key=lambda line: line["clip"])
+        return found
 
     def latent_settings(self, target: str) -> LatentSettings:
         """What the cached latents of a target were made with."""
