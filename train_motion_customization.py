@@ -30,7 +30,7 @@ from newmove.wan import WanTextToVideo
 from runtime.device import chosen_device
 from runtime.processes import Processes
 from training.loop import train
-from training.task import TrainConfig
+from training.task import MAX_LORA_RANK, TrainConfig
 from training_data.folder import DataFolder
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ class MotionCustomizationConfig:
         for name, least in (("prior_weight", 0), ("debiasing", 0), ("offset_noise", 0), ("lora_rank", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least} (found {getattr(self, name)}): raise it")
+        if self.lora_rank > MAX_LORA_RANK:
+            raise ValueError(f"lora_rank: expected at most {MAX_LORA_RANK} (found {self.lora_rank}): choose a smaller one")
 
 
 def clips_of(folder: str, captions: list[str], *, from_name: bool = False) -> list[Clip]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from configs import setting
-from training.task import TrainConfig
+from training.task import MAX_LORA_RANK, TrainConfig
 
 PARTS = ("all", "spatial", "temporal")
 
@@ -44,6 +44,7 @@ class VideoTrainConfig(TrainConfig):
         self.require_at_least(1, "fps", "validation_sampling_steps")
         self.require_at_least(0, "lora_rank", "min_snr_gamma", "noise_aug_strength", "noise_aug_spread", "sigma_std",
                               "pose_weight", "hand_weight", "head_weight", "motion_bucket_id")
+        self.require_at_most(MAX_LORA_RANK, "lora_rank")
         self.require_shares("sigma_uniform_share", "conditioning_dropout", "moved_dropout", "noise_sharing", "hand_confidence")
         if self.lora_rank and self.parts != "all":
             raise ValueError(f"lora_rank: expected parts=all (found parts={self.parts}): LoRA chooses its own layers")

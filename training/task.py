@@ -20,6 +20,8 @@ if TYPE_CHECKING:                           # a script reads its settings, and r
 VALIDATION_POSITION = 1 << 40               # positions from here on are held-out clips: no training sample reaches them
 MAX_SEED = 2**40                            # seeds are multiplied by a million, and generators take 63 bits
 MAX_WORKERS = 256                           # of one training process: each is a process of its own
+MAX_BATCH = 4096                            # clips, or batches, of a step
+MAX_LORA_RANK = 1024                        # the layers themselves are hardly wider
 EDGES = ("conv_in", "conv_out", "embedding", "codebook", "head")      # parts of names of in- and output layers
 OPTIMIZERS = ("adamw", "adamw_8bit", "muon")
 SCHEDULES = ("cosine", "linear", "step")
@@ -141,9 +143,10 @@ class TrainConfig:
         self.require_at_least(0, "warmup_steps", "validate_every", "validation_clips", "validation_videos",
                               "num_workers", "checkpoints_total_limit", "max_grad_norm", "learning_rate",
                               "adam_learning_rate", "weight_decay", "seed")
-        for name, most in (("seed", MAX_SEED), ("num_workers", MAX_WORKERS)):
-            if getattr(self, name) > most:
-                raise ValueError(f"{name}: expected at most {most} (found {getattr(self, name)}): choose a smaller one")
+        self.require_at_most(MAX_SEED, "seed")
+        self.require_at_most(MAX_WORKERS, "num_workers")
+        self.require_at_most(MAX_BATCH, "batch_size", "gradient_accumulation")
+        self.require_at_most(1, "learning_rate", "adam_learning_rate", "weight_decay")
         self.require_shares("final_learning_rate", "adam_beta2")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: expected 0 (off) to less than 1 (found {self.ema_decay})")
@@ -153,6 +156,12 @@ class TrainConfig:
         for name in names:
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name}: expected at least {least} (found {getattr(self, name)}): raise it")
+
+    def require_at_most(self, most: float, *names: str) -> None:
+        """A ValueError that names the first of these settings above `most`."""
+        for name in names:
+            if not getattr(self, name) <= most:
+                raise ValueError(f"{name}: expected at most {most} (found {getattr(self, name)}): choose a smaller one")
 
     def require_shares(self, *names: str) -> None:
         """A ValueError that names the first of these settings outside [0, 1]."""
