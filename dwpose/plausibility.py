@@ -22,6 +22,7 @@ MIN_PIXELS = 32                 # extent of the seen body points, longer side
 TYPICAL = 0.6                   # quantile of the bones' lengths, each against an adult's, that tells the body's scale
 SHORT, MAX_SHORT = 0.15, 0.6    # bones below this share of their length point at the camera; so many of them may
 LONG = 0.85                     # bones above this share of their length tell a direction
+LYING = 1.7                     # times as far across as down: trunk and thighs of a picture turned on its side
 MIN_NECK_BEND = np.cos(np.radians(50))      # the head may hang, not lie on the trunk: cosine of neck-nose to neck-pelvis
 SITTING, SHORT_LEGS = (0.62, 0.8), 1.4      # of the shin: thighs seen shorter point at the camera, and where the legs are short; of the trunk
 SIDEWAYS = 0.25                 # of the trunk's length: shoulders nearer to one another are seen from the side
@@ -49,16 +50,26 @@ class Measure(NamedTuple):
 
 def check_plausible(skeleton: Skeleton, source: str) -> None:
     """ValueError, one line, if the pose of the first frame cannot be a person's. source: the picture, for the message."""
-    if reason := implausible(skeleton.keypoints[0]) or head_down(skeleton.keypoints[0]):
+    if reason := implausible(skeleton.keypoints[0]) or not_upright(skeleton.keypoints[0]):
         raise ValueError(f"{source}: expected one person, seen at least from head to waist (found a pose that is hardly a "
                          f"person's: {reason}): use another picture, crop it to the person, or turn it upright")
 
 
-def head_down(keypoints: np.ndarray) -> str | None:
-    """That a person (133, 3) is upside down in the picture: no movement of somebody who stands fits."""
-    neck, pelvis = with_middles(keypoints)[[NECK_POINT, PELVIS_POINT]]
-    across, down = pelvis[:2] - neck[:2]
-    return "it is upside down" if is_seen(np.stack([neck, pelvis])).all() and -down > abs(across) else None
+def not_upright(keypoints: np.ndarray) -> str | None:
+    """That a person (133, 3) is upside down or lies on the side in the picture: no movement of somebody who stands fits.
+
+    Who bends over has a trunk that lies and legs that do not.
+    """
+    points = with_middles(keypoints)
+    neck, pelvis = points[[NECK_POINT, PELVIS_POINT]]
+    if not is_seen(np.stack([neck, pelvis])).all():
+        return None
+    trunk = pelvis[:2] - neck[:2]
+    if -trunk[1] > abs(trunk[0]):
+        return "it is upside down"
+    legs = [points[knee, :2] - pelvis[:2] for knee in (LEFT_KNEE, RIGHT_KNEE) if is_seen(points[knee])]
+    lies = [abs(across) > LYING * abs(down) for across, down in (trunk, *legs)]
+    return "it lies on its side" if all(lies) else None
 
 
 def implausible(keypoints: np.ndarray) -> str | None:

@@ -84,6 +84,20 @@ def test_a_person_upside_down_is_refused_as_a_picture_and_is_no_impossible_pose(
         check_plausible(Skeleton(turned[None], (480, 288), 1.0), "me.jpg")
 
 
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_picture_turned_on_its_side_is_refused_and_who_bends_over_is_not(person, way):
+    lying = person.copy()
+    lying[:, :2] = person[:, [1, 0]] * (way, -way) + (400, 400)
+    with pytest.raises(ValueError, match="it lies on its side.*turn it upright"):
+        check_plausible(Skeleton(lying[None], (480, 480), 1.0), "me.jpg")
+    bent = person.copy()
+    legs = [LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE, RIGHT_ANKLE, *range(17, 23)]
+    hips = person[[11, 12], :2].mean(axis=0)
+    bent[:, :2] = (person[:, [1, 0]] - hips[::-1]) * (way, -way) + hips
+    bent[legs] = person[legs]
+    check_plausible(Skeleton(bent[None], (480, 480), 1.0), "me.jpg")
+
+
 def test_two_oddities_are_too_many_and_one_is_not(person):
     height = np.ptp(person[BODY, 1])
     odd_hand = changed(person, [LEFT_HAND.start + 8], x=0.22 * height)

@@ -268,7 +268,7 @@ def test_lora_trains_its_updates_and_exports_a_plain_model(tiny_svd_folder, mode
     (dict(conditioning_dropout=2.0), "conditioning_dropout: expected a share"),
     (dict(seed=-1), "seed: expected at least 0"), (dict(seed=2**63), "seed: expected at most"),
     (dict(num_workers=100_000), "num_workers: expected at most 256"), (dict(batch_size=10**6), "batch_size: expected at most 4096"),
-    (dict(learning_rate=1e9), "learning_rate: expected at most 1"), (dict(weight_decay=2), "weight_decay: expected at most 1"),
+    (dict(lora_rank=100_000), "lora_rank: expected at most 1024"), (dict(learning_rate=1e9), "learning_rate: expected at most 1"), (dict(weight_decay=2), "weight_decay: expected at most 1"),
     (dict(validation_sampling_steps=0), "validation_sampling_steps: expected at least 1"),
 ])
 def test_impossible_settings_are_named(tmp_path, change, says):
