@@ -16,23 +16,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from configs import CONFIG_FOLDER
 from llm_planner import Segment, segments_from_json
 from media.files import save_atomically
 from media.images import jpeg_link, read_image
 from run.models import render_cost
 from run.settings import InferenceConfig
 from run.storyboard import write_settings
+from runtime.device import GIB
 from runtime.published_weights import GROUPS
 from t2m.motion import Motion, PARENTS
 from webapp import runs
 from webapp.jobs import DONE, FAILED, Job, Jobs, STOPPED, WAITING
 from webapp.making import assignments, limited, plan_rows, planned, preset_of, PRESETS, setting_rows, why_not, Workshop
 from webapp.safety import check_length, checked_picture, checked_plan, checked_prompt, checked_video
-from webapp.weights import fetch_weights
+from webapp.weights import fetch_weights, ROOT
 
-ROOT = CONFIG_FOLDER.parent
-GIB = 2**30
 STAGES = dict.fromkeys(("person", "people", "reference"), "Finding the person") | {
     "plan": "Planning the actions", "motion": "From text to 3D motion", "skeleton": "Fitting the skeleton to the person", "preview": "Puppet preview",
     "price": "What a render takes", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}

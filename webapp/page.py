@@ -16,7 +16,7 @@ from runtime.published_weights import GROUPS
 
 log = logging.getLogger(__name__)
 
-ROOM = Path(__file__).parent
+ROOM, ROOT = Path(__file__).parent, Path(__file__).parents[1]
 POLL_SECONDS = 0.7
 CACHE_SECONDS = 24 * 3600          # for which an upload or a shown file stays, at least
 EXAMPLES = ("assets/person_large.png", "assets/person.png")
@@ -73,7 +73,7 @@ class Page:
         gr, parts = self.gr, self.parts
         parts["picture"] = self.uploaded(gr.Image, checked_picture)(label="A person, head to feet", type="filepath", height=320, elem_id="picture",
                                                                      sources=["upload", "webcam", "clipboard"], buttons=[])
-        gr.Examples([str(views.ROOT / name) for name in EXAMPLES], parts["picture"], label="Or take one of these")
+        gr.Examples([str(ROOT / name) for name in EXAMPLES], parts["picture"], label="Or take one of these")
         parts["prompt"] = gr.Textbox(PROMPT, label="What the person does", lines=3, max_length=MAX_PROMPT_CHARACTERS, elem_id="prompt")
         self.preset = gr.Dropdown([(preset.title, name) for name, preset in PRESETS.items()], value="puppet", label="Renderer", elem_id="preset", info="Its price is shown before you render.")
         with gr.Row():
