@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from planning.clauses import check_total, clauses, normal, Piece, require_english, shown
+from planning.clauses import clauses, Piece
 from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
                               NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, POSSESSIVES, PRONOUNS, PUNCHES,
                               SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person,
@@ -21,6 +21,7 @@ from planning.patterns import (AGAIN, BOTH_ALONE, BY_NO_LIMB, CLOCKWISE, DEGREES
                                HALF_TURNS, HELD, LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT,
                                NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONLY_COUNT, PART, SIDE, SIDE_ALONE,
                                THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT)
+from planning.plain import check_total, normal, require_english, shown
 from planning.words import (action_noun, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
                             meant_verb, one_person, predicate_of, split_subject, thing_acts, verb_form)
 

@@ -3,43 +3,22 @@ from __future__ import annotations
 
 import logging
 import re
-import unicodedata
 from dataclasses import dataclass
 
-from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND,
-                              HANDLING_VERBS, MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NOUNS, NUMBERS, OPPOSITE, PARTS,
-                              past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, SHORTEST_SECONDS,
-                              THIRD, TIMES, WAYS_TO_MOVE)
+from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HANDLING_VERBS, MEANWHILE, NUMBERS,
+                              OPPOSITE, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, THIRD,
+                              WAYS_TO_MOVE)
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
-                               BEFORE_THAT, BIG_NUMBER, CAMERA_MOVES, CLAUSE_BREAK, CLOCK, COLON, DELAYED, DURATION,
-                               EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB, FRACTION, INTERPOSED, LATER_CLAUSE, LIMB_ALONE,
-                               LIMB_GOES, LIMB_MOVES, LIST_BEGINS, LIST_NUMBER, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
-                               OPENING_WORDS, ORDER_WORDS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SENTENCE_END,
-                               SETS, SPELLINGS, SUBORDINATE, TIME_SPAN, TIMED, UNTIL_TIME, WHILE_DOING)
-from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_unknown_verb, LARGEST_AMOUNT,
-                            makes_noun, meant_verb, predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts,
-                            verb_form)
+                               BEFORE_THAT, CLAUSE_BREAK, COLON, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB, INTERPOSED,
+                               LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
+                               OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, TIME_SPAN,
+                               UNTIL_TIME, WHILE_DOING)
+from planning.plain import plain, repetitions, without_camera
+from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_unknown_verb, makes_noun, meant_verb,
+                            predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 log = logging.getLogger(__name__)
-
-
-def require_english(prompt: str) -> None:
-    """Raises ValueError when the prompt is not English, the only language the rules read."""
-    words = re.findall(r"[^\W\d_]+", prompt.lower())
-    foreign = sum(word in FOREIGN_WORDS for word in words)
-    known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None
-                or is_one_of(word, NOUNS) for word in words)
-    latin = sum(word.isascii() for word in words)
-    if not words or known == 0 or foreign >= max(known, 1) or latin < len(words) / 2:
-        raise ValueError(f"prompt: no English understood in {shown(prompt)}: the offline planner reads English only; "
-                         "write it in English, or set planner.backend=openai (or local) to use a language model")
-
-
-def shown(prompt: str) -> str:
-    """The prompt's first words in quotes, for an error message."""
-    line = " ".join(prompt.split())
-    return f"'{line[:57]}...'" if len(line) > 60 else f"'{line}'"
 
 
 def clauses(prompt: str) -> list[tuple[bool, str]]:
@@ -54,84 +33,6 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
                 pieces[place:place] = [(opens and not i, piece) for i, piece in enumerate(found)]
                 opens = False
     return pieces
-
-
-def plain(prompt: str) -> str:
-    """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
-    text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", normal(prompt).lower())
-    text = FRACTION.sub(in_decimals, text)
-    text = CLOCK.sub(lambda match: f"{match['word']} {60 * int(match['m']) + int(match['s'])} seconds", text)
-    text = TIMED.sub(timed, text)
-    text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
-    for pattern, replacement in SPELLINGS:
-        text = re.sub(pattern, replacement, text)
-    text = BIG_NUMBER.sub(in_digits, text)
-    text = SAID_AGAIN.sub(counted_once, text)
-    text = REPEATED_LIST.sub(written_out, text)
-    text = DELAYED.sub(r" ; for \g<delay> ; ", text)
-    return SETS.sub(lambda match: str(int(amount(match[1]) * amount(match[2]))), text)
-
-
-def normal(prompt: str) -> str:
-    """Full-width letters, ligatures and '½' in plain characters (Unicode's NFKC), without zero-width ones."""
-    small = ("<fraction>", "<super>")                                          # '1½' is '1 ½'
-    apart = "".join(f" {letter}" if unicodedata.decomposition(letter).startswith(small) else letter for letter in prompt)
-    return "".join(letter for letter in unicodedata.normalize("NFKC", apart) if unicodedata.category(letter) != "Cf")
-
-
-def timed(match: re.Match) -> str:
-    """'[0-3s] waves' -> '; from 0 to 3 seconds ; waves'."""
-    begin, end = (60 * int(match[f"m{n}"] or 0) + float(match[f"s{n}"]) for n in (1, 2))
-    return f" ; from {begin:g} to {end:g} seconds ; "
-
-
-def in_decimals(match: re.Match) -> str:
-    """'1 1/2 seconds' -> '1.5 seconds', '1/2 turn' -> 'half turn'."""
-    over, under = int(match["over"]), int(match["under"])
-    if match["of"]:
-        return f"{int(match['whole'] or 0) + over / under:g}{match['of']}"
-    return match[0] if match["whole"] else PARTS.get((over, under), match[0])
-
-
-def in_digits(match: re.Match) -> str:
-    """'half a dozen' -> '6', '1e9' -> '1000000000', 'twenty-five' -> '25'."""
-    if match["power"]:
-        return f"{min(float(match['power']), LARGEST_AMOUNT):.3f}".removesuffix(".000")
-    if match["tens"]:
-        return str(NUMBERS[match["tens"]] + NUMBERS[match["ones"]])
-    number = {None: 1, "a": 1, "an": 1, "half": 0.5}.get(match["number"]) or amount(match["number"])
-    return str(int(number * MULTIPLES[match["multiple"]]))
-
-
-def counted_once(match: re.Match) -> str:
-    """'jump jump jump' -> 'jump 3 times'; other words stay."""
-    return f"{match[1]} {len(match[0].split())} times" if verb_form(match[1]) else match[0]
-
-
-def written_out(match: re.Match) -> str:
-    """'repeat 3 times: jump, clap' -> the list three times, one after another."""
-    return " ; ".join([match["list"]] * repetitions(match))
-
-
-def repetitions(match: re.Match) -> int:
-    """The count that a pattern found as a word ('twice') or a number."""
-    count = TIMES[match["word"]] if match["word"] else int(amount(match["number"]))
-    check_total(count * SHORTEST_SECONDS)
-    return count
-
-
-def check_total(seconds: float, source: str = "prompt") -> None:
-    """Raises ValueError when the actions of a prompt, or of the file `source`, last longer than one run may."""
-    if seconds > MAX_TOTAL_SECONDS:
-        raise ValueError(f"{source}: its actions last {seconds:.0f} s, more than the {MAX_TOTAL_SECONDS:g} s of one run: "
-                         "make it shorter")
-
-
-def without_camera(sentence: str) -> str:
-    """'the camera zooms in while a man waves' -> 'a man waves', with a warning: the setting `camera` moves the camera."""
-    for match in CAMERA_MOVES.finditer(sentence):
-        log.warning("prompt: '%s' is left out: camera=static, follow, orbit or zoom says what the camera does", match["camera"])
-    return CAMERA_MOVES.sub("", sentence)
 
 
 def listed(part: str) -> list[str]:
