@@ -9,7 +9,7 @@ from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HA
                               OPPOSITE, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, THIRD,
                               WAYS_TO_MOVE)
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
-                               BEFORE_THAT, CLAUSE_BREAK, COLON, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB, INTERPOSED,
+                               BEFORE_THAT, CLAUSE_BREAK, COLON, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB, FRAMES, INTERPOSED,
                                LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
                                OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, TIME_SPAN,
                                UNTIL_TIME, WHILE_DOING)
@@ -266,6 +266,8 @@ class Piece:
         text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
         bare = BARE_COUNT.fullmatch(text)
         text += " times" if bare and verb_form(bare["verb"]) else ""                                # 'jump 3'
+        if wrong := FRAMES.search(text):
+            raise ValueError(f"prompt: '{wrong[0]}': expected seconds (found frames, which are no duration): write it as in 'for 1.5 seconds'")
         if wrong := NO_NUMBER.search(text):
             raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): "
                              "write it as in '3 times' or 'for 2.5 seconds'")
@@ -296,6 +298,8 @@ def take_times(clause: str) -> tuple[str, float | None, float | None]:
 def duration(match: re.Match) -> float:
     """Seconds of what DURATION found."""
     low, high = (amount(word) if word else None for word in (match["low"], match["high"]))
+    if high is not None and high < low:
+        raise ValueError(f"prompt: '{match[0].strip(' ,')}': expected the shorter time first (found the longer one)")
     many = (low + (high or low)) / 2 if low is not None else 1.0                # '4-5 seconds' are 4.5
     many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] or match["half_more"] else 0.0)
     return in_seconds(many, match["unit"]) + (amount(match["rest"]) if match["rest"] else 0.0)

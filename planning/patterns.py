@@ -29,13 +29,17 @@ SPELLINGS = (                                              # (pattern, what it i
     (rf"\b(?:(three)\s+quarters|(?:an?\s+|one\s+)?quarter)\s+(?:of\s+)?an?\s+(?={UNIT}\b)",
      lambda match: "0.75 " if match[1] else "0.25 "),
     (rf"\bsome\s+(?={UNIT}\b)", "few "),
+    (r"\bfor\s+the\s+(?:first|next|last|final|following)\s+(?=(?:second|minute)\b)", "for 1 "),
+    (rf"\bfor\s+the\s+(?:first|next|last|final|following)\s+(?:{NUMBER})(?=\s*[,;.]|\s+(?:{PRONOUN}|the|an?)\b)",      # 'for the next 2 she claps'
+     lambda match: f"{match[0]} seconds"),
     (rf"\b({ONES}|ten)\s+point\s+({ONES})\b", lambda match: f"{NUMBERS[match[1]]}.{NUMBERS[match[2]]}"),
     (rf"\busing\s+(?=(?:(?:only|just|both|the|my|your|his|her|their|one|left|right)\s+)+{LIMBS}\b)", "with "),
     (r"\b(?:one|each|both|all|some)\s+of\s+(?:them|us|you)\b", "they"),
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "),
-    (r"\(?\b\d+\)", ";"),                                                               # '2)'
+    (r"\(?\b(?:\d+|[a-h]|i{1,3}|iv|v)\)", ";"),                                         # '2)', 'b)'
     (r"\s+/\s+", ";"),
-    (r"\b(?:please|pls|kindly)\b", " "),
+    (r"\b(?:please|pls|plz|kindly)\b|\b(?:thx|thanks)\b(?=\W*$)", " "),
+    (r"(?:^|(?<=[.;\n]))\s*(?:person|subject|character|actions?|motion|movement|prompt|description)\s*:", " "),
     (r"\b(?:your|my|our)\b", "the"),
     (r"\b(he|she|it|that|there|who|here)'s\b", r"\1 is"),
     (r"'re\b", " are"), (r"'ll\b", " will"), (r"'d\b", " would"), (r"'ve\b", " have"),
@@ -46,13 +50,13 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
     (rf"[,;]?\s*(?:\b(?:and|but|before)\s+)?\b({PRONOUN}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+"       # 'she then waves'
      r"(?:then|finally|lastly|subsequently|later(?:\s+on)?|afterwards?)\s+(?=[a-z])", r" ; \1 "),
-    (r"[-=]?>|→|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
+    (r"[-=~]*>|[→⇒⇨⟶⟹➔➜➝➞]|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
     (r"[^\w\s.,;:!?'%°•–—-]", " "),                                                     # no quotes, brackets, emoji
     (rf"\b(?:like|maybe)\s+(?=(?:{NUMBER})\b)", ""), (r"\b(do|does|did|doing)\s+like\b", r"\1"),
     (r"\b(push|sit|pull|chin)\s+ups\b", r"\1-ups"), (r"\bjumping-?jack", "jumping jack"),
     (r"\s*,[\s,]*", " , "), (r"[^\S\n]+", " "),
 )
-LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*1\.\s"), re.compile(r"(?<!\S)\d+\.\s+(?=[a-z])")      # '1. wave 2. jump'
+LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*[1a]\.\s"), re.compile(r"(?<!\S)(?:\d+|[a-h])\.\s+(?=[a-z])")      # '1. wave 2. jump'
 TIMED = re.compile(r"""                                    # '[0-3s]', '0:03 - 0:05', '3-5 s:'; not 'for 3-5 s'
     (?P<open>[\[(])? (?<![\w.:]) (?<!\bfor[ ])
     (?:(?P<m1>\d{1,2}):)? (?P<s1>\d+(?:\.\d+)?) \s* (?P<unit>s)?
@@ -60,7 +64,9 @@ TIMED = re.compile(r"""                                    # '[0-3s]', '0:03 - 0
     (?:(?P<m2>\d{1,2}):)? (?P<s2>\d+(?:\.\d+)?) \s* (?:s(?:ec(?:ond)?s?)?)?
     (?(open) [\])] | (?(m2) (?!\d) | (?(unit) (?!\w) | \s*:)))        # it ends as it began, or is a time by 'm:' or 's'
     \s* :?""", re.VERBOSE)
-EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+\\s*([a-z]*)")
+EMOJIS = "[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+"
+EMOJI = re.compile(rf"{EMOJIS}\s*([a-z]*)")
+EMOJI_ALONE = re.compile(rf"(?:^|[,;.!?]|\b(?:then|and|finally))\s*(?P<emoji>{EMOJIS})(?=\s*(?:$|[,;.!?]|(?:then|and)\b))")   # 'and then 🙏'
 BIG_NUMBER = re.compile(rf"""
     \b (?:(?P<number>half|{NUMBER}|an?) \s+ (?:(?:of|an?)\s+)?)? (?P<multiple>{'|'.join(MULTIPLES)}) \b |     # 'half a dozen'
     \b (?P<power>\d+(?:\.\d+)?e[+-]?\d+) (?=\s*(?:{UNIT}|times)?\b) |                                         # '1e9'
@@ -70,7 +76,9 @@ FRACTION = re.compile(rf"""                                # '1 1/2 s'
     (?<![\d./]) (?:(?P<whole>\d+) (?:\s+and\s+|[\s-]+))?
     (?P<over>\d{{1,2}}) [/\u2044] (?P<under>[2-9]|10) (?![\d/])
     (?P<of>\s* (?:of\s+)? (?:an?\s+)? (?:{UNIT}|times) \b)?""", re.VERBOSE)
-SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b")       # 'jump jump jump'
+SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b(?=\s*([a-z]*))")        # 'jump jump jump', and the word behind it
+WITH_SLASHES = re.compile(r"\b[a-z]+(?:\s?/\s?[a-z]+)+\b")                 # 'wave/jump/clap'
+SIDES_LISTED = re.compile(r"\b(?:left|right)(?:\s*,\s*(?:and\s+)?(?:left|right)\b)+(?:\s+and\s+(?:left|right)\b)?(?=\s*(?:[.;!?\n]|$))")    # 'left, right, left'
 REPEATED_LIST = re.compile(rf"""                           # 'repeat 3 times: jump, clap', '3 times: jump, clap'
     (?:\b (?:repeats?(?:\s+(?:this|these|the\s+following))? | do(?:es)?\s+(?:this|these|the\s+following)) \s+ |
        (?:^|(?<=[.;!?\n])) \s*)
@@ -78,7 +86,7 @@ REPEATED_LIST = re.compile(rf"""                           # 'repeat 3 times: ju
 SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
 # ---------------------------------------------------------------- durations and counts
 
-ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|between|another|the\s+(?:first|next|last))\s+)?"
+ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|between|another|the\s+(?:first|next|last|final|following))\s+)?"
 AMOUNT = rf"""                                             # 'half a', 'a', '4-5', 'two and a half'; then the unit
     (?: (?P<half>half) \s+ (?:of\s+)? (?:an?\s+)? |
         an?\s+ (?:(?:split|brief|short|single|full|whole|long)\s+)? (?=mil|se|mi|h) |
@@ -98,7 +106,7 @@ BARE_DURATION = re.compile(rf"""                           # 'walks five seconds
     {AMOUNT} (?:\s+long)? {PER} (?:\s+of(?=\s+\w+ing\b))?""", re.VERBOSE)
 ADJECTIVE = re.compile(rf"-{UNIT}$")
 NO_NUMBER = re.compile(rf"""
-    \b (?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}}) \s* (?:times|{UNIT}) \b |            # '1.2.3 times'
+    \b (?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}}|0x[\da-f]+) \s* (?:times|{UNIT}) \b |            # '1.2.3 times'
     (?<![\d.]) (?:\d*\.\d*[1-9]|half) \s+ times \b |                                       # '2.5 times'
     \b \d+ (?:\s+\d+)+ \s* (?:times|{UNIT}) \b |                                           # '2 3 times'
     \b (?:for|lasting) \s+ (?:[\w.-]+\s+){{0,4}}? {UNIT.replace('|s|', '|')} (?!\w)        # 'for umpteen seconds'
@@ -217,7 +225,23 @@ CAMERA_MOVES = re.compile(r"""                             # 'the camera zooms i
     \s* (?= , | ; | $ | \b(?:while|as|when)\b) (?:\b(?:while|as|when)\b)?""", re.VERBOSE)
 NO_TIMES = re.compile(rf"(?<![\w.])(?:0+(?:\.0+)?|zero|no)\s*(?:times?|{UNIT})\b")
 NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|{UNIT})\b", re.IGNORECASE)
-NOT_DONE = re.compile(r"\s*,?\s*\b(?:without|instead\s+of|rather\s+than)\s+[^,]+|\s*,?\s*\bbut\s+(?:not|never)\s+[^,]+")
+NOT_DONE = re.compile(r"""                                 # 'without ...', ', not her right'; not 'does not raise the arm'
+    \s* ,? \s* (?: \b(?:without|instead\s+of|rather\s+than|but\s+(?:not|never)) \s+ [^,]+ |
+        (?:\b(?:and|but)\s+)? (?<!does\s)(?<!do\s)(?<!did\s)(?<!is\s)(?<!are\s)(?<!was\s)(?<!can\s)(?<!will\s)(?<!would\s) \bnot \s+
+        (?:(?:with|on|using|from|in|to|by)\s+)? (?:the|his|her|their|an?|left|right|both|that|this|it) \b [^,]*)""", re.VERBOSE)
+FRAMES = re.compile(rf"""                                  # 'for 30 frames'; not '24 frames per second'
+    (?: \b(?:for|lasting|in|over|within) \s+ (?:{NUMBER}) | \b\d+) [\s-]* frames? \b (?!\s*(?:per|/)) | \bframes? \s+ \d+ \b""", re.VERBOSE)
+PICTURE_LABEL = re.compile(r"""                            # 'lighting: warm sunset'
+    (?:^|[,;]) \s* (?P<words> (?:(?:art|visual)\s+)?
+        (?:lighting|lights?|style|mood|atmosphere|background|setting|location|environment|quality|lens|aspect\s+ratio|resolution|fps|
+           frame\s+rate|audio|sound|music|colou?rs?|palette|negative(?:\s+prompt)?) \s* : \s* [^,;]*)""", re.VERBOSE)
+PICTURE_WORD = r"""(?: (?:cinematic|(?:hyper|photo)?-?realistic|ultra|highly|very|super|extremely|soft|warm|cold|cool|dramatic|natural|studio|
+    volumetric|ambient|moody|golden|neon|rim|low|high|best|shallow|sharp|professional|film|wide|close-?up|medium|long|aerial|drone|beautiful) \s+)*
+    (?: shot | bokeh | golden\s+hour | lighting | light | lens\s+flare | focus | depth\s+of\s+field | (?:film\s+)?grain | quality |
+        resolution | detail(?:ed|s)? | hdr | \d+\s?mm(?:\s+lens)? | masterpiece | cinematic | (?:hyper|photo)-?realistic | photo(?:graph(?:y)?)? |
+        (?:unreal\s+engine(?:\s+\d)?|octane)(?:\s+render)? | trending\s+on\s+artstation | (?:anime|pixar|cartoon)\s+style)"""
+PICTURE_WORDS = re.compile(                                # words for an image generator, between commas
+    rf"(?:^|,) \s* (?P<words>{PICTURE_WORD} (?:\s+ (?:and\s+)? {PICTURE_WORD})*) \s* (?=,|$)", re.VERBOSE)
 OF_SOMEONE_ELSE = re.compile(r"\s*,?\s*\b(?:who|which)\b.*$")                  # 'waves at a friend, who waves back'
 NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")
 BY_NO_LIMB = re.compile(rf"\bneither\s+(?:of\s+{WHOSE}\s+)?{LIMBS}\b")

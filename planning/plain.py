@@ -5,10 +5,11 @@ import logging
 import re
 import unicodedata
 
-from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, MAX_TOTAL_SECONDS, MULTIPLES, NOUNS, NUMBERS, PARTS,
-                              SHORTEST_SECONDS, TIMES)
-from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, FRACTION, LIST_BEGINS, LIST_NUMBER,
-                               REPEATED_LIST, SAID_AGAIN, SETS, SPELLINGS, TIMED)
+from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS, NUMBERS,
+                              PARTS, SHORTEST_SECONDS, THINGS, TIMES)
+from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, LIST_BEGINS,
+                               LIST_NUMBER, PICTURE_LABEL, PICTURE_WORDS, REPEATED_LIST, SAID_AGAIN, SETS, SIDES_LISTED,
+                               SPELLINGS, TIMED, WITH_SLASHES)
 from planning.words import amount, is_one_of, LARGEST_AMOUNT, meant_verb, verb_form
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,8 @@ def require_english(prompt: str) -> None:
     known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None
                 or is_one_of(word, NOUNS) for word in words)
     latin = sum(word.isascii() for word in words)
-    if not words or known == 0 or foreign >= max(known, 1) or latin < len(words) / 2:
+    english = known or any(is_one_of(word, names) for word in words for names in (NUMBERS, NO_THINGS, THINGS))
+    if not words or not english or foreign >= max(known, 1) or latin < len(words) / 2:
         raise ValueError(f"prompt: no English understood in {shown(prompt)}: the offline planner reads English only; "
                          "write it in English, or set planner.backend=openai (or local) to use a language model")
 
@@ -34,7 +36,11 @@ def shown(prompt: str) -> str:
 
 def plain(prompt: str) -> str:
     """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
+    for match in EMOJI_ALONE.finditer(normal(prompt).lower()):
+        log.warning("prompt: '%s' is left out: an emoji says no action: write it in words", match["emoji"])
     text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", normal(prompt).lower())
+    text = WITH_SLASHES.sub(one_by_one, text)
+    text = SIDES_LISTED.sub(lambda match: " ; ".join(re.findall("left|right", match[0])), text)
     text = FRACTION.sub(in_decimals, text)
     text = CLOCK.sub(lambda match: f"{match['word']} {60 * int(match['m']) + int(match['s'])} seconds", text)
     text = TIMED.sub(timed, text)
@@ -80,8 +86,16 @@ def in_digits(match: re.Match) -> str:
 
 
 def counted_once(match: re.Match) -> str:
-    """'jump jump jump' -> 'jump 3 times'; other words stay."""
-    return f"{match[1]} {len(match[0].split())} times" if verb_form(match[1]) else match[0]
+    """'jump jump jump' -> 'jump 3 times', with a comma before another verb; other words stay."""
+    if not verb_form(match[1]):
+        return match[0]
+    return f"{match[1]} {len(match[0].split())} times{' ,' * (verb_form(match[3]) is not None)}"
+
+
+def one_by_one(match: re.Match) -> str:
+    """'wave/jump/clap' -> 'wave ; jump ; clap'; 'and/or' stays."""
+    words = re.findall("[a-z]+", match[0])
+    return " ; ".join(words) if all(map(verb_form, words)) else match[0]
 
 
 def written_out(match: re.Match) -> str:
@@ -104,7 +118,14 @@ def check_total(seconds: float, source: str = "prompt") -> None:
 
 
 def without_camera(sentence: str) -> str:
-    """'the camera zooms in while a man waves' -> 'a man waves', with a warning: the setting `camera` moves the camera."""
+    """'the camera zooms in while a man waves' -> 'a man waves', with a warning: the setting `camera` moves the camera.
+
+    Words for an image generator ('bokeh', 'lighting: warm sunset') are left out with a warning as well.
+    """
+    for pattern in (PICTURE_LABEL, PICTURE_WORDS):
+        for match in pattern.finditer(sentence):
+            log.warning("prompt: '%s' is left out: it is about the picture, which stays as it is", match["words"].strip(" ,"))
+        sentence = pattern.sub("", sentence)
     for match in CAMERA_MOVES.finditer(sentence):
         log.warning("prompt: '%s' is left out: camera=static, follow, orbit or zoom says what the camera does", match["camera"])
     return CAMERA_MOVES.sub("", sentence)
