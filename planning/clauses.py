@@ -9,8 +9,9 @@ from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HA
                               OPPOSITE, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, THIRD,
                               WAYS_TO_MOVE)
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
-                               BEFORE_THAT, CLAUSE_BREAK, COLON, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB, FRAMES, INTERPOSED,
-                               LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_MOVES, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
+                               BEFORE_THAT, CLAUSE_BREAK, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
+                               FRAMED, FRAMES, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_IS_MOVED,
+                               LIMB_MOVES, LIMB_PLACED, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
                                OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, TIME_SPAN,
                                UNTIL_TIME, WHILE_DOING)
 from planning.plain import plain, repetitions, without_camera
@@ -53,6 +54,8 @@ def actions_in(part: str) -> list[str]:
 
 def in_time_order(part: str) -> list[str]:
     """'waves after jumping' -> ['jumping', 'waves']; 'before he sits' likewise; 'before the mirror' is left alone."""
+    if found := framed(part):
+        return found
     match = INTERPOSED.match(part)
     if match and ADVERBIALS.fullmatch(match["front"]) and begins_verb(match["outer"].split(), FORMS):
         part = f"{match['front']} , {match['who']} {match['outer']}"
@@ -70,6 +73,8 @@ def in_time_order(part: str) -> list[str]:
             return in_time_order(outer)
     if match := MEANTIME.match(part):
         inner, outer = match["inner"], match["outer"]
+        if match["word"] == "until" and is_action(inner.split()):
+            return [piece for each in (outer, inner) for piece in in_time_order(each)]
         if thing_acts(inner, True):
             log.warning("prompt: '%s %s' is no action of the person and left out", match["word"], inner)
             return in_time_order(outer)
@@ -81,6 +86,16 @@ def in_time_order(part: str) -> list[str]:
             first, second = match["first"], match["second"]
             return [first, *in_time_order(second)] if match["word"] == "before" else [*in_time_order(second), first]
     return [part]
+
+
+def framed(part: str) -> list[str]:
+    """'after clapping and before bowing , he waves' -> ['clapping', 'he waves', 'bowing']; empty for other parts."""
+    match = next((match for pattern in FRAMED if (match := pattern.match(part))), None)
+    if not match or not is_action(match["one"].split()) or not is_action(match["two"].split()):
+        return []
+    inner = ((match["word"], match["one"]), (match["other"], match["two"]))
+    earlier, later = ([each for word, each in inner if word == when] for when in ("after", "before"))
+    return [piece for each in (*earlier, match["outer"], *later) for piece in in_time_order(each)]
 
 
 def in_front(part: str) -> tuple[str, str] | None:
@@ -183,7 +198,9 @@ def begins_action(rest: str, forms: tuple[dict, ...], verb: str | None, begun: s
     if begins_noun(words, verb) or names_action(words) and goes_with(verb, begun.split()[-2:]):
         return True
     moved = LIMB_MOVES.match(rest)
-    if moved and moved["verb"] in THIRD:                                       # 'left hand waves , right hand points'
+    if moved and moved["verb"] in THIRD or LIMB_IS_MOVED.match(rest):          # 'left hand waves , right hand points'
+        return True
+    if COUNTED_AGAIN.match(rest) and find_count(begun) or LIMB_PLACED.match(rest) and LIMB_PLACED.fullmatch(begun):
         return True
     if behind_and:
         return False

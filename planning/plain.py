@@ -5,10 +5,10 @@ import logging
 import re
 import unicodedata
 
-from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS, NUMBERS,
-                              PARTS, SHORTEST_SECONDS, THINGS, TIMES)
-from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, LIST_BEGINS,
-                               LIST_NUMBER, PICTURE_LABEL, PICTURE_WORDS, REPEATED_LIST, SAID_AGAIN, SETS, SIDES_LISTED,
+from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, gerund, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS,
+                              NUMBERS, PARTS, PAST, SHORTEST_SECONDS, THINGS, TIMES)
+from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, HAVING_DONE,
+                               LIST_BEGINS, LIST_NUMBER, PICTURE_LABEL, PICTURE_WORDS, REPEATED_LIST, SAID_AGAIN, SETS, SIDES_LISTED,
                                SPELLINGS, TIMED, WITH_SLASHES)
 from planning.words import amount, is_one_of, LARGEST_AMOUNT, meant_verb, verb_form
 
@@ -50,6 +50,7 @@ def plain(prompt: str) -> str:
     text = BIG_NUMBER.sub(in_digits, text)
     text = SAID_AGAIN.sub(counted_once, text)
     text = REPEATED_LIST.sub(written_out, text)
+    text = HAVING_DONE.sub(lambda match: f" after {gerund(PAST[match[1]])}" if match[1] in PAST else match[0], text)
     text = DELAYED.sub(r" ; for \g<delay> ; ", text)
     return SETS.sub(lambda match: str(int(amount(match[1]) * amount(match[2]))), text)
 

@@ -14,6 +14,7 @@ from planning.patterns import COUNT, UNIT
 
 DOES = ("do", "perform", "execute", "complete", "practice", "practise")
 AGENT = re.compile(r"(?:er|or|ist|ian|man|woman|men|women|boy|girl|eer|ess|ina|ete|ast)s?$")     # 'singer', 'artist': nouns of people
+PICTURES = ("photo", "picture", "image", "photograph", "pic", "portrait", "video")
 LONGEST_SUBJECT = 20      # words
 LONGEST_VERB = 20         # letters
 LARGEST_AMOUNT = 1e12
@@ -101,6 +102,9 @@ def predicate_of(words: list[str]) -> Predicate:
             negated, start = True, undone
         else:
             form = verb_form(word)
+            if form and form[word] in ASPECT_VERBS and words[start + 1:start + 3] == ["not", "to"]:           # 'decides not to jump'
+                negated, start = True, start + 3
+                continue
             inner = inner_verb(words, start + 1) if form and form[word] in ASPECT_VERBS else None
             if inner is None:
                 return Predicate(adverbs, form and form[word], form, words[start + bool(form):], negated)
@@ -279,6 +283,9 @@ def end_of_subject(words: list[str], person: int | None) -> int | None:
         return main if main is not None else relative + 1
     if finite:
         return finite[0]
+    shown = next((i for i in possible if words[i - 1] in PICTURES and (words[i] in BASE or is_gerund(words[i]))), None)
+    if person is not None and shown:                                           # 'the person in the photo | wave'
+        return shown
     return person + 1 if person is not None else None                          # a verb of no table follows, or nothing
 
 

@@ -77,7 +77,7 @@ OTHER_MOVEMENTS = tuple(re.compile(pattern, re.IGNORECASE | re.VERBOSE) for patt
         (?:on|onto|against) \s+ {WHOSE}* (?:hips?|waist|sides?) \b""",
     rf"\b (?:hand|fist|palm|finger|arm)s? \s+ (?:on|onto|against|behind) \s+ {WHOSE}* {OTHER_PLACES} \b",
     rf"\b touch\w* \s+ {WHOSE}* {OTHER_PLACES} \b",
-    r"\b un(?:cross|fold|clench|clasp)\w* \b"))
+    r"\b un(?:cross|fold|clench|clasp)\w* \b | \b (?:legs|ankles|feet|fingers) \s+ crossed \b"))
 ALSO_MEANT = (                            # what words may mean together, whatever each means by itself
     (re.compile(r"\bhigh[ -]knees\b", re.IGNORECASE), frozenset({"knee_raise", "march"})),
     (re.compile(rf"\bmov\w*\s+{WHOSE}*hands\s+up\b", re.IGNORECASE), frozenset({"hands_up"})))

@@ -121,7 +121,8 @@ def test_as_many_are_done_as_asked_for_and_the_end_is_at_rest(t2m, text, count):
 @pytest.mark.parametrize("text, named", [
     ("a person turns her head to the left", "turns her head"), ("a person tilts his head to the right", "tilts his head"),
     ("a person puts her left hand on her left hip", "left hand on her left hip"), ("a person puts his hand on his heart", "hand on his heart"),
-    ("a person crosses her legs", "crosses her legs"), ("a person uncrosses her arms", "uncrosses"), ("a person touches her nose", "touches her nose"),
+    ("a person crosses her legs", "crosses her legs"), ("a person uncrosses her arms", "uncrosses"),
+    ("a person touches her nose", "touches her nose"),
     ("a person stands on one leg", "stands on one leg"), ("a person walks on his hands", "walks on his hands"),
     ("a person kicks with his left hand", "with his left hand"), ("a person waves his left foot", "waves his left foot")])
 def test_a_known_word_of_another_part_of_the_body_is_called_unknown(t2m, text, named):
