@@ -282,7 +282,7 @@ LIMB_GOES = re.compile(                                    # 'hands up', 'right 
     rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS})\s+(?P<way>up|down|out|forward|back|together|apart)")
 LIMB_PLACED = re.compile(rf"""                             # 'hands on hips', 'arms out to the sides', 'arms akimbo'
     (?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS}) \s+
-    (?: (?P<place>(?:on|in|at|to|over|above|behind|against)\s+.+) | (?P<out>out\s+(?:wide|to\s+the\s+sides?)|wide) | (?P<held>akimbo|crossed|folded) )
+    (?: (?P<place>(?:on|in(?!\s+circles?\b)|at|to|over|above|behind|against)\s+.+) | (?P<out>out\s+(?:wide|to\s+the\s+sides?)|wide) | (?P<held>akimbo|crossed|folded) )
     """, re.VERBOSE)
 TO_EACH_OTHER = re.compile(r"""
     \s* \b (?:(?:with|to|at|against|towards?|beside|behind|around)\s+)? (?:each\s+other|one\s+another) \b | \s* \bside\s+by\s+side\b
