@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from configs import run_main
 from planning.actions import split_actions
 from planning.chat import ask_for_actions, ChatServer, check_chat_folder, local_chat, openai_chat, SCHEMA
-from planning.clauses import check_total
+from planning.plain import check_total
 from planning.lexicon import MAX_TOTAL_SECONDS, SHORTEST_SECONDS
 
 MAX_PROMPT_CHARACTERS = 2000

@@ -1,4 +1,4 @@
-"""How a prompt becomes timed actions. By rules, prompt -> clauses -> words -> actions; or by a chat model.
+"""How a prompt becomes timed actions. By rules, prompt -> plain text -> clauses -> words -> actions; or by a chat model.
 
 The public face is llm_planner.plan.
 """

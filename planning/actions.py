@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from planning.clauses import check_total, clauses, normal, Piece, require_english, shown
-from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
-                              NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, POSSESSIVES, PRONOUNS, PUNCHES,
+from planning.clauses import clauses, Piece
+from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
+                              NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, PAST, past, POSSESSIVES, PRONOUNS, PUNCHES,
                               SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person,
                               UNKNOWN_SECONDS, VERBS)
 from planning.patterns import (AGAIN, BOTH_ALONE, BY_NO_LIMB, CLOCKWISE, DEGREES, EVERYTHING, GOES, GOES_BACK,
-                               HALF_TURNS, HELD, LIMB, LIMB_GOES, LIMB_MOVES, LIMB_OF_A_SIDE, MORE, NEGATIVE_COUNT,
-                               NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONLY_COUNT, PART, SIDE, SIDE_ALONE,
+                               HALF_TURNS, HELD, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
+                               MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, SIDE, SIDE_ALONE,
                                THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT)
-from planning.words import (action_noun, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
+from planning.plain import check_total, normal, require_english, shown
+from planning.words import (action_noun, base_form, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
                             meant_verb, one_person, predicate_of, split_subject, thing_acts, verb_form)
 
 log = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ class Mentioned:
 
     def put_into(self, text: str) -> str:
         """'lowers it' -> 'lowers the right hand'; then remembers what this action mentions."""
-        text = well_spelt(text)
+        text = ONE_OF_A_SIDE.sub(rf"\1 \2 {self.part}", well_spelt(text)) if self.part else well_spelt(text)
         if self.counted:
             text = MORE.sub(rf"\1 {self.counted}", text)
         handled = self.verb in HANDLING_VERBS
@@ -225,7 +226,8 @@ class Mentioned:
         if self.part:
             text = SIDE_ALONE.sub(rf"\g<0> {self.part}", text)
         limb = LIMB.match(rest)
-        self.limb = limb[1] if limb else ""
+        names_more = any(word in DETERMINERS or word in POSSESSIVES for word in text.split())
+        self.limb = limb[1] if limb else "" if names_more else self.limb           # 'raises her hand, waves and lowers it'
         self.side = ([self.side] + SIDE.findall(text))[-1]
         self.part = ([self.part] + re.findall(rf"\b({PART})\b", text))[-1]
         counted = find_count(text)
@@ -234,14 +236,25 @@ class Mentioned:
 
 
 def with_mover(clause: str) -> str:
-    """'her right arm goes up' -> 'moves her right arm up', 'the knees bend' -> 'bends the knees'."""
+    """'her right arm goes up' -> 'moves her right arm up', 'the knees bend' -> 'bends the knees', 'hands on hips' -> 'puts the ...'."""
     if match := LIMB_GOES.fullmatch(clause):
         return f"moves {'' if match['limb'].startswith('both') else 'the '}{match['limb']} {match['way']}"
-    match = LIMB_MOVES.fullmatch(clause)
-    form = match and verb_form(match["verb"])
-    if not form:
+    if match := LIMB_PLACED.fullmatch(clause):
+        if match["held"]:
+            return f"stands with {clause}"
+        both = "" if match["limb"].startswith("both") else "the "
+        return f"{'stretches' if match['out'] else 'puts'} {both}{match['limb']} {match['out'] or match['place']}"
+    match = LIMB_IS_MOVED.fullmatch(clause)
+    if match and match["verb"] in ("up", "down", "out"):
+        return f"moves {match['limb']} {match['verb']}{match['rest']}"
+    base = match and (PAST.get(match["verb"]) or GERUND.get(match["verb"])
+                      or (match["verb"] if past(match["verb"]) == BASE.get(match["verb"]) else None))          # 'are put'
+    if not base:
+        match = LIMB_MOVES.fullmatch(clause)
+        base = match and base_form(match["verb"])
+    if not base:
         return clause
-    verb = {"go": "move", "come": "move", "rise": "raise"}.get(form[match["verb"]], form[match["verb"]])
+    verb = {"go": "move", "come": "move", "rise": "raise"}.get(base, base)
     the = "the " if match["limb"].startswith(("left", "right")) else ""
     return f"{third_person(verb)} {the}{match['limb']}{match['rest']}"
 

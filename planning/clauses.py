@@ -3,43 +3,23 @@ from __future__ import annotations
 
 import logging
 import re
-import unicodedata
 from dataclasses import dataclass
 
-from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND,
-                              HANDLING_VERBS, MAX_TOTAL_SECONDS, MEANWHILE, MULTIPLES, NOUNS, NUMBERS, OPPOSITE, PARTS,
-                              past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, SHORTEST_SECONDS,
-                              THIRD, TIMES, WAYS_TO_MOVE)
+from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HANDLING_VERBS, MEANWHILE, NUMBERS,
+                              OPPOSITE, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, THIRD,
+                              WAYS_TO_MOVE)
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
-                               BEFORE_THAT, BIG_NUMBER, CAMERA_MOVES, CLAUSE_BREAK, CLOCK, COLON, DELAYED, DURATION,
-                               EMOJI, ENDS_ADVERBIAL, ENDS_IN_LIMB, FRACTION, INTERPOSED, LATER_CLAUSE, LIMB_ALONE,
-                               LIMB_GOES, LIMB_MOVES, LIST_BEGINS, LIST_NUMBER, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
-                               OPENING_WORDS, ORDER_WORDS, REPEATED_LIST, REQUESTS, SAID_AGAIN, SAME_TIME, SENTENCE_END,
-                               SETS, SPELLINGS, SUBORDINATE, TIME_SPAN, TIMED, UNTIL_TIME, WHILE_DOING)
-from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_unknown_verb, LARGEST_AMOUNT,
-                            makes_noun, meant_verb, predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts,
-                            verb_form)
+                               BEFORE_THAT, CLAUSE_BREAK, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
+                               FRAMED, FRAMES, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_IS_MOVED,
+                               LIMB_MOVES, LIMB_PLACED, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
+                               OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, TIME_SPAN,
+                               UNTIL_TIME, WHILE_DOING)
+from planning.plain import plain, repetitions, without_camera
+from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_unknown_verb, makes_noun, meant_verb,
+                            predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 log = logging.getLogger(__name__)
-
-
-def require_english(prompt: str) -> None:
-    """Raises ValueError when the prompt is not English, the only language the rules read."""
-    words = re.findall(r"[^\W\d_]+", prompt.lower())
-    foreign = sum(word in FOREIGN_WORDS for word in words)
-    known = sum(word in FUNCTION_WORDS or verb_form(word) is not None or meant_verb(word) is not None
-                or is_one_of(word, NOUNS) for word in words)
-    latin = sum(word.isascii() for word in words)
-    if not words or known == 0 or foreign >= max(known, 1) or latin < len(words) / 2:
-        raise ValueError(f"prompt: no English understood in {shown(prompt)}: the offline planner reads English only; "
-                         "write it in English, or set planner.backend=openai (or local) to use a language model")
-
-
-def shown(prompt: str) -> str:
-    """The prompt's first words in quotes, for an error message."""
-    line = " ".join(prompt.split())
-    return f"'{line[:57]}...'" if len(line) > 60 else f"'{line}'"
 
 
 def clauses(prompt: str) -> list[tuple[bool, str]]:
@@ -54,84 +34,6 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
                 pieces[place:place] = [(opens and not i, piece) for i, piece in enumerate(found)]
                 opens = False
     return pieces
-
-
-def plain(prompt: str) -> str:
-    """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
-    text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", normal(prompt).lower())
-    text = FRACTION.sub(in_decimals, text)
-    text = CLOCK.sub(lambda match: f"{match['word']} {60 * int(match['m']) + int(match['s'])} seconds", text)
-    text = TIMED.sub(timed, text)
-    text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
-    for pattern, replacement in SPELLINGS:
-        text = re.sub(pattern, replacement, text)
-    text = BIG_NUMBER.sub(in_digits, text)
-    text = SAID_AGAIN.sub(counted_once, text)
-    text = REPEATED_LIST.sub(written_out, text)
-    text = DELAYED.sub(r" ; for \g<delay> ; ", text)
-    return SETS.sub(lambda match: str(int(amount(match[1]) * amount(match[2]))), text)
-
-
-def normal(prompt: str) -> str:
-    """Full-width letters, ligatures and '½' in plain characters (Unicode's NFKC), without zero-width ones."""
-    small = ("<fraction>", "<super>")                                          # '1½' is '1 ½'
-    apart = "".join(f" {letter}" if unicodedata.decomposition(letter).startswith(small) else letter for letter in prompt)
-    return "".join(letter for letter in unicodedata.normalize("NFKC", apart) if unicodedata.category(letter) != "Cf")
-
-
-def timed(match: re.Match) -> str:
-    """'[0-3s] waves' -> '; from 0 to 3 seconds ; waves'."""
-    begin, end = (60 * int(match[f"m{n}"] or 0) + float(match[f"s{n}"]) for n in (1, 2))
-    return f" ; from {begin:g} to {end:g} seconds ; "
-
-
-def in_decimals(match: re.Match) -> str:
-    """'1 1/2 seconds' -> '1.5 seconds', '1/2 turn' -> 'half turn'."""
-    over, under = int(match["over"]), int(match["under"])
-    if match["of"]:
-        return f"{int(match['whole'] or 0) + over / under:g}{match['of']}"
-    return match[0] if match["whole"] else PARTS.get((over, under), match[0])
-
-
-def in_digits(match: re.Match) -> str:
-    """'half a dozen' -> '6', '1e9' -> '1000000000', 'twenty-five' -> '25'."""
-    if match["power"]:
-        return f"{min(float(match['power']), LARGEST_AMOUNT):.3f}".removesuffix(".000")
-    if match["tens"]:
-        return str(NUMBERS[match["tens"]] + NUMBERS[match["ones"]])
-    number = {None: 1, "a": 1, "an": 1, "half": 0.5}.get(match["number"]) or amount(match["number"])
-    return str(int(number * MULTIPLES[match["multiple"]]))
-
-
-def counted_once(match: re.Match) -> str:
-    """'jump jump jump' -> 'jump 3 times'; other words stay."""
-    return f"{match[1]} {len(match[0].split())} times" if verb_form(match[1]) else match[0]
-
-
-def written_out(match: re.Match) -> str:
-    """'repeat 3 times: jump, clap' -> the list three times, one after another."""
-    return " ; ".join([match["list"]] * repetitions(match))
-
-
-def repetitions(match: re.Match) -> int:
-    """The count that a pattern found as a word ('twice') or a number."""
-    count = TIMES[match["word"]] if match["word"] else int(amount(match["number"]))
-    check_total(count * SHORTEST_SECONDS)
-    return count
-
-
-def check_total(seconds: float, source: str = "prompt") -> None:
-    """Raises ValueError when the actions of a prompt, or of the file `source`, last longer than one run may."""
-    if seconds > MAX_TOTAL_SECONDS:
-        raise ValueError(f"{source}: its actions last {seconds:.0f} s, more than the {MAX_TOTAL_SECONDS:g} s of one run: "
-                         "make it shorter")
-
-
-def without_camera(sentence: str) -> str:
-    """'the camera zooms in while a man waves' -> 'a man waves', with a warning: the setting `camera` moves the camera."""
-    for match in CAMERA_MOVES.finditer(sentence):
-        log.warning("prompt: '%s' is left out: camera=static, follow, orbit or zoom says what the camera does", match["camera"])
-    return CAMERA_MOVES.sub("", sentence)
 
 
 def listed(part: str) -> list[str]:
@@ -152,6 +54,8 @@ def actions_in(part: str) -> list[str]:
 
 def in_time_order(part: str) -> list[str]:
     """'waves after jumping' -> ['jumping', 'waves']; 'before he sits' likewise; 'before the mirror' is left alone."""
+    if found := framed(part):
+        return found
     match = INTERPOSED.match(part)
     if match and ADVERBIALS.fullmatch(match["front"]) and begins_verb(match["outer"].split(), FORMS):
         part = f"{match['front']} , {match['who']} {match['outer']}"
@@ -169,6 +73,8 @@ def in_time_order(part: str) -> list[str]:
             return in_time_order(outer)
     if match := MEANTIME.match(part):
         inner, outer = match["inner"], match["outer"]
+        if match["word"] == "until" and is_action(inner.split()):
+            return [piece for each in (outer, inner) for piece in in_time_order(each)]
         if thing_acts(inner, True):
             log.warning("prompt: '%s %s' is no action of the person and left out", match["word"], inner)
             return in_time_order(outer)
@@ -180,6 +86,16 @@ def in_time_order(part: str) -> list[str]:
             first, second = match["first"], match["second"]
             return [first, *in_time_order(second)] if match["word"] == "before" else [*in_time_order(second), first]
     return [part]
+
+
+def framed(part: str) -> list[str]:
+    """'after clapping and before bowing , he waves' -> ['clapping', 'he waves', 'bowing']; empty for other parts."""
+    match = next((match for pattern in FRAMED if (match := pattern.match(part))), None)
+    if not match or not is_action(match["one"].split()) or not is_action(match["two"].split()):
+        return []
+    inner = ((match["word"], match["one"]), (match["other"], match["two"]))
+    earlier, later = ([each for word, each in inner if word == when] for when in ("after", "before"))
+    return [piece for each in (*earlier, match["outer"], *later) for piece in in_time_order(each)]
 
 
 def in_front(part: str) -> tuple[str, str] | None:
@@ -282,7 +198,9 @@ def begins_action(rest: str, forms: tuple[dict, ...], verb: str | None, begun: s
     if begins_noun(words, verb) or names_action(words) and goes_with(verb, begun.split()[-2:]):
         return True
     moved = LIMB_MOVES.match(rest)
-    if moved and moved["verb"] in THIRD:                                       # 'left hand waves , right hand points'
+    if moved and moved["verb"] in THIRD or LIMB_IS_MOVED.match(rest):          # 'left hand waves , right hand points'
+        return True
+    if COUNTED_AGAIN.match(rest) and find_count(begun) or LIMB_PLACED.match(rest) and LIMB_PLACED.fullmatch(begun):
         return True
     if behind_and:
         return False
@@ -365,6 +283,8 @@ class Piece:
         text = (written[:match.start()] + written[match.end():] if match else written).strip(" ,")
         bare = BARE_COUNT.fullmatch(text)
         text += " times" if bare and verb_form(bare["verb"]) else ""                                # 'jump 3'
+        if wrong := FRAMES.search(text):
+            raise ValueError(f"prompt: '{wrong[0]}': expected seconds (found frames, which are no duration): write it as in 'for 1.5 seconds'")
         if wrong := NO_NUMBER.search(text):
             raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): "
                              "write it as in '3 times' or 'for 2.5 seconds'")
@@ -395,6 +315,8 @@ def take_times(clause: str) -> tuple[str, float | None, float | None]:
 def duration(match: re.Match) -> float:
     """Seconds of what DURATION found."""
     low, high = (amount(word) if word else None for word in (match["low"], match["high"]))
+    if high is not None and high < low:
+        raise ValueError(f"prompt: '{match[0].strip(' ,')}': expected the shorter time first (found the longer one)")
     many = (low + (high or low)) / 2 if low is not None else 1.0                # '4-5 seconds' are 4.5
     many = many * (0.5 if match["half"] else 1.0) + (0.5 if match["and_half"] or match["half_more"] else 0.0)
     return in_seconds(many, match["unit"]) + (amount(match["rest"]) if match["rest"] else 0.0)

@@ -47,6 +47,7 @@ MORE_VERBS = """
     swirl swivel tackle talk taste tense thank thrust tip toss trace trample tremble trip trot trudge tuck tug tumble
     twerk type vacuum vault waltz wander warm wash welcome wheel whirl whistle wiggle windmill wink withdraw wobble
     wrap wrestle wriggle write yank yawn yell
+    decline dream fail forget hesitate imagine neglect uncross unfold
     """.split()                                 # they last UNKNOWN_SECONDS
 # the noun behind them is the action
 LIGHT_VERBS = ("do", "perform", "make", "take", "execute", "complete", "give", "try", "practice", "practise")
@@ -57,6 +58,8 @@ OBJECT_ACTIONS = {"throw": (*PUNCHES, "punch", "kick")} | dict.fromkeys(
 # another verb behind them is the action
 ASPECT_VERBS = ("start", "begin", "continue", "keep", "try", "attempt", "proceed", "go", "want", "pretend", "decide",
                 "manage", "like", "need", "prepare", "finish", "end", "practice", "practise")
+# another verb behind them is not done: 'refuses to jump', 'thinks about jumping'
+NOT_DOING = ("refuse", "fail", "forget", "decline", "avoid", "hesitate", "neglect", "imagine", "think", "dream")
 # what is done with a limb: 'raises it' is about the limb named before
 HANDLING_VERBS = ("raise", "lower", "lift", "put", "bring", "hold", "shake", "swing", "extend", "stretch", "bend",
                   "drop", "straighten", "rotate", "move", "wave", "keep", "cross", "open", "close", "twist", "circle",
@@ -179,7 +182,7 @@ IRREGULAR_PAST = dict(
     shake="shook", slide="slid", strike="struck", think="thought", leap="leapt", bring="brought", give="gave",
     sing="sang", read="read", write="wrote", fight="fought", ride="rode", drive="drove", draw="drew", eat="ate",
     blow="blew", sweep="swept", sleep="slept", speak="spoke", shoot="shot", spring="sprang", sink="sank",
-    sling="slung", withdraw="withdrew", flee="fled", dig="dug", spread="spread", creep="crept")
+    sling="slung", withdraw="withdrew", flee="fled", dig="dug", spread="spread", creep="crept", forget="forgot")
 BASE = {base: base for base in (*VERBS, *LIGHT_VERBS, *MORE_VERBS, *ASPECT_VERBS)}   # every form of a verb -> its base
 
 
@@ -211,6 +214,6 @@ def past(base: str) -> str:
 
 
 THIRD = {third_person(base): base for base in BASE}
-GERUND = {gerund(base): base for base in BASE} | {"beginning": "begin", "sidestepping": "sidestep"}
+GERUND = {gerund(base): base for base in BASE} | {"beginning": "begin", "sidestepping": "sidestep", "forgetting": "forget"}
 PAST = {past(base): base for base in BASE if past(base) != base}
 FORMS = (THIRD, GERUND, BASE, PAST)

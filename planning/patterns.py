@@ -29,13 +29,17 @@ SPELLINGS = (                                              # (pattern, what it i
     (rf"\b(?:(three)\s+quarters|(?:an?\s+|one\s+)?quarter)\s+(?:of\s+)?an?\s+(?={UNIT}\b)",
      lambda match: "0.75 " if match[1] else "0.25 "),
     (rf"\bsome\s+(?={UNIT}\b)", "few "),
+    (r"\bfor\s+the\s+(?:first|next|last|final|following)\s+(?=(?:second|minute)\b)", "for 1 "),
+    (rf"\bfor\s+the\s+(?:first|next|last|final|following)\s+(?:{NUMBER})(?=\s*[,;.]|\s+(?:{PRONOUN}|the|an?)\b)",      # 'for the next 2 she claps'
+     lambda match: f"{match[0]} seconds"),
     (rf"\b({ONES}|ten)\s+point\s+({ONES})\b", lambda match: f"{NUMBERS[match[1]]}.{NUMBERS[match[2]]}"),
     (rf"\busing\s+(?=(?:(?:only|just|both|the|my|your|his|her|their|one|left|right)\s+)+{LIMBS}\b)", "with "),
     (r"\b(?:one|each|both|all|some)\s+of\s+(?:them|us|you)\b", "they"),
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "),
-    (r"\(?\b\d+\)", ";"),                                                               # '2)'
+    (r"\(?\b(?:\d+|[a-h]|i{1,3}|iv|v)\)", ";"),                                         # '2)', 'b)'
     (r"\s+/\s+", ";"),
-    (r"\b(?:please|pls|kindly)\b", " "),
+    (r"\b(?:please|pls|plz|kindly)\b|\bthx\b|(?:^|(?<=[.,!?]\s))thanks\b(?=\s*(?:[!.,]|$))", " "),
+    (r"(?:^|(?<=[.;\n]))\s*(?:person|subject|character|actions?|motion|movement|prompt|description)\s*:", " "),
     (r"\b(?:your|my|our)\b", "the"),
     (r"\b(he|she|it|that|there|who|here)'s\b", r"\1 is"),
     (r"'re\b", " are"), (r"'ll\b", " will"), (r"'d\b", " would"), (r"'ve\b", " have"),
@@ -46,13 +50,16 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
     (rf"[,;]?\s*(?:\b(?:and|but|before)\s+)?\b({PRONOUN}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+"       # 'she then waves'
      r"(?:then|finally|lastly|subsequently|later(?:\s+on)?|afterwards?)\s+(?=[a-z])", r" ; \1 "),
-    (r"[-=]?>|→|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
+    (r"\btill\b", "until"),
+    (rf"(\b(?:and|then|{PRONOUN}|{PERSON})\s|,\s*)leav(es?|ing)\b(?:\s+the\s+(?:room|scene|picture|stage|place|house|building))?"
+     r"(?=\s*(?:$|[.,;!?]|and\b|then\b))", lambda match: f"{match[1]}walk{dict(es='s').get(match[2], match[2].strip('e'))} away"),
+    (r"[-=~]*>|[→⇒⇨⟶⟹➔➜➝➞]|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
     (r"[^\w\s.,;:!?'%°•–—-]", " "),                                                     # no quotes, brackets, emoji
     (rf"\b(?:like|maybe)\s+(?=(?:{NUMBER})\b)", ""), (r"\b(do|does|did|doing)\s+like\b", r"\1"),
     (r"\b(push|sit|pull|chin)\s+ups\b", r"\1-ups"), (r"\bjumping-?jack", "jumping jack"),
     (r"\s*,[\s,]*", " , "), (r"[^\S\n]+", " "),
 )
-LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*1\.\s"), re.compile(r"(?<!\S)\d+\.\s+(?=[a-z])")      # '1. wave 2. jump'
+LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*[1a]\.\s"), re.compile(r"(?<!\S)(?:\d+|[a-h])\.\s+(?=[a-z])")      # '1. wave 2. jump'
 TIMED = re.compile(r"""                                    # '[0-3s]', '0:03 - 0:05', '3-5 s:'; not 'for 3-5 s'
     (?P<open>[\[(])? (?<![\w.:]) (?<!\bfor[ ])
     (?:(?P<m1>\d{1,2}):)? (?P<s1>\d+(?:\.\d+)?) \s* (?P<unit>s)?
@@ -60,7 +67,9 @@ TIMED = re.compile(r"""                                    # '[0-3s]', '0:03 - 0
     (?:(?P<m2>\d{1,2}):)? (?P<s2>\d+(?:\.\d+)?) \s* (?:s(?:ec(?:ond)?s?)?)?
     (?(open) [\])] | (?(m2) (?!\d) | (?(unit) (?!\w) | \s*:)))        # it ends as it began, or is a time by 'm:' or 's'
     \s* :?""", re.VERBOSE)
-EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+\\s*([a-z]*)")
+EMOJIS = "[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+"
+EMOJI = re.compile(rf"{EMOJIS}\s*([a-z]*)")
+EMOJI_ALONE = re.compile(rf"(?:^|[,;.!?]|\b(?:then|and|finally))\s*(?P<emoji>{EMOJIS})(?=\s*(?:$|[,;.!?]|(?:then|and)\b))")   # 'and then 🙏'
 BIG_NUMBER = re.compile(rf"""
     \b (?:(?P<number>half|{NUMBER}|an?) \s+ (?:(?:of|an?)\s+)?)? (?P<multiple>{'|'.join(MULTIPLES)}) \b |     # 'half a dozen'
     \b (?P<power>\d+(?:\.\d+)?e[+-]?\d+) (?=\s*(?:{UNIT}|times)?\b) |                                         # '1e9'
@@ -70,15 +79,19 @@ FRACTION = re.compile(rf"""                                # '1 1/2 s'
     (?<![\d./]) (?:(?P<whole>\d+) (?:\s+and\s+|[\s-]+))?
     (?P<over>\d{{1,2}}) [/\u2044] (?P<under>[2-9]|10) (?![\d/])
     (?P<of>\s* (?:of\s+)? (?:an?\s+)? (?:{UNIT}|times) \b)?""", re.VERBOSE)
-SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b")       # 'jump jump jump'
+SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b(?=\s*([a-z]*))")        # 'jump jump jump', and the word behind it
+WITH_SLASHES = re.compile(r"\b[a-z]+(?:\s?/\s?[a-z]+)+\b")                 # 'wave/jump/clap'
+SIDES_LISTED = re.compile(                                 # 'left, right, left'
+    r"\b(?:left|right)(?:\s*,\s*(?:and\s+)?(?:left|right)\b)+(?:\s+and\s+(?:left|right)\b)?(?=\s*(?:[.;!?\n]|$))")
 REPEATED_LIST = re.compile(rf"""                           # 'repeat 3 times: jump, clap', '3 times: jump, clap'
     (?:\b (?:repeats?(?:\s+(?:this|these|the\s+following))? | do(?:es)?\s+(?:this|these|the\s+following)) \s+ |
        (?:^|(?<=[.;!?\n])) \s*)
     (?:(?P<word>once|twice|thrice) | (?P<number>{NUMBER})\s+times) \s* : \s* (?P<list>[^.;!?\n]+)""", re.VERBOSE)
+HAVING_DONE = re.compile(r",?\s*\b(?:after\s+)?having\s+(?:(?:first|already|just|previously)\s+)?([a-z]+)\b")      # ', having first bowed'
 SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
 # ---------------------------------------------------------------- durations and counts
 
-ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|between|another|the\s+(?:first|next|last))\s+)?"
+ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|between|another|the\s+(?:first|next|last|final|following))\s+)?"
 AMOUNT = rf"""                                             # 'half a', 'a', '4-5', 'two and a half'; then the unit
     (?: (?P<half>half) \s+ (?:of\s+)? (?:an?\s+)? |
         an?\s+ (?:(?:split|brief|short|single|full|whole|long)\s+)? (?=mil|se|mi|h) |
@@ -98,7 +111,7 @@ BARE_DURATION = re.compile(rf"""                           # 'walks five seconds
     {AMOUNT} (?:\s+long)? {PER} (?:\s+of(?=\s+\w+ing\b))?""", re.VERBOSE)
 ADJECTIVE = re.compile(rf"-{UNIT}$")
 NO_NUMBER = re.compile(rf"""
-    \b (?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}}) \s* (?:times|{UNIT}) \b |            # '1.2.3 times'
+    \b (?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}}|0x[\da-f]+) \s* (?:times|{UNIT}) \b |            # '1.2.3 times'
     (?<![\d.]) (?:\d*\.\d*[1-9]|half) \s+ times \b |                                       # '2.5 times'
     \b \d+ (?:\s+\d+)+ \s* (?:times|{UNIT}) \b |                                           # '2 3 times'
     \b (?:for|lasting) \s+ (?:[\w.-]+\s+){{0,4}}? {UNIT.replace('|s|', '|')} (?!\w)        # 'for umpteen seconds'
@@ -152,13 +165,17 @@ ORDER_WORDS = re.compile(r"""
           before\s+finally) \b \s* ,? |
     ,\s* (?:and\s+)? (?:second|third|fourth|fifth)(?:ly)? \b \s* ,? |
     \s*;\s*""", re.VERBOSE)
-BEFORE_THAT = re.compile(r"[,;]?\s*(?:\b(?:and|but)\s+)?\b(?:before\s+(?:that|this|which|doing\s+(?:so|that|this)))\b\s*,?")
+BEFORE_THAT = re.compile(r"""                              # 'but before that he crouches', 'but first he crouches'
+    [,;]?\s* (?: (?:\b(?:and|but)\s+)? \b before\s+(?:that|this|which|doing\s+(?:so|that|this)) | \bbut\s+first ) \b \s* ,?""", re.VERBOSE)
 COLON = re.compile(r"\s*:\s*|\s+[–—-]+(?:\s+|$)|\s*—\s*")
 CLAUSE_BREAK = re.compile(r"\s*,\s*(?:and\s+|but\s+|so\s+)?|\s+(?:and|but)\s+")
 SAME_TIME = re.compile(r"\s*,?\s*\b(?:(?:(?:both|all)\s+)?at\s+the\s+same\s+time|simultaneously|at\s+once)\b\s*,?")
 SUBORDINATE = re.compile(r"""                              # 'when he has jumped , he waves'
     ^ (?P<word>before|after|when(?:ever)?|once|as\s+soon\s+as|if|until|because|since|while|as) \s+
     (?P<inner>[^,]+?) \s* , \s* (?P<outer>.+) $""", re.VERBOSE)
+FRAMED = tuple(re.compile(pattern) for pattern in (        # 'after clapping and before bowing , he waves', and the other way round
+    r"^(?P<word>after|before)\s+(?P<one>[^,]+?)\s+and\s+(?P<other>after|before)\s+(?P<two>[^,]+?)\s*,\s*(?P<outer>.+)$",
+    r"^(?P<outer>.+?)\s*,?\s+(?P<word>after|before)\s+(?P<one>[^,]+?)\s+and\s+(?P<other>after|before)\s+(?P<two>[^,]+)$"))
 MEANTIME = re.compile(                                     # 'she waves while the music plays'
     r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>[^,]+)$")
 WHILE_DOING = re.compile(                                  # 'while jumping she waves'
@@ -197,7 +214,9 @@ PICTURE = r"""
           aerial|static|handheld|realistic|beautiful)\s+){0,3}
     (?:video|clip|animation|movie|film|scene|gif|shot|footage|close-?up)"""
 REQUESTS = re.compile(rf"""                                # 'can you make a video where', 'have the man'
-    ^ (?: (?:can|could|would|will)\s+ (?: (?:you|we)\s+ | (?=(?:he|she|they|{SOMEBODY})\b)) |
+    ^ (?: (?:make|animate|move|show|render|film)\s+ (?:it|the\s+(?:photo|picture|image)|{SOMEBODY} (?:\s+in\s+the\s+(?:photo|picture|image))?)
+              \s+ so(?:\s+that)? \s+ (?=(?:{PRONOUN}|{SOMEBODY})\b) |
+          (?:can|could|would|will)\s+ (?: (?:you|we)\s+ | (?=(?:he|she|they|{SOMEBODY})\b)) |
           (?: (?:i|we)\s+would\s+(?:like|love)\s+it | it\s+would\s+be\s+\w+ | how\s+about | what) \s+if\s+ |
           (?:i|we)\s+ (?:just\s+|really\s+)? (?:want|need|would\s+(?:like|love)|wish)\s+ (?:to\s+see\s+|you\s+to\s+)?
               (?=to\b|{SOMEBODY}|{PICTURE}|make|show|have|generate|create|animate|an?\b) |
@@ -217,14 +236,30 @@ CAMERA_MOVES = re.compile(r"""                             # 'the camera zooms i
     \s* (?= , | ; | $ | \b(?:while|as|when)\b) (?:\b(?:while|as|when)\b)?""", re.VERBOSE)
 NO_TIMES = re.compile(rf"(?<![\w.])(?:0+(?:\.0+)?|zero|no)\s*(?:times?|{UNIT})\b")
 NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|{UNIT})\b", re.IGNORECASE)
-NOT_DONE = re.compile(r"\s*,?\s*\b(?:without|instead\s+of|rather\s+than)\s+[^,]+|\s*,?\s*\bbut\s+(?:not|never)\s+[^,]+")
+NOT_DONE = re.compile(r"""                                 # 'without ...', ', not her right'; not 'does not raise the arm'
+    \s* ,? \s* (?: \b(?:without|instead\s+of|rather\s+than|but\s+(?:not|never)) \s+ [^,]+ |
+        (?:\b(?:and|but)\s+)? (?<!does\s)(?<!do\s)(?<!did\s)(?<!is\s)(?<!are\s)(?<!was\s)(?<!can\s)(?<!will\s)(?<!would\s) \b(?:not|never) \s+
+        (?:(?:with|on|using|from|in|to|by)\s+)? (?:the|his|her|their|an?|left|right|both|that|this|it) \b [^,]*)""", re.VERBOSE)
+FRAMES = re.compile(rf"""                                  # 'for 30 frames'; not '24 frames per second'
+    (?: \b(?:for|lasting|in|over|within) \s+ (?:{NUMBER}) | \b\d+) [\s-]* frames? \b (?!\s*(?:per|/)) | \bframes? \s+ \d+ \b""", re.VERBOSE)
+PICTURE_LABEL = re.compile(r"""                            # 'lighting: warm sunset'
+    (?:^|[,;]) \s* (?P<words> (?:(?:art|visual)\s+)?
+        (?:lighting|lights?|style|mood|atmosphere|background|setting|location|environment|quality|lens|aspect\s+ratio|resolution|fps|
+           frame\s+rate|audio|sound|music|colou?rs?|palette|negative(?:\s+prompt)?) \s* : \s* [^,;]*)""", re.VERBOSE)
+PICTURE_WORD = r"""(?: (?:cinematic|(?:hyper|photo)?-?realistic|ultra|highly|very|super|extremely|soft|warm|cold|cool|dramatic|natural|studio|
+    volumetric|ambient|moody|golden|neon|rim|low|high|best|shallow|sharp|professional|film|wide|close-?up|medium|long|aerial|drone|beautiful) \s+)*
+    (?: shot | slow[\s-]motion | bokeh | golden\s+hour | lighting | light | lens\s+flare | focus | depth\s+of\s+field | (?:film\s+)?grain | quality |
+        resolution | detail(?:ed|s)? | hdr | \d+\s?mm(?:\s+lens)? | masterpiece | cinematic | (?:hyper|photo)-?realistic | photo(?:graph(?:y)?)? |
+        (?:unreal\s+engine(?:\s+\d)?|octane)(?:\s+render)? | trending\s+on\s+artstation | (?:anime|pixar|cartoon)\s+style)"""
+PICTURE_WORDS = re.compile(                                # words for an image generator, between commas
+    rf"(?:^|,) \s* (?P<words>{PICTURE_WORD} (?:\s+ (?:and\s+)? {PICTURE_WORD})*) \s* (?=[,:]|$)", re.VERBOSE)
 OF_SOMEONE_ELSE = re.compile(r"\s*,?\s*\b(?:who|which)\b.*$")                  # 'waves at a friend, who waves back'
 NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")
 BY_NO_LIMB = re.compile(rf"\bneither\s+(?:of\s+{WHOSE}\s+)?{LIMBS}\b")
 # ---------------------------------------------------------------- what was said before
 
 HELD = re.compile(r"(?:holds|keeps)(?: (?:it|them|that|this|there|here|the|pose|position|up|for|like))*")
-AGAIN = re.compile(r"repeats\b|does (?:so|it|that|this)\b")
+AGAIN = re.compile(r"repeats\b|does (?:so|it|that|this|the same|likewise)\b")
 LIMB = re.compile(rf"""
     ^ (?:(?:up|down)\s+)?
     ((?:the|his|her|their|its|both|one|two)\s+ (?:(?:left|right|other|of\s+(?:his|her|their))\s+)? {LIMBS}) \b""", re.VERBOSE)
@@ -233,14 +268,22 @@ BOTH_ALONE = re.compile(r"\bboth$")
 THE_OTHER = re.compile(rf"\bthe\s+other(?:\s+one)?(?=\s+(?:{PART})\b|\s*$)")
 SIDE = re.compile(r"\b(left|right)\b")
 SIDE_ALONE = re.compile(rf"\b(?:with|on)\s+{WHOSE}\s+(?:left|right)$")
+ONE_OF_A_SIDE = re.compile(rf"\b({WHOSE}) (left|right) one\b")
+COUNTED_AGAIN = re.compile(                                # 'once with the right', behind 'twice with the left'
+    rf"\s*(?:once|twice|thrice|(?:{NUMBER})\s+times?)\s+(?:with|on|to|using)\s+(?:{WHOSE}\s+)?(?:left|right|other)\b")
 LIMB_ALONE = re.compile(rf"\s*(?:{WHOSE}\s+)?(?:left|right|both)\s+{LIMBS}\s*(?:,|\band\b|$)")
 ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+{LIMBS}$")
 EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
-LIMB_MOVES = re.compile(rf"""                              # 'her right arm swings', 'the knees bend'
-    (?P<limb> (?:both|left|right | {WHOSE}(?:\s+(?:left|right|other|two))?) \s+ (?:{LIMBS} | {'|'.join(sorted(MORE_BODY_PARTS))})) \s+
-    (?P<verb>[a-z]+) (?P<rest>\b.*)""", re.VERBOSE)
+A_LIMB = rf"(?P<limb> (?:both|left|right | {WHOSE}(?:\s+(?:left|right|other|two))?) \s+ (?:{LIMBS} | {'|'.join(sorted(MORE_BODY_PARTS))}))"
+LIMB_MOVES = re.compile(rf"{A_LIMB} \s+ (?P<verb>[a-z]+) (?P<rest>\b.*)", re.VERBOSE)      # 'her right arm swings', 'the knees bend'
+LIMB_IS_MOVED = re.compile(rf"""                           # 'his left leg is lifted', 'both arms are being raised', 'her hand is waving'
+    {A_LIMB} \s+ (?:is|are|was|were|gets?|got) \s+ (?:(?:being|then|now|also|\w+ly)\s+)* (?P<verb>[a-z]+) (?P<rest>\b.*)""", re.VERBOSE)
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
     rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS})\s+(?P<way>up|down|out|forward|back|together|apart)")
+LIMB_PLACED = re.compile(rf"""                             # 'hands on hips', 'arms out to the sides', 'arms akimbo'
+    (?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS}) \s+
+    (?: (?P<place>(?:on|in(?!\s+circles?\b)|at|to|over|above|behind|against)\s+.+) | (?P<out>out\s+(?:wide|to\s+the\s+sides?)|wide) | (?P<held>akimbo|crossed|folded) )
+    """, re.VERBOSE)
 TO_EACH_OTHER = re.compile(r"""
     \s* \b (?:(?:with|to|at|against|towards?|beside|behind|around)\s+)? (?:each\s+other|one\s+another) \b | \s* \bside\s+by\s+side\b
     """, re.VERBOSE)

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
                               FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MORE_BODY_PARTS,
-                              MOVES_BY_ITSELF, NO_THINGS, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS,
+                              MOVES_BY_ITSELF, NO_THINGS, NOT_DOING, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS,
                               OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES, PREPOSITIONS, PRONOUNS, RELATIVES,
                               SCENE_PREPOSITIONS, STATES, TAKES_THINGS, THING_VERBS, THINGS, THIRD, TIMES, VERBS, WAYS)
 from planning.patterns import COUNT, UNIT
 
 DOES = ("do", "perform", "execute", "complete", "practice", "practise")
 AGENT = re.compile(r"(?:er|or|ist|ian|man|woman|men|women|boy|girl|eer|ess|ina|ete|ast)s?$")     # 'singer', 'artist': nouns of people
+PICTURES = ("photo", "picture", "image", "photograph", "pic", "portrait", "video")
 LONGEST_SUBJECT = 20      # words
 LONGEST_VERB = 20         # letters
 LARGEST_AMOUNT = 1e12
@@ -97,12 +98,27 @@ def predicate_of(words: list[str]) -> Predicate:
             start += 1
         elif word in ("do", "does", "did") and behind in ("not", "never"):
             start += 1
+        elif undone := undone_verb(words, start):
+            negated, start = True, undone
         else:
             form = verb_form(word)
+            if form and form[word] in ASPECT_VERBS and words[start + 1:start + 3] == ["not", "to"]:           # 'decides not to jump'
+                negated, start = True, start + 3
+                continue
             inner = inner_verb(words, start + 1) if form and form[word] in ASPECT_VERBS else None
             if inner is None:
                 return Predicate(adverbs, form and form[word], form, words[start + bool(form):], negated)
             start = inner
+
+
+def undone_verb(words: list[str], start: int) -> int | None:
+    """Where the action is that is not done in 'refuses to | jump', 'thinks about | jumping'; else None."""
+    if base_form(words[start] if start < len(words) else "") not in NOT_DOING:
+        return None
+    start += 1
+    joined = words[start:start + 1] and words[start] in ("to", "about", "of", "from", "at")
+    verb = skip_adverbs(words, start + bool(joined))
+    return verb if verb < len(words) and words[verb] in (BASE if words[start] == "to" else GERUND) else None
 
 
 def inner_verb(words: list[str], start: int) -> int | None:
@@ -127,7 +143,7 @@ def split_subject(text: str) -> tuple[str, str]:
     if words[1:] and words[0] in OBJECT_PRONOUNS and (words[1] == "to" or words[1] in BASE or is_gerund(words[1])):
         return "", " ".join(words[1:])
     first = words[skip_adverbs(words, 0):][:1]
-    if not first or verb_form(first[0]) or is_gerund(first[0]):
+    if not first or first[0] in ("not", "never") or verb_form(first[0]) or is_gerund(first[0]):
         return "", " ".join(words)
     person = next((i for i, word in enumerate(words[:6]) if is_person(word)), None)
     while person is not None and words[person + 1:person + 2] == ["and"]:              # 'a man and a woman'
@@ -267,6 +283,9 @@ def end_of_subject(words: list[str], person: int | None) -> int | None:
         return main if main is not None else relative + 1
     if finite:
         return finite[0]
+    shown = next((i for i in possible if words[i - 1] in PICTURES and (words[i] in BASE or is_gerund(words[i]))), None)
+    if person is not None and shown:                                           # 'the person in the photo | wave'
+        return shown
     return person + 1 if person is not None else None                          # a verb of no table follows, or nothing
 
 

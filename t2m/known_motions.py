@@ -50,6 +50,38 @@ OFTEN = re.compile(rf"""                  # 'two times', 'three quick spins', 'o
     \b {NUMBER} \s+ (?:times? | (?:\w+\s+)? (?:turns|spins|twirls|pirouettes|rotations|revolutions)) \b | \b(once|twice)\b
     """, re.IGNORECASE | re.VERBOSE)
 
+# ----------------------------------------------------------------------- movements of words that are known, which no kind is
+
+BODY = {part: name for name, parts in (
+    ("arm", "arm forearm hand fist finger palm elbow wrist thumb biceps"), ("leg", "leg foot feet knee ankle toe heel thigh"),
+    ("head", "head face chin neck"), ("shoulder", "shoulder"), ("hip", "hip waist")) for part in parts.split()}
+MOVED_IN = {                              # part of the body: the kinds that move it
+    "arm": ("wave raise_arm hands_up arms_out arm_circles clap punch throw point salute drink phone hands_on_hips cross_arms flex "
+            "jumping_jack touch_toes stretch"),
+    "leg": "knee_raise kick jumping_jack squat crouch lunge kneel touch_toes march jog_in_place hop jump side_step walk run stretch",
+    "head": "nod shake_head bow", "shoulder": "shrug arm_circles", "hip": "dance hands_on_hips squat lunge"}
+MOVED_IN = {part: frozenset(kinds.split()) for part, kinds in MOVED_IN.items()}
+KINDS_OF_A_PART = frozenset().union(*MOVED_IN.values(), ("turn", "spin", "stand", "sit", "walk_backwards"))
+WHOSE = r"(?:(?:the|his|her|their|its|both|two|one|of|left|right|own)\s+)"
+PARTS = rf"(?:{'|'.join(BODY)})"
+MOVES_PART = re.compile(rf"\b(?P<verb>[a-z]+)\s+{WHOSE}*(?P<part>{PARTS})s?\b", re.IGNORECASE)         # 'crosses her legs'
+DONE_WITH_PART = re.compile(              # 'kicks with his left hand'; not 'jumps with the arms out'
+    rf"\b(?:with|using)\s+{WHOSE}+(?P<part>{PARTS})s?(?=\s*(?:$|[,.]|and\b|twice\b|\w+\s+times\b|\w+ly\b))", re.IGNORECASE)
+OTHER_PLACES = "(?:head|heart|chest|shoulder|back|belly|stomach|knee|thigh|nose|cheek|chin|face|eye|neck|elbow|hair)s?"
+OTHER_MOVEMENTS = tuple(re.compile(pattern, re.IGNORECASE | re.VERBOSE) for pattern in (
+    rf"""\b (?:turn|mov|swing)\w* \s+ {WHOSE}? (?:head|face|eyes|gaze) \b                # 'turns her head to the left'
+        (?!.{{0,40}}\b (?:side\s+to\s+side | (?:left|right|up|down|back)\s+and\s+\w+ | both\s+sides | no | yes) \b)""",
+    rf"""\b (?:stand|walk)\w* \s+ (?:\w+\s+){{0,2}}? on \s+ (?:(?:only|just|tip) \s+)?               # 'stands on one leg'
+        (?: (?:a\s+|{WHOSE})? (?:one|left|right)?\s* (?:leg|foot|toes|heels|hands|head) | tiptoes?) \b""",
+    rf"""\b (?:left|right|one|a|his|her|their|the) \s+ (?:hand|fist|palm) \s+                # 'puts her hand on her hip'
+        (?:on|onto|against) \s+ {WHOSE}* (?:hips?|waist|sides?) \b""",
+    rf"\b (?:hand|fist|palm|finger|arm)s? \s+ (?:on|onto|against|behind) \s+ {WHOSE}* {OTHER_PLACES} \b",
+    rf"\b touch\w* \s+ {WHOSE}* {OTHER_PLACES} \b",
+    r"\b un(?:cross|fold|clench|clasp)\w* \b | \b (?:legs|ankles|feet|fingers) \s+ crossed \b"))
+ALSO_MEANT = (                            # what words may mean together, whatever each means by itself
+    (re.compile(r"\bhigh[ -]knees\b", re.IGNORECASE), frozenset({"knee_raise", "march"})),
+    (re.compile(rf"\bmov\w*\s+{WHOSE}*hands\s+up\b", re.IGNORECASE), frozenset({"hands_up"})))
+
 
 def stem(word: str) -> str:
     """A word without its inflection, roughly: waves, waved and waving are one."""
@@ -109,18 +141,31 @@ class KnownMotions:
 
     def beyond_training(self, text: str) -> str | None:
         """The words of a text that ask for more than was trained, or None."""
-        return next((found[0] for pattern in self.beyond if (found := pattern.search(text))), None)
+        other = [pattern for pattern in OTHER_MOVEMENTS if not any(map(pattern.search, self.phrases))]
+        found = next((found[0] for pattern in (*self.beyond, *other) if (found := pattern.search(text))), None)
+        return found or self.other_part(text)
+
+    def other_part(self, text: str) -> str | None:
+        """The words of a text that move a part of the body which no kind of their verb moves, as in 'crosses her legs'; or None."""
+        for pattern in (MOVES_PART, DONE_WITH_PART):
+            for found in pattern.finditer(text):
+                verb = stem(found["verb"].lower()) if pattern is MOVES_PART else None
+                kinds = self.verbs.get(verb, frozenset()) | self.vague.get(verb, frozenset()) if verb else self.meant(text)
+                if kinds and kinds <= KINDS_OF_A_PART and kinds.isdisjoint(MOVED_IN[BODY[found["part"].lower()]]):
+                    return found[0]
+        return None
 
     def meant(self, text: str) -> frozenset[str]:
         """Kinds a text may mean: those all its verbs may mean, else any of them, and any that a vague verb may mean; by
         its nouns where it has no verb.
         """
+        also = frozenset().union(*(kinds for pattern, kinds in ALSO_MEANT if pattern.search(text)))
         for pattern, kinds in self.senses:
             if pattern.search(text):
-                return kinds
+                return kinds | also
         verbs, vague, nouns = ([kinds[s] for s in stems(text) if s in kinds] for kinds in (self.verbs, self.vague, self.nouns))
         clear = frozenset.intersection(*verbs) or frozenset.union(*verbs) if verbs else frozenset()
-        return clear.union(*vague) or frozenset().union(*nouns)
+        return clear.union(*vague, also) or frozenset().union(*nouns)
 
     def at_once(self, text: str) -> list[tuple[str, frozenset[str]]]:
         """The movements that a text wants at the same time, as in 'claps while she kicks': a verb, and the kinds it may mean.

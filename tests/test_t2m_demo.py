@@ -118,6 +118,25 @@ def test_as_many_are_done_as_asked_for_and_the_end_is_at_rest(t2m, text, count):
     assert times_done(kind, joints) == count and unrest(kind, joints) < 1.0
 
 
+@pytest.mark.parametrize("text, named", [
+    ("a person turns her head to the left", "turns her head"), ("a person tilts his head to the right", "tilts his head"),
+    ("a person puts her left hand on her left hip", "left hand on her left hip"), ("a person puts his hand on his heart", "hand on his heart"),
+    ("a person crosses her legs", "crosses her legs"), ("a person uncrosses her arms", "uncrosses"),
+    ("a person touches her nose", "touches her nose"),
+    ("a person stands on one leg", "stands on one leg"), ("a person walks on his hands", "walks on his hands"),
+    ("a person kicks with his left hand", "with his left hand"), ("a person waves his left foot", "waves his left foot")])
+def test_a_known_word_of_another_part_of_the_body_is_called_unknown(t2m, text, named):
+    assert t2m.unknown_motion(text) == f"'{named}' is not among the motions this checkpoint was trained on"
+
+
+@pytest.mark.parametrize("text, kind", [
+    ("a person moves the hands up", "hands_up"), ("a person does high knees", "march"), ("a person does high knees", "knee_raise"),
+    ("a person turns her head from side to side", "shake_head"), ("a person puts both hands on her hips", "hands_on_hips"),
+    ("a person stands on both legs", "stand"), ("a person kicks with his left foot twice", "kick"), ("a person touches her left ear", "phone")])
+def test_a_motion_that_the_words_mean_as_well_is_no_other(t2m, text, kind):
+    assert t2m.known.beyond_training(text) is None and kind in t2m.known.meant(text)
+
+
 @pytest.mark.parametrize("text", [
     "a person walks in a circle", "a ballerina does a pirouette", "he does sit-ups", "spin around three times",
     "a person bends to the left and then to the right"])

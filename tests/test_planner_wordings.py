@@ -1,0 +1,104 @@
+"""The planner's rules on wordings beyond plain clauses: what is not done, lists, order, passives, picture words, odd times."""
+import pytest
+
+from llm_planner import plan
+
+
+def done(prompt: str) -> list[str]:
+    return [segment.text.removeprefix("a person ") for segment in plan(prompt)]
+
+
+@pytest.mark.parametrize("prompt, expected, left_out", [
+    ("She waves with her left hand, not her right.", ["waves with her left hand"], "not her right"),
+    ("He waves with the right hand (not the left).", ["waves with the right hand"], "not the left"),
+    ("She kicks with her right leg and not with her left leg, then bows.", ["kicks with her right leg", "bows"], "and not with her left leg"),
+    ("She claps, not jumps.", ["claps"], "not jumps"), ("She refuses to jump, then waves.", ["waves"], "she refuses to jump"),
+    ("He fails to jump and bows.", ["bows"], "he fails to jump"), ("He forgets to wave. He claps.", ["claps"], "he forgets to wave"),
+    ("She thinks about jumping, then bows.", ["bows"], "she thinks about jumping"),
+    ("He avoids jumping and waves.", ["waves"], "he avoids jumping"), ("He decides not to jump and sits.", ["sits"], "he decides not to jump"),
+    ("She kicks with the right leg, never the left.", ["kicks with the right leg"], "never the left")])
+def test_what_is_not_done_is_left_out_with_a_line(prompt, expected, left_out, caplog):
+    assert done(prompt) == expected
+    assert [line for line in caplog.messages if f"'{left_out}'" in line and "left out" in line] == caplog.messages
+
+
+def test_what_is_wanted_tried_or_thought_of_alone_is_still_done():
+    assert done("She wants to jump, tries to wave and thinks.") == ["jumps", "waves", "thinks"]
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("wave/jump/clap", ["waves", "jumps", "claps"]), ("a) wave b) jump c) clap", ["waves", "jumps", "claps"]),
+    ("(a) wave (b) jump", ["waves", "jumps"]), ("a. wave b. jump", ["waves", "jumps"]),
+    ("clap clap clap jump", ["claps 3 times", "jumps"]), ("wave -> jump => clap", ["waves", "jumps", "claps"]),
+    ("wave \u2192 jump \u21d2 clap", ["waves", "jumps", "claps"]), ("wave --> jump", ["waves", "jumps"]),
+    ("Wave left, right, left, right.", ["waves left", "waves right", "waves left", "waves right"]),
+    ("waves twice with the left hand and once with the right", ["waves twice with the left hand", "waves once with the right hand"]),
+    ("waves goodbye and leaves", ["waves goodbye", "walks away"]), ("He bows, then leaves the room.", ["bows", "walks away"]),
+    ("She steps left and right", ["steps left and right"])])
+def test_several_actions_in_one_are_told_apart(prompt, expected, caplog):
+    assert done(prompt) == expected and not caplog.messages
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("After clapping and before bowing, he waves.", ["claps", "waves", "bows"]),
+    ("Before bowing and after clapping, he waves.", ["claps", "waves", "bows"]),
+    ("She waves after clapping and before sitting down.", ["claps", "waves", "sits down"]), ("She bows, but first she waves.", ["waves", "bows"]),
+    ("She jumps. She bows. But first she waves.", ["jumps", "waves", "bows"]), ("He waves, having first bowed.", ["bows", "waves"]),
+    ("Having clapped, she bows.", ["claps", "bows"]), ("He waves until he sits down.", ["waves", "sits down"])])
+def test_actions_come_in_the_order_in_which_they_happen(prompt, expected, caplog):
+    assert done(prompt) == expected and not caplog.messages
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("Can you make the person in the photo wave hello?", ["the person in the photo waves hello"]),
+    ("please animate her so that she waves and after that she jumps thx", ["waves", "jumps"]),
+    ("Animate the photo so that the man waves. Thanks!", ["the man waves"]),
+    ("His left leg is lifted", ["lifts his left leg"]), ("Both arms are being raised", ["raises both arms"]),
+    ("Her left hand is raised and her right leg is lifted.", ["raises her left hand", "lifts her right leg"]),
+    ("Both hands are put on the hips.", ["puts both hands on the hips"]), ("Her head is shaking.", ["shakes her head"]),
+    ("His left arm is up.", ["moves his left arm up"]),
+    ("Hands on hips, hands on head", ["puts the hands on hips", "puts the hands on head"]), ("arms akimbo", ["stands with arms akimbo"]),
+    ("Arms crossed, then arms out to the sides", ["stands with arms crossed", "stretches the arms out to the sides"])])
+def test_requests_passives_and_limbs_without_a_verb_are_actions(prompt, expected, caplog):
+    assert done(prompt) == expected and not caplog.messages
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("She raises her left arm, lowers it, and then does the same with her right arm",
+     ["raises her left arm", "lowers her left arm", "raises her right arm", "lowers her right arm"]),
+    ("She raises her hand, waves and lowers it", ["raises her hand", "waves", "lowers her hand"]),
+    ("First the left hand is raised, then the right one.", ["raises the left hand", "raises the right hand"]),
+    ("She raises her hand, kicks the ball and lowers it", ["raises her hand", "kicks the ball", "lowers it"])])
+def test_what_was_named_before_is_put_in(prompt, expected):
+    assert done(prompt) == expected
+
+
+@pytest.mark.parametrize("prompt, expected, left_out", [
+    ("Wide shot: a man runs.", ["a man runs"], ["wide shot"]),
+    ("cinematic shot, 4k, ultra detailed, a woman dancing in the rain, bokeh", ["a woman dances in the rain"], ["cinematic shot", "bokeh"]),
+    ("Person: waves hand. Camera: pans left. Lighting: warm sunset.", ["waves hand"], ["camera: pans left", "lighting: warm sunset"]),
+    ("soft natural lighting, shallow depth of field, a man bows, 35mm", ["a man bows"],
+     ["soft natural lighting", "shallow depth of field", "35mm"]),
+    ("He waves \U0001f44b and then \U0001f64f", ["waves"], ["\U0001f64f"]), ("He waves \U0001f44b", ["waves"], [])])
+def test_what_is_said_of_the_picture_is_left_out_with_a_line(prompt, expected, left_out, caplog):
+    assert done(prompt) == expected
+    assert {line.split("'")[1] for line in caplog.messages} == set(left_out) and all("left out" in line for line in caplog.messages)
+
+
+def test_light_and_picture_words_of_an_action_stay():
+    assert done("She lights a candle, then shoots a goal.") == ["lights a candle", "shoots a goal"]
+
+
+def test_a_duration_without_its_unit_or_number_is_read():
+    segments = plan("For the first 3 seconds she waves; for the next 2 she claps; for the last second she bows.")
+    assert [(segment.text, segment.seconds) for segment in segments] == [("a person waves", 3), ("a person claps", 2), ("a person bows", 1)]
+
+
+@pytest.mark.parametrize("prompt, says", [
+    ("jump for 30 frames", "'for 30 frames': expected seconds (found frames, which are no duration)"), ("a 48-frame wave", "expected seconds"),
+    ("wave for 1.5 to 0.5 seconds", "expected the shorter time first"), ("0x10 times jump", "'0x10 times': expected a number"),
+    ("Nothing happens.", "no action found in 'Nothing happens.'"), ("high five", "no action found in 'high five'")])
+def test_what_cannot_be_read_is_refused_for_what_it_is(prompt, says):
+    with pytest.raises(ValueError, match="^prompt: ") as caught:
+        plan(prompt)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
