@@ -14,7 +14,7 @@ from llm_planner import ChatServer, check_planner, check_prompt, plan
 from media.files import check_folder, nearest_existing
 from media.images import canvas_size, fit_to_canvas, read_image
 from media.video_reader import probe
-from run.folder import WRITTEN
+from run.folder import check_nobody_elses, WRITTEN
 from run.models import check_renderer
 from run.poses import driving_frames
 from run.preview import on_canvas
@@ -107,6 +107,7 @@ def check_inputs(config: InferenceConfig) -> None:
     """Picture, text or driving video, weights, memory, folders and disk."""
     check_not_overwritten(config)
     check_folder(config.folder, "choose another place with outputs=")
+    check_nobody_elses(config.folder)
     if config.pose.cache:
         check_folder(Path(config.pose.cache), "choose another place with pose.cache=, or none with pose.cache=")
     fit_to_canvas(read_image(config.image), config.size)

@@ -165,10 +165,49 @@ def test_an_edited_result_is_what_later_stages_get(tmp_path):
     assert run(tmp_path, True, work) == "edited" and work.times == 1
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_an_edited_file_is_kept_beside_before_it_is_written_over_and_that_is_said(tmp_path, caplog, resume):
+    run(tmp_path, False, Counter("old"), "before")
+    for edit in ("edited", "edited again"):
+        (tmp_path / "text.txt").write_text(edit)
+        run(tmp_path, True, Counter("old"), "before")                              # used as it is, and still an edited one
+        assert run(tmp_path, resume, Counter("new"), "after") == "new"
+        run(tmp_path, resume, Counter("old"), "before")
+    assert (tmp_path / "text.edited.txt").read_text() == "edited" and (tmp_path / "text.edited2.txt").read_text() == "edited again"
+    assert [message.endswith(f"kept as {name}") for message, name in zip(caplog.messages, ("text.edited.txt", "text.edited2.txt"))] == [True, True]
+    assert len(caplog.messages) == 2 and len(list(tmp_path.glob("*.txt"))) == 3
+
+
+def test_an_edited_file_that_an_overwriting_run_does_not_make_is_kept_and_one_that_a_failing_stage_would_make_stays(tmp_path):
+    def fails():
+        raise ValueError("no person")
+    run(tmp_path, False, Counter("old"), "before")
+    (tmp_path / "text.txt").write_text("edited")
+    with pytest.raises(ValueError, match="no person"):
+        run(tmp_path, False, fails, "after")
+    assert (tmp_path / "text.txt").read_text() == "edited"
+    folder = RunFolder(tmp_path, False, Report())
+    folder.stage("plan", Artefact("plan.json", TEXT.save, TEXT.load), Counter("plan"))
+    folder.finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "report.json", "text.edited.txt"]
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "plan.json", "seen_1.npz", "frames/video.mkv", "report.json"])
+def test_a_folder_with_somebody_elses_files_is_refused_and_stays_as_it_is(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    for file in (name, "mine.txt"):
+        (tmp_path / file).write_text("{}")
+    with pytest.raises(ValueError, match=f"found {name}, which no run wrote.: choose another name="):
+        RunFolder(tmp_path, False, Report())
+    (tmp_path / name).unlink()
+    assert run(tmp_path, False, Counter("hello")) == "hello" and (tmp_path / "mine.txt").exists()
+
+
 @pytest.mark.parametrize("report", [b"", b"{", b"[]", b'{"keys": 3}', b"{}", b"\xff\xfe{", b"[" * 100_000])
 def test_a_broken_report_means_starting_anew(tmp_path, report):
     work = Counter("hello")
     run(tmp_path, True, work)
+    (tmp_path / "run.yaml").write_text("image: a.png\nprompt: She waves.\n")
     (tmp_path / "report.json").write_bytes(report)
     run(tmp_path, True, work)
     assert work.times == 2
