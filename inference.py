@@ -41,12 +41,12 @@ from dwpose.skeleton import check_somebody, Skeleton
 from finer_scale import aligned
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.files import locked
-from media.images import fit_to_canvas, read_image
+from media.images import fit_to_canvas
 from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, Report, RunFolder
-from run.framing import around_person, load_boxes, save_boxes
+from run.framing import around_person, load_boxes, read_picture, save_boxes
 from run.models import Models, render_cost
 from run.poses import driving_skeleton, seen_skeleton
 from run.preview import predicted, preview, risks, save_preview
@@ -115,8 +115,9 @@ class Stages:
 
     def reference(self) -> tuple[np.ndarray, Skeleton]:
         """The picture (H, W, 3) uint8 RGB on the video's canvas, and its person."""
-        config = self.config
-        picture = read_image(config.image)
+        config, preparing = self.config, self.folder.report.preparing
+        with preparing():
+            picture = read_picture(config.image, config.size)
         try:
             if config.framing == "centre":
                 image = fit_to_canvas(picture, config.size)
@@ -125,8 +126,9 @@ class Stages:
                 person = self._skeleton("person", lambda: self._found(picture), picture)
                 people = self.folder.stage("people", Artefact("people.json", save_boxes, load_boxes),
                                            lambda: self.models.boxes(picture), picture, config.pose.networks)
-                image, found, window = around_person(picture, person, config.size, config.image, people)
-                self.folder.report.facts["crop"] = asdict(window)
+                with preparing():
+                    image, found, window = around_person(picture, person, config.size, config.image, people)
+                self.folder.report.facts["crop"] = asdict(window) | {"of": picture.shape[1::-1]}
                 found = self._skeleton("reference", lambda: found, found)
             check_whole_person(found, config.image, config.pose.allow_cut_off)
         except (ValueError, FileNotFoundError):

@@ -26,8 +26,11 @@ PLAIN_MODES = {"P": "RGB", "PA": "RGB", "RGBA": "RGB", "RGBa": "RGB", "RGBX": "R
 EIGHT_BIT, SIXTEEN_BIT = 255, 65535
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """A picture, (H, W, 3) uint8 RGB, turned as its EXIF mark asks; transparency becomes white."""
+def read_image(path: str | Path, max_short_side: int | None = None) -> np.ndarray:
+    """A picture, (H, W, 3) uint8 RGB, turned as its EXIF mark asks; transparency becomes white.
+
+    max_short_side: pixels; a larger picture is shrunk, and a JPEG already while it is decoded.
+    """
     path = existing_file(path, "picture")
     if path.suffix.lower() in HEIF_SUFFIXES:
         know_heif(path)
@@ -35,6 +38,8 @@ def read_image(path: str | Path) -> np.ndarray:
         with Image.open(path) as file:
             if file.format not in FORMATS:                 # before it is decoded: PostScript would be run
                 raise ValueError(f"its format is {file.format}")
+            if max_short_side and max_short_side < min(file.size):
+                file.draft(None, tuple(side * max_short_side // min(file.size) for side in file.size))
             image = ImageOps.exif_transpose(file)
             profile = image.info.get("icc_profile")
             if image.mode[0] in "IF":                                                    # convert() would cut at 255
@@ -43,7 +48,7 @@ def read_image(path: str | Path) -> np.ndarray:
             image = in_srgb(image.convert(PLAIN_MODES.get(image.mode, image.mode)), profile, path).convert("RGB")
             if alpha is not None:
                 image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
-            return np.asarray(image).copy()
+            return shrunk(np.asarray(image).copy(), max_short_side)
     except Image.DecompressionBombError as error:
         limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
         raise ValueError(f"{path}: expected a picture of at most {limit:.4g} megapixels ({error}): make it smaller") from None

@@ -59,6 +59,7 @@ class Report:
     stages: list[StageEntry] = field(default_factory=list)
     warnings: WarningList = field(default_factory=WarningList)
     facts: dict[str, Any] = field(default_factory=dict)      # what stages found out: by name, what json can hold
+    ahead: float = 0.0                                       # seconds of work for the stage that comes next
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -70,6 +71,13 @@ class Report:
             logging.getLogger().removeHandler(self.warnings)
 
     @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Times what happens inside as a part of the stage that comes next."""
+        start = time.perf_counter()
+        yield
+        self.ahead += time.perf_counter() - start
+
+    @contextmanager
     def stage(self, name: str, file: str) -> Iterator[StageEntry]:
         """Times what happens inside and watches its memory."""
         entry = StageEntry(name, file)
@@ -77,7 +85,7 @@ class Report:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         with MemoryWatch() as watch:
-            start = time.perf_counter()
+            start, self.ahead = time.perf_counter() - self.ahead, 0.0
             try:
                 yield entry
             finally:

@@ -1,6 +1,7 @@
 """The run folder: what is reused, what is not, and that nothing is ever left half written."""
 
 import json
+import time
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
@@ -251,6 +252,16 @@ def test_the_report_has_each_stage_with_seconds_and_memory(tmp_path):
     assert heavy["peak_memory"] - light["peak_memory"] > 200e6
     assert heavy["seconds"] > 0 and heavy["file"] == "heavy.txt" and not heavy["reused"]
     assert "heavy" in before.report.table() and "in all" in before.report.table()
+
+
+def test_work_ahead_of_a_stage_is_counted_in_it():
+    report = Report()
+    with report.preparing():
+        time.sleep(0.2)
+    for name in ("person", "plan"):
+        with report.stage(name, f"{name}.json"):
+            pass
+    assert report.stages[0].seconds >= 0.2 and report.stages[1].seconds < 0.2
 
 
 def test_equal_content_hashes_equally_and_any_change_shows(tmp_path):
