@@ -8,6 +8,7 @@ import math
 import re
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 HEIF_SUFFIXES = (".heic", ".heif")                       # of an iPhone
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "TGA", "AVIF", "HEIF")        # Pillow's names
 PLAIN_MODES = {"P": "RGB", "PA": "RGB", "RGBA": "RGB", "RGBa": "RGB", "RGBX": "RGB", "LA": "L", "La": "L", "1": "L"}   # that profiles fit
+JPEG_BEGINS = b"\xff\xd8"
 EIGHT_BIT, SIXTEEN_BIT = 255, 65535
 
 
@@ -55,6 +57,21 @@ def read_image(path: str | Path, max_short_side: int | None = None) -> np.ndarra
     except Exception as error:                          # the decoders' own: OSError, SyntaxError, struct.error, ...
         said = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: expected a whole picture ({said}): convert it to PNG or JPEG") from None
+
+
+def is_damaged_jpeg(path: str | Path) -> bool:
+    """Whether a picture is a JPEG in whose middle bytes are wrong or missing: Pillow fills in what it cannot read, FFmpeg can tell."""
+    if Path(path).read_bytes()[:2] != JPEG_BEGINS:
+        return False
+    try:
+        with av.open(str(path), format="jpeg_pipe") as container:
+            (stream,) = container.streams.video
+            stream.codec_context.options = {"err_detect": "explode"}
+            return not list(container.decode(stream))
+    except av.InvalidDataError:
+        return True
+    except av.FFmpegError:                              # a kind of JPEG that FFmpeg does not know
+        return False
 
 
 def know_heif(path: Path) -> None:

@@ -12,7 +12,7 @@ from dwpose.skeleton import (ANKLES, EYES, FEET, HIPS, LEFT_ANKLE, LEFT_WRIST, N
                              SHOULDERS, Skeleton)
 from llm_planner import ChatServer, check_planner, check_prompt, plan
 from media.files import check_folder, nearest_existing
-from media.images import canvas_size, fit_to_canvas
+from media.images import canvas_size, fit_to_canvas, is_damaged_jpeg
 from media.video_reader import probe
 from run.folder import check_nobody_elses, WRITTEN
 from run.framing import read_picture
@@ -112,6 +112,8 @@ def check_inputs(config: InferenceConfig) -> None:
     if config.pose.cache:
         check_folder(Path(config.pose.cache), "choose another place with pose.cache=, or none with pose.cache=")
     fit_to_canvas(read_picture(config.image, config.size), config.size)
+    if is_damaged_jpeg(config.image):
+        log.warning("%s: the file is damaged, and what it shows may be wrong: copy it again", config.image)
     num_frames = round(config.fps)                                # of a second: the plan, not made yet, says how many
     if config.driving_video:
         if not Path(config.driving_video).exists():
@@ -133,6 +135,9 @@ def check_inputs(config: InferenceConfig) -> None:
         if not path.is_file():
             raise ValueError(f"pose.detector, pose.keypoints: {path}: no such file: fetch the published networks with "
                              "python scripts/download_weights.py dwpose, or take pose.detector=auto")
+        if path.suffix not in (".onnx", ".tflite"):
+            raise ValueError(f"pose.detector, pose.keypoints: {path}: expected an ONNX network (found another file): name a file that ends in "
+                             ".onnx, or take pose.detector=auto")
     check_renderer(config, num_frames)
     check_disk(config.folder, num_frames, config.size, 3 + config.refinements)
 

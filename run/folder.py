@@ -3,6 +3,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import time
@@ -212,7 +213,9 @@ class RunFolder:
         try:
             return artefact.load(path)
         except Exception as error:                          # whatever a reader makes of a file that may hold anything
-            said = " ".join(str(error).removeprefix(f"{path}: ").split()) or type(error).__name__
+            said = " ".join(str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ").split()) or type(error).__name__
+            if isinstance(error, ValueError) and re.search(r"expected .*: \S", said):          # one of ours: says already what to do
+                raise ValueError(f"{path}: {said.removesuffix(', or delete the file')}, or delete the file, and it is made again") from error
             raise ValueError(f"{path}: expected what this stage wrote ({said}): mend it, or delete it, and it is made again") from error
 
     def _keep_edited(self, name: str) -> None:

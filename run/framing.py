@@ -3,12 +3,16 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+import dwpose.detector
 from dwpose.skeleton import ANKLES, BODY, FACE, Skeleton
 from media.images import read_image, shrunk
 
@@ -168,10 +172,31 @@ def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], 
         log.warning("%s: %d people: one is followed; %s (pose.person= chooses)", source, len(others) + 1,
                     told_of(others, person, window))
     image, reference = framed(picture, window, person, size)
+    check_fits(person, reference, source)
     points = reference.xy[0, reference.seen[0]]
     if ((points < 0) | (points > size[::-1])).any() and not (person.xy[0, person.seen[0]] < 0).any():
         log.warning("%s: the person does not fit the video's shape whole: change height and width", source)
     return image, replace(reference, fps=person.fps), window
+
+
+def check_fits(person: Skeleton, framed: Skeleton, source: str) -> None:
+    """A video shows at least half of the joints that the picture shows of the person (F = 1); ValueError for another shape."""
+    shown, kept = ((((one.xy >= 0) & (one.xy < one.size[::-1])).all(axis=-1) & one.seen)[0, BODY] for one in (person, framed))
+    if (shown & kept).sum() < shown.sum() / 2:
+        raise ValueError(f"{source}: expected a video of a shape that the person fits (found {framed.size[1]}x{framed.size[0]}, in which "
+                         f"{(shown & kept).sum()} of {shown.sum()} joints are left): change height and width")
+
+
+@contextmanager
+def told_elsewhere(words: str) -> Iterator[None]:
+    """Within the context no detector's warning with these words, of this thread, is shown."""
+    own, log = threading.get_ident(), logging.getLogger(dwpose.detector.__name__)
+    is_kept = lambda record: record.thread != own or words not in record.msg
+    log.addFilter(is_kept)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_kept)
 
 
 def other_people(person: Skeleton, people: np.ndarray | None) -> np.ndarray:

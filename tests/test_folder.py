@@ -77,6 +77,17 @@ def test_a_result_that_cannot_be_read_says_how_to_go_on(tmp_path):
         RunFolder(tmp_path, True, Report()).stage("stage", numbers, lambda: 3)
 
 
+@pytest.mark.parametrize("said", ["text.txt: expected JSON (no end): mend it, or delete the file", "text.txt: expected JSON (no end): mend it"])
+def test_a_reader_that_says_what_to_do_says_it_once(tmp_path, said):
+    run(tmp_path, True, Counter("hello"))
+
+    def fails(path):
+        raise ValueError(said)
+    with pytest.raises(ValueError) as caught:
+        RunFolder(tmp_path, True, Report()).stage("stage", Artefact("text.txt", TEXT.save, fails), Counter("hello"))
+    assert str(caught.value) == f"{tmp_path / 'text.txt'}: expected JSON (no end): mend it, or delete the file, and it is made again"
+
+
 @pytest.mark.parametrize("raised", [BadZipFile("no end"), RecursionError("too deep"), KeyError("x"), TypeError("a\nb"), AssertionError()])
 def test_whatever_a_reader_raises_is_one_line_that_names_the_file(tmp_path, raised):
     run(tmp_path, True, Counter("hello"))
