@@ -21,6 +21,11 @@ storyboard.png shows them all, report.json has seconds, memory and warnings, fra
 stop_after=skeleton ends before the renderer starts. resume=true reuses every stage in the folder whose inputs did not
 change; plan.json and the .npz files may be edited in between.
 """
+if __name__ == "__main__":
+    from configs import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import logging
 import re
 import sys
