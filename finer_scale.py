@@ -8,6 +8,11 @@ limb stays as foreshortened as it was. Feet that touched the floor touch the ref
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from configs import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 from dataclasses import replace

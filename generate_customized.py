@@ -9,6 +9,11 @@ A prompts file has one `seed,prompt` a line. The same command again makes what i
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from configs import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import math
 import re

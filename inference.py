@@ -21,7 +21,13 @@ storyboard.png shows them all, report.json has seconds, memory and warnings, fra
 stop_after=skeleton ends before the renderer starts. resume=true reuses every stage in the folder whose inputs did not
 change; plan.json and the .npz files may be edited in between.
 """
+if __name__ == "__main__":
+    from configs import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -41,12 +47,12 @@ from dwpose.skeleton import check_somebody, Skeleton
 from finer_scale import aligned
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
 from media.files import locked
-from media.images import fit_to_canvas, read_image
+from media.images import fit_to_canvas
 from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, Report, RunFolder
-from run.framing import around_person, load_boxes, save_boxes
+from run.framing import around_person, load_boxes, read_picture, save_boxes, told_elsewhere
 from run.models import Models, render_cost
 from run.poses import driving_skeleton, seen_skeleton
 from run.preview import predicted, preview, risks, save_preview
@@ -60,6 +66,7 @@ from t2m.project import body_depth, project
 log = logging.getLogger(__name__)
 
 CODE = Path(__file__).parent
+SHORTEST = 0.2                      # seconds of an action: text-to-motion's smallest piece, four frames
 LONGEST = 200.0                     # seconds of a motion: a plan's 180, each of its actions rounded to whole frames
 FARTHEST = 1000.0                   # metres that a motion may lead from its origin: a run of three minutes, and more
 BODY_METRES = 0.3, 4.0              # of its largest side, in most frames: a child that lies curled up, a giant that reaches up
@@ -115,18 +122,21 @@ class Stages:
 
     def reference(self) -> tuple[np.ndarray, Skeleton]:
         """The picture (H, W, 3) uint8 RGB on the video's canvas, and its person."""
-        config = self.config
-        picture = read_image(config.image)
+        config, preparing = self.config, self.folder.report.preparing
+        with preparing():
+            picture = read_picture(config.image, config.size)
         try:
             if config.framing == "centre":
                 image = fit_to_canvas(picture, config.size)
                 found = self._skeleton("reference", lambda: self._found(image), image)
             else:
-                person = self._skeleton("person", lambda: self._found(picture), picture)
-                people = self.folder.stage("people", Artefact("people.json", save_boxes, load_boxes),
-                                           lambda: self.models.boxes(picture), picture, config.pose.networks)
-                image, found, window = around_person(picture, person, config.size, config.image, people)
-                self.folder.report.facts["crop"] = asdict(window)
+                with told_elsewhere("more than one person"):                            # around_person says who is followed
+                    person = self._skeleton("person", lambda: self._found(picture), picture)
+                    people = self.folder.stage("people", Artefact("people.json", save_boxes, load_boxes),
+                                               lambda: self.models.boxes(picture), picture, config.pose.networks)
+                with preparing():
+                    image, found, window = around_person(picture, person, config.size, config.image, people)
+                self.folder.report.facts["crop"] = asdict(window) | {"of": picture.shape[1::-1]}
                 found = self._skeleton("reference", lambda: found, found)
             check_whole_person(found, config.image, config.pose.allow_cut_off)
         except (ValueError, FileNotFoundError):
@@ -184,10 +194,13 @@ class Stages:
     def preview(self, scene: Scene, renderer: Renderer) -> None:
         """preview.mp4, and in report.json and a line on screen what may look wrong."""
         config, report = self.config, self.folder.report
+        try:
+            doubts = renderer.doubts(scene)
+        except ValueError as error:                                                     # a person that it cannot move
+            raise ValueError(re.sub("^reference: ", f"{config.image}: ", str(error))) from error
         artefact = Artefact("preview.mp4", save_preview, lambda path: None, editable=False)     # for people: no stage reads it
         self.folder.stage("preview", artefact, lambda: preview(scene, config.puppet), scene, config.puppet)
         seconds, memory = render_cost(config, len(scene.skeleton))
-        doubts = renderer.doubts(scene)
         for doubt in doubts:
             log.warning("%s: %s", config.renderer, doubt)
         found, nothing = risks(scene), "nothing else found" if doubts else "nothing found"
@@ -239,7 +252,12 @@ def save_plan(segments: list[Segment], path: Path) -> None:
 
 
 def load_plan(path: Path, max_seconds: float) -> list[Segment]:
-    return segments_from_json(path.read_text(encoding="utf-8"), max_seconds)
+    """The plan of a run, also after a person edited it; ValueError for an action too short to be one."""
+    segments = segments_from_json(path.read_text(encoding="utf-8"), max_seconds)
+    for number, segment in enumerate(segments, start=1):
+        if segment.seconds < SHORTEST:
+            raise ValueError(f'segment {number}: expected "seconds" of at least {SHORTEST:g} (found {segment.seconds:g}): make it longer, or leave it out')
+    return segments
 
 
 def load_motion(path: Path) -> Motion:

@@ -8,6 +8,11 @@ picture, its pose, the aligned pose, the dance and its own pose side by side.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from configs import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 from collections.abc import Iterator

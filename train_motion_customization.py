@@ -10,6 +10,11 @@ name the motion by a rare word ("a woman doing the sks dance"). prior: other cli
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from configs import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import logging
 import sys
 from dataclasses import asdict, dataclass, field

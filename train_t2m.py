@@ -7,6 +7,11 @@ is what `TextToMotion.load` reads; every stage goes on exactly where it was stop
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from configs import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import json
 import logging
 import os

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TextIO, TypeVar
 
 import yaml
@@ -57,6 +58,20 @@ def run_main(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
+
+
+def interruptible() -> None:
+    """From here on Ctrl-C ends the program as in `run_main`, also while its modules are imported."""
+    sys.excepthook = end_where_interrupted
+
+
+def end_where_interrupted(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """What is done about an exception that nobody caught: one word for Ctrl-C, a traceback for every other."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    say("interrupted")
+    sys.exit(130)
 
 
 def joined() -> bool:

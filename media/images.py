@@ -8,6 +8,7 @@ import math
 import re
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import torch
@@ -23,11 +24,15 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 HEIF_SUFFIXES = (".heic", ".heif")                       # of an iPhone
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "TGA", "AVIF", "HEIF")        # Pillow's names
 PLAIN_MODES = {"P": "RGB", "PA": "RGB", "RGBA": "RGB", "RGBa": "RGB", "RGBX": "RGB", "LA": "L", "La": "L", "1": "L"}   # that profiles fit
+JPEG_BEGINS = b"\xff\xd8"
 EIGHT_BIT, SIXTEEN_BIT = 255, 65535
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """A picture, (H, W, 3) uint8 RGB, turned as its EXIF mark asks; transparency becomes white."""
+def read_image(path: str | Path, max_short_side: int | None = None) -> np.ndarray:
+    """A picture, (H, W, 3) uint8 RGB, turned as its EXIF mark asks; transparency becomes white.
+
+    max_short_side: pixels; a larger picture is shrunk, and a JPEG already while it is decoded.
+    """
     path = existing_file(path, "picture")
     if path.suffix.lower() in HEIF_SUFFIXES:
         know_heif(path)
@@ -35,6 +40,8 @@ def read_image(path: str | Path) -> np.ndarray:
         with Image.open(path) as file:
             if file.format not in FORMATS:                 # before it is decoded: PostScript would be run
                 raise ValueError(f"its format is {file.format}")
+            if max_short_side and max_short_side < min(file.size):
+                file.draft(None, tuple(side * max_short_side // min(file.size) for side in file.size))
             image = ImageOps.exif_transpose(file)
             profile = image.info.get("icc_profile")
             if image.mode[0] in "IF":                                                    # convert() would cut at 255
@@ -43,13 +50,28 @@ def read_image(path: str | Path) -> np.ndarray:
             image = in_srgb(image.convert(PLAIN_MODES.get(image.mode, image.mode)), profile, path).convert("RGB")
             if alpha is not None:
                 image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
-            return np.asarray(image).copy()
+            return shrunk(np.asarray(image).copy(), max_short_side)
     except Image.DecompressionBombError as error:
         limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
         raise ValueError(f"{path}: expected a picture of at most {limit:.4g} megapixels ({error}): make it smaller") from None
     except Exception as error:                          # the decoders' own: OSError, SyntaxError, struct.error, ...
         said = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: expected a whole picture ({said}): convert it to PNG or JPEG") from None
+
+
+def is_damaged_jpeg(path: str | Path) -> bool:
+    """Whether a picture is a JPEG in whose middle bytes are wrong or missing: Pillow fills in what it cannot read, FFmpeg can tell."""
+    if Path(path).read_bytes()[:2] != JPEG_BEGINS:
+        return False
+    try:
+        with av.open(str(path), format="jpeg_pipe") as container:
+            (stream,) = container.streams.video
+            stream.codec_context.options = {"err_detect": "explode"}
+            return not list(container.decode(stream))
+    except av.InvalidDataError:
+        return True
+    except av.FFmpegError:                              # a kind of JPEG that FFmpeg does not know
+        return False
 
 
 def know_heif(path: Path) -> None:

@@ -55,15 +55,18 @@ def frame_stream(path: str | Path, *, fps: float | None = None, stride: int | No
 
     A folder of numbered pictures is a video of PICTURE_FPS frames a second, and an animated WebP is a video, too.
     fps: resample to this rate; None keeps the file's mean rate. Uneven timestamps are evened out by repeating and
-    leaving out frames. stride: every stride-th of these; without fps, every stride-th frame as it was stored.
+    leaving out frames; a repeated frame is the same array again. stride: every stride-th of these; without fps, every stride-th frame as it was stored.
     max_short_side: pixels; larger frames are shrunk as they come, so that the memory does not grow with the camera.
     strict: a damaged frame, or an end before the announced one, is a ValueError and no warning.
     """
     if holds_pictures(path):
         yield from picture_stream(Path(path), fps, stride, max_short_side)
         return
+    last, picture = None, None
     for frame, layout in shown_frames(path, fps, stride, strict):
-        yield upright(frame, layout, max_short_side)
+        if frame is not last:
+            last, picture = frame, upright(frame, layout, max_short_side)
+        yield picture
 
 
 def shown_frames(path: str | Path, fps: float | None = None, stride: int | None = None,
@@ -116,14 +119,17 @@ def picture_stream(path: Path, fps: float | None, stride: int | None,
     pictures, rate = pictures_of(path)
     step = rate / fps if fps else 1.0
     numbers = [min(round(number * step), len(pictures) - 1) for number in range(max(round(len(pictures) / step), 1))]
-    size = None
+    size, last, shown = None, None, None
     for number in numbers[::stride]:
+        if number == last:
+            yield shown
+            continue
         picture = read_image(pictures[number]) if path.is_dir() else pictures[number]
         if picture.shape[:2] != (size or picture.shape[:2]):
             raise ValueError(f"{pictures[number]}: expected one picture size (found {size[1]}x{size[0]} before, then {picture.shape[1]}x"
                              f"{picture.shape[0]}): make all pictures of {path} alike, or leave it out")
-        size = picture.shape[:2]
-        yield shrunk(picture, max_short_side)
+        size, last, shown = picture.shape[:2], number, shrunk(picture, max_short_side)
+        yield shown
 
 
 def pictures_of(path: Path) -> tuple[Sequence[Path] | np.ndarray, float]:

@@ -86,13 +86,16 @@ class Puppet(Renderer):
         return passes * megapixels * (CUT_SECONDS + FRAME_SECONDS * num_frames), size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
 
     def doubts(self, scene: Scene) -> list[str]:
-        """For how long the person would be seen from behind, of which the picture shows nothing, or bent double."""
+        """For how long the person would be seen from behind, of which the picture shows nothing, or bent double, or is not seen at all."""
         reference, fps = whole_reference(body_points(scene.reference.keypoints)[0]), scene.skeleton.fps
         pose = posed(followed(scene.skeleton, reference), scene.skeleton, scene.reference, None)
         spine = np.linalg.norm(pose.points[:, NECK] - pose.points[:, PELVIS], axis=-1)          # (F,)
         bent = spine < 1.02 * BOW * np.linalg.norm(reference[NECK, :2] - reference[PELVIS, :2]) * pose.size
         for_how_long = lambda frames: f"for {frames.sum() / fps:.1f} s (from {frames.argmax() / fps:.1f} s)"
+        lost = ~coco.is_present(body_points(scene.skeleton.keypoints)[:, [NECK, PELVIS]]).any(axis=1)      # (F,) where `followed` takes another frame
         told = []
+        if lost.sum() > BRIEF * fps:
+            told.append(f"the puppet holds the nearest pose where the movement shows nobody, {for_how_long(lost)}")
         if pose.mirrored.any():
             told.append(f"the puppet shows its front mirrored, hair for the face where the picture has some, {for_how_long(pose.mirrored)}")
         if bent.sum() > BRIEF * fps:

@@ -12,9 +12,10 @@ from dwpose.skeleton import (ANKLES, EYES, FEET, HIPS, LEFT_ANKLE, LEFT_WRIST, N
                              SHOULDERS, Skeleton)
 from llm_planner import ChatServer, check_planner, check_prompt, plan
 from media.files import check_folder, nearest_existing
-from media.images import canvas_size, fit_to_canvas, read_image
+from media.images import canvas_size, fit_to_canvas, is_damaged_jpeg
 from media.video_reader import probe
-from run.folder import WRITTEN
+from run.folder import check_nobody_elses, WRITTEN
+from run.framing import read_picture
 from run.models import check_renderer
 from run.poses import driving_frames
 from run.preview import on_canvas
@@ -97,7 +98,7 @@ def with_size(config: InferenceConfig) -> InferenceConfig:
     """The settings with height and width, where `resolution` leaves them to the shape of the picture."""
     if not config.resolution:
         return config
-    height, width = canvas_size(read_image(config.image).shape[:2], config.resolution)
+    height, width = canvas_size(read_picture(config.image, (config.resolution, config.resolution)).shape[:2], config.resolution)
     log.info("%dx%d (height x width) from resolution=%d and the shape of %s", height, width, config.resolution,
              config.image)
     return replace(config, height=height, width=width)
@@ -107,9 +108,12 @@ def check_inputs(config: InferenceConfig) -> None:
     """Picture, text or driving video, weights, memory, folders and disk."""
     check_not_overwritten(config)
     check_folder(config.folder, "choose another place with outputs=")
+    check_nobody_elses(config.folder)
     if config.pose.cache:
         check_folder(Path(config.pose.cache), "choose another place with pose.cache=, or none with pose.cache=")
-    fit_to_canvas(read_image(config.image), config.size)
+    fit_to_canvas(read_picture(config.image, config.size), config.size)
+    if is_damaged_jpeg(config.image):
+        log.warning("%s: the file is damaged, and what it shows may be wrong: copy it again", config.image)
     num_frames = round(config.fps)                                # of a second: the plan, not made yet, says how many
     if config.driving_video:
         if not Path(config.driving_video).exists():
@@ -131,6 +135,9 @@ def check_inputs(config: InferenceConfig) -> None:
         if not path.is_file():
             raise ValueError(f"pose.detector, pose.keypoints: {path}: no such file: fetch the published networks with "
                              "python scripts/download_weights.py dwpose, or take pose.detector=auto")
+        if path.suffix not in (".onnx", ".tflite"):
+            raise ValueError(f"pose.detector, pose.keypoints: {path}: expected an ONNX network (found another file): name a file that ends in "
+                             ".onnx, or take pose.detector=auto")
     check_renderer(config, num_frames)
     check_disk(config.folder, num_frames, config.size, 3 + config.refinements)
 

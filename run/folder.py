@@ -3,6 +3,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import time
@@ -28,6 +29,7 @@ EDGE_BYTES = 32 << 20     # of files larger than two edges only these first and 
 SHOWN = ("preview.mp4", "motion.bvh"), ("poses.mp4",), ("video.mp4", "animation.gif", "storyboard.png", "run.zip")
 SHOWN_FROM = dict.fromkeys(("person", "people", "reference", "preview"), len(SHOWN)) | {"poses": 1, "video": 2, "seen": 2, "refined": 2}
 WRITTEN = [name for names in SHOWN for name in names]
+STAGE_FILES = "plan.json", "motion.npz", "skeleton.npz", "reference.npz", "person.npz", "people.json", "seen_*.npz", "frames/*.mkv", "report.json"
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Report:
     stages: list[StageEntry] = field(default_factory=list)
     warnings: WarningList = field(default_factory=WarningList)
     facts: dict[str, Any] = field(default_factory=dict)      # what stages found out: by name, what json can hold
+    ahead: float = 0.0                                       # seconds of work for the stage that comes next
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -69,6 +72,13 @@ class Report:
             logging.getLogger().removeHandler(self.warnings)
 
     @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Times what happens inside as a part of the stage that comes next."""
+        start = time.perf_counter()
+        yield
+        self.ahead += time.perf_counter() - start
+
+    @contextmanager
     def stage(self, name: str, file: str) -> Iterator[StageEntry]:
         """Times what happens inside and watches its memory."""
         entry = StageEntry(name, file)
@@ -76,7 +86,7 @@ class Report:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         with MemoryWatch() as watch:
-            start = time.perf_counter()
+            start, self.ahead = time.perf_counter() - self.ahead, 0.0
             try:
                 yield entry
             finally:
@@ -133,9 +143,10 @@ class RunFolder:
     """`outputs/<name>/`. `stage(...)` does a stage's work, or with resume=True takes its file from the last run.
 
     A file is taken when the stage's inputs (settings, weights, results of earlier stages) hash to what they were. The
-    results themselves are hashed, so plan.json or skeleton.npz may be edited by hand: every later stage follows. After
-    an update of this repository a stage whose code changed is made anew, and a warning says so. Videos and pictures that
-    show another result than the folder now holds are removed; the frames without loss, from which they are made, stay.
+    results themselves are hashed, so plan.json or skeleton.npz may be edited by hand: every later stage follows, and where
+    the stage is made anew the edited file is kept beside, as plan.edited.json. After an update of this repository a stage
+    whose code changed is made anew, and a warning says so. Videos and pictures that show another result than the folder
+    now holds are removed; the frames without loss, from which they are made, stay.
 
     code: the files (Python modules, or folders of them) that decide each stage's result, by the stage's name up to a
     number at its end; the stages named in none depend on their inputs alone.
@@ -143,11 +154,13 @@ class RunFolder:
 
     def __init__(self, path: Path, resume: bool, report: Report, code: Mapping[str, Sequence[Path]] | None = None):
         self.path, self.resume, self.report, self.is_new, self.code = path, resume, report, not path.exists(), code or {}
-        path.mkdir(parents=True, exist_ok=True)
         for name in (*WRITTEN, "report.json", "run.yaml", "frames/video.mkv"):
             check_place(path / name)
+        check_nobody_elses(path)
+        path.mkdir(parents=True, exist_ok=True)
         self.keys = read_report(path, "keys", dict)                           # stage -> hash of its file's inputs
         self.files = read_report(path, "files", dict)                         # file -> hash of its content
+        self.written = self.files | read_report(path, "written", dict)        # file -> hash of its content as a run wrote it
         self.made: set[str] = set()                                           # files of this run
         self.shown = len(SHOWN)                                               # from here on nothing in SHOWN is an earlier run's
         self.stale = False                                                    # what SHOWN holds shows another plan, motion or skeleton
@@ -177,7 +190,10 @@ class RunFolder:
                 result = work()
                 if rank:
                     self._remove_stale()              # only now: what is new was not refused
+                if artefact.editable:
+                    self._keep_edited(artefact.name)
                 save_atomically(path, lambda partial: artefact.save(result, partial))
+                self.written[artefact.name] = content_hash(path)
             if entry.reused or artefact.editable:     # what nobody may edit is frames, which come back bit for bit
                 result = self._read(artefact, path)   # also when just saved: going on now equals going on later
         content = content_hash(path)
@@ -197,8 +213,20 @@ class RunFolder:
         try:
             return artefact.load(path)
         except Exception as error:                          # whatever a reader makes of a file that may hold anything
-            said = " ".join(str(error).removeprefix(f"{path}: ").split()) or type(error).__name__
+            said = " ".join(str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ").split()) or type(error).__name__
+            if isinstance(error, ValueError) and re.search(r"expected .*: \S", said):          # one of ours: says already what to do
+                raise ValueError(f"{path}: {said.removesuffix(', or delete the file')}, or delete the file, and it is made again") from error
             raise ValueError(f"{path}: expected what this stage wrote ({said}): mend it, or delete it, and it is made again") from error
+
+    def _keep_edited(self, name: str) -> None:
+        """Gives a file that is not as a run wrote it another name, before it is written over or removed."""
+        path = self.path / name
+        if not path.is_file() or content_hash(path) == self.written.get(name):
+            return
+        names = (path.with_name(f"{path.stem}.edited{number or ''}{path.suffix}") for number in (0, *range(2, 10_000)))
+        kept = next(place for place in names if not place.exists())
+        path.rename(kept)
+        log.warning("%s: was edited, and no longer fits the run: kept as %s", path, kept.name)
 
     def _remove_stale(self) -> None:
         if self.stale:
@@ -217,7 +245,7 @@ class RunFolder:
 
     def write_report(self) -> None:
         """report.json: seconds, memory and warnings so far, and the hashes that resume compares."""
-        content = self.report.as_dict() | {"keys": self.keys, "files": self.files}
+        content = self.report.as_dict() | {"keys": self.keys, "files": self.files, "written": self.written}
         save_text(self.path / "report.json", json.dumps(content, indent=2) + "\n")
 
     def remove_if_new(self) -> None:
@@ -229,10 +257,12 @@ class RunFolder:
         """Removes files of stages that an overwritten run had and this one did not; a resumed one may come back to them."""
         self._remove_stale()
         if not self.resume:
-            for path in (self.path / name for name in self.files.keys() - self.made):
-                if path.resolve().is_relative_to(self.path.resolve()):          # report.json may hold anything
+            for name in self.files.keys() - self.made:
+                if (path := self.path / name).resolve().is_relative_to(self.path.resolve()):          # report.json may hold anything
+                    self._keep_edited(name)
                     path.unlink(missing_ok=True)
-            self.files = {name: content for name, content in self.files.items() if name in self.made}
+            self.files, self.written = ({name: content for name, content in hashes.items() if name in self.made}
+                                        for hashes in (self.files, self.written))
         self.write_report()
 
 
@@ -242,6 +272,24 @@ def check_place(path: Path) -> None:
         raise ValueError(f"{path}: expected a file (found a folder): move it away, or choose another name=")
     if path.parent.exists() and not path.parent.is_dir():
         raise ValueError(f"{path.parent}: expected a folder (found a file): move it away, or choose another name=")
+
+
+def check_nobody_elses(folder: Path) -> None:
+    """A run is in the folder, or none of the files that a run writes: those would be somebody's own."""
+    if holds_run(folder):
+        return
+    for pattern in (*WRITTEN, *STAGE_FILES):
+        for found in sorted(path for path in folder.glob(pattern) if path.is_file()):
+            raise ValueError(f"{folder}: expected a folder of a run, or one without its files (found {found.relative_to(folder)}, which no run "
+                             "wrote): choose another name=")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run left its run.yaml or report.json in the folder."""
+    settings = folder / "run.yaml"
+    lines = settings.read_text(encoding="utf-8", errors="replace").splitlines() if settings.is_file() else []
+    is_settings = all(any(line.startswith(key) for line in lines) for key in ("image:", "prompt:"))
+    return is_settings or bool(read_report(folder, "keys", dict) and read_report(folder, "stages", list))
 
 
 def read_report(folder: Path, part: str, kind: type[dict] | type[list]) -> dict | list:

@@ -3,13 +3,18 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+import dwpose.detector
 from dwpose.skeleton import ANKLES, BODY, FACE, Skeleton
+from media.images import read_image, shrunk
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +24,14 @@ HAIR = 0.8                              # above the brows, of the distance from 
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
 CARRIED_BLUR, CARRIED_REACH = 0.03, 0.15   # of the picture's width: blur of what is carried on beyond an edge, and where it is reached
 NAMED = 3                               # other people who are named one by one
+FINEST, ALWAYS_FINE = 4, 2160           # short sides of the video that a picture's is read at, at most: a small person is cut out; and pixels
+FINEST_WINDOW = 2                       # heights of the video that the part to be framed has, at most
 OUTSIDE = 0.15                          # how far the window may reach beyond the picture, of the body's extent
+
+
+def read_picture(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+    """A picture, (H, W, 3) uint8 RGB, no finer than a video of `size` (height, width) needs it."""
+    return read_image(path, max(FINEST * min(size), ALWAYS_FINE))
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,8 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
 
     Beyond an edge the picture is mirrored; where that would mirror the person, the strip beside the person is, and blurred.
     """
+    if window.height > FINEST_WINDOW * size[0]:
+        picture, window, person = coarser(picture, window, person, FINEST_WINDOW * size[0] / window.height)
     points = person.xy[0, person.seen[0]]                                               # (N, 2)
     limits = picture.shape[1::-1]
     beyond = [(max(-start, 0), max(start + length - limit, 0)) for start, length, limit in
@@ -115,6 +129,15 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
     scale = np.array([size[1] / window.width, size[0] / window.height])
     moved = (person.xy - (window.left, window.top) + 0.5) * scale - 0.5
     return image, person.with_xy(moved.astype(np.float32), size)
+
+
+def coarser(picture: np.ndarray, window: Window, person: Skeleton, scale: float) -> tuple[np.ndarray, Window, Skeleton]:
+    """A picture (H, W, 3) uint8 with a window and its person (F = 1), all scaled down: what is drawn beyond its edges takes time."""
+    smaller = shrunk(picture, max(round(scale * min(picture.shape[:2])), 1))
+    across, down = np.divide(smaller.shape[1::-1], picture.shape[1::-1])
+    fitted = Window(round(window.left * across), round(window.top * down), max(round(window.width * across), 1), max(round(window.height * down), 1))
+    moved = (person.xy + 0.5) * (across, down) - 0.5
+    return smaller, fitted, person.with_xy(moved.astype(np.float32), smaller.shape[:2])
 
 
 def hair_height(person: Skeleton) -> float:
@@ -149,10 +172,31 @@ def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], 
         log.warning("%s: %d people: one is followed; %s (pose.person= chooses)", source, len(others) + 1,
                     told_of(others, person, window))
     image, reference = framed(picture, window, person, size)
+    check_fits(person, reference, source)
     points = reference.xy[0, reference.seen[0]]
     if ((points < 0) | (points > size[::-1])).any() and not (person.xy[0, person.seen[0]] < 0).any():
         log.warning("%s: the person does not fit the video's shape whole: change height and width", source)
     return image, replace(reference, fps=person.fps), window
+
+
+def check_fits(person: Skeleton, framed: Skeleton, source: str) -> None:
+    """A video shows at least half of the joints that the picture shows of the person (F = 1); ValueError for another shape."""
+    shown, kept = ((((one.xy >= 0) & (one.xy < one.size[::-1])).all(axis=-1) & one.seen)[0, BODY] for one in (person, framed))
+    if (shown & kept).sum() < shown.sum() / 2:
+        raise ValueError(f"{source}: expected a video of a shape that the person fits (found {framed.size[1]}x{framed.size[0]}, in which "
+                         f"{(shown & kept).sum()} of {shown.sum()} joints are left): change height and width")
+
+
+@contextmanager
+def told_elsewhere(words: str) -> Iterator[None]:
+    """Within the context no detector's warning with these words, of this thread, is shown."""
+    own, log = threading.get_ident(), logging.getLogger(dwpose.detector.__name__)
+    is_kept = lambda record: record.thread != own or words not in record.msg
+    log.addFilter(is_kept)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_kept)
 
 
 def other_people(person: Skeleton, people: np.ndarray | None) -> np.ndarray:

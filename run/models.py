@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -55,15 +57,17 @@ class Models:
                              detector_channels=pose.detector_channels, pose_channels=pose.keypoint_channels)
 
     def detect(self, frames: np.ndarray | Iterable[np.ndarray], fps: float, source: str, *seen: Any,
-               max_gap_seconds: float = 0.0) -> Skeleton:
+               max_gap_seconds: float = 0.0, own_fps: float = math.inf) -> Skeleton:
         """The chosen person in frames (F, H, W, 3) uint8 RGB, or in one frame after the other.
 
-        seen: what decides the frames (a file, a reading rate); with it the answer is looked up in pose.cache.
+        A frame that is repeated to reach `fps` is looked at once. own_fps: the rate without what is repeated. seen: what decides the frames (a file, a reading rate); with it the answer is looked up in pose.cache.
         """
         pose = self.config.pose
 
         def find() -> Skeleton:
-            return self._detector.find(frames, fps, person=pose.person, source=source)
+            times: list[int] = []
+            found = self._detector.find(once(frames, times), min(fps, own_fps), person=pose.person, source=source)
+            return replace(found, keypoints=np.repeat(found.keypoints, times, axis=0), fps=fps)
 
         networks = *pose.networks, pose.detector_channels, pose.keypoint_channels
         found = cached_detection(pose.cache if seen else "", find, *seen, fps, pose.person, *networks)
@@ -137,6 +141,18 @@ def ask_renderer(question: Callable, config: InferenceConfig, num_frames: int, *
     device = chosen_device(config.device)
     return question(config.renderer_settings, config.size, num_frames, free_memory(device, config.memory_limit_gb),
                     device=device, dtype=chosen_dtype(config.dtype, device), **more)
+
+
+def once(frames: Iterable[np.ndarray], times: list[int]) -> Iterator[np.ndarray]:
+    """The frames without those that are the same array as the one before; how often each of them came is put into `times`."""
+    last = None
+    for frame in frames:
+        if frame is last:
+            times[-1] += 1
+        else:
+            last = frame
+            times.append(1)
+            yield frame
 
 
 def cached_detection(folder: str, detect: Callable[[], Skeleton], *seen: Any) -> Skeleton:

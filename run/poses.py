@@ -50,7 +50,7 @@ def driving_skeleton(config: InferenceConfig, models: Models) -> Skeleton:
         log.info("%s: its pictures count as %g frames a second; sample_stride=1 takes each of them", path, info.fps)
     frames = frame_stream(path, **reading, max_short_side=MAX_SHORT_SIDE, strict=True)
     skeleton = models.detect(frames, config.fps, path, Path(path), reading, MAX_SHORT_SIDE,
-                             max_gap_seconds=MAX_GAP_SECONDS)
+                             max_gap_seconds=MAX_GAP_SECONDS, own_fps=info.fps)
     if len(skeleton) == 1:
         log.warning("%s: one frame only: the result is a still", path)
     return skeleton

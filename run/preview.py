@@ -107,7 +107,7 @@ def duration(seconds: float) -> str:
 def risks(scene: Scene) -> list[str]:
     """What may look wrong in any renderer's video, each in a few words."""
     plan = Movement.of(scene)
-    return [*missing_parts(scene.reference), *needed(plan), *leaving(plan), *turning_away(plan), *too_fast(plan), *overlapping(plan),
+    return [*missing_parts(scene.reference), *needed(plan), *leaving(plan), *nobody(plan), *turning_away(plan), *too_fast(plan), *overlapping(plan),
             *sliding(plan), *other_proportions(scene), *things(scene.prompt)]
 
 
@@ -183,11 +183,17 @@ def leaving(plan: Movement) -> Iterator[str]:
             yield from plan.told(planned & ~on_canvas(skeleton, points), f"the {name} leaves the frame")
 
 
+def nobody(plan: Movement) -> Iterator[str]:
+    """Frames in which the movement shows nobody: those of a driving video in which the person is not found."""
+    yield from plan.told(~plan.skeleton.seen[:, BODY].any(axis=1), "the movement shows nobody")
+
+
 def turning_away(plan: Movement) -> Iterator[str]:
     """A face that the picture shows and the movement turns away: no picture has a person's back, too."""
     face = [NOSE, LEFT_EYE, RIGHT_EYE]
     if plan.reference.seen[0, face].any():
-        yield from plan.told(~plan.skeleton.seen[:, face].any(axis=1), "the person turns away, which the picture does not show,")
+        seen = plan.skeleton.seen
+        yield from plan.told(seen[:, BODY].any(axis=1) & ~seen[:, face].any(axis=1), "the person turns away, which the picture does not show,")
 
 
 def too_fast(plan: Movement) -> Iterator[str]:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from configs import setting
 from dwpose.choosing import detector_files
+from media.images import PORTRAIT
 from renderers import MimicMotionConfig, MusePoseConfig, PuppetConfig, RENDERERS, VideoModelConfig
 
 MAX_FPS = 240.0                     # frames per second
-MAX_SIDE = 8192                     # pixels
+MIN_SIDE, MAX_SIDE = 64, 8192       # pixels
 MAX_TRANSITION_SECONDS = 5.0
 MAX_REFINEMENTS = 10                # further passes change nothing but the time
 MAX_THREADS = 1024                  # of the largest machines; far beyond, the process is ended by the system
@@ -119,11 +120,13 @@ class InferenceConfig:
             for name in names:
                 if not getattr(getattr(self, group), name).strip():
                     raise ValueError(f"{group}.{name}: is empty: name its weights, or leave the key out for its default")
-        for name, smallest in (("height", 64), ("width", 64), ("fps", 1), ("refinements", 0), ("resolution", 0), ("sample_stride", 0),
+        for name, smallest in (("height", MIN_SIDE), ("width", MIN_SIDE), ("fps", 1), ("refinements", 0), ("resolution", 0), ("sample_stride", 0),
                                ("memory_limit_gb", 0), ("num_threads", 0)):
             if getattr(self, name) < smallest:
                 raise ValueError(f"{name}: must be at least {smallest} (found {getattr(self, name)})")
-        for name, largest in (("fps", MAX_FPS), ("height", MAX_SIDE), ("width", MAX_SIDE), ("resolution", MAX_SIDE),
+        if 0 < self.resolution < MIN_SIDE:
+            raise ValueError(f"resolution: must be at least {MIN_SIDE}, or 0 for height and width (found {self.resolution})")
+        for name, largest in (("fps", MAX_FPS), ("height", MAX_SIDE), ("width", MAX_SIDE), ("resolution", int(PORTRAIT * MAX_SIDE)),
                               ("refinements", MAX_REFINEMENTS), ("num_threads", MAX_THREADS)):
             if getattr(self, name) > largest:
                 raise ValueError(f"{name}: must be at most {largest:g} (found {getattr(self, name):g})")

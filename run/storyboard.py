@@ -11,8 +11,9 @@ import yaml
 from PIL import Image, ImageDraw, ImageFont
 
 from media.files import save_atomically, save_text
-from media.images import fit_to_canvas, read_image
+from media.images import fit_to_canvas
 from media.video_writer import StreamingVideoWriter, write_video
+from run.framing import read_picture
 from run.settings import InferenceConfig
 
 COLUMNS = 8
@@ -147,7 +148,7 @@ def write_outputs(config: InferenceConfig, folder: Path, rows: list[Row], segmen
     for writer, row in ((writers["poses"], poses), (list(writers.values())[-1], rows[-1])):
         if writer.num_frames != len(row.frames):      # taken from the last run, only drawn, or not shown to its end
             write_video(writer.path, row.frames, writer.fps)
-    image = fit_to_canvas(read_image(config.image), config.size)
+    image = fit_to_canvas(read_picture(config.image, config.size), config.size)
     text = " ".join(config.prompt.split())
     if config.driving_video:
         text = f"the movement of {Path(config.driving_video).name}"

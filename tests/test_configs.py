@@ -1,6 +1,7 @@
 """Settings: defaults < file < command line, and a mistake is one line that names the key."""
 
 import ast
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -196,3 +197,10 @@ def test_our_own_bugs_keep_their_traceback():
         raise TypeError("ours")
     with pytest.raises(TypeError):
         run_main(main)
+
+
+@pytest.mark.parametrize("script", ["inference", "train_t2m", "generate_customized", "train_motion_customization"])
+def test_ctrl_c_while_a_script_imports_ends_in_one_word(tmp_path, script):
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run([sys.executable, f"{script}.py"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

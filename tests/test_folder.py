@@ -1,6 +1,7 @@
 """The run folder: what is reused, what is not, and that nothing is ever left half written."""
 
 import json
+import time
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
@@ -74,6 +75,17 @@ def test_a_result_that_cannot_be_read_says_how_to_go_on(tmp_path):
     (tmp_path / "number.txt").write_text("three")
     with pytest.raises(ValueError, match="number.txt: expected what this stage wrote .*: mend it, or delete it, and it is"):
         RunFolder(tmp_path, True, Report()).stage("stage", numbers, lambda: 3)
+
+
+@pytest.mark.parametrize("said", ["text.txt: expected JSON (no end): mend it, or delete the file", "text.txt: expected JSON (no end): mend it"])
+def test_a_reader_that_says_what_to_do_says_it_once(tmp_path, said):
+    run(tmp_path, True, Counter("hello"))
+
+    def fails(path):
+        raise ValueError(said)
+    with pytest.raises(ValueError) as caught:
+        RunFolder(tmp_path, True, Report()).stage("stage", Artefact("text.txt", TEXT.save, fails), Counter("hello"))
+    assert str(caught.value) == f"{tmp_path / 'text.txt'}: expected JSON (no end): mend it, or delete the file, and it is made again"
 
 
 @pytest.mark.parametrize("raised", [BadZipFile("no end"), RecursionError("too deep"), KeyError("x"), TypeError("a\nb"), AssertionError()])
@@ -165,10 +177,49 @@ def test_an_edited_result_is_what_later_stages_get(tmp_path):
     assert run(tmp_path, True, work) == "edited" and work.times == 1
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_an_edited_file_is_kept_beside_before_it_is_written_over_and_that_is_said(tmp_path, caplog, resume):
+    run(tmp_path, False, Counter("old"), "before")
+    for edit in ("edited", "edited again"):
+        (tmp_path / "text.txt").write_text(edit)
+        run(tmp_path, True, Counter("old"), "before")                              # used as it is, and still an edited one
+        assert run(tmp_path, resume, Counter("new"), "after") == "new"
+        run(tmp_path, resume, Counter("old"), "before")
+    assert (tmp_path / "text.edited.txt").read_text() == "edited" and (tmp_path / "text.edited2.txt").read_text() == "edited again"
+    assert [message.endswith(f"kept as {name}") for message, name in zip(caplog.messages, ("text.edited.txt", "text.edited2.txt"))] == [True, True]
+    assert len(caplog.messages) == 2 and len(list(tmp_path.glob("*.txt"))) == 3
+
+
+def test_an_edited_file_that_an_overwriting_run_does_not_make_is_kept_and_one_that_a_failing_stage_would_make_stays(tmp_path):
+    def fails():
+        raise ValueError("no person")
+    run(tmp_path, False, Counter("old"), "before")
+    (tmp_path / "text.txt").write_text("edited")
+    with pytest.raises(ValueError, match="no person"):
+        run(tmp_path, False, fails, "after")
+    assert (tmp_path / "text.txt").read_text() == "edited"
+    folder = RunFolder(tmp_path, False, Report())
+    folder.stage("plan", Artefact("plan.json", TEXT.save, TEXT.load), Counter("plan"))
+    folder.finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "report.json", "text.edited.txt"]
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "plan.json", "seen_1.npz", "frames/video.mkv", "report.json"])
+def test_a_folder_with_somebody_elses_files_is_refused_and_stays_as_it_is(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    for file in (name, "mine.txt"):
+        (tmp_path / file).write_text("{}")
+    with pytest.raises(ValueError, match=f"found {name}, which no run wrote.: choose another name="):
+        RunFolder(tmp_path, False, Report())
+    (tmp_path / name).unlink()
+    assert run(tmp_path, False, Counter("hello")) == "hello" and (tmp_path / "mine.txt").exists()
+
+
 @pytest.mark.parametrize("report", [b"", b"{", b"[]", b'{"keys": 3}', b"{}", b"\xff\xfe{", b"[" * 100_000])
 def test_a_broken_report_means_starting_anew(tmp_path, report):
     work = Counter("hello")
     run(tmp_path, True, work)
+    (tmp_path / "run.yaml").write_text("image: a.png\nprompt: She waves.\n")
     (tmp_path / "report.json").write_bytes(report)
     run(tmp_path, True, work)
     assert work.times == 2
@@ -212,6 +263,16 @@ def test_the_report_has_each_stage_with_seconds_and_memory(tmp_path):
     assert heavy["peak_memory"] - light["peak_memory"] > 200e6
     assert heavy["seconds"] > 0 and heavy["file"] == "heavy.txt" and not heavy["reused"]
     assert "heavy" in before.report.table() and "in all" in before.report.table()
+
+
+def test_work_ahead_of_a_stage_is_counted_in_it():
+    report = Report()
+    with report.preparing():
+        time.sleep(0.2)
+    for name in ("person", "plan"):
+        with report.stage(name, f"{name}.json"):
+            pass
+    assert report.stages[0].seconds >= 0.2 and report.stages[1].seconds < 0.2
 
 
 def test_equal_content_hashes_equally_and_any_change_shows(tmp_path):

@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ class StandIns(Models):
     cut_off, real_video = False, False
     interrupt_in: str | None = None
 
-    def detect(self, frames, fps, source, *seen, max_gap_seconds=0.0):
+    def detect(self, frames, fps, source, *seen, **rates):
         self.calls.append("detect")
         frames = np.stack(list(frames))
         standing = project(sample_motion("stand", 2.0, np.random.default_rng(0)).motion, SIZE, 1.0, "static")[0]
@@ -285,6 +286,23 @@ def test_an_edited_result_that_cannot_be_is_refused(tmp_path):
     assert len(inference.load_skeleton(tmp_path / "edited.npz", FPS)) == len(skeleton)
 
 
+def test_a_plan_with_an_action_too_short_to_be_made_is_refused(tmp_path):
+    for seconds, refused in ((0.05, True), (0.15, True), (0.2, False)):
+        (tmp_path / "plan.json").write_text(json.dumps({"segments": [{"text": "a person waves", "seconds": seconds}]}))
+        with pytest.raises(ValueError, match='segment 1: expected "seconds" of at least 0.2 .found') if refused else nullcontext():
+            inference.load_plan(tmp_path / "plan.json", max_seconds=9.8)
+
+
+def test_a_person_whom_the_renderer_cannot_move_is_refused_before_the_preview_with_the_pictures_name(models, arguments, tmp_path, monkeypatch, caplog):
+    def doubts(scene):
+        raise ValueError("reference: expected both shoulders or both hips (found neither): use a picture of the person")
+    renderer = models.renderer
+    monkeypatch.setattr(models, "renderer", lambda self, config: (made := renderer(self, config), setattr(made, "doubts", doubts))[0])
+    with pytest.raises(ValueError, match=r"^\S+person.png: expected both shoulders or both hips"):
+        inference.main([*arguments, "stop_after=skeleton"])
+    assert not (tmp_path / "out" / "run" / "preview.mp4").exists() and "preview" not in caplog.text
+
+
 @pytest.mark.parametrize("stage", ["poses", "video", "refined_1"])
 def test_ctrl_c_keeps_finished_stages_and_resuming_equals_never_stopping(models, arguments, tmp_path, monkeypatch, capsys, stage):
     inference.main(arguments + ["name=whole"])
@@ -415,6 +433,9 @@ def link(tmp_path: Path, target: str) -> Path:
     (lambda t: "generator.num_inference_steps=100000", "generator.num_inference_steps: must be at most 1000"),
     (lambda t: "prompt=he jumps 1000000 times", "more than the 180 s of one run"),
     (lambda t: "pose.keypoints=nowhere.onnx", "download_weights.py dwpose"), (lambda t: "fps=", "fps: expected a value"),
+    (lambda t: "resolution=1", "resolution: must be at least 64, or 0 for height and width (found 1)"),
+    (lambda t: "resolution=4700", "resolution: must be at most 4608"),
+    (lambda t: f"pose.detector={broken(t, 'README.md', b'text')}", "README.md: expected an ONNX network (found another file)"),
     (lambda t: "generator.feature_cache=99", "generator.feature_cache: must be at most num_inference_steps"),
     (lambda t: "seed=seven", "seed"), (lambda t: "seed=-1", "seed"), (lambda t: f"seed={2**63}", "seed: must be 0 or more, and below 2^63"),
     (lambda t: "generator.tiles=wild", "generator.tiles: must be one of balanced, published"),

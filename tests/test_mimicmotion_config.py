@@ -74,7 +74,7 @@ class StandIns(Models):
     looked_at: list[np.ndarray] = []
     forbidden = ""
 
-    def detect(self, frames, fps, source, *seen, max_gap_seconds=0.0):
+    def detect(self, frames, fps, source, *seen, **rates):
         frames = np.stack(list(frames))
         self.looked_at.append(frames)
         if "nobody" in source:

@@ -34,7 +34,7 @@ class StandIns(Models):
         super().__init__(config)
         self.clip, self.made = clip, []
 
-    def detect(self, frames, fps, source, *seen, max_gap_seconds=0.0):
+    def detect(self, frames, fps, source, *seen, **rates):
         skeleton = self.clip.reference_skeleton if len(frames) == 1 else self.clip.skeleton
         keypoints = skeleton.keypoints.copy()
         keypoints[:, NOSE, 0] += frames.mean() * 0.01                            # depends on what is looked at

@@ -1,11 +1,15 @@
 """The picture is cut around its person: whole, with room, never beyond the picture without need."""
 import logging
+import time
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from dwpose.skeleton import BODY, LEFT_ANKLE, LEFT_WRIST, NOSE, NUM_KEYPOINTS, Skeleton
-from run.framing import around_person, framed, load_boxes, person_window, save_boxes, share_inside, Window
+from media.images import read_image
+from run.framing import around_person, framed, load_boxes, person_window, read_picture, save_boxes, share_inside, told_elsewhere, Window
 
 SIZE = (1024, 576)
 
@@ -100,3 +104,46 @@ def test_where_everybody_is_is_kept_exactly(tmp_path):
     np.testing.assert_array_equal(load_boxes(tmp_path / "people.json"), boxes)
     save_boxes(boxes[:0], tmp_path / "people.json")
     assert load_boxes(tmp_path / "people.json").shape == (0, 5)
+
+
+def test_a_part_much_larger_than_the_video_is_framed_as_fast_as_a_smaller_one_and_looks_alike():
+    person, seconds, framings = person_at((1920, 1080), 540, 60, 1880), {}, {}
+    picture = marked((1920, 1080), person)
+    for times in (1, 4):
+        larger = cv2.resize(picture, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
+        grown = person.with_xy((person.xy + 0.5) * times - 0.5, larger.shape[:2])
+        start = time.process_time()
+        framings[times] = around_person(larger, grown, SIZE, "me.png")
+        seconds[times] = time.process_time() - start
+    assert seconds[4] < 0.5 + 4 * seconds[1]                                    # 64 times, where it is drawn on beyond the edges as large as it is
+    assert np.abs(framings[4][1].xy - framings[1][1].xy).max() < 1.5 and framings[4][2].left == pytest.approx(4 * framings[1][2].left, abs=8)
+    assert np.abs(framings[4][0].astype(float) - framings[1][0]).mean() < 2
+
+
+@pytest.mark.parametrize("name, save", [("me.jpg", {"quality": 92}), ("me.png", {})])
+def test_a_huge_picture_is_read_no_finer_than_the_video_needs_upright_and_an_ordinary_one_as_it_is(tmp_path, name, save):
+    picture = np.zeros((5000, 9000, 3), np.uint8)
+    picture[:, :4500] = 200, 40, 40
+    turned = Image.Exif()
+    turned[0x0112] = 6                                                          # to be turned by 90 degrees
+    Image.fromarray(picture).save(tmp_path / name, exif=turned, **save)
+    read = read_picture(tmp_path / name, (1024, 576))
+    assert read.shape[1] == 2304 and abs(read.shape[0] - 2304 * 1.8) <= 1
+    assert read[:2000, :, 0].min() > 190 and read[2200:, :, 0].max() < 10
+    Image.fromarray(picture[:2000, :1500]).save(tmp_path / name, **save)
+    assert np.array_equal(read_picture(tmp_path / name, (64, 64)), read_image(tmp_path / name))
+
+
+def test_a_shape_that_leaves_less_than_half_of_the_person_is_refused():
+    person = person_at((1920, 1080), 540, 60, 1880)
+    with pytest.raises(ValueError, match=r"me.png: expected a video of a shape that the person fits .found 4096x64, in which \d of \d+ joints are left.: change"):
+        around_person(marked((1920, 1080), person), person, (64, 4096), "me.png")
+
+
+def test_what_is_told_elsewhere_is_left_out_and_nothing_else(caplog):
+    log = logging.getLogger("dwpose.detector")
+    with told_elsewhere("more than one person"):
+        log.warning("%s: more than one person in %d of %d frames", "me.png", 1, 1)
+        log.warning("%s: lost", "me.png")
+    log.warning("%s: more than one person in %d of %d frames", "two.mp4", 9, 9)
+    assert caplog.messages == ["me.png: lost", "two.mp4: more than one person in 9 of 9 frames"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwpose.skeleton import EYES, LEFT_ANKLE, LEFT_HAND, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_HAND, RIGHT_WRIST, Skeleton
+from dwpose.skeleton import EYES, LEFT_ANKLE, LEFT_HAND, LEFT_WRIST, NOSE, NUM_KEYPOINTS, RIGHT_ANKLE, RIGHT_HAND, RIGHT_WRIST, Skeleton
 from media.images import fit_to_canvas, read_image
 from renderers import MimicMotionConfig, PuppetConfig, Scene, VideoModelConfig
 from renderers.mimicmotion import MimicMotion
@@ -52,6 +52,11 @@ def test_a_back_is_announced_only_where_the_picture_shows_a_face(standing):
     turned = changed(standing, [NOSE, *EYES], slice(10, None), lambda points: 0 * points)
     assert any(words.startswith("the person turns away") and "1.0 s" in words for words in told(turned, standing[0]))
     assert not any("turns away" in words for words in told(turned, turned[19]))
+
+
+def test_frames_without_anybody_are_no_turning_away_and_it_is_said_that_nobody_is_there(standing):
+    empty = changed(standing, list(range(NUM_KEYPOINTS)), slice(5, 15), lambda points: 0 * points)
+    assert [words for words in told(empty, standing[0]) if "nobody" in words or "turns" in words] == ["the movement shows nobody for 1.0 s (from 0.5 s)"]
 
 
 def test_jumps_between_frames_are_fast_and_the_remedy_is_named(standing):

@@ -222,6 +222,8 @@ def test_a_person_turned_round_is_mirrored_and_it_is_said_before():
     doubts = lambda *frames: Puppet(PuppetConfig()).doubts(Scene(figure(), skeleton(keypoints()), skeleton(*frames), "", None))
     assert doubts(keypoints(), turned) == ["the puppet shows its front mirrored, hair for the face where the picture has some, for 0.1 s (from 0.1 s)"]
     assert doubts(keypoints()) == []
+    nobody = np.zeros((133, 3), np.float32)
+    assert doubts(keypoints(), *[nobody] * 4) == ["the puppet holds the nearest pose where the movement shows nobody, for 0.3 s (from 0.1 s)"]
     assert is_colour(frame, (72, 160), ARM) and is_colour(frame, (100, 130), TRUNK)
 
 

@@ -10,10 +10,11 @@ import pytest
 from av.stream import Disposition
 from PIL import Image
 
-from media.images import canvas_size, cover_geometry, fit_to_canvas, read_image
+from media.images import canvas_size, cover_geometry, fit_to_canvas, is_damaged_jpeg, read_image
 from media.video_reader import frame_stream, probe, read_video
 from media.video_writer import write_video
-from pictures import grey_frames, levels_of, quadrants
+from pictures import grey_frames, LEVELS, levels_of, quadrants
+from run.models import once
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
 
@@ -234,3 +235,37 @@ def test_shrinking_does_not_alias():
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::2] = 255
     assert np.abs(fit_to_canvas(stripes, (100, 100)).astype(int) - 127).max() < 45
+
+
+def test_a_repeated_frame_is_the_same_array_and_is_looked_at_once(tmp_path):
+    slow = write_video(tmp_path / "slow.mp4", grey_frames(), 2)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, frame in enumerate(grey_frames()):
+        Image.fromarray(frame).save(folder / f"{number}.png")
+    for path, fps in ((slow, 10.0), (folder, 150.0)):
+        times: list[int] = []
+        different = list(once(frame_stream(path, fps=fps), times))
+        assert levels_of(different) == list(LEVELS) and sum(times) == 25 and min(times) > 1
+        assert np.array_equal(np.repeat(different, times, axis=0), list(frame_stream(path, fps=fps)))
+    times = []
+    assert len(list(once(grey_frames((60, 60, 60)), times))) == 3 and times == [1, 1, 1]          # alike is not repeated
+
+
+def test_a_jpeg_damaged_in_its_middle_is_told_from_every_kind_of_whole_one(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    path = tmp_path / "a.jpg"
+    for mode, kind in (("RGB", {}), ("RGB", {"progressive": True}), ("RGB", {"subsampling": 0, "optimize": True}), ("L", {}), ("CMYK", {}),
+                       ("RGB", {"restart_marker_blocks": 4}), ("RGB", {"exif": Image.new("RGB", (1, 1)).getexif().tobytes()})):
+        Image.fromarray(pixels).convert(mode).save(path, "JPEG", **kind)
+        assert not is_damaged_jpeg(path)
+    Image.fromarray(pixels[:239, :157]).save(path, "JPEG")
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(100))                                       # as some cameras put something behind
+    assert not is_damaged_jpeg(path)
+    before, after = whole[:len(whole) // 2], whole[len(whole) // 2 + 400:]
+    for between in (b"", b"\xfe" * 400):                                      # other bytes may be read as other colours, and no decoder can tell
+        path.write_bytes(before + between + after)
+        assert is_damaged_jpeg(path) and read_image(path).shape == (239, 157, 3)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert not is_damaged_jpeg(tmp_path / "a.png")
