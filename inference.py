@@ -52,7 +52,7 @@ from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
 from run.checks import check_disk, check_inputs, check_whole_person, with_size
 from run.folder import Artefact, Report, RunFolder
-from run.framing import around_person, load_boxes, read_picture, save_boxes, told_elsewhere
+from run.framing import around_person, load_boxes, read_picture, save_boxes
 from run.models import Models, render_cost
 from run.poses import driving_skeleton, seen_skeleton
 from run.preview import predicted, preview, risks, save_preview
@@ -130,10 +130,9 @@ class Stages:
                 image = fit_to_canvas(picture, config.size)
                 found = self._skeleton("reference", lambda: self._found(image), image)
             else:
-                with told_elsewhere("more than one person"):                            # around_person says who is followed
-                    person = self._skeleton("person", lambda: self._found(picture), picture)
-                    people = self.folder.stage("people", Artefact("people.json", save_boxes, load_boxes),
-                                               lambda: self.models.boxes(picture), picture, config.pose.networks)
+                person = self._skeleton("person", lambda: self._found(picture), picture)
+                people = self.folder.stage("people", Artefact("people.json", save_boxes, load_boxes),
+                                           lambda: self.models.boxes(picture), picture, config.pose.networks)
                 with preparing():
                     image, found, window = around_person(picture, person, config.size, config.image, people)
                 self.folder.report.facts["crop"] = asdict(window) | {"of": picture.shape[1::-1]}

@@ -3,16 +3,12 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-import dwpose.detector
 from dwpose.skeleton import ANKLES, BODY, FACE, Skeleton
 from media.images import read_image, shrunk
 
@@ -185,18 +181,6 @@ def check_fits(person: Skeleton, framed: Skeleton, source: str) -> None:
     if (shown & kept).sum() < shown.sum() / 2:
         raise ValueError(f"{source}: expected a video of a shape that the person fits (found {framed.size[1]}x{framed.size[0]}, in which "
                          f"{(shown & kept).sum()} of {shown.sum()} joints are left): change height and width")
-
-
-@contextmanager
-def told_elsewhere(words: str) -> Iterator[None]:
-    """Within the context no detector's warning with these words, of this thread, is shown."""
-    own, log = threading.get_ident(), logging.getLogger(dwpose.detector.__name__)
-    is_kept = lambda record: record.thread != own or words not in record.msg
-    log.addFilter(is_kept)
-    try:
-        yield
-    finally:
-        log.removeFilter(is_kept)
 
 
 def other_people(person: Skeleton, people: np.ndarray | None) -> np.ndarray:

@@ -24,11 +24,11 @@ DEMO = Path(__file__).resolve().parent.parent / "weights" / "demo" / "svd"
 SIZE, FRAMES, FPS = (96, 64), 8, 4                       # pixels (height, width); frames; frames per second
 KINDS = ("squat", "arms_out", "jumping_jack", "kick")
 BASE = {"act_fn": "silu", "attention_head_dim": 4, "block_out_channels": (32, 64), "cross_attention_dim": 128,
-        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "in_channels": 4, "out_channels": 4,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "in_channels": 16, "out_channels": 16,
         "layers_per_block": 1, "norm_num_groups": 8, "norm_eps": 1e-5, "downsample_padding": 1,
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")}
 GUIDER = (8, 16, 24, 32)                                 # features of an eighth of the picture's size
-STEPS, BATCH = (600, 150), (4, 2)                        # of the stages
+STEPS, BATCH = (1000, 200), (4, 2)                       # of the stages
 GAIN = 4                                                 # dB over repeating the picture
 
 

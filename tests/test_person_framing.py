@@ -9,7 +9,7 @@ from PIL import Image
 
 from dwpose.skeleton import BODY, LEFT_ANKLE, LEFT_WRIST, NOSE, NUM_KEYPOINTS, Skeleton
 from media.images import read_image
-from run.framing import around_person, framed, load_boxes, person_window, read_picture, save_boxes, share_inside, told_elsewhere, Window
+from run.framing import around_person, framed, load_boxes, person_window, read_picture, save_boxes, share_inside, Window
 
 SIZE = (1024, 576)
 
@@ -138,12 +138,3 @@ def test_a_shape_that_leaves_less_than_half_of_the_person_is_refused():
     person = person_at((1920, 1080), 540, 60, 1880)
     with pytest.raises(ValueError, match=r"me.png: expected a video of a shape that the person fits .found 4096x64, in which \d of \d+ joints are left.: change"):
         around_person(marked((1920, 1080), person), person, (64, 4096), "me.png")
-
-
-def test_what_is_told_elsewhere_is_left_out_and_nothing_else(caplog):
-    log = logging.getLogger("dwpose.detector")
-    with told_elsewhere("more than one person"):
-        log.warning("%s: more than one person in %d of %d frames", "me.png", 1, 1)
-        log.warning("%s: lost", "me.png")
-    log.warning("%s: more than one person in %d of %d frames", "two.mp4", 9, 9)
-    assert caplog.messages == ["me.png: lost", "two.mp4: more than one person in 9 of 9 frames"]
