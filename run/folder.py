@@ -156,7 +156,6 @@ class RunFolder:
         self.path, self.resume, self.report, self.is_new, self.code = path, resume, report, not path.exists(), code or {}
         for name in (*WRITTEN, "report.json", "run.yaml", "frames/video.mkv"):
             check_place(path / name)
-        check_nobody_elses(path)
         path.mkdir(parents=True, exist_ok=True)
         self.keys = read_report(path, "keys", dict)                           # stage -> hash of its file's inputs
         self.files = read_report(path, "files", dict)                         # file -> hash of its content

@@ -12,7 +12,7 @@ import pytest
 
 from media.files import save_atomically
 from media.video_writer import load_frames, save_frames
-from run.folder import Artefact, content_hash, EDGE_BYTES, Report, RunFolder, WRITTEN
+from run.folder import Artefact, check_nobody_elses, content_hash, EDGE_BYTES, Report, RunFolder, WRITTEN
 
 TEXT = Artefact("text.txt", lambda text, path: path.write_text(text), Path.read_text)
 
@@ -210,9 +210,11 @@ def test_a_folder_with_somebody_elses_files_is_refused_and_stays_as_it_is(tmp_pa
     for file in (name, "mine.txt"):
         (tmp_path / file).write_text("{}")
     with pytest.raises(ValueError, match=f"found {name}, which no run wrote.: choose another name="):
-        RunFolder(tmp_path, False, Report())
+        check_nobody_elses(tmp_path)
     (tmp_path / name).unlink()
-    assert run(tmp_path, False, Counter("hello")) == "hello" and (tmp_path / "mine.txt").exists()
+    check_nobody_elses(tmp_path)
+    run(tmp_path, False, Counter("hello"))
+    check_nobody_elses(tmp_path)
 
 
 @pytest.mark.parametrize("report", [b"", b"{", b"[]", b'{"keys": 3}', b"{}", b"\xff\xfe{", b"[" * 100_000])
