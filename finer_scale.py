@@ -22,7 +22,7 @@ import numpy as np
 
 from configs import run_main
 from dwpose.alignment import linearly_aligned
-from dwpose.choosing import load_detector
+from dwpose.choosing import check_detector, load_detector
 from dwpose.draw import draw
 from dwpose.musepose import aligned_as_musepose
 from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,
@@ -233,6 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     check_outputs({"-o": (args.output, (".npz",)), "--preview": (args.preview, (*CONTAINERS, *ANIMATIONS))},
                   {"the driving skeleton": args.skeleton, "the reference": args.reference})
+    check_detector(args.detector)
     driving = Skeleton.load(args.skeleton)
     try:
         check_somebody(driving)

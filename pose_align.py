@@ -34,6 +34,7 @@ from media.video_writer import ANIMATIONS, CONTAINERS, write_video
 
 log = logging.getLogger("pose_align")
 
+LEAST_RESOLUTION = 64                       # pixels of a frame's short side; in smaller ones nobody is found
 OF_MMPOSE = ("yolox_config", "dwpose_config", "image_resolution")     # of the published script's own detector
 
 
@@ -62,8 +63,10 @@ def written(args: argparse.Namespace, detector: Detector, align_path: Path, demo
     first = args.align_frame or 0                                             # frames before it are left out, as published
     frames = lambda: islice(frame_stream(args.vidfn, max_short_side=shrunk, strict=True), first, args.max_frame)
     if next(frames(), None) is None:
-        raise ValueError(f"{args.vidfn}: expected more than {first} frames (found fewer, or max_frame {args.max_frame} below): "
-                         "lower --align_frame")
+        there = sum(1 for _ in islice(frame_stream(args.vidfn, max_short_side=shrunk, strict=True), args.max_frame))
+        more = ", or raise --max_frame" if there == args.max_frame else ""
+        raise ValueError(f"--align_frame: expected less than {there}, as that many frames of {args.vidfn} are read "
+                         f"(found {first}): lower it{more}")
     reference = one_person(detector, image, args)
     dancer = detector.detect(frames(), fps, person=args.person, source=args.vidfn)
     if not dancer.seen[:, HANDS].any():
@@ -128,9 +131,12 @@ def check(args: argparse.Namespace) -> None:
         if getattr(args, name) and not getattr(args, name).endswith(".onnx"):
             raise ValueError(f"--{name}: expected an ONNX file (found {getattr(args, name)}): use weights/dwpose/*.onnx, "
                              "which are the same networks")
-    if args.max_frame < 1 or (args.align_frame or 0) < 0 or args.detect_resolution < 0:
-        raise ValueError("--max_frame, --align_frame, --detect_resolution: expected at least 1, 0 and 0 (found "
-                         f"{args.max_frame}, {args.align_frame}, {args.detect_resolution})")
+    for name, value, least in (("max_frame", args.max_frame, 1), ("align_frame", args.align_frame or 0, 0)):
+        if value < least:
+            raise ValueError(f"--{name}: expected at least {least} (found {value}): raise it")
+    if args.detect_resolution != 0 and args.detect_resolution < LEAST_RESOLUTION:
+        raise ValueError(f"--detect_resolution: expected 0 (frames as they are) or at least {LEAST_RESOLUTION} pixels, as nobody "
+                         f"is found in smaller frames (found {args.detect_resolution}): raise it")
     if args.person.isdecimal() and args.person.isascii() and len(args.person) < 4:
         args.person = int(args.person)
     elif args.person not in CHOICES:

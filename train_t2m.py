@@ -65,16 +65,21 @@ class Training:
 
     def __init__(self, config: T2MConfig):
         self.config, self.output = config, Path(config.output)
-        self.motions, self.test = MotionSet.load(config.data, "train"), MotionSet.load(config.data, "test")
-        if config.evaluated and min(config.evaluated, len(self.test)) < evaluation.POOL:
+        if 0 < config.evaluated < evaluation.POOL:
             raise ValueError(f"evaluated: expected at least {evaluation.POOL} motions to measure on (found "
-                             f"{config.evaluated} of {len(self.test)}): set evaluated=0 to leave the measures out")
+                             f"{config.evaluated}): raise it, or set evaluated=0 to leave the measures out")
         require_writable(self.output)
         for name in ("vqvae_batch", "gpt_batch"):
             share(getattr(config, name), launched_count(), name)
         self.text = TextEncoder.load(config.text_encoder)
         self.text.model.requires_grad_(False)
         self.text_dim = self.text.model.width
+        self.motions, self.test = MotionSet.load(config.data, "train"), MotionSet.load(config.data, "test")
+        if config.evaluated and len(self.test) < evaluation.POOL:
+            raise ValueError(f"evaluated: expected at least {evaluation.POOL} motions to measure on (found {len(self.test)} in "
+                             f"{config.data}'s test split, {config.evaluated} are asked for): set evaluated=0 to leave the "
+                             "measures out")
+        self.windows = MotionWindows(self.motions, config.window, config.seed)
         self.settings = {item.name: value for item, value in zip(fields(config), asdict(config).values())
                          if not item.metadata.get("free")}
 
@@ -96,7 +101,7 @@ class Training:
         model = VQVAE(**asdict(config.vqvae))
         task = VQVAETask(model, Normalisation(self.motions.mean, self.motions.std), batch=config.vqvae_batch,
                          free_steps=config.free_steps, seed=config.seed, settings=self.settings)
-        train(task, MotionWindows(self.motions, config.window, config.seed),
+        train(task, self.windows,
               self.stage("vqvae", config.vqvae_steps, config.vqvae_batch, config.vqvae_learning_rate))
         return model.eval()
 

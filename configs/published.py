@@ -255,7 +255,10 @@ def without_option(argv: list[str]) -> tuple[Path | None, list[str]]:
 
 
 def is_musepose(path: Path) -> bool:
-    """Is this MusePose's list of test_cases, and not MimicMotion's test_case?"""
+    """Is this MusePose's list of test_cases, and not MimicMotion's test_case? A file that is missing is a ValueError."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file: MimicMotion's and MusePose's YAML come with their own repositories: clone "
+                         "the one you need here, or correct the path")
     try:
         return "test_cases" in yaml_mapping(path)
     except ValueError:                                       # `read_cases` says what is wrong with it

@@ -48,7 +48,7 @@ def has_photograph_weights(weights: str | os.PathLike = "weights") -> bool:
 def chosen_detector(weights: str | os.PathLike = "weights", name: str = "auto") -> str:
     """dwpose, mediapipe or demo: `name`, or for "auto" the best whose files are below `weights`; loads nothing."""
     if name not in ("auto", *FILES):
-        raise ValueError(f"pose detector: expected auto, {', '.join(FILES)} (found {name!r})")
+        raise ValueError(f"pose detector: expected auto, {', '.join(FILES)} (found {name!r}): choose one")
     missing = {kind: [file for file in files if not (Path(weights) / file).is_file()] for kind, files in FILES.items()}
     if name != "auto":
         if missing[name]:
@@ -59,6 +59,13 @@ def chosen_detector(weights: str | os.PathLike = "weights", name: str = "auto") 
         if has_photograph_weights(weights) if kind == "mediapipe" else not missing[kind]:
             return kind
     raise FileNotFoundError(f"{weights}: expected a detector's files (found none, not even {missing['demo'][0]}): {DOWNLOAD}")
+
+
+def check_detector(detector: str) -> None:
+    """A ValueError for what is neither auto, a name of FILES nor an ONNX file."""
+    if detector not in ("auto", *FILES) and Path(detector).suffix != ".onnx":
+        raise ValueError(f"pose detector: expected auto, {', '.join(FILES)}, or an ONNX person detector (found {detector!r}): "
+                         "choose one")
 
 
 def detector_files(detector: str, keypoints: str = "", weights: str | os.PathLike = "weights") -> list[Path]:
@@ -74,6 +81,7 @@ def load_detector(detector: str = "auto", keypoints: str = "", device: str = "cp
 
     num_threads: CPU threads per network, 0 = as many as suit it. Channel orders: as in `PoseDetector.load`.
     """
+    check_detector(detector)
     files = detector_files(detector, keypoints, weights)
     if files[0].suffix == ".tflite":
         from dwpose.mediapipe import MediaPipeDetector              # with its runtime, which most runs do not need

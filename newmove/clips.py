@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,16 +143,16 @@ def with_lengths(clips: Sequence[Clip], fps: float, num_frames: int, *, keep_sho
     A clip with less than half of `num_frames` frames would teach standing still. keep_short=False leaves such ones out
     and says how many; an exemplar (True) is refused by name, because there are few and each was chosen.
     """
-    found, short = [], []
+    found, short, least = [], [], math.ceil(LEAST_SHARE * num_frames)
     for clip in clips:
         about, length = probe(clip.path), len(stored_frames(clip.path))
         if not length:
             raise ValueError(f"{clip.path}: expected a video with frames (found none): leave it out")
         usable = length // frame_stride(length, about.fps, fps)
-        if usable < LEAST_SHARE * num_frames:
+        if usable < least:
             if keep_short:
-                raise ValueError(f"{clip.path}: expected at least {int(np.ceil(LEAST_SHARE * num_frames))} frames at about "
-                                 f"{fps:g} fps (found {usable}): use a longer clip, or lower num_frames")
+                raise ValueError(f"{clip.path}: num_frames={num_frames} needs at least {least} frames at about {fps:g} fps "
+                                 f"(found {usable}): use a longer clip, or lower num_frames")
             short.append(clip)
             continue
         found.append(Clip(clip.path, clip.captions, length, about.fps, about.size))
@@ -159,8 +160,8 @@ def with_lengths(clips: Sequence[Clip], fps: float, num_frames: int, *, keep_sho
         log.warning("%d of %d prior clips are left out as too short, the first is %s", len(short), len(clips),
                        short[0].path.name)
     if not found:
-        raise ValueError(f"{clips[0].path.parent}: expected clips of at least {int(np.ceil(LEAST_SHARE * num_frames))} "
-                         "frames (found only shorter ones): add longer ones, or lower num_frames")
+        raise ValueError(f"{clips[0].path.parent}: num_frames={num_frames} needs clips of at least {least} frames at about "
+                         f"{fps:g} fps (found only shorter ones): add longer ones, or lower num_frames")
     return found
 
 

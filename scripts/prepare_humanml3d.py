@@ -180,7 +180,8 @@ def with_emphasis(std: np.ndarray) -> np.ndarray:
 
 def check(mean: np.ndarray, std: np.ndarray, mean_path: Path, std_path: Path) -> None:
     """Compare with given statistics, block by block; a ValueError names the worst block that does not fit."""
-    given_mean, given_std = (statistics_file(path).double().numpy() for path in (mean_path, std_path))
+    given_mean = statistics_file(mean_path, positive=False).double().numpy()
+    given_std = statistics_file(std_path, positive=True).double().numpy()
     worst = (0.0, "")
     for name, block in zip(("yaw velocity", "root velocity", "root height", "positions", "rotations", "velocities",
                             "contacts"), FEATURE_BLOCKS, strict=True):

@@ -6,6 +6,7 @@ test.txt, Mean.npy, Std.npy. Ours: rows.npy, starts.npy, facts.json, mean.npy, s
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,13 @@ from t2m.features import NUM_FEATURES
 from t2m.motion import MOTION_FPS
 from t2m.networks import FRAMES_PER_TOKEN
 
+log = logging.getLogger(__name__)
+
 SPLITS = ("train", "val", "test")
 SHORTEST, LONGEST = 40, 196             # rows, of the published training; longer ones are cut
 HELD_OUT_SHARE = 50                     # of our cache, one motion in so many
+STATISTICS_REMEDY = "make it with scripts/prepare_humanml3d.py"
+CHECKED_AT_ONCE = 10_000                # rows, of our cache
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,14 @@ class MotionSet:
             return cls._from_cache(folder, split)
         if not (folder / "new_joint_vecs").is_dir():
             raise FileNotFoundError(f"{folder}: expected new_joint_vecs/ (HumanML3D) or rows.npy (ours) (found neither)"
-                                    ": run scripts/prepare_humanml3d.py, or check the path")
-        names = (folder / f"{split}.txt").read_text().split()
-        entries = [entry for name in names for entry in entries_of(folder, name)]
+                                    ": run scripts/prepare_humanml3d.py, or check the path; on a CPU python "
+                                    "demo/train_t2m.py makes small ones in data/t2m/motions")
+        mean, std = (statistics_file(folder / f"{name}.npy", positive=name == "Std") for name in ("Mean", "Std"))
+        entries = [entry for name in names_with_files(folder, split) for entry in entries_of(folder, name)]
         if not entries:
-            raise ValueError(f"{folder}: expected motions of {SHORTEST} rows or more in {split}.txt (found none)")
-        return cls(tuple(entries), *(statistics_file(folder / f"{name}.npy") for name in ("Mean", "Std")))
+            raise ValueError(f"{folder}: expected motions of {SHORTEST} rows or more in {split}.txt (found none): "
+                             "list longer ones there")
+        return cls(tuple(entries), mean, std)
 
     @classmethod
     def _from_cache(cls, folder: Path, split: str) -> MotionSet:
@@ -66,8 +73,14 @@ class MotionSet:
         chosen = range(len(facts) - held_out) if split == "train" else range(len(facts) - held_out, len(facts))
         entries = tuple(Entry(slice(int(starts[i]), int(starts[i + 1])), 0, int(starts[i + 1] - starts[i]),
                               (facts[i]["caption"],)) for i in chosen)
-        return cls(entries, *(statistics_file(folder / f"{name}.npy") for name in ("mean", "std")),
-                   read_array(folder / "rows.npy", mmap_mode="r"))
+        if not entries:
+            raise ValueError(f"{folder / 'facts.json'}: expected two motions or more, as the last is held out (found "
+                             f"{len(facts)}): make more with python demo/train_t2m.py")
+        mean, std = (statistics_file(folder / f"{name}.npy", positive=name == "std") for name in ("mean", "std"))
+        rows = read_array(folder / "rows.npy", mmap_mode="r")
+        for first in range(entries[0].source.start, entries[-1].source.stop, CHECKED_AT_ONCE):
+            check_finite(rows[first:min(first + CHECKED_AT_ONCE, entries[-1].source.stop)], folder / "rows.npy", first)
+        return cls(entries, mean, std, rows)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -96,7 +109,8 @@ class MotionWindows(Dataset):
         self.motions, self.window, self.seed = motions, window, seed
         self.long_enough = [index for index, entry in enumerate(motions.entries) if entry.rows >= window]
         if not self.long_enough:
-            raise ValueError(f"window: expected motions of {window} rows (found none): lower window")
+            raise ValueError(f"window: expected motions of {window} rows (found at most "
+                             f"{max(entry.rows for entry in motions.entries)}): lower window")
 
     def __len__(self) -> int:
         return len(self.long_enough)
@@ -135,15 +149,33 @@ def padded(motions: list[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.nn.utils.rnn.pad_sequence(motions, batch_first=True), lengths
 
 
+def files_of(folder: Path, name: str) -> tuple[Path, Path]:
+    """Where a motion's rows and its captions are."""
+    return folder / "new_joint_vecs" / f"{name}.npy", folder / "texts" / f"{name}.txt"
+
+
+def names_with_files(folder: Path, split: str) -> list[str]:
+    """The motions of a split that have both files; HumanML3D's lists also name motions that were filtered out."""
+    names = (folder / f"{split}.txt").read_text().split()
+    missing = {name: file for name in names for file in files_of(folder, name) if not file.is_file()}
+    if missing:
+        first, says = next(iter(missing.values())), f"{len(missing)} of {len(names)} motions in {split}.txt"
+        if len(missing) == len(names):
+            raise FileNotFoundError(f"{first}: expected this file (found none, as for {says}): bring new_joint_vecs/ "
+                                    "and texts/ there, or run scripts/prepare_humanml3d.py")
+        log.warning("%s: no such file: %s are left out, this is the first", first, says)
+    return [name for name in names if name not in missing]
+
+
 def entries_of(folder: Path, name: str) -> list[Entry]:
     """What a motion's file and captions give: the whole motion, and each part that a caption is about."""
-    path, texts = folder / "new_joint_vecs" / f"{name}.npy", folder / "texts" / f"{name}.txt"
-    if not (path.is_file() and texts.is_file()):
-        return []                                               # HumanML3D's lists name motions that were filtered out
-    shape = read_array(path, mmap_mode="r").shape
+    path, texts = files_of(folder, name)
+    rows = read_array(path, mmap_mode="r")
+    shape = rows.shape
     if len(shape) != 2 or shape[1] != NUM_FEATURES:
         raise ValueError(f"{path}: expected (T, {NUM_FEATURES}) features (found {shape}): make them with "
                          "scripts/prepare_humanml3d.py")
+    check_finite(rows, path)
     whole, entries = [], []
     for line in filter(str.strip, texts.read_text(encoding="utf-8").splitlines()):
         try:
@@ -160,6 +192,14 @@ def entries_of(folder: Path, name: str) -> list[Entry]:
     return [entry for entry in entries if entry.rows >= SHORTEST]
 
 
+def check_finite(rows: np.ndarray, path: Path, first: int = 0) -> None:
+    """A ValueError names the file whose rows (T, 263) are not all finite. first: the number of row 0 in the file."""
+    broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(broken):
+        raise ValueError(f"{path}: expected finite numbers (found NaN or infinite ones in {len(broken)} rows, first row "
+                         f"{first + broken[0]}): make the file anew, or leave the motion out")
+
+
 def read_array(path: Path, mmap_mode: str | None = None) -> np.ndarray:
     """An .npy file of numbers; a ValueError names one that is none, or damaged."""
     try:
@@ -169,15 +209,23 @@ def read_array(path: Path, mmap_mode: str | None = None) -> np.ndarray:
                          "make it anew") from None
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path}: expected a whole .npy file of numbers (found an archive): make it anew")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: expected a whole .npy file of numbers (found {array.dtype}): make it anew")
     return array
 
 
-def statistics_file(path: Path) -> Tensor:
-    """(263,) float32 from Mean.npy or Std.npy."""
+def statistics_file(path: Path, *, positive: bool) -> Tensor:
+    """(263,) float32 from Mean.npy or, positive=True, Std.npy."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected the features' mean or deviation (found none): "
                                 "run scripts/prepare_humanml3d.py")
     values = torch.from_numpy(read_array(path)).float()
-    if values.shape != (NUM_FEATURES,) or not values.isfinite().all():
-        raise ValueError(f"{path}: expected ({NUM_FEATURES},) finite numbers (found shape {tuple(values.shape)})")
+    if values.shape != (NUM_FEATURES,):
+        raise ValueError(f"{path}: expected {NUM_FEATURES} numbers (found shape {tuple(values.shape)}): {STATISTICS_REMEDY}")
+    if broken := int((~values.isfinite()).sum()):
+        raise ValueError(f"{path}: expected finite numbers (found {broken} NaN or infinite ones): {STATISTICS_REMEDY}")
+    if positive and (values <= 0).any():
+        negative = int((values < 0).sum())
+        found = f"{negative} below 0" if negative else f"{int((values == 0).sum())} zeros"
+        raise ValueError(f"{path}: expected positive deviations (found {found}): {STATISTICS_REMEDY}")
     return values

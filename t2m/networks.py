@@ -369,7 +369,8 @@ def found(folder: Path, names: tuple[str, ...]) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"{folder}: expected one of {', '.join(names)} (found none): "
-                            "fetch them with python scripts/download_weights.py t2m, or train with python train_t2m.py")
+                            "python scripts/download_weights.py t2m fetches what can be fetched and says which files are "
+                            "placed by hand, and where; or train with python train_t2m.py")
 
 
 def read_config(folder: Path) -> dict:

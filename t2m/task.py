@@ -309,7 +309,7 @@ class T2MConfig:
 
     def __post_init__(self):
         if self.window % 4 or self.window < 8:
-            raise ValueError(f"window: expected a multiple of 4 frames, at least 8 (found {self.window})")
+            raise ValueError(f"window: expected a multiple of 4 frames, at least 8 (found {self.window}): choose one, as 64")
         sizes = {f"{group}.{item.name}": getattr(getattr(self, group), item.name)
                  for group in ("vqvae", "gpt") for item in fields(getattr(self, group))}
         dropout = sizes.pop("gpt.dropout")
@@ -321,7 +321,7 @@ class T2MConfig:
                              f"(found {self.free_steps}): the codebook learns in the steps after them")
         if self.gpt.width % self.gpt.num_heads:
             raise ValueError(f"gpt.width: expected a multiple of gpt.num_heads (found {self.gpt.width} and "
-                             f"{self.gpt.num_heads})")
+                             f"{self.gpt.num_heads}): change one of them")
         if not self.output.strip():
             raise ValueError("output: expected a folder (found nothing): name one")
 
@@ -331,4 +331,5 @@ def require(values: dict[str, float], least: float, most: float = math.inf) -> N
     for name, value in values.items():
         if not least <= value <= most:
             wanted = f"at least {least}" if most == math.inf else f"{least} to {most}"
-            raise ValueError(f"{name}: expected {wanted} (found {value})")
+            remedy = "raise it" if value < least else "lower it" if value > most else "choose a number"
+            raise ValueError(f"{name}: expected {wanted} (found {value}): {remedy}")

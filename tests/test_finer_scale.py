@@ -289,6 +289,8 @@ def test_the_command_writes_what_the_function_returns(tmp_path, monkeypatch, cap
     (["clip.npz", "no.png", "-o", "out.npz", "--preview", "x.txt"], "--preview: expected a name ending in .mp4"),      # before no.png is read
     (["clip.npz", "no.png", "-o", "out.npz", "--preview", "/proc/a.mp4"], "/proc: cannot be written to"),
     (["clip.npz", "no.png", "-o", "out.npz"], "no.png: expected a picture"),
+    (["clip.npz", "reference.npz", "-o", "out.npz", "--detector", "cat"],
+     "pose detector: expected auto, dwpose, mediapipe, demo, or an ONNX person detector (found 'cat'): choose one"),
 ])
 def test_a_mistake_on_the_command_line_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(tmp_path)

@@ -230,8 +230,13 @@ def test_the_script_writes_the_published_files(dance, caplog):
 
 @pytest.mark.parametrize(("more", "words"), [(["--yolox_ckpt", "x.pth", "--dwpose_ckpt", "y.onnx"], "--yolox_ckpt: expected an ONNX file"),
                                              (["--yolox_ckpt", "x.onnx"], "--yolox_ckpt, --dwpose_ckpt: expected both or neither"),
-                                             (["--max_frame", "0"], "expected at least 1, 0 and 0"),
-                                             (["--align_frame", "200"], "expected more than 200 frames"),
+                                             (["--max_frame", "0"], "--max_frame: expected at least 1 (found 0)"),
+                                             (["--align_frame", "-1"], "error: --align_frame: expected at least 0 (found -1)"),
+                                             (["--detect_resolution", "3"], "error: --detect_resolution: expected 0 (frames as they are) or at least 64"),
+                                             (["--detect_resolution", "-1"], "at least 64 pixels, as nobody is found in smaller frames (found -1)"),
+                                             (["--align_frame", "200"], "frames of dance.mp4 are read (found 200): lower it\n"),
+                                             (["--align_frame", "5", "--max_frame", "3"], "--align_frame: expected less than 3, as that many frames of "
+                                              "dance.mp4 are read (found 5): lower it, or raise --max_frame"),
                                              (["--outfn", "dance.mp4"], "--outfn: expected a file of its own (found dance.mp4, which is --vidfn's)"),
                                              (["--outfn", "x.mp4", "--outfn_align_pose_video", "./x.mp4"], "which is --outfn_align_pose_video's"),
                                              (["--outfn", "x.txt"], "--outfn: expected a name ending in .mp4"),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import inference
 import numpy as np
 import pytest
 import torch
@@ -171,6 +172,12 @@ def test_musepose_own_yaml_makes_its_outputs(cases):
     video, fps = read_video(folder / "ref_one_3.5_1_1.mp4")
     assert video.shape == (3, 48, 36, 3) and fps == 12                        # 7 frames, every second one, whole steps
     assert probe(folder / "ref_one_3.5_1_1_pose_guider_motion_module.mp4").size == (48, 108)
+
+
+def test_a_published_command_line_without_the_published_repository_names_the_missing_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="^MusePose/configs/test_stage_2.yaml: no such file: .*their own repositories"):
+        inference.main(["--inference_config", "MusePose/configs/test_stage_2.yaml", "-W", "512", "-H", "512"])
 
 
 def test_a_case_that_fails_does_not_lose_the_others_and_each_begins_from_the_seed(cases, official, caplog):

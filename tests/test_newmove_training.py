@@ -262,7 +262,7 @@ def test_trained_tensors_go_to_their_own_base_only(model, tmp_path):
     assert check_weights(tmp_path / "run", half) == half
 
 
-@pytest.mark.parametrize("frames, words", [(3, "expected at least 8 frames at about 24 fps .found 3"), (1, "found 1")])
+@pytest.mark.parametrize("frames, words", [(3, "num_frames=16 needs at least 8 frames at about 24 fps .found 3"), (1, "found 1")])
 def test_exemplars_that_are_mostly_a_still_are_refused_by_name(tmp_path, frames, words):
     write_video(tmp_path / "short.mp4", np.zeros((frames, 32, 32, 3), np.uint8), 24)
     with pytest.raises(ValueError, match=f"short.mp4.*{words}"):

@@ -196,17 +196,27 @@ def test_a_signal_saves_and_ends_and_going_on_is_exact(folders, never_stopped, t
 
 def test_a_loss_that_is_no_number_names_the_clip_and_keeps_the_checkpoint(folders, tmp_path):
     clip = SampleStream(range(8), 1, seed=3).clip_at(3)
-    with pytest.raises(ValueError, match=rf"step 4: .*nan from clip {clip} \(sample 3\).*is intact"):
+    with pytest.raises(ValueError, match=rf"step 4: .*nan from clip {clip} \(sample 3\).*look at that clip, .*checkpoint-2 is intact"):
         train_video(PoseToVideo.load(*folders), ClipsThat(3), settings(tmp_path, max_steps=STEPS))
     assert all(tensor.isfinite().all() for name, tensor in state(tmp_path).items() if name.startswith("model"))
     assert latest_checkpoint(tmp_path).name == "checkpoint-2"
+    with pytest.raises(ValueError, match="step 1: .*there is no checkpoint in .*begun yet"):
+        train_video(PoseToVideo.load(*folders), ClipsThat(0), settings(tmp_path / "begun", max_steps=STEPS))
+
+
+def test_the_clips_to_look_at_are_one_or_several(tmp_path):
+    accelerator = SimpleNamespace(gather=lambda tensors: tensors, is_main_process=False)
+    log = TrainingLog(accelerator, SampleStream(range(8), 2, seed=3), settings(tmp_path), 0)
+    for losses, says in (([1.0, torch.nan], "look at that clip,"), ([torch.inf, torch.nan], "look at those clips,")):
+        with pytest.raises(ValueError, match=says):
+            log.add(torch.tensor(losses), {"position": torch.tensor([0, 1])}, 0, 1)
 
 
 def test_a_gradient_that_is_no_number_reaches_no_checkpoint_even_without_clipping(folders, tmp_path):
     model, seen = PoseToVideo.load(*folders), []
     model.unet.conv_out.weight.register_hook(
         lambda gradient: seen.append(0) or gradient * (1 if len(seen) < 3 else torch.nan))
-    with pytest.raises(ValueError, match="step 3: .*gradient norm: nan"):
+    with pytest.raises(ValueError, match="step 3: .*gradient norm: nan.*look at the clips,"):
         train_video(model, RandomClips(), settings(tmp_path, max_steps=STEPS, max_grad_norm=0.0, checkpoint_every=1))
     assert latest_checkpoint(tmp_path).name == "checkpoint-2"
     assert all(tensor.isfinite().all() for name, tensor in state(tmp_path).items() if name.startswith("model"))

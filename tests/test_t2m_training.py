@@ -11,7 +11,7 @@ import torch
 
 from scripts.prepare_humanml3d import check, mirrored, prepare, split_names, statistics, with_emphasis
 from synthetic.motions import sample_motion
-from t2m import evaluation
+from t2m import evaluation, motion_set
 from t2m.evaluation import diversity, Embedder, foot_slide, frechet_distance, jitter, matching_distance, r_precision
 from t2m.motion import across_hips, across_shoulders, forward_vector, LEFT_WRIST, RIGHT_WRIST
 from t2m.features import joints_from_features
@@ -196,12 +196,13 @@ def test_the_codebook_moves_in_full_precision_whatever_the_networks_do():
 
 
 @pytest.mark.parametrize("change, says", [
-    (dict(gpt_batch=0), "gpt_batch: expected at least 1"), (dict(smoothing=2.0), "smoothing: expected 0 to 1"),
+    (dict(gpt_batch=0), "gpt_batch: expected at least 1 .found 0.: raise it"),
+    (dict(smoothing=2.0), "smoothing: expected 0 to 1 .found 2.0.: lower it"),
     (dict(gpt_learning_rate=-1.0), "gpt_learning_rate: expected at least 0"),
     (dict(vqvae=VQVAESize(num_codes=0)), "vqvae.num_codes: expected at least 1"),
     (dict(free_steps=4), "free_steps: expected fewer than the 4 vqvae_steps"),
     (dict(output=" "), "output: expected a folder"),
-    (dict(gpt=GPTSize(width=16, num_heads=3)), "gpt.width: expected a multiple of gpt.num_heads .found 16 and 3"),
+    (dict(gpt=GPTSize(width=16, num_heads=3)), "gpt.width: expected a multiple of gpt.num_heads .found 16 and 3.: change one"),
 ])
 def test_what_would_fail_in_the_second_stage_is_named_before_the_first(humanml3d, tmp_path, change, says):
     with pytest.raises(ValueError, match=says):
@@ -211,7 +212,7 @@ def test_what_would_fail_in_the_second_stage_is_named_before_the_first(humanml3d
 
 
 def test_the_measures_of_a_trained_model_are_all_there(humanml3d, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="evaluated: expected at least 32 motions to measure on .found 64 of [0-9]+."):
+    with pytest.raises(ValueError, match="evaluated: expected at least 32 .* .found [0-9]+ in .* test split, 64 are asked for"):
         Training(small(humanml3d, tmp_path, evaluated=64))
     monkeypatch.setattr(evaluation, "POOL", 4)
     training = Training(small(humanml3d, tmp_path, evaluated=8, vqvae_steps=1, free_steps=0, gpt_steps=1))
@@ -248,6 +249,63 @@ def test_data_that_is_not_there_is_named(tmp_path, humanml3d):
     np.save(broken / "new_joint_vecs" / f"{name}.npy", np.zeros((60, 262)))
     with pytest.raises(ValueError, match=rf"{name}.npy: expected \(T, 263\) features \(found \(60, 262\)\)"):
         MotionSet.load(broken, "train")
+
+
+def test_settings_that_need_no_data_are_checked_before_it(tmp_path):
+    for change, says in ((dict(evaluated=8), "evaluated: expected at least 32 motions"), (dict(gpt_batch=-1), "gpt_batch: "),
+                         (dict(text_encoder=str(tmp_path / "none")), "none/config.json: "),
+                         (dict(output="/proc/none"), "/proc")):
+        with pytest.raises((ValueError, OSError), match=says):
+            Training(small(tmp_path / "no_data", tmp_path / "run", **change) if "output" not in change
+                     else small(tmp_path / "no_data", **change))
+
+
+def test_numbers_that_cannot_be_learnt_from_are_named_before_any_network_is_made(humanml3d, tmp_path):
+    name = (humanml3d / "train.txt").read_text().split()[0]
+    rows = np.load(humanml3d / "new_joint_vecs" / f"{name}.npy")
+    rows[7:9] = np.nan
+    mean, std = (np.load(humanml3d / f"{part}.npy") for part in ("Mean", "Std"))
+    for file, wrong, says in ((f"new_joint_vecs/{name}.npy", rows, "expected finite numbers .* in 2 rows, first row 7"),
+                              ("Std.npy", 0 * std, "expected positive deviations .found 263 zeros"),
+                              ("Std.npy", std * np.where(np.arange(263) == 5, -1, 1), "expected positive deviations .found 1 below 0"),
+                              ("Std.npy", std * np.nan, "expected finite numbers .found 263 NaN"),
+                              ("Mean.npy", mean + np.inf, "expected finite numbers .found 263 NaN"),
+                              ("Mean.npy", mean.astype(str), "expected a whole .npy file of numbers .found <U")):
+        data = tmp_path / "data"
+        shutil.copytree(humanml3d, data, dirs_exist_ok=True)
+        np.save(data / file, wrong)
+        with pytest.raises(ValueError, match=f"{file}: {says}"):
+            Training(small(data, tmp_path / "run"))
+
+
+def test_a_row_of_our_cache_that_is_no_number_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(motion_set, "CHECKED_AT_ONCE", 50)
+    rows = np.ones((120, 263), np.float16)
+    rows[77, 3] = np.inf
+    np.save(tmp_path / "rows.npy", rows)
+    np.save(tmp_path / "starts.npy", np.array([0, 60, 120]))
+    (tmp_path / "facts.json").write_text(json.dumps([{"caption": "one"}, {"caption": "two"}]))
+    for name in ("mean", "std"):
+        np.save(tmp_path / f"{name}.npy", np.ones(263))
+    assert len(MotionSet.load(tmp_path, "train")) == 1
+    with pytest.raises(ValueError, match="rows.npy: expected finite numbers .* in 1 rows, first row 77"):
+        MotionSet.load(tmp_path, "test")
+
+
+def test_listed_motions_without_files_are_counted_and_named(humanml3d, tmp_path, caplog):
+    data = tmp_path / "data"
+    shutil.copytree(humanml3d, data)
+    first, second, *_, last = (data / "train.txt").read_text().split()
+    (data / "new_joint_vecs" / f"{second}.npy").unlink()
+    (data / "texts" / f"{last}.txt").unlink()
+    names = {entry.source.stem for entry in MotionSet.load(data, "train").entries}
+    assert first in names and not {second, last} & names
+    (line,) = caplog.messages
+    count = len((data / "train.txt").read_text().split())
+    assert f"new_joint_vecs/{second}.npy: no such file: 2 of {count} motions in train.txt are left out" in line
+    shutil.rmtree(data / "texts")
+    with pytest.raises(FileNotFoundError, match=rf"texts/{first}.txt: expected this file .found none, as for {count} of {count}"):
+        MotionSet.load(data, "train")
 
 
 def test_frechet_distance_is_the_one_of_the_gaussians():

@@ -361,7 +361,12 @@ def test_no_video_and_no_known_person_is_in_both_halves(caplog):
         trained, measured = split_by_origin(pieces, count)
         assert len(measured) == count
         assert not {pieces[index][1] for index in trained} & {pieces[index][1] for index in measured}
-    assert "of which no clip is trained on: " in caplog.text
+    assert "1 clip is held out, by videos, of which no clip is trained on: " in caplog.text
+    assert "5 clips are held out, by videos, of which" in caplog.text
+    for about, kind in ((("ann", "ann"), "persons"), (("/data/ann/1.mp4", "ann"), "folders")):
+        others = [("b.mp4", name.replace("ann", "ben"), group.replace("ann", "ben")) for name, group in [about] * 9]
+        split_by_origin([("a.mp4", *about), *others], 1)
+        assert f"validation: 1 clip is held out, by {kind}, of which no clip is trained on: ann" in caplog.messages
     persons = [(file, video, f"person {int(video[:-4]) % 5}") for file, video, _ in pieces]
     trained, measured = split_by_origin(persons, 6)
     assert measured and not {persons[index][2] for index in trained} & {persons[index][2] for index in measured}

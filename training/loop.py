@@ -32,7 +32,7 @@ from runtime.device import keep_freed_memory
 from runtime.processes import shut_down, StopRequest
 from training.batches import batches_of, SampleStream
 from training.checkpoints import (by_the_main_process, cannot_write, CheckpointWriter, chosen_checkpoint,
-                                  free_gigabytes, LONGEST_SAVE, point_latest_at, require_writable, restore)
+                                  free_gigabytes, latest_checkpoint, LONGEST_SAVE, point_latest_at, require_writable, restore)
 from training.learner import Learner
 from training.task import Batch, Task, TrainConfig
 from training.validation import held_out, on_device, Validation
@@ -227,7 +227,8 @@ class TrainingLog:
             mine = dict(zip(batch["position"].tolist(), batch.get("name", [])))
             known = {position: name for some in gather_object([mine]) for position, name in some.items()}
             names = ", ".join(f"clip {known.get(p, self.stream.clip_at(p))} (sample {p})" for p in broken)
-            raise self.diverged(step, f"loss: {losses[~losses.isfinite()][0].item()} from {names}")
+            raise self.diverged(step, f"loss: {losses[~losses.isfinite()][0].item()} from {names}",
+                                "that clip" if len(broken) == 1 else "those clips")
         self.losses.append(losses.mean().item())
         return int(facts[:, 1].max())
 
@@ -235,13 +236,16 @@ class TrainingLog:
         """Take in a step's gradient norm; one that is no number ends the run, unless fp16's scaler may still help."""
         scaler = self.accelerator.scaler
         if norm is not None and not math.isfinite(norm) and (scaler is None or scaler.get_scale() < LEAST_LOSS_SCALE):
-            raise self.diverged(step, f"gradient norm: {norm}")
+            raise self.diverged(step, f"gradient norm: {norm}", "the clips")
         if norm is not None and math.isfinite(norm):
             self.norms.append(norm)
 
-    def diverged(self, step: int, found: str) -> ValueError:
-        return ValueError(f"step {step}: expected finite numbers (found {found}): look at that clip, or lower "
-                          f"learning_rate, and run again; the last checkpoint in {self.config.output} is intact")
+    def diverged(self, step: int, found: str, suspects: str) -> ValueError:
+        """The error that says which clips to look at, and what is left to go on from."""
+        intact = latest_checkpoint(Path(self.config.output))
+        left = f"{intact} is intact" if intact else f"there is no checkpoint in {self.config.output} yet"
+        return ValueError(f"step {step}: expected finite numbers (found {found}): look at {suspects}, or lower "
+                          f"learning_rate, and run again; {left}")
 
     def step(self, step: int, learning_rate: float) -> None:
         """Count a step; report when due."""

@@ -101,7 +101,7 @@ def split_by_origin(origins: Sequence[tuple[str, str, str]], count: int) -> Spli
 
     Persons and folders are held out whole, too, unless that would cost many more clips than are measured.
     """
-    for kind, column in (("persons or folders", 2), ("videos", 1)):
+    for column in (2, 1):                                               # persons or folders, then videos
         groups = defaultdict(list)                                      # name -> indices
         for index, origin in enumerate(origins):
             groups[origin[column] or origin[1]].append(index)
@@ -116,13 +116,22 @@ def split_by_origin(origins: Sequence[tuple[str, str, str]], count: int) -> Spli
                          "set validation_clips=0 and validate_every=0")
     measured = [held[number * len(held) // count] for number in range(count)] if len(held) > count else held
     names = sorted({origins[index][column] or origins[index][1] for index in measured})
-    log.info("validation: %d clips are held out, by %s, of which no clip is trained on: %s%s", len(measured), kind,
+    kind = kinds([origins[index] for index in measured], column)
+    log.info("validation: %s held out, by %s, of which no clip is trained on: %s%s",
+             "1 clip is" if len(measured) == 1 else f"{len(measured)} clips are", kind,
              ", ".join(names[:NAMED]), f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     if len(measured) < count or len(measured) < len(held):
-        log.warning("validation: %d clips were asked for: %d are measured, %d more of the same %s are not used", count,
+        log.warning("validation_clips=%d: %d measured, %d more of the same %s not used", count,
                     len(measured), len(held) - len(measured), kind)
     kept = set(range(len(origins))) - set(held)
     return Split(sorted(kept), measured)
+
+
+def kinds(origins: Sequence[tuple[str, str, str]], column: int) -> str:
+    """What clips are held out by: a named person stands in the video's place, too, and a folder is in the video's path."""
+    found = {"persons" if group == video else "folders" if column == 2 and group in Path(video).parts else "videos"
+             for _, video, group in origins}
+    return " and ".join(sorted(found))
 
 
 def whole_groups(groups: dict[str, list[int]], count: int) -> list[str]:
