@@ -168,7 +168,7 @@ def test_the_result_generates_and_exports(never_stopped, pipeline, tmp_path):
 
 def test_a_mistake_is_found_before_a_model_is_loaded(pipeline, folders, tmp_path, monkeypatch):
     monkeypatch.setattr(launcher, "task_of", lambda *_: pytest.fail("loaded a model"))
-    for more, words in ((("exemplars=nowhere",), "nowhere: expected a folder of videos"), (("num_frames=40",), "expected at least 20"),
+    for more, words in ((("exemplars=nowhere",), "nowhere: expected a folder of videos"), (("num_frames=40",), "num_frames=40 needs at least 20"),
                         (("debiasing=-1",), "debiasing: expected at least 0"),
                         ((f"exemplars={folders[1]}",), "expected a caption for every clip .found none for 4 of 4")):
         with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
