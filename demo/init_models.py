@@ -29,19 +29,19 @@ SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, b
 ATTENTION, PLAIN = "CrossAttn{}BlockSpatioTemporal", "{}BlockSpatioTemporal"
 
 
-def unet_config(channels: tuple[int, ...], attention: tuple[bool, ...]) -> dict:
-    """An SVD UNet with one layer per block; `attention` says which levels, finest first, attend."""
+def unet_config(channels: tuple[int, ...], attention: tuple[bool, ...], layers: tuple[int, ...]) -> dict:
+    """An SVD UNet by its levels, finest first: how wide, which of them attend, how many layers."""
     kinds = [ATTENTION if attends else PLAIN for attends in attention]
     return dict(sample_size=None, in_channels=2 * VAE["latent_channels"], out_channels=VAE["latent_channels"], block_out_channels=channels,
                 down_block_types=tuple(kind.format("Down") for kind in kinds),
                 up_block_types=tuple(kind.format("Up") for kind in reversed(kinds)),
-                addition_time_embed_dim=64, projection_class_embeddings_input_dim=192, layers_per_block=1,
+                addition_time_embed_dim=64, projection_class_embeddings_input_dim=192, layers_per_block=layers,
                 cross_attention_dim=EMBEDDING, transformer_layers_per_block=1,
                 num_attention_heads=tuple(width // 32 for width in channels), num_frames=16)
 
 
-VIDEO_UNET = unet_config((64, 128, 192), (False, True, False))
-ADAPTER_UNET = unet_config((64, 64), (False, False))
+VIDEO_UNET = unet_config((64, 128, 192), (False, True, False), (3, 1, 1))       # a face is a few of the finest level's places
+ADAPTER_UNET = unet_config((64, 64), (False, False), (1, 1))
 
 
 def save_fresh(folder: Path, config: dict) -> None:

@@ -4,7 +4,7 @@
     python demo/prepare_clips.py data/clips --clips 400 --frames 12 --first-seed 500000 # few people, motion
     torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --move                  # each picture by the puppet
     torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --encode weights/demo/svd/vae [--what poses]
-    torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --encode weights/demo/svd/tiny_vae --what moved
+    torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --encode weights/demo/svd/vae --tiny weights/demo/svd/tiny_vae --what moved
 
 Interrupt it at will: it goes on where it stopped. Seeds from 1,000,000 on are held out for evaluation.
 """
@@ -20,10 +20,9 @@ from accelerate import PartialState
 
 from configs import run_main
 from dwpose.skeleton import Skeleton
-from media.files import read_json
 from media.images import as_tensor
 from mimicmotion.checkpoint import load_tiny_vae, load_vae
-from mimicmotion.latents import image_latents, scaled_latents
+from mimicmotion.latents import image_latents, moved_latents
 from renderers import PuppetConfig, Scene
 from renderers.puppet import Puppet
 from runtime.cpu_layers import faster_on_cpu
@@ -42,7 +41,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(320, 192), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--workers", type=int, default=2, help="rendering processes")
     parser.add_argument("--move", action="store_true", help="move the reference pictures by renderer=puppet instead of rendering")
-    parser.add_argument("--encode", type=Path, help="encode with this VAE, or tiny VAE, instead of rendering")
+    parser.add_argument("--encode", type=Path, help="encode with this VAE instead of rendering")
+    parser.add_argument("--tiny", type=Path, help="the tiny VAE for the moved pictures, as a run uses it")
     parser.add_argument("--what", choices=("frames", "poses", "moved"), default="frames",
                         help="encode the frames, the drawn poses (the adapter's targets), or the moved pictures")
     parser.add_argument("--limit", type=int, help="move or encode only the first clips")
@@ -57,8 +57,7 @@ def main() -> None:
     if arguments.move:
         move_cache(arguments.folder, moved_by(Puppet(PuppetConfig(mask="colour"))), **some)
         return
-    encode = encoder_of(arguments.encode, state.device, scaled_latents if arguments.what == "moved" else image_latents)
-    encode_cache(arguments.folder, encode, what=arguments.what, **some)
+    encode_cache(arguments.folder, encoder_of(arguments.encode, arguments.tiny, state.device, arguments.what), what=arguments.what, **some)
 
 
 def moved_by(puppet: Puppet) -> Callable[[np.ndarray, Skeleton, Skeleton], np.ndarray]:
@@ -69,16 +68,18 @@ def moved_by(puppet: Puppet) -> Callable[[np.ndarray, Skeleton, Skeleton], np.nd
     return move
 
 
-def encoder_of(folder: Path, device: torch.device, latents: Callable) -> Callable[[np.ndarray], np.ndarray]:
-    """Pictures (n, H, W, 3) uint8 to latents (n, C, h, w) by the VAE, or tiny VAE, of a folder. latents: the function that asks it."""
+def encoder_of(vae_folder: Path, tiny_folder: Path | None, device: torch.device, what: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Pictures (n, H, W, 3) uint8 to latents (n, C, h, w) by a VAE; of moved ones, whose first is the picture itself, as a run makes them."""
     dtype = chosen_dtype("auto", device.type)
-    load = load_tiny_vae if read_json(folder / "config.json")["_class_name"] == "AutoencoderTiny" else load_vae
-    vae = load(folder, dtype).to(device)
+    vae, tiny = load_vae(vae_folder, dtype).to(device), load_tiny_vae(tiny_folder, dtype).to(device) if tiny_folder else None
 
     @torch.inference_mode()
     def encode(pictures: np.ndarray) -> np.ndarray:
+        pixels = as_tensor(pictures).to(device)                                       # (n, 3, H, W)
+        if what == "moved":
+            return moved_latents(vae, pixels[:1], pixels, tiny).float().cpu().numpy()
         with faster_on_cpu(vae.encoder, device):
-            return latents(vae, as_tensor(pictures).to(device)).float().cpu().numpy()
+            return image_latents(vae, pixels).float().cpu().numpy()
 
     return encode
 

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)   # RGB, of CLIP's training pictures in [0, 1]
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+STILL = 2 / 127.5                                 # of pixels in [-1, 1]: two levels of 8 bits
 
 
 def gaussian_kernel(num_taps: int, sigma: float) -> Tensor:
@@ -68,6 +69,24 @@ def scaled_latents(vae, images: Tensor) -> Tensor:
     if isinstance(vae, AutoencoderTiny):
         return vae.encode(images.to(vae.dtype)).latents * vae.config.scaling_factor
     return image_latents(vae, images) * vae.config.scaling_factor
+
+
+@torch.no_grad()
+def moved_latents(vae, picture: Tensor, moved: Tensor, tiny_vae: AutoencoderTiny | None) -> Tensor:
+    """Scaled latents (F, 4, h, w) of a picture (1, 3, H, W) moved into poses (F, 3, H, W), by the tiny VAE if there is one.
+
+    A tiny VAE is wrong by a shade of the whole picture. Where the picture still stands, the latents are the VAE's own.
+    """
+    encoder = tiny_vae or vae
+    with faster_on_cpu(encoder.encoder, picture.device), faster_on_cpu(vae.encoder, picture.device):
+        latents = torch.cat([scaled_latents(encoder, frame[None]) for frame in moved])
+        if tiny_vae is None:
+            return latents
+        wrong = scaled_latents(vae, picture) - scaled_latents(tiny_vae, picture)              # (1, 4, h, w)
+    side = picture.shape[-1] // wrong.shape[-1]                                               # pixels of a latent
+    changed = (moved - picture).abs().amax(dim=1, keepdim=True)                               # (F, 1, H, W)
+    still = F.max_pool2d(changed, 3 * side, stride=side, padding=side) <= STILL               # (F, 1, h, w): nor any neighbour
+    return latents + still * wrong
 
 
 def added_time_ids(fps: int, motion_bucket_id: int, noise_aug_strength: float | Tensor, batch_size: int = 1) -> Tensor:

@@ -19,7 +19,7 @@ from media.images import check_rgb
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_vae, load_video_model,
                                     refuse_other_width)
 from mimicmotion.diffusion import ALL_LEVELS, check_schedule, Denoiser, guided_levels, mixed_noise, NO_LEVELS, scheduled, Tile, tile_ranges
-from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents, scaled_latents
+from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents, moved_latents
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.savings import cached_cross_attention, FeatureCache, is_zero_initialised, spatial_only
 from runtime.cpu_layers import faster_on_cpu
@@ -154,12 +154,9 @@ class PoseToVideo:
             features[start:start + len(some)] = some
         return features
 
-    @torch.no_grad()
-    def moved_latents(self, frames: np.ndarray, tiny_vae: AutoencoderTiny | None) -> Tensor:
-        """What `sample` is told of the picture moved into each pose, (F, H, W, 3) uint8 → (F, 4, h, w), by the tiny VAE if there is one."""
-        encoder = tiny_vae or self.vae
-        with faster_on_cpu(encoder.encoder, self.device):
-            return torch.cat([scaled_latents(encoder, self.pixels(frame[None])) for frame in frames])
+    def moved_latents(self, image: np.ndarray, moved: np.ndarray, tiny_vae: AutoencoderTiny | None) -> Tensor:
+        """What `sample` is told of the picture (H, W, 3) moved into each pose, (F, H, W, 3) uint8 → (F, 4, h, w): `latents.moved_latents`."""
+        return moved_latents(self.vae, self.pixels(image[None]), self.pixels(moved), tiny_vae)
 
     def check_moved(self, moved: Tensor | None, num_frames: int) -> None:
         """Refuse moved pictures for weights that do not take them, and fewer or more than there are poses."""

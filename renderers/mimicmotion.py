@@ -268,7 +268,7 @@ class VideoModels:
         moved = None
         if job.moved is not None:
             own = [job.image[None]] if job.settings.share_reference else []
-            moved = model.moved_latents(np.concatenate([*own, job.moved]), tiny_vae)
+            moved = model.moved_latents(job.image, np.concatenate([*own, job.moved]), tiny_vae)
         with feed_forward_in_parts(model.unet, job.plan.feed_forward_parts):
             return model(job.image, job.poses, generator, progress=progress, processes=self.processes, show=show,
                          moved=moved, tiny_vae=None if job.final else tiny_vae, **job.arguments())

@@ -463,7 +463,7 @@ def test_weights_that_take_the_moved_picture_get_the_puppets(guided, monkeypatch
     clip = sample_clip(1_000_008, "wave", num_frames=3, size=(128, 64))
     scene = Scene(clip.reference, clip.reference_skeleton, clip.skeleton, "", None)
     given, moved_latents = [], PoseToVideo.moved_latents
-    monkeypatch.setattr(PoseToVideo, "moved_latents", lambda model, frames, tiny_vae: given.append(frames) or moved_latents(model, frames, tiny_vae))
+    monkeypatch.setattr(PoseToVideo, "moved_latents", lambda model, image, moved, tiny_vae: given.append(moved) or moved_latents(model, image, moved, tiny_vae))
     video = guided(scene, torch.Generator().manual_seed(4), progress=False)
     puppet = Puppet(PuppetConfig(mask="colour"))(scene, torch.Generator().manual_seed(4), progress=False)
     assert np.array_equal(given[0], [clip.reference, *puppet]) and video.shape == puppet.shape
