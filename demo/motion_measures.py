@@ -125,7 +125,7 @@ def round_trip(bench: Bench) -> Values:
     motions = [sample_motion(kind, ROUND_TRIP_SECONDS + 0.05, rng).motion
                for kind in tqdm(KINDS, desc="round trip", unit="kind") for _ in range(ROUND_TRIPS_PER_KIND)]
     errors = round_trip_errors(model.vqvae, norm, [
-        torch.from_numpy(features(motion, model.forward_smoothing)) for motion in motions])
+        model.features(motion) for motion in motions])
     return {name: 1000 * metres for name, metres in errors.items()}
 
 
@@ -138,7 +138,7 @@ def real_motion(bench: Bench) -> Values:
         raise ValueError("real_motion: expected a folder of real motion (found none): name one with --mocap")
     clips, model = read_clips(bench.mocap), TextToMotion.load(bench.config.motion.weights)
     errors = round_trip_errors(model.vqvae, Normalisation(model.mean.float(), model.std.float()), [
-        torch.from_numpy(features(clip.motion, model.forward_smoothing)) for clip in split(clips)[1]])
+        model.features(clip.motion) for clip in split(clips)[1]])
     values = {name: 1000 * metres for name, metres in errors.items()}
     for category, texts in REAL_PROMPTS.items():
         made = [model(text, PHRASING_SECONDS, torch.Generator().manual_seed(seed_for(bench.seed, f"{text} {draw}")))

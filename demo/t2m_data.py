@@ -27,10 +27,10 @@ from runtime.weights import save_tensors
 from synthetic.captions import ADJECTIVES, caption, PEOPLE, pick, SCENES, SUBJECTS
 from synthetic.motions import KINDS, sample_motion, sides_of
 from synthetic.phrases import PHRASES
-from t2m.features import FEATURE_BLOCKS, features, NUM_FEATURES, ROOT_HEIGHT, ROOT_VELOCITY, YAW_VELOCITY
-from t2m.generate import SECONDS_PER_TOKEN
+from t2m.features import FEATURE_BLOCKS, features, NUM_FEATURES, POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, ROTATIONS, VELOCITIES, YAW_VELOCITY
+from t2m.generate import SECONDS_PER_STEP
 from t2m.motion import JOINT_NAMES, Motion, MOTION_FPS
-from t2m.networks import FRAMES_PER_TOKEN, GPT, VQVAE
+from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
 from t2m.text_encoder import CLIP_WORDS, END_OF_TEXT, END_OF_WORD, START_OF_TEXT
 
 # --------------------------------------------------------------------------------------------------------- real people
@@ -117,11 +117,16 @@ def augmented(clips: list[RealClip]) -> list[RealClip]:
 
 # ----------------------------------------------------------------------------------------------------- the demo's data
 
-MIN_TOKENS, MAX_TOKENS = 6, 50                # 1.2 to 10 s
-FORWARD_SMOOTHING = 2.0                       # frames: the root turns with the body, also in a pirouette
+MIN_STEPS, MAX_STEPS = 6, 50                  # of four frames: 1.2 to 10 s
+HEADING, FORWARD_SMOOTHING = "body", 4.0      # the root turns with the body, also in a pirouette; frames
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
 HARD_TO_KEEP = (        # their gist is a few centimetres, or they travel or turn: they come three times as often
     "nod", "shake_head", "run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
+VARIED, EXCHANGED = 0.5, 0.3                  # shares of windows of real motion
+CURVE, STRIDES = 0.006, (0.75, 1.25)          # half the turn, rad a frame; of the root's velocity
+ABOVE_HIPS = [JOINT_NAMES.index(name) for name in JOINT_NAMES[1:] if not name.endswith(("hip", "knee", "ankle", "foot", "toe"))]
+UPPER_BODY = [block.start + size * (joint - first) + column for block, size, first in
+              ((POSITIONS, 3, 1), (ROTATIONS, 6, 1), (VELOCITIES, 3, 0)) for joint in ABOVE_HIPS for column in range(size)]
 CONTEXT_LENGTH = 48                           # tokens of a prompt, both ends included
 PROMPT = "{text}, {seconds:.0f} seconds"      # what the demo's text encoder reads
 SIDED = {"left", "right", "both", "two", "one"}
@@ -130,8 +135,8 @@ DETERMINERS = ("a", "a", "the", "the", "my", "her", "his", "our", "this", "one",
 JOINTS = ("and", "while", "because", "before", "after", "as", "when", "for", "with", "near", "in", "at", "like", "so")
 LONGEST_SUBJECT_FIRST = sorted({subject.name for subject in SUBJECTS if subject.name}, key=len, reverse=True)
 TEXT_DIM = 128
-VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=120, depth=3)
-GPT_SIZE = dict(num_codes=512, width=128, text_dim=TEXT_DIM, block_size=51, num_layers=2, num_heads=4, dropout=0.1)
+VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=160, depth=3, levels=2)
+GPT_SIZE = dict(num_codes=2 * 512, width=128, text_dim=TEXT_DIM, block_size=2 * MAX_STEPS + 1, num_layers=2, num_heads=4, dropout=0.1)
 STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
 TEMPERATURE, DRAWS = 1.0, 12     # of the shipped model; of so many motions the one nearest to what was asked for is taken
@@ -182,9 +187,9 @@ def prepare(folder: Path, num_motions: int, seed: int, mocap: Path | None = None
         rng = np.random.default_rng(seed)
         order = [kind for kind in KINDS for _ in range(2 if sides_of(kind) else 1)]
         for index in tqdm(range(num_motions), desc="motions"):
-            num_rows = FRAMES_PER_TOKEN * int(rng.integers(MIN_TOKENS, MAX_TOKENS + 1))
+            num_rows = FRAMES_PER_STEP * int(rng.integers(MIN_STEPS, MAX_STEPS + 1))
             sample = sample_motion(order[index % len(order)], (num_rows + 1) / MOTION_FPS, rng)
-            rows.append(features(sample.motion, FORWARD_SMOOTHING).astype(np.float16))
+            rows.append(features(sample.motion, FORWARD_SMOOTHING, HEADING).astype(np.float16))
             facts.append(dict(kind=sample.kind, side=sample.side, repetitions=sample.repetitions,
                               caption=sample.caption))
         np.save(folder / "rows.npy", np.concatenate(rows))
@@ -198,8 +203,8 @@ def real_motions(mocap: Path) -> tuple[list[dict], list[np.ndarray]]:
     """What the training clips of a folder of real motion show, and their features (T, 263) float16."""
     facts, rows = [], []
     for clip in tqdm(augmented(split(read_clips(mocap))[0]), desc="real motions"):
-        num_rows = min(len(clip.motion) - 1, FRAMES_PER_TOKEN * MAX_TOKENS) // FRAMES_PER_TOKEN * FRAMES_PER_TOKEN
-        rows.append(features(clip.motion, FORWARD_SMOOTHING)[:num_rows].astype(np.float16))
+        num_rows = min(len(clip.motion) - 1, FRAMES_PER_STEP * MAX_STEPS) // FRAMES_PER_STEP * FRAMES_PER_STEP
+        rows.append(features(clip.motion, FORWARD_SMOOTHING, HEADING)[:num_rows].astype(np.float16))
         facts.append(dict(kind=clip.kind or clip.category, side=clip.side, repetitions=None, caption=clip.captions[0],
                           captions=clip.captions, plain=clip.kind is not None))
     return facts, rows
@@ -235,7 +240,19 @@ def window_of(rows: Tensor, num_rows: int, rng: np.random.Generator) -> Tensor:
     return torch.cat([window, window[-1:].expand(num_rows - len(window), -1)])
 
 
-def training_prompt(fact: dict, num_tokens: int, rng: np.random.Generator) -> str:
+def varied(rows: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
+    """A window of a real motion (T, 263) as somebody else might have moved: at times on a curve, in other strides, with the
+    arms and trunk of another window. There are minutes of real motion, where the published networks had hours."""
+    rows = rows.clone()
+    if rng.random() < VARIED:
+        rows[:, YAW_VELOCITY] += rng.normal(0, CURVE)
+        rows[:, ROOT_VELOCITY] *= rng.uniform(*STRIDES)
+    if rng.random() < EXCHANGED:
+        rows[:, UPPER_BODY] = other[:, UPPER_BODY]
+    return rows
+
+
+def training_prompt(fact: dict, num_steps: int, rng: np.random.Generator) -> str:
     """A fresh caption as inference will phrase it: mostly with the length, and mostly with what people write around it."""
     text = pick(fact["captions"], rng) if "captions" in fact else fact["caption"]
     if rng.random() < (0.7 if "captions" not in fact else 0.5 * fact["plain"]):
@@ -250,7 +267,7 @@ def training_prompt(fact: dict, num_tokens: int, rng: np.random.Generator) -> st
         text = with_strange_words(text, rng)
     if rng.random() < 0.15:
         return text
-    return PROMPT.format(text=text, seconds=num_tokens * SECONDS_PER_TOKEN)
+    return PROMPT.format(text=text, seconds=num_steps * SECONDS_PER_STEP)
 
 
 def with_stranger(text: str, rng: np.random.Generator) -> str:
@@ -310,7 +327,7 @@ def caption_corpus(num_captions: int, seed: int) -> list[str]:
         fact = facts[index % len(facts)]
         texts.append(training_prompt(
             fact | dict(caption=caption(fact["kind"], fact["side"], fact["repetitions"], rng)),
-            int(rng.integers(MIN_TOKENS, MAX_TOKENS + 1)), rng))
+            int(rng.integers(MIN_STEPS, MAX_STEPS + 1)), rng))
     return texts + [line for text in topics.values() for line in text.splitlines() if line.isascii()]
 
 
@@ -356,7 +373,7 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(dict(
         vqvae=VQVAE_SIZE, gpt=GPT_SIZE, prompt=PROMPT, temperature=TEMPERATURE, draws=DRAWS,
-        forward_smoothing=FORWARD_SMOOTHING), indent=1) + "\n")
+        heading=HEADING, forward_smoothing=FORWARD_SMOOTHING), indent=1) + "\n")
     write_known_motions(folder / "known_motions.json", vqvae, mean, std)
     save_half(vqvae, folder / "vqvae.safetensors")
     save_half(gpt, folder / "gpt.safetensors")
@@ -397,6 +414,6 @@ def examples(vqvae: VQVAE, mean: np.ndarray, std: np.ndarray) -> list[tuple[str,
         for side in sides_of(kind) or (None,):
             for _ in range(EXAMPLES):
                 motion = sample_motion(kind, EXAMPLE_SECONDS + 1 / MOTION_FPS, rng, side=side).motion
-                rows = torch.from_numpy((features(motion, FORWARD_SMOOTHING) - mean) / std).float()
+                rows = torch.from_numpy((features(motion, FORWARD_SMOOTHING, HEADING) - mean) / std).float()
                 found.append((kind, side, vqvae.encode(rows[None])[0].tolist()))
     return found

@@ -19,14 +19,14 @@ from torch.utils.data import Dataset
 from transformers import CLIPTokenizer
 
 from configs import run_main
-from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, FORWARD_SMOOTHING, GPT_SIZE, HARD_TO_KEEP,
-                           MAX_TOKENS, MotionCache, prepare, read_clips, save_half, split, statistics, text_encoder,
-                           train_tokenizer, training_prompt, VQVAE_SIZE, window_of)
+from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, FORWARD_SMOOTHING, GPT_SIZE, HARD_TO_KEEP, HEADING,
+                           MAX_STEPS, MotionCache, prepare, read_clips, save_half, split, statistics, text_encoder,
+                           train_tokenizer, training_prompt, varied, VQVAE_SIZE, window_of)
 from t2m.evaluation import round_trip_errors
 from t2m.features import features
 from t2m.generate import TextToMotion
 from t2m.task import gpt_loss, Normalisation, VQVAETask
-from t2m.networks import FRAMES_PER_TOKEN, GPT, VQVAE
+from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
 from training.loop import train
 from training.task import Batch, Task, TrainConfig
 
@@ -56,12 +56,12 @@ def drawn(chances: np.ndarray, rng: np.random.Generator) -> int:
 
 
 class Windows(Dataset):
-    """Sample p of the endless stream, whatever the index: a window of a random motion, hard ones more often."""
+    """Sample p of the endless stream, whatever the index: a window of a random motion, hard ones more often, real ones varied."""
 
     def __init__(self, cache: MotionCache, window: int, seed: int):
         self.cache, self.window, self.seed = cache, window, seed
         facts = cache.facts[:-HELD_OUT]
-        lengths = num_tokens(cache).tolist()
+        lengths = num_steps(cache).tolist()
         weights = [float(length) if "captions" in fact else 3.0 if fact["kind"] in HARD_TO_KEEP else 1.0
                    for fact, length in zip(facts, lengths)]
         self.chances = cumulative_chances(facts, weights, REAL_WINDOWS)
@@ -73,14 +73,21 @@ class Windows(Dataset):
         _, position = key
         rng = np.random.default_rng((self.seed, position))
         index = drawn(self.chances, rng)
-        return {"rows": window_of(self.cache.motion(index), self.window, rng), "position": torch.tensor(position)}
+        rows = self.window_of(index, rng)
+        if "captions" in self.cache.facts[index]:
+            rows = varied(rows, self.window_of(drawn(self.chances, rng), rng), rng)
+        return {"rows": rows, "position": torch.tensor(position)}
+
+    def window_of(self, index: int, rng: np.random.Generator) -> Tensor:
+        """(window, 263)"""
+        return window_of(self.cache.motion(index), self.window, rng)
 
 
 class Prompts(Dataset):
     """Sample p of the endless stream, whatever the index: a random motion and a fresh prompt for it."""
 
     def __init__(self, cache: MotionCache, seed: int):
-        self.cache, self.seed, self.lengths = cache, seed, num_tokens(cache)
+        self.cache, self.seed, self.lengths = cache, seed, num_steps(cache)
         facts = cache.facts[:-HELD_OUT]
         weights = [PLAIN_WEIGHT if fact.get("plain") else 1.0 for fact in facts]
         self.chances = cumulative_chances(facts, weights, REAL_PROMPTS)
@@ -96,16 +103,16 @@ class Prompts(Dataset):
         return {"motion": torch.tensor(index), "prompt": prompt, "position": torch.tensor(position)}
 
 
-def num_tokens(cache: MotionCache) -> Tensor:
+def num_steps(cache: MotionCache) -> Tensor:
     """Tokens of every motion, (M,)."""
-    return torch.from_numpy(np.diff(cache.starts) // FRAMES_PER_TOKEN)
+    return torch.from_numpy(np.diff(cache.starts) // FRAMES_PER_STEP)
 
 
 @torch.no_grad()
 def token_table(model: VQVAE, norm: Normalisation, cache: MotionCache) -> tuple[Tensor, Tensor]:
-    """Tokens of every whole motion (M, 50), zero beyond its length, and the lengths (M,)."""
-    codes = torch.zeros(len(cache), MAX_TOKENS, dtype=torch.long)
-    lengths = num_tokens(cache)
+    """Tokens of every whole motion (M, 50 Q), zero beyond its length, and the lengths (M,)."""
+    codes = torch.zeros(len(cache), model.levels * MAX_STEPS, dtype=torch.long)
+    lengths = model.levels * num_steps(cache)
     for length in lengths.unique().tolist():                                          # no padding: it would be encoded
         for group in (lengths == length).nonzero()[:, 0].split(ENCODED_AT_ONCE):
             rows = torch.stack([cache.motion(index) for index in group.tolist()])     # (G, T, 263)
@@ -175,7 +182,7 @@ class PromptObjective(nn.Module):
         """The batch's loss, ()."""
         text, badly = self.reader(ids, labels)
         loss = gpt_loss(self.gpt, text, codes, lengths, keep=0.5, smoothing=0.05,
-                        generator=torch.Generator().manual_seed(seed))
+                        generator=torch.Generator().manual_seed(seed), levels=VQVAE_SIZE["levels"])
         return loss + 0.3 * badly.mean()
 
 
@@ -248,7 +255,7 @@ def train_vqvae(cache: MotionCache, norm: Normalisation, arguments: argparse.Nam
           Windows(cache, 64, seed), stage("vqvae", arguments.vqvae_steps, VQVAE_BATCH, 0.02, arguments))
     held_out = {"procedural": cache.held_out(HELD_OUT)[::2]}
     if arguments.mocap:
-        held_out["real"] = [torch.from_numpy(features(clip.motion, FORWARD_SMOOTHING))
+        held_out["real"] = [torch.from_numpy(features(clip.motion, FORWARD_SMOOTHING, HEADING))
                             for clip in split(read_clips(arguments.mocap))[1]]
     for name, motions in held_out.items():
         errors = round_trip_errors(vqvae.eval(), norm, motions)

@@ -12,7 +12,7 @@ from torch import nn, Tensor
 
 from t2m.features import joints_from_features, NUM_FEATURES
 from t2m.motion import LEFT_ANKLE, LEFT_TOE, LEFT_WRIST, MOTION_FPS, PELVIS, RIGHT_ANKLE, RIGHT_TOE, RIGHT_WRIST
-from t2m.networks import FRAMES_PER_TOKEN, VQVAE
+from t2m.networks import FRAMES_PER_STEP, VQVAE
 from t2m.task import Normalisation
 
 POOL = 32                       # R-precision: a motion's own text against 31 others
@@ -169,7 +169,7 @@ def round_trip_errors(model: VQVAE, norm: Normalisation, motions: list[Tensor]) 
     """
     world, wrists, pose = [], [], []
     for rows in motions:
-        rows = rows[:len(rows) // FRAMES_PER_TOKEN * FRAMES_PER_TOKEN]
+        rows = rows[:len(rows) // FRAMES_PER_STEP * FRAMES_PER_STEP]
         decoded = norm.denormalised(model.decode(model.encode(norm.normalised(rows)[None]))[0])
         joints, true_joints = joints_from_features(decoded), joints_from_features(rows)            # (T, 22, 3)
         distance = (joints - true_joints).norm(dim=-1)                                          # (T, 22)

@@ -28,6 +28,9 @@ FEATURE_BLOCKS = (YAW_VELOCITY, ROOT_VELOCITY, ROOT_HEIGHT, POSITIONS, ROTATIONS
 FEET = (LEFT_ANKLE, LEFT_TOE, RIGHT_ANKLE, RIGHT_TOE)
 CONTACT_SPEED2 = 0.002               # a foot moving slower than this, in m^2/frame^2, is in contact
 FORWARD_SMOOTHING = 20.0             # standard deviation of the facing filter, frames
+# What the hips weigh beside the shoulders in a body's facing. The published data SUBTRACTS them (its inverse kinematics swaps the
+# hip names), and its checkpoints depend on it; the little that is left of a twisting body then turns three times as much.
+HEADINGS = {"published": -1, "body": 1}
 # The joint before each in its kinematic chain; both arm chains start over from the root, not from the chest.
 BEFORE = tuple(PELVIS if joint in (LEFT_COLLAR, RIGHT_COLLAR) else parent for joint, parent in enumerate(PARENTS))
 LEFTWARD, DOWN, FORWARD = (1, 0, 0), (0, -1, 0), (0, 0, 1)
@@ -47,12 +50,12 @@ def first_heading(joints: np.ndarray) -> np.ndarray:
     return quaternion_between(unit(forward), np.array(FORWARD))
 
 
-def smooth_headings(joints: np.ndarray, smoothing: float) -> np.ndarray:
+def smooth_headings(joints: np.ndarray, smoothing: float, heading: str) -> np.ndarray:
     """Rotation world -> facing frame over time, the identity at frame 0. joints: canonical (T, 22, 3) -> (T, 4)
 
-    The published data SUBTRACTS the hips here (its inverse kinematics swaps the hip names); checkpoints depend on it.
+    heading: see HEADINGS.
     """
-    forward = forward_vector(across_shoulders(joints) - across_hips(joints))
+    forward = forward_vector(across_shoulders(joints) + HEADINGS[heading] * across_hips(joints))
     forward = gaussian_filter1d(forward, smoothing, axis=0, mode="nearest")
     headings = quaternion_between(unit(forward), np.array(FORWARD))                   # (T, 4)
     headings[0] = (1, 0, 0, 0)
@@ -79,16 +82,16 @@ def bone_rotations(joints: np.ndarray, root: np.ndarray) -> np.ndarray:
     return (before.inv() * own).as_matrix()[..., :2].swapaxes(1, 2).reshape(len(joints), -1)
 
 
-def features(motion: Motion, smoothing: float = FORWARD_SMOOTHING) -> np.ndarray:
+def features(motion: Motion, smoothing: float = FORWARD_SMOOTHING, heading: str = "published") -> np.ndarray:
     """HumanML3D features of a 20 fps motion, which is first made canonical. -> (T - 1, 263) float32
 
     smoothing: standard deviation in frames of the facing filter. The published 20 hides a quick turn from the root, so
-    that the limbs have to carry it; recovery is exact with any.
+    that the limbs have to carry it; heading: see HEADINGS. Recovery is exact with any.
     """
     if len(motion) < 2:
         raise ValueError(f"features: expected at least 2 frames (found {len(motion)})")
     joints = canonical(motion.joints)                                                 # (T, 22, 3)
-    root = smooth_headings(joints, smoothing)                                         # (T, 4) world -> facing frame
+    root = smooth_headings(joints, smoothing, heading)                                    # (T, 4) world -> facing frame
     step = joints[1:] - joints[:-1]                                                   # (T - 1, 22, 3)
     headings = Rotation.from_quat(root, scalar_first=True)
     turn = (headings[1:] * headings[:-1].inv()).as_quat(canonical=True, scalar_first=True)      # (T - 1, 4)

@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from t2m.features import FORWARD_SMOOTHING, joints_from_features
+from t2m.features import features, FORWARD_SMOOTHING, joints_from_features
 from t2m.known_motions import asked_side, KnownMotions, LOOKS, miscount, motion_costs, MotionBank, unrest
 from t2m.motion import Motion, MOTION_FPS
-from t2m.networks import (found, FRAMES_PER_TOKEN, GPT, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE,
+from t2m.networks import (found, FRAMES_PER_STEP, GPT, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE,
                           VQVAE_FILES, without_memory)
 from t2m.text_encoder import TextEncoder
 
 UNLIKE = 2.5                     # a cost of known_motions.motion_costs: 49 of 50 motions that are right cost less
-SECONDS_PER_TOKEN = FRAMES_PER_TOKEN / MOTION_FPS      # 4 / 20 = 0.2 s
+SECONDS_PER_STEP = FRAMES_PER_STEP / MOTION_FPS        # 4 / 20 = 0.2 s
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class TextToMotion:
     std: Tensor                      # (263,) float64
     prompt: str = "{text}"           # what the text encoder reads; may mention {seconds}
     temperature: float = 1.0         # of the draw, when there is a generator
-    forward_smoothing: float = FORWARD_SMOOTHING     # frames; of the features the weights were trained on
+    heading: str = "published"       # of the features the weights were trained on, as `features` takes it
+    forward_smoothing: float = FORWARD_SMOOTHING     # frames; of the same
     draws: int = 1                   # of so many motions the one that is most what was asked for is taken
     known: KnownMotions | None = None
 
@@ -63,14 +64,24 @@ class TextToMotion:
             std=torch.from_numpy(std).to(device),
             prompt=config.get("prompt", "{text}"),
             temperature=config.get("temperature", 1.0),
+            heading=config.get("heading", "published"),
             forward_smoothing=config.get("forward_smoothing", FORWARD_SMOOTHING),
             draws=config.get("draws", 1),
             known=KnownMotions.of(**json.loads(known_path.read_text())) if known_path.exists() else None,
         )
 
     @property
+    def max_steps(self) -> int:
+        """Of four frames each, in the longest motion."""
+        return self.gpt.max_tokens // self.vqvae.levels
+
+    @property
     def max_seconds(self) -> float:
-        return self.gpt.max_tokens * SECONDS_PER_TOKEN
+        return self.max_steps * SECONDS_PER_STEP
+
+    def features(self, motion: Motion) -> Tensor:
+        """A motion as the weights know it: (T - 1, 263), denormalised."""
+        return torch.from_numpy(features(motion, self.forward_smoothing, self.heading))
 
     @torch.no_grad()
     def __call__(self, text: str, seconds: float, generator: torch.Generator | None = None) -> Motion:
@@ -82,14 +93,14 @@ class TextToMotion:
         num_frames = round(seconds * MOTION_FPS)
         if not text.strip():
             raise ValueError("t2m: expected a description of the motion (found an empty text)")
-        if not 1 <= num_frames <= self.gpt.max_tokens * FRAMES_PER_TOKEN:
+        if not 1 <= num_frames <= self.max_steps * FRAMES_PER_STEP:
             raise ValueError(f"t2m: {text!r}: {seconds:.2f} s is outside the {1 / MOTION_FPS:.2f} to "
                              f"{self.max_seconds:.1f} s this model can make: split it, or lower planner.max_seconds")
-        num_tokens = math.ceil(num_frames / FRAMES_PER_TOKEN)
+        num_tokens = self.vqvae.levels * math.ceil(num_frames / FRAMES_PER_STEP)
         feature = self.encoder([self.prompt.format(text=text.strip(), seconds=seconds)]).to(self.mean.device)
         draws = self.draws if generator is not None and self.known and self.known.examples else 1
         codes = self.gpt.sample(feature.expand(draws, -1), min_tokens=num_tokens, max_tokens=num_tokens,
-                                generator=generator, temperature=self.temperature)
+                                generator=generator, temperature=self.temperature, levels=self.vqvae.levels)
         motions = self.decoded(torch.stack(codes), num_frames)
         return motions[0] if draws == 1 else min(motions, key=lambda motion: self.misses(text, motion))
 
@@ -110,7 +121,7 @@ class TextToMotion:
 
     @torch.no_grad()
     def decoded(self, codes: Tensor, num_frames: int) -> list[Motion]:
-        """The first frames of token sequences (B, L) as motions."""
+        """The first frames of token sequences (B, L Q) as motions."""
         rows = self.vqvae.decode(codes).double() * self.std + self.mean                         # (B, 4 L, 263)
         return [Motion(joints) for joints in joints_from_features(rows.float())[:, :num_frames].cpu().numpy()]
 
@@ -150,6 +161,6 @@ class TextToMotion:
     @torch.no_grad()
     def examples(self) -> MotionBank:
         """The known motions' examples, decoded, to compare others with."""
-        codes = torch.tensor([example.codes for example in self.known.examples], device=self.mean.device)      # (S, L)
-        motions = self.decoded(codes, FRAMES_PER_TOKEN * codes.shape[1])
+        codes = torch.tensor([example.codes for example in self.known.examples], device=self.mean.device)      # (S, L Q)
+        motions = self.decoded(codes, FRAMES_PER_STEP * codes.shape[1] // self.vqvae.levels)
         return MotionBank.of((example.kind, example.side, motion.joints) for example, motion in zip(self.known.examples, motions))

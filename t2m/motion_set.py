@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from t2m.features import NUM_FEATURES
 from t2m.motion import MOTION_FPS
-from t2m.networks import FRAMES_PER_TOKEN
+from t2m.networks import FRAMES_PER_STEP
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class MotionSet:
         """(T, 263) float32, denormalised, T a multiple of 4."""
         entry = self.entries[index]
         whole = self.cache[entry.source] if self.cache is not None else read_array(entry.source, mmap_mode="r")
-        count = min(entry.rows, longest) // FRAMES_PER_TOKEN * FRAMES_PER_TOKEN
+        count = min(entry.rows, longest) // FRAMES_PER_STEP * FRAMES_PER_STEP
         return torch.from_numpy(np.array(whole[entry.first:entry.first + count], dtype=np.float32))
 
     def each_once(self, count: int, seed: int) -> tuple[list[int], list[str]]:

@@ -24,7 +24,7 @@ from t2m.features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
 # -------------------------------------------------------------------------------------------------------------- VQ-VAE
 
 DOWNSAMPLINGS = 2                          # each halves the frame rate
-FRAMES_PER_TOKEN = 2**DOWNSAMPLINGS        # 4 frames: 0.2 s at 20 fps
+FRAMES_PER_STEP = 2**DOWNSAMPLINGS        # 4 frames: 0.2 s at 20 fps
 DILATION_GROWTH = 3                        # of a residual block's convolution, against the block after it
 
 
@@ -89,29 +89,46 @@ class Decoder(nn.Module):
 
 
 class Quantizer(nn.Module):
-    """Nearest row of a codebook. How the codebook is learnt is the trainer's matter (t2m/task.py)."""
+    """Nearest row of a codebook; of further levels, each the nearest to what the levels before left over.
 
-    def __init__(self, num_codes: int, code_dim: int):
+    T2M-GPT has one level; more are a residual quantisation (Lee et al. 2022). The levels' rows stand one level after another.
+    How the codebook is learnt is the trainer's matter (t2m/task.py).
+    """
+
+    def __init__(self, num_codes: int, code_dim: int, levels: int = 1):
         super().__init__()
-        self.register_buffer("codebook", torch.zeros(num_codes, code_dim))
+        self.levels, self.num_codes = levels, num_codes
+        self.register_buffer("codebook", torch.zeros(levels * num_codes, code_dim))
 
-    def codes(self, vectors: Tensor) -> Tensor:
-        """Index of the nearest codebook row, the first of equals. vectors: (N, C) -> (N,)"""
-        size, row_size = vectors.square().sum(dim=-1, keepdim=True), self.codebook.square().sum(dim=-1)
-        return (size - 2 * vectors @ self.codebook.T + row_size).argmin(dim=-1)       # (N,)
+    def level(self, index: int) -> slice:
+        """The rows of one level."""
+        return slice(index * self.num_codes, (index + 1) * self.num_codes)
+
+    def codes(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Of every level, the row nearest to what is left of the vectors, the first of equals: (N, Q), and what was left, (N, Q, C)."""
+        codes, left, rest = [], [], vectors                                           # (N, C)
+        for index in range(self.levels):
+            rows = self.codebook[self.level(index)]
+            size, row_size = rest.square().sum(dim=-1, keepdim=True), rows.square().sum(dim=-1)
+            nearest = (size - 2 * rest @ rows.T + row_size).argmin(dim=-1)            # (N,)
+            codes.append(nearest + index * self.num_codes)
+            left.append(rest)
+            rest = rest - rows[nearest]
+        return torch.stack(codes, dim=1), torch.stack(left, dim=1)
 
     def rows(self, codes: Tensor) -> Tensor:
-        return functional.embedding(codes, self.codebook)                             # (..., C)
+        """Tokens (B, L Q), the levels of a step one after another -> the sums of their rows, (B, L, C)."""
+        return functional.embedding(codes.unflatten(-1, (-1, self.levels)), self.codebook).sum(dim=-2)
 
 
 class VQVAECore(nn.Module):
     """Encoder, codebook and decoder under the names of the release."""
 
-    def __init__(self, num_codes: int, code_dim: int, width: int, depth: int):
+    def __init__(self, num_codes: int, code_dim: int, width: int, depth: int, levels: int):
         super().__init__()
         self.encoder = Encoder(code_dim, width, depth)
         self.decoder = Decoder(code_dim, width, depth)
-        self.quantizer = Quantizer(num_codes, code_dim)
+        self.quantizer = Quantizer(num_codes, code_dim, levels)
 
 
 @dataclass(frozen=True)
@@ -120,35 +137,44 @@ class Reconstruction:
 
     features: Tensor     # (B, 4 (T // 4), 263) normalised
     latents: Tensor      # (B, T // 4, C) before quantisation
-    codes: Tensor        # (B, T // 4) long
+    codes: Tensor        # (N, Q) long, of the N = B (T // 4) latents
+    left: Tensor         # (N, Q, C) what each level chose its code for
     commitment: Tensor   # scalar, mean squared distance of latents to their codebook rows
-    perplexity: Tensor   # scalar, exp of the entropy of code use in this batch
+    perplexity: Tensor   # scalar, exp of the entropy of the first level's use in this batch
 
 
 class VQVAE(nn.Module):
-    """Features <-> tokens; the defaults are the released size (README 4.1 of T2M-GPT, not its argparse defaults)."""
+    """Features <-> tokens; the defaults are the released size (README 4.1 of T2M-GPT, not its argparse defaults).
 
-    def __init__(self, num_codes: int = 512, code_dim: int = 512, width: int = 512, depth: int = 3):
+    levels: codes for every four frames; each level has `num_codes` of its own.
+    """
+
+    def __init__(self, num_codes: int = 512, code_dim: int = 512, width: int = 512, depth: int = 3, levels: int = 1):
         super().__init__()
-        self.vqvae = VQVAECore(num_codes, code_dim, width, depth)
+        self.vqvae = VQVAECore(num_codes, code_dim, width, depth, levels)
+
+    @property
+    def levels(self) -> int:
+        return self.vqvae.quantizer.levels
 
     @property
     def num_codes(self) -> int:
+        """Of all levels."""
         return len(self.vqvae.quantizer.codebook)
 
     def latents(self, features: Tensor) -> Tensor:
         """Encoder output before quantisation. features: (B, T, 263) normalised -> (B, T // 4, C)"""
-        if features.shape[1] < FRAMES_PER_TOKEN:
-            raise ValueError(f"VQVAE: expected at least {FRAMES_PER_TOKEN} frames (found {features.shape[1]})")
+        if features.shape[1] < FRAMES_PER_STEP:
+            raise ValueError(f"VQVAE: expected at least {FRAMES_PER_STEP} frames (found {features.shape[1]})")
         return self.vqvae.encoder(features.transpose(1, 2)).transpose(1, 2)
 
     def encode(self, features: Tensor) -> Tensor:
-        """Tokens of a motion. features: (B, T, 263) normalised -> (B, T // 4) long"""
+        """Tokens of a motion, the levels of a step one after another. features: (B, T, 263) normalised -> (B, T // 4 Q) long"""
         latents = self.latents(features)                                              # (B, L, C)
-        return self.vqvae.quantizer.codes(latents.flatten(0, 1)).view(latents.shape[:2])
+        return self.vqvae.quantizer.codes(latents.flatten(0, 1))[0].view(len(latents), -1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Features of tokens, each row by itself. codes: (B, L) -> (B, 4 L, 263) normalised"""
+        """Features of tokens, each row by itself. codes: (B, L Q) -> (B, 4 L, 263) normalised"""
         return self.decode_latents(self.vqvae.quantizer.rows(codes))
 
     def decode_latents(self, latents: Tensor) -> Tensor:
@@ -157,13 +183,14 @@ class VQVAE(nn.Module):
     def forward(self, features: Tensor) -> Reconstruction:
         """Encode, quantise with the straight-through gradient (Eq. 2), decode."""
         latents = self.latents(features)                                              # (B, L, C)
-        codes = self.vqvae.quantizer.codes(latents.detach().flatten(0, 1)).view(latents.shape[:2])
-        rows = self.vqvae.quantizer.rows(codes)                                       # (B, L, C)
-        share = torch.bincount(codes.flatten(), minlength=self.num_codes) / codes.numel()      # (K,)
+        codes, left = self.vqvae.quantizer.codes(latents.detach().flatten(0, 1))      # (N, Q), (N, Q, C)
+        rows = self.vqvae.quantizer.rows(codes).view(latents.shape)                   # (B, L, C)
+        share = torch.bincount(codes[:, 0], minlength=self.vqvae.quantizer.num_codes) / len(codes)      # (K,)
         return Reconstruction(
             features=self.decode_latents(latents + (rows - latents).detach()),
             latents=latents,
             codes=codes,
+            left=left,
             commitment=functional.mse_loss(latents, rows.detach()),
             perplexity=torch.exp(-(share * (share + 1e-7).log()).sum()),
         )
@@ -311,11 +338,12 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def sample(self, text: Tensor, *, min_tokens: int = 0, max_tokens: int | None = None,
-               generator: torch.Generator | None = None, temperature: float = 1.0) -> list[Tensor]:
+               generator: torch.Generator | None = None, temperature: float = 1.0, levels: int = 1) -> list[Tensor]:
         """Tokens of each row up to its own end token, which is left out; a row that ends at once is empty.
 
         text: (B, D) -> B tensors (L_b,) long, min_tokens <= L_b <= max_tokens. The end token is suppressed until
-        `min_tokens`. Greedy without a generator; with one, drawn from the softmax at `temperature`.
+        `min_tokens`. Greedy without a generator; with one, drawn from the softmax at `temperature`. levels: of the VQ-VAE; each
+        token is of the level whose turn it is, and a motion ends after a whole step.
         """
         limit = self.max_tokens if max_tokens is None else max_tokens
         if not 0 <= min_tokens <= limit <= self.max_tokens:
@@ -326,8 +354,14 @@ class GPT(nn.Module):
         for position in range(limit):
             given = (None, text) if position == 0 else (codes[-1][:, None], None)
             logits = self(*given, cache)[:, -1].float()                               # (B, V + 1)
-            if position < min_tokens:
+            if position < min_tokens or position % levels:
                 logits[:, self.end_token] = -math.inf
+            if levels > 1:
+                codes_of_level = self.end_token // levels
+                own = slice(position % levels * codes_of_level, (position % levels + 1) * codes_of_level)
+                others = torch.ones(self.end_token, dtype=torch.bool, device=logits.device)
+                others[own] = False
+                logits[:, :self.end_token].masked_fill_(others, -math.inf)
             codes.append(next_tokens(logits, generator, temperature))                 # (B,)
             ends_now = ~ended & (codes[-1] == self.end_token)
             lengths[ends_now] = position
@@ -358,7 +392,7 @@ GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/
              "pretrained/VQTransformer_corruption05/net_best_fid.pth")
 META_FOLDERS = ("", "meta", "VQVAEV3_CB1024_CMT_H1024_NRES3/meta",
                 "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
-CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "forward_smoothing", "draws")
+CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "heading", "forward_smoothing", "draws")
 RELEASED_KEYS = ("net", "trans")              # the one top-level key of each released .pth
 HUMANML3D_STD = ((YAW_VELOCITY, 0.012826), (CONTACTS, 0.355933))     # what the released weights were NOT trained with
 

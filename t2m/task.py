@@ -22,7 +22,7 @@ from t2m.features import joints_from_features, NUM_FEATURES, POSITIONS, ROOT_HEI
 from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_ELBOW, LEFT_TOE, LEFT_WRIST, NUM_JOINTS, RIGHT_ANKLE, RIGHT_ELBOW,
                         RIGHT_TOE, RIGHT_WRIST)
 from t2m.motion_set import MotionSet
-from t2m.networks import GPT, VQVAE
+from t2m.networks import GPT, Quantizer, VQVAE
 from t2m.text_encoder import TextEncoder
 from training.task import Batch, EDGES, Task
 
@@ -58,7 +58,7 @@ class Normalisation:
 
 
 class MovingCodebook(nn.Module):
-    """Moving averages of the latents assigned to each row of a codebook; unused rows restart at a latent (§3.1)."""
+    """Moving averages of what is assigned to each row of a codebook; unused rows restart at some of it (§3.1)."""
 
     def __init__(self, num_codes: int, code_dim: int):
         super().__init__()
@@ -66,25 +66,29 @@ class MovingCodebook(nn.Module):
         self.register_buffer("total", torch.zeros(num_codes, code_dim))
 
     @torch.no_grad()
-    def start(self, codebook: Tensor, latents: Tensor, generator: torch.Generator) -> None:
-        """Put every row of the codebook (K, C) at one of the latents (N, C)."""
-        chosen = torch.randint(len(latents), (len(codebook),), generator=generator)
-        codebook.copy_(latents[chosen.to(latents.device)])
-        self.total.copy_(codebook)
+    def start(self, quantizer: Quantizer, latents: Tensor, generator: torch.Generator) -> None:
+        """Put every row of the codebook at one of the latents (N, C), or of what the levels before leave of them."""
+        for index in range(quantizer.levels):
+            left = quantizer.codes(latents)[1][:, index]                              # (N, C)
+            chosen = torch.randint(len(latents), (quantizer.num_codes,), generator=generator)
+            quantizer.codebook[quantizer.level(index)] = left[chosen.to(latents.device)]
+        self.total.copy_(quantizer.codebook)
         self.count.fill_(1)
 
     @torch.no_grad()
-    def update(self, codebook: Tensor, latents: Tensor, codes: Tensor, generator: torch.Generator) -> None:
-        """Move the codebook (K, C) towards latents (N, C) with the codes (N,)."""
-        members = functional.one_hot(codes, len(codebook)).to(latents.dtype)          # (N, K)
+    def update(self, quantizer: Quantizer, left: Tensor, codes: Tensor, generator: torch.Generator) -> None:
+        """Move the codebook towards what each level chose its codes for: (N, Q, C) and (N, Q)."""
+        codebook = quantizer.codebook                                                 # (Q K, C)
+        members = functional.one_hot(codes.flatten(), len(codebook)).to(left.dtype)   # (N Q, Q K)
         self.count.lerp_(members.sum(0), 1 - CODEBOOK_DECAY)
-        self.total.lerp_(members.T @ latents, 1 - CODEBOOK_DECAY)
+        self.total.lerp_(members.T @ left.flatten(0, 1), 1 - CODEBOOK_DECAY)
         codebook.copy_(self.total / self.count.clamp(min=1e-6)[:, None])
-        least = min(LEAST_USE, LEAST_SHARE * len(latents) / len(codebook))
-        unused = (self.count < least).nonzero()[:, 0]
-        if len(unused):
-            fresh = latents[torch.randint(len(latents), (len(unused),), generator=generator).to(latents.device)]
-            codebook[unused], self.total[unused], self.count[unused] = fresh, fresh, 1.0
+        least = min(LEAST_USE, LEAST_SHARE * len(codes) / quantizer.num_codes)
+        for index in range(quantizer.levels):
+            unused = (self.count[quantizer.level(index)] < least).nonzero()[:, 0] + index * quantizer.num_codes
+            if len(unused):
+                fresh = left[torch.randint(len(left), (len(unused),), generator=generator).to(left.device), index]
+                codebook[unused], self.total[unused], self.count[unused] = fresh, fresh, 1.0
 
 
 def joint_weights() -> Tensor:
@@ -126,10 +130,13 @@ def reconstruction_losses(features: Tensor, rows: Tensor, norm: Normalisation) -
 
 
 def vqvae_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Weighted loss terms of one batch, and its latents (N, C) and codes (N,). rows: (B, T, 263) denormalised"""
+    """Weighted loss terms of one batch, and per level what its codes were chosen for (N, Q, C), and the codes (N, Q).
+
+    rows: (B, T, 263) denormalised
+    """
     out = model(norm.normalised(rows))
     losses = reconstruction_losses(out.features, rows, norm) | {"commitment": COMMITMENT * out.commitment}
-    return losses, out.latents.detach().flatten(0, 1).float(), out.codes.flatten()
+    return losses, out.left.float(), out.codes
 
 
 def autoencoder_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> dict[str, Tensor]:
@@ -139,16 +146,17 @@ def autoencoder_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> dict[
     return losses | {"size": 0.01 * latents.square().mean()}
 
 
-def with_corruption(codes: Tensor, num_codes: int, keep: float, generator: torch.Generator) -> Tensor:
-    """Each token kept with probability `keep`, otherwise a random one (§3.2, "corrupted sequences"). (B, L)"""
+def with_corruption(codes: Tensor, num_codes: int, keep: float, generator: torch.Generator, levels: int = 1) -> Tensor:
+    """Each token kept with probability `keep`, otherwise a random one of its level (§3.2, "corrupted sequences"). (B, L)"""
     replaced = torch.rand(codes.shape, generator=generator, device=generator.device) > keep
-    others = torch.randint(num_codes, codes.shape, generator=generator, device=generator.device)
+    others = torch.randint(num_codes // levels, codes.shape, generator=generator, device=generator.device)
+    others += torch.arange(codes.shape[1], device=generator.device) % levels * (num_codes // levels)
     return torch.where(replaced.to(codes.device), others.to(codes.device), codes)
 
 
 def gpt_loss(gpt: GPT, text: Tensor, codes: Tensor, lengths: Tensor, *, keep: float, smoothing: float,
-             generator: torch.Generator) -> Tensor:
-    """Cross-entropy of every token and the end token.
+             generator: torch.Generator, levels: int = 1) -> Tensor:
+    """Cross-entropy of every token and the end token. levels: of the VQ-VAE.
 
     text: (B, D); codes: (B, L), anything beyond each row's length; lengths: (B,) tokens
     """
@@ -156,7 +164,7 @@ def gpt_loss(gpt: GPT, text: Tensor, codes: Tensor, lengths: Tensor, *, keep: fl
     padded = functional.pad(codes, (0, 1))                                            # (B, L + 1)
     target = torch.where(position < lengths[:, None], padded, IGNORED)
     target = torch.where(position == lengths[:, None], gpt.end_token, target)
-    given = with_corruption(codes, gpt.end_token, keep, generator)                    # ids 0 .. K - 1
+    given = with_corruption(codes, gpt.end_token, keep, generator, levels)            # ids 0 .. K - 1
     logits = gpt(torch.where(position[:-1] < lengths[:, None], given, gpt.pad_token), text)
     return functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORED,
                                     label_smoothing=smoothing)
@@ -175,17 +183,17 @@ class VQVAEObjective(nn.Module):
     def forward(self, rows: Tensor, step: int, seed: int) -> Tensor:
         """The batch's loss, (), of (B, T, 263) denormalised rows. While gradients are taken the codebook moves on, by
         the latents of all processes."""
-        norm, codebook = Normalisation(self.mean, self.std), self.model.vqvae.quantizer.codebook
+        norm, quantizer = Normalisation(self.mean, self.std), self.model.vqvae.quantizer
         generator, full = torch.Generator().manual_seed(seed), torch.autocast(rows.device.type, enabled=False)
         if step < self.free_steps:
             return sum(autoencoder_losses(self.model, rows, norm).values())
         if step == self.free_steps:                                                   # the rows start at latents
             with torch.no_grad(), full:
-                self.moving.start(codebook, gather(self.model.latents(norm.normalised(rows)).flatten(0, 1)), generator)
-        losses, latents, codes = vqvae_losses(self.model, rows, norm)
+                self.moving.start(quantizer, gather(self.model.latents(norm.normalised(rows)).flatten(0, 1)), generator)
+        losses, left, codes = vqvae_losses(self.model, rows, norm)
         if torch.is_grad_enabled():
             with full:
-                self.moving.update(codebook, gather(latents), gather(codes), generator)
+                self.moving.update(quantizer, gather(left), gather(codes), generator)
         return sum(losses.values())
 
 
