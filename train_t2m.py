@@ -38,6 +38,7 @@ from training.task import Batch, Task, TrainConfig
 log = logging.getLogger(__name__)
 
 EVALUATED_AT_ONCE = 32
+LONGEST_STEPS = 50              # of four frames each, in a motion of the GPT: 10 s, as released
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -105,11 +106,17 @@ class Training:
               self.stage("vqvae", config.vqvae_steps, config.vqvae_batch, config.vqvae_learning_rate))
         return model.eval()
 
+    @property
+    def gpt_sizes(self) -> dict:
+        """Of the GPT that writes the tokens of all levels."""
+        levels, num_codes = self.config.vqvae.levels, self.config.vqvae.num_codes
+        return dict(num_codes=levels * num_codes, text_dim=self.text_dim, block_size=levels * LONGEST_STEPS + 1) | asdict(self.config.gpt)
+
     def gpt(self, vqvae: VQVAE) -> GPT:
         """Text -> tokens."""
         config = self.config
         torch.manual_seed(config.seed)
-        model = GPT(num_codes=config.vqvae.num_codes, text_dim=self.text_dim, **asdict(config.gpt))
+        model = GPT(**self.gpt_sizes)
         task = GPTTask(model, vqvae, self.motions, self.text, keep=config.keep, smoothing=config.smoothing,
                        seed=config.seed, settings=self.settings)
         train(task, CaptionedMotions(self.motions, config.seed),
@@ -137,7 +144,7 @@ class Training:
             some = slice(begin, begin + EVALUATED_AT_ONCE)
             feature, real = self.text(captions[some]), [self.test.rows(i).to(device) for i in indices[some]]
             generator = torch.Generator().manual_seed(self.config.seed + begin)
-            drawn = gpt.sample(feature, min_tokens=1, generator=generator)
+            drawn = gpt.sample(feature, min_tokens=1, generator=generator, levels=vqvae.levels)
             made = [vqvae.decode(row[None])[0] for row in drawn]                      # normalised
             for found, kept in ((made, motions), ([norm.normalised(rows) for rows in real], true)):
                 kept.append(embedder.motion(*padded(found)).cpu())
@@ -150,8 +157,7 @@ class Training:
 
     def export(self, vqvae: VQVAE, gpt: GPT) -> None:
         """Write what `TextToMotion.load` reads."""
-        shared = dict(num_codes=self.config.vqvae.num_codes, text_dim=self.text_dim)
-        sizes = dict(vqvae=asdict(self.config.vqvae), gpt=shared | asdict(self.config.gpt))
+        sizes = dict(vqvae=asdict(self.config.vqvae), gpt=self.gpt_sizes)
         (self.output / "config.json").write_text(json.dumps(sizes, indent=1) + "\n")
         save_model(vqvae, self.output / "vqvae.safetensors")
         save_model(gpt, self.output / "gpt.safetensors")

@@ -24,7 +24,6 @@ from runtime.device import seed_for
 from synthetic.clips import HELD_OUT_SEED
 from synthetic.motions import KINDS, MotionSample, sample_motion, sides_of
 from t2m.evaluation import frechet_distance, round_trip_errors
-from t2m.features import features
 from t2m.generate import TextToMotion
 from t2m.known_motions import motion_costs, MotionBank, pose_descriptors
 from t2m.task import Normalisation
@@ -124,8 +123,7 @@ def round_trip(bench: Bench) -> Values:
     rng = np.random.default_rng((HELD_OUT_SEED, bench.seed))
     motions = [sample_motion(kind, ROUND_TRIP_SECONDS + 0.05, rng).motion
                for kind in tqdm(KINDS, desc="round trip", unit="kind") for _ in range(ROUND_TRIPS_PER_KIND)]
-    errors = round_trip_errors(model.vqvae, norm, [
-        model.features(motion) for motion in motions])
+    errors = round_trip_errors(model.vqvae, norm, [model.features(motion) for motion in motions])
     return {name: 1000 * metres for name, metres in errors.items()}
 
 

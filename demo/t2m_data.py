@@ -141,6 +141,7 @@ STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
 TEMPERATURE, DRAWS = 1.0, 12     # of the shipped model; of so many motions the one nearest to what was asked for is taken
 EXAMPLES, EXAMPLE_SECONDS, EXAMPLE_SEED = 3, 4.0, 7
+EXAMPLE_FRAMES = round(EXAMPLE_SECONDS * MOTION_FPS)
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
     r"\b(walk|run|jog|march|strid|stroll)\w*\b.{0,20}\b(circles?|square|figure of eight)\b", r"\b(sit|push|pull|press|chin)[- ]?ups?\b",
     r"\b(cart|hand)(wheel|stand|spring)\w*|\bsomersault\w*|\b(back)?flips?\b")
@@ -368,13 +369,14 @@ def save_half(model: nn.Module, path: Path) -> None:
 
 
 def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProjection, tokenizer: Path,
-           mean: np.ndarray, std: np.ndarray) -> None:
-    """Write everything TextToMotion.load reads, weights in half precision."""
+           mean: np.ndarray, std: np.ndarray, mocap: Path | None = None) -> None:
+    """Write everything TextToMotion.load reads, weights in half precision. mocap: real motion that was trained on, too."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(dict(
         vqvae=VQVAE_SIZE, gpt=GPT_SIZE, prompt=PROMPT, temperature=TEMPERATURE, draws=DRAWS,
         heading=HEADING, forward_smoothing=FORWARD_SMOOTHING), indent=1) + "\n")
-    write_known_motions(folder / "known_motions.json", vqvae, mean, std)
+    real = split(read_clips(mocap))[0] if mocap else []
+    write_known_motions(folder / "known_motions.json", vqvae, mean, std, [*real, *(clip.mirrored() for clip in real)])
     save_half(vqvae, folder / "vqvae.safetensors")
     save_half(gpt, folder / "gpt.safetensors")
     np.save(folder / "mean.npy", mean)
@@ -383,9 +385,9 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
 
 
-def write_known_motions(path: Path, vqvae: VQVAE, mean: np.ndarray, std: np.ndarray) -> None:
+def write_known_motions(path: Path, vqvae: VQVAE, mean: np.ndarray, std: np.ndarray, real: list[RealClip]) -> None:
     """What KnownMotions.of reads: words and phrases of the training captions, and examples as tokens."""
-    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "examples": examples(vqvae, mean, std)}
+    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "examples": examples(vqvae, mean, std, real)}
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in listed.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -407,13 +409,14 @@ def known_words() -> dict:
 
 
 @torch.no_grad()
-def examples(vqvae: VQVAE, mean: np.ndarray, std: np.ndarray) -> list[tuple[str, str | None, list[int]]]:
-    """Kind, side and tokens of a few motions of every kind and side, always the same ones."""
+def examples(vqvae: VQVAE, mean: np.ndarray, std: np.ndarray, real: list[RealClip]) -> list[tuple[str, str | None, list[int]]]:
+    """Kind, side and tokens of a few motions of every kind and side, always the same ones; of real ones where they show one kind."""
     rng, found = np.random.default_rng(EXAMPLE_SEED), []
     for kind in KINDS:
         for side in sides_of(kind) or (None,):
-            for _ in range(EXAMPLES):
-                motion = sample_motion(kind, EXAMPLE_SECONDS + 1 / MOTION_FPS, rng, side=side).motion
-                rows = torch.from_numpy((features(motion, FORWARD_SMOOTHING, HEADING) - mean) / std).float()
-                found.append((kind, side, vqvae.encode(rows[None])[0].tolist()))
+            made = [sample_motion(kind, EXAMPLE_SECONDS + 1 / MOTION_FPS, rng, side=side).motion for _ in range(EXAMPLES)]
+            seen = [clip.motion for clip in real if (clip.kind, clip.side) == (kind, side) and len(clip.motion) > EXAMPLE_FRAMES]
+            for motion in made + seen[:EXAMPLES]:
+                rows = features(motion, FORWARD_SMOOTHING, HEADING)[:EXAMPLE_FRAMES]
+                found.append((kind, side, vqvae.encode(torch.from_numpy((rows - mean) / std).float()[None])[0].tolist()))
     return found

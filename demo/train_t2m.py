@@ -294,7 +294,7 @@ def main() -> None:
     cache = prepare(arguments.work / "motions", arguments.motions, arguments.seed, arguments.mocap)
     mean, std = statistics(cache, arguments.start_from or arguments.work / "motions")
     vqvae, gpt, reader = train_stages(cache, mean, std, arguments)
-    export(arguments.out, vqvae, gpt, reader.encoder, arguments.work / "tokenizer", mean, std)
+    export(arguments.out, vqvae, gpt, reader.encoder, arguments.work / "tokenizer", mean, std, arguments.mocap)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ LIMBS = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_HIP, RIGHT
 CENTRES = ((0.35, FACES), (0.20, HAND_CENTRES), (0.20, LIMBS))      # the rest of the crops fall anywhere
 WEIGHTED = (FACE, LEFT_HAND, RIGHT_HAND)
 TINY_VAE = dict(decoder_block_out_channels=(24,) * 4, num_decoder_blocks=(3, 3, 3, 1),
-                encoder_block_out_channels=(24,) * 4, num_encoder_blocks=(0, 0, 2, 3))
+                encoder_block_out_channels=(64,) * 4, num_encoder_blocks=(0, 0, 3, 4))      # 64 hold all 48 numbers of 4x4 pixels
 
 
 class Crops(Dataset):
@@ -189,7 +189,8 @@ class TinyObjective(nn.Module):
     def forward(self, pictures: Tensor, weight: Tensor, noise: Tensor, strength: Tensor, latents: Tensor) -> Tensor:
         """The batch's loss, (). As `ReconstructionObjective`."""
         scaled = self.scaling_factor * latents                                              # (B, C, s, s), of unit variance
-        encoded = F.mse_loss(self.tiny.encode(pictures).latents.float(), scaled)            # by itself: nothing decodes it here
+        shares = F.avg_pool2d(weight / weight.mean(), LATENT_SHRINK)                        # (B, 1, s, s)
+        encoded = (shares * (self.tiny.encode(pictures).latents.float() - scaled).square()).mean()      # by itself: nothing decodes it here
         noisy = scaled + self.latent_noise * strength * noise[:, 1]
         return encoded + reconstruction_loss(self.tiny.decode(noisy).sample.float(), pictures, weight)
 

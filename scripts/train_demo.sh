@@ -36,8 +36,8 @@ done_once decoder parallel demo/train_vae.py "$data" "$weights/svd/vae" --decode
     --steps 1200 --crop 128 --batch-size 4 --learning-rate 0.01 --detail-weight 3 $(quick --steps 4)
 
 done_once tiny_vae parallel demo/train_vae.py "$data" "$weights/svd/vae" --tiny "$weights/svd/tiny_vae" \
-    --steps 1500 --crop 128 --batch-size 6 --learning-rate 0.02 --detail-weight 3 --pose-share 0.35 $(quick --steps 4)
-parallel demo/prepare_clips.py "$data" --encode "$weights/svd/tiny_vae" --what moved --limit 5200
+    --steps 4000 --crop 128 --batch-size 6 --learning-rate 0.02 --detail-weight 4 --pose-share 0.25 $(quick --steps 4)
+parallel demo/prepare_clips.py "$data" --encode "$weights/svd/vae" --tiny "$weights/svd/tiny_vae" --what moved --limit 5200
 
 # text to video, for scripts/demo_customization.sh
 done_once text_to_video python demo/train_text_to_video.py "$weights/text_to_video" --work "$runs/text_to_video" \

@@ -137,8 +137,8 @@ class Reconstruction:
 
     features: Tensor     # (B, 4 (T // 4), 263) normalised
     latents: Tensor      # (B, T // 4, C) before quantisation
-    codes: Tensor        # (N, Q) long, of the N = B (T // 4) latents
-    left: Tensor         # (N, Q, C) what each level chose its code for
+    codes: Tensor        # (B, T // 4 Q) long
+    left: Tensor         # (B T // 4, Q, C) what each level chose its code for
     commitment: Tensor   # scalar, mean squared distance of latents to their codebook rows
     perplexity: Tensor   # scalar, exp of the entropy of the first level's use in this batch
 
@@ -183,13 +183,14 @@ class VQVAE(nn.Module):
     def forward(self, features: Tensor) -> Reconstruction:
         """Encode, quantise with the straight-through gradient (Eq. 2), decode."""
         latents = self.latents(features)                                              # (B, L, C)
-        codes, left = self.vqvae.quantizer.codes(latents.detach().flatten(0, 1))      # (N, Q), (N, Q, C)
-        rows = self.vqvae.quantizer.rows(codes).view(latents.shape)                   # (B, L, C)
+        codes, left = self.vqvae.quantizer.codes(latents.detach().flatten(0, 1))      # (B L, Q), (B L, Q, C)
+        codes_in_turn = codes.view(len(latents), -1)                                  # (B, L Q)
+        rows = self.vqvae.quantizer.rows(codes_in_turn)                               # (B, L, C)
         share = torch.bincount(codes[:, 0], minlength=self.vqvae.quantizer.num_codes) / len(codes)      # (K,)
         return Reconstruction(
             features=self.decode_latents(latents + (rows - latents).detach()),
             latents=latents,
-            codes=codes,
+            codes=codes_in_turn,
             left=left,
             commitment=functional.mse_loss(latents, rows.detach()),
             perplexity=torch.exp(-(share * (share + 1e-7).log()).sum()),

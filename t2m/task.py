@@ -136,7 +136,7 @@ def vqvae_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> tuple[dict[
     """
     out = model(norm.normalised(rows))
     losses = reconstruction_losses(out.features, rows, norm) | {"commitment": COMMITMENT * out.commitment}
-    return losses, out.left.float(), out.codes
+    return losses, out.left.float(), out.codes.view(out.left.shape[:2])
 
 
 def autoencoder_losses(model: VQVAE, rows: Tensor, norm: Normalisation) -> dict[str, Tensor]:
@@ -219,14 +219,15 @@ class VQVAETask(Task):
 class GPTObjective(nn.Module):
     """The GPT and its loss as one module."""
 
-    def __init__(self, model: GPT, keep: float, smoothing: float):
+    def __init__(self, model: GPT, keep: float, smoothing: float, levels: int):
         super().__init__()
-        self.model, self.keep, self.smoothing = model, keep, smoothing
+        self.model, self.keep, self.smoothing, self.levels = model, keep, smoothing, levels
 
     def forward(self, text: Tensor, codes: Tensor, lengths: Tensor, seed: int) -> Tensor:
         """The batch's loss, (), each token counting the same; the corruption is drawn from `seed`."""
         generator = torch.Generator(codes.device).manual_seed(seed)
-        return gpt_loss(self.model, text, codes, lengths, keep=self.keep, smoothing=self.smoothing, generator=generator)
+        return gpt_loss(self.model, text, codes, lengths, keep=self.keep, smoothing=self.smoothing, generator=generator,
+                        levels=self.levels)
 
 
 class GPTTask(Task):
@@ -237,7 +238,7 @@ class GPTTask(Task):
         self.model, self.vqvae, self.motions, self.text, self.seed = model, vqvae, motions, text, seed
         self.settings = settings or {}
         model.trans_base.pos_embedding.requires_grad_(False)                          # in every checkpoint, never used
-        self.objective = GPTObjective(model, keep, smoothing)
+        self.objective = GPTObjective(model, keep, smoothing, vqvae.levels)
 
     @cached_property
     def tokens(self) -> tuple[Tensor, Tensor]:
@@ -274,7 +275,8 @@ class VQVAESize:
     num_codes: int = setting(512, "rows of the codebook")
     code_dim: int = setting(512, "length of a row")
     width: int = setting(512, "channels")
-    depth: int = setting(3, "residual blocks per level")
+    depth: int = setting(3, "residual blocks per halving of the frame rate")
+    levels: int = setting(1, "codes for every four frames, each from a codebook of its own; 1: as published")
 
 
 @dataclass

@@ -156,7 +156,7 @@ def test_a_new_network_leaves_the_moved_picture_as_it_is(guided, image, poses):
     moved = guided.moved_latents(image, np.broadcast_to(image, poses.shape), None)                # (F, 4, h, w)
     assert_close(moved[:1], image_latents(guided.vae, as_pixels(torch.from_numpy(image[None]))) * guided.vae.config.scaling_factor)
     assert_close(guided.sample(image, poses, seed(), moved=moved, **FAST), moved, rtol=0, atol=0.02)      # noise of 1/700
-    assert torch.equal(guided.sample(image, poses, seed(), **FAST), guided.sample(image, poses, seed(), moved=moved, **FAST))
+    assert_close(guided.sample(image, poses, seed(), **FAST), guided.sample(image, poses, seed(), moved=moved, **FAST), rtol=0, atol=1e-4)
 
 
 def test_every_frame_is_told_of_its_own_moved_picture_in_every_tile(guided, image, poses):

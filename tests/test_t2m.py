@@ -72,6 +72,32 @@ def test_decoding_equals_the_published_one_and_never_mixes_rows(vqvae, vqvae_gol
     torch.testing.assert_close(both[1:], vqvae.decode(codes.flip(1)), **CLOSE)
 
 
+@torch.no_grad()
+def test_each_level_tokenises_what_the_levels_before_left():
+    torch.manual_seed(0)
+    model = VQVAE(num_codes=8, code_dim=4, width=8, depth=1, levels=3)
+    quantizer, vectors = model.vqvae.quantizer, torch.randn(50, 4)
+    torch.nn.init.normal_(quantizer.codebook)
+    codes, left = quantizer.codes(vectors)                                                  # (50, 3), (50, 3, 4)
+    assert [(level.min() >= 8 * i, level.max() < 8 * i + 8) for i, level in enumerate(codes.T)] == [(True, True)] * 3
+    for level in range(3):
+        rest = vectors - quantizer.codebook[codes[:, :level]].sum(dim=1)
+        torch.testing.assert_close(left[:, level], rest)
+        assert torch.equal(codes[:, level], torch.cdist(rest, quantizer.codebook[quantizer.level(level)]).argmin(dim=1) + 8 * level)
+    torch.testing.assert_close(quantizer.rows(codes.view(1, -1))[0], quantizer.codebook[codes].sum(dim=1))
+    tokens = model.encode(torch.randn(2, 22, 263))
+    assert tokens.shape == (2, 5 * 3) and model.decode(tokens).shape == (2, 20, 263) and model.num_codes == 24
+
+
+def test_tokens_of_all_levels_take_turns_and_end_with_a_whole_step():
+    torch.manual_seed(0)
+    gpt = GPT(num_codes=3 * 4, width=16, text_dim=8, block_size=13, num_layers=1, num_heads=2, dropout=0.0)
+    torch.nn.init.normal_(gpt.trans_head.head.weight)
+    tokens = [row for seed in range(40) for row in gpt.sample(torch.randn(4, 8), generator=torch.Generator().manual_seed(seed), levels=3)]
+    assert all(torch.equal(row // 4, torch.arange(len(row)) % 3) for row in tokens)
+    assert {len(row) % 3 for row in tokens} == {0} and {0, 3, 12} <= {len(row) for row in tokens}
+
+
 def test_too_short_a_motion_is_refused(vqvae):
     with pytest.raises(ValueError, match="at least 4 frames .found 3."):
         vqvae.encode(torch.zeros(1, 3, NUM_FEATURES))

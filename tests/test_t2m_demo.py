@@ -18,7 +18,6 @@ from t2m.joining import join_motions
 from t2m.motion import LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, PELVIS, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST
 from t2m.evaluation import round_trip_errors
 from t2m.known_motions import motion_costs, MotionBank, times_done, unrest
-from t2m.features import features
 from t2m.task import Normalisation
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "demo" / "t2m"

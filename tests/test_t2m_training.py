@@ -17,8 +17,8 @@ from t2m.motion import across_hips, across_shoulders, forward_vector, LEFT_WRIST
 from t2m.features import joints_from_features
 from t2m.generate import TextToMotion
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
-from t2m.task import GPTSize, Normalisation, T2MConfig, VQVAEObjective, VQVAESize
-from t2m.networks import VQVAE
+from t2m.networks import Quantizer, VQVAE
+from t2m.task import GPTSize, MovingCodebook, Normalisation, T2MConfig, VQVAEObjective, VQVAESize, with_corruption
 from train_t2m import share, Training
 
 DEMO = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
@@ -195,6 +195,28 @@ def test_the_codebook_moves_in_full_precision_whatever_the_networks_do():
     assert torch.equal(vqvae.vqvae.quantizer.codebook, moved)
 
 
+def test_the_codebook_of_every_level_starts_at_and_moves_towards_what_is_left_for_it():
+    torch.manual_seed(0)
+    quantizer, latents = Quantizer(8, 2, levels=2), torch.randn(400, 2)
+    moving, generator = MovingCodebook(16, 2), torch.Generator().manual_seed(0)
+    def error() -> float:
+        return float((latents - quantizer.codebook[quantizer.codes(latents)[0]].sum(dim=1)).square().mean())
+
+    moving.start(quantizer, latents, generator)
+    left, before = quantizer.codes(latents)[1], error()
+    assert all(torch.cdist(row[None], left[:, level]).min() == 0 for level in (0, 1) for row in quantizer.codebook[quantizer.level(level)])
+    for _ in range(300):
+        codes, left = quantizer.codes(latents)
+        moving.update(quantizer, left, codes, generator)
+    assert error() < before / 2 < 0.2 and len(quantizer.codes(latents)[0].unique()) == 16
+
+
+def test_a_corrupted_token_stays_on_its_level():
+    codes = torch.arange(6).repeat(50, 1) % 2 * 8
+    spoilt = with_corruption(codes, 16, 0.3, torch.Generator().manual_seed(0), levels=2)
+    assert torch.equal(spoilt // 8, codes // 8) and 0.5 < (spoilt != codes).float().mean() < 0.7
+
+
 @pytest.mark.parametrize("change, says", [
     (dict(gpt_batch=0), "gpt_batch: expected at least 1 .found 0.: raise it"),
     (dict(smoothing=2.0), "smoothing: expected 0 to 1 .found 2.0.: lower it"),
@@ -215,7 +237,8 @@ def test_the_measures_of_a_trained_model_are_all_there(humanml3d, tmp_path, monk
     with pytest.raises(ValueError, match="evaluated: expected at least 32 .* .found [0-9]+ in .* test split, 64 are asked for"):
         Training(small(humanml3d, tmp_path, evaluated=64))
     monkeypatch.setattr(evaluation, "POOL", 4)
-    training = Training(small(humanml3d, tmp_path, evaluated=8, vqvae_steps=1, free_steps=0, gpt_steps=1))
+    two_levels = VQVAESize(num_codes=16, code_dim=8, width=16, depth=1, levels=2)
+    training = Training(small(humanml3d, tmp_path, evaluated=8, vqvae_steps=1, free_steps=0, gpt_steps=1, vqvae=two_levels))
     training.test = training.motions
     vqvae = training.vqvae()
     found = training.measured(vqvae, training.gpt(vqvae), training.embedder())
