@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableVideoDiffusionPipeline
+from diffusers import AutoencoderTiny, StableVideoDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from mimicmotion.latents import added_time_ids, clip_pixels, image_embeddings, image_latents
+from mimicmotion.latents import added_time_ids, clip_pixels, image_embeddings, image_latents, scaled_latents
 from mimicmotion.latents import blended_windows, decode, decode_window, mixes_frames, windows
 from mimicmotion.pipeline import as_pixels, PoseToVideo
 from mimicmotion.savings import zero_temporal_branches
@@ -157,6 +157,22 @@ def test_a_new_network_leaves_the_moved_picture_as_it_is(guided, image, poses):
     assert_close(moved[:1], image_latents(guided.vae, as_pixels(torch.from_numpy(image[None]))) * guided.vae.config.scaling_factor)
     assert_close(guided.sample(image, poses, seed(), moved=moved, **FAST), moved, rtol=0, atol=0.02)      # noise of 1/700
     assert_close(guided.sample(image, poses, seed(), **FAST), guided.sample(image, poses, seed(), moved=moved, **FAST), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_where_the_moved_picture_stands_still_its_latents_are_the_vaes(guided, image):
+    torch.manual_seed(0)
+    tiny = AutoencoderTiny(latent_channels=4, encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4).eval()
+    moved = np.stack([image, image])
+    moved[1, 8:16, 16:24] ^= 128                                                            # one latent's pixels, row 1, column 2
+    latents = guided.moved_latents(image, moved, tiny)                                      # (2, 4, 8, 6)
+    by_vae, by_tiny = guided.moved_latents(image, moved, None), scaled_latents(tiny, as_pixels(torch.from_numpy(moved)))
+    near = torch.zeros(8, 6, dtype=torch.bool)
+    near[:3, 1:4] = True                                                                    # it and its neighbours
+    assert_close(latents[0], by_vae[0], rtol=0, atol=1e-4)
+    assert_close(latents[1][:, ~near] - by_tiny[1][:, ~near], by_vae[0][:, ~near] - by_tiny[0][:, ~near], rtol=0, atol=1e-4)
+    assert_close(latents[1][:, near], by_tiny[1][:, near], rtol=0, atol=1e-4)
+    assert (by_vae - by_tiny).abs().min(dim=1).values.max() > 0.1                           # the two are not alike
 
 
 def test_every_frame_is_told_of_its_own_moved_picture_in_every_tile(guided, image, poses):
