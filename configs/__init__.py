@@ -18,6 +18,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from media.files import one_line
+
 Schema = TypeVar("Schema")
 CONFIG_FOLDER = Path(__file__).parent
 HELP = ("-h", "--help", "--help-all")
@@ -47,7 +49,7 @@ def run_main(main: Callable[[], object]) -> None:
         said = str(error)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:        # the system's own words
             said = f"{error.filename}: cannot be used ({error.strerror}): check the path, and what may be read and written there"
-        line = f"error: {' '.join(said.split())}"
+        line = f"error: {one_line(said)}"
         if isinstance(error, AgreedError):
             say(line)
         elif os.environ.get("LOCAL_RANK", "0") == "0":
@@ -115,7 +117,7 @@ def load_config(schema: type[Schema], argv: list[str] | None = None, description
     try:
         config = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
-        raise ValueError(one_line(error)) from error
+        raise ValueError(in_our_words(error)) from error
     check_choices(config)
     return config
 
@@ -253,10 +255,10 @@ def merge(config: DictConfig, values: dict, source: str) -> None:
     try:
         config.merge_with(values)
     except (OmegaConfBaseException, ValueError) as error:
-        raise ValueError(f"{source}: {one_line(error)}") from error
+        raise ValueError(f"{source}: {in_our_words(error)}") from error
 
 
-def one_line(error: Exception) -> str:
+def in_our_words(error: Exception) -> str:
     """OmegaConf's message, with its key in front and its context lines left out; a wrong type in our words."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if wrong := re.fullmatch(r"Value (.*?)(?: of type '.*')? (?:could not be converted to|is not a valid) (\w+).*", text):

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-from media.files import existing_file
+from media.files import existing_file, one_line
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,7 @@ def read_image(path: str | Path, max_short_side: int | None = None) -> np.ndarra
         limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
         raise ValueError(f"{path}: expected a picture of at most {limit:.4g} megapixels ({error}): make it smaller") from None
     except Exception as error:                          # the decoders' own: OSError, SyntaxError, struct.error, ...
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path}: expected a whole picture ({said}): convert it to PNG or JPEG") from None
+        raise ValueError(f"{path}: expected a whole picture ({one_line(error)}): convert it to PNG or JPEG") from None
 
 
 def is_damaged_jpeg(path: str | Path) -> bool:

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from configs import run_main
 from dwpose.networks import PersonDetector, PoseHead
-from media.files import read_json
+from media.files import one_line, read_json
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_tiny_vae, load_unet, load_vae,
                                     load_video_model, split_parts, SVD_FILES)
 from mimicmotion.networks import PoseNet, PoseUNet
@@ -245,7 +245,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"whole  {os.path.relpath(path)}: {kind}, {check()}", flush=True)
         except (ValueError, OSError) as error:
             wrong += 1
-            print(f"WRONG  {' '.join(str(error).split())}", flush=True)
+            print(f"WRONG  {one_line(error)}", flush=True)
     print(f"\n{len(found) - wrong} whole, {wrong} wrong" if found else f"{arguments.folder}: no weights found")
     return 2 if wrong or not found else 0
 

@@ -25,7 +25,7 @@ import torch
 from configs import load_config, run_main
 from demo.measures import autoencoder, Bench, pose_net, pose_to_video, skeleton_adapter, Values
 from demo.motion_measures import phrasings, real_motion, rescaling, round_trip
-from media.files import check_folder
+from media.files import check_folder, one_line
 from media.video_reader import read_video
 from motionbench.report import format_table, ResultsFile, Target
 from run.folder import content_hash
@@ -169,7 +169,7 @@ def measure_all(names: list[str], bench: Bench, results: ResultsFile, fresh: boo
         try:
             values = MEASURES[name].work(bench)
         except (ValueError, OSError, subprocess.CalledProcessError) as error:
-            failures[name] = " ".join(str(error).split())
+            failures[name] = one_line(error)
             continue
         results.write(name, {"values": values, "key": key, "seconds": round(time.perf_counter() - start, 1),
                              "clips": bench.num_clips if MEASURES[name].by_clip else None, "seed": bench.seed})
