@@ -24,7 +24,7 @@ import torch
 
 from configs import yaml_mapping
 from media.files import locked, one_line
-from media.images import read_image
+from media.images import PIXELS_PER_LATENT, read_image
 from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
 from musepose.checkpoint import WeightFiles
@@ -34,7 +34,6 @@ from runtime.device import chosen_device
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
-PIXELS_PER_LATENT = 8
 
 
 @dataclass(frozen=True)
