@@ -1,4 +1,5 @@
 """Settings of every script: a dataclass's defaults < a YAML file < key=value on the command line, nothing unknown."""
+import argparse
 import difflib
 import json
 import logging
@@ -60,6 +61,17 @@ def run_main(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
+
+
+def whole_number(least: int, step: int = 1) -> Callable[[str], int]:
+    """An option's type for argparse: a whole number of `least` or more, in multiples of `step`."""
+    def read(text: str) -> int:
+        number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+        if number is None or number < least or number % step:
+            multiples = f" in multiples of {step}" if step > 1 else ""
+            raise argparse.ArgumentTypeError(f"expected a whole number{multiples}, {least} or more (found '{text}')")
+        return number
+    return read
 
 
 def interruptible() -> None:
