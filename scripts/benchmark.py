@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.stages import SCALES, STAGES
 from benchmarks.timing import Bench, num_threads, ratio_plot
 from configs import run_main, whole_number
-from media.files import save_atomically, save_text
+from media.files import check_folder, save_atomically, save_text
 from motionbench.report import format_table, Target
 from runtime.device import chosen_device
 
@@ -118,6 +118,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     given = parser.parse_args(argv)
     if given.checkpoint and not given.svd:
         raise ValueError("--checkpoint: expected --svd with it (found none): name the SVD folder it belongs to")
+    check_folder(given.output, "choose another place with --output")
     return given
 
 

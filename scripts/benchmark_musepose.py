@@ -39,7 +39,7 @@ from media.images import PIXELS_PER_LATENT
 from runtime.device import keep_freed_memory
 from runtime.processes import ALONE, join_processes, Processes, shut_down
 from musepose.networks import attended, build_denoiser, build_pose_guider, build_reference_net, Context, is_motion
-from musepose.pipeline import MusePose
+from musepose.pipeline import check_windows, MusePose
 
 ROOT = Path(__file__).resolve().parent.parent
 WAYS = ("published", "here")
@@ -224,6 +224,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = parser().parse_args()
+    check_windows(args.window, args.overlap)
     if args.way:
         return run_one(args)
     with TemporaryDirectory() as folder:

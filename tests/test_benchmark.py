@@ -111,6 +111,7 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("argument, words", [(["--device", "tpu"], "device: must be"),
+                                             (["--output", __file__], "cannot be written to .* choose another place with --output"),
                                              (["--checkpoint", "a.pth"], "--checkpoint: expected --svd")])
 def test_bad_arguments_are_one_line(argument, words):
     with pytest.raises(ValueError, match=words):
