@@ -51,11 +51,11 @@ def options(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def size_of(text: str) -> tuple[int, int]:
-    """(height, width) in pixels."""
+def size_of(option: str, text: str) -> tuple[int, int]:
+    """(height, width) in pixels, as an option names it."""
     found = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text.strip())
     if not found:
-        raise ValueError(f"-r: expected a side in pixels or HEIGHTxWIDTH (found '{text}'): for example -r 384")
+        raise ValueError(f"{option}: expected a side in pixels or HEIGHTxWIDTH (found '{text}'): for example {option} 384")
     return int(found[1]), int(found[2] or found[1])
 
 
@@ -66,7 +66,7 @@ def sampling_of(chosen: argparse.Namespace, defaults: dict) -> dict:
             raise ValueError(f"-{name}: expected at least 1 (found {value}): raise it")
     if chosen.guidance is not None and not math.isfinite(chosen.guidance):
         raise ValueError(f"-guidance: expected a number (found {chosen.guidance}): 9 is usual, 1 is none")
-    asked = {"size": None if chosen.r is None else size_of(chosen.r), "num_frames": chosen.d, "num_inference_steps": chosen.steps,
+    asked = {"size": None if chosen.r is None else size_of("-r", chosen.r), "num_frames": chosen.d, "num_inference_steps": chosen.steps,
              "guidance_scale": chosen.guidance}
     return {name: defaults[name] if value is None else value for name, value in asked.items()} | {"negative_prompt": chosen.n}
 

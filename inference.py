@@ -46,7 +46,7 @@ from dwpose.plausibility import check_plausible
 from dwpose.skeleton import check_somebody, Skeleton
 from finer_scale import aligned
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
-from media.files import locked
+from media.files import locked, one_line
 from media.images import fit_to_canvas
 from media.video_writer import load_frames, save_frames, StreamingVideoWriter
 from renderers import Renderer, Scene
@@ -351,7 +351,7 @@ def attempted(work: Callable, config: InferenceConfig, report: Report, failed: d
             return work()
     except (ValueError, FileNotFoundError) as error:
         failed[config.name] = 2
-        print(f"error: {config.name}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {config.name}: {one_line(error)}", file=sys.stderr)
     except Exception:
         failed[config.name] = 1
         log.exception("%s: failed", config.name)

@@ -28,6 +28,8 @@ from urllib.request import urlopen
 
 import psutil
 
+from configs import run_main, whole_number
+
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "assets" / "person_large.png"
 TINY = {"height": 256, "width": 144, "fps": 4, "puppet.mask": "colour"}
@@ -190,8 +192,8 @@ def at_once(url: str, server: psutil.Process, sessions: int) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200, help="tiny runs in a row (default: 200)")
-    parser.add_argument("--sessions", type=int, default=20, help="visitors at once (default: 20)")
+    parser.add_argument("--runs", type=whole_number(0), default=200, help="tiny runs in a row (default: 200)")
+    parser.add_argument("--sessions", type=whole_number(0), default=20, help="visitors at once (default: 20)")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))      # the server ends, too
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (url, server, seconds, imports):
@@ -206,4 +208,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

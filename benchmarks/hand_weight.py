@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from configs import run_main
+from configs import run_main, whole_number
 from demo.init_models import save_fresh, VIDEO_UNET
 from dwpose.detector import PoseDetector
 from dwpose.draw import draw
@@ -111,10 +111,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder by demo/prepare_clips.py, encoded")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and result.json")
-    parser.add_argument("--steps", type=int, default=2000, help="of each half, 8 pictures each")
-    parser.add_argument("--clips", type=int, default=160, help="held-out clips")
+    parser.add_argument("--steps", type=whole_number(1), default=2000, help="of each half, 8 pictures each")
+    parser.add_argument("--clips", type=whole_number(1), default=160, help="held-out clips")
     parser.add_argument("--train", type=float, choices=WEIGHTS, metavar="WEIGHT", help="train this half and stop")
-    parser.add_argument("--seed", type=int, default=0, help="of samples and noise, the same for both halves")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of samples and noise, the same for both halves")
     arguments = parser.parse_args()
     if arguments.train:
         trained(arguments.train, arguments)

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler
 from torch.utils.data import DataLoader, Dataset
 
-from configs import run_main
+from configs import run_main, whole_number
 from dwpose.draw import STYLES
 from mimicmotion import VideoTrainConfig
 from mimicmotion.latents import image_embeddings
@@ -170,13 +170,13 @@ PARTS = {"step": step, "stall": stall, "loading": loading, "full": full}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS, help="what is measured")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps")
+    parser.add_argument("--steps", type=whole_number(1), default=5, help="timed steps")
     parser.add_argument("--dataset", type=Path, help="folder by scripts/prepare_dataset.py, for `stall` and `loading`")
     parser.add_argument("--cached", action="store_true", help="`stall` and `loading` read its cached latents")
     parser.add_argument("--seconds-per-step", type=float, default=0.0, help="what a step of `loading` takes without its data")
-    parser.add_argument("--workers", type=int, default=2, help="processes of `loading`")
-    parser.add_argument("--batch-size", type=int, default=1, help="clips per step of `loading`")
-    parser.add_argument("--num-frames", type=int, default=16, help="frames per clip of `loading`")
+    parser.add_argument("--workers", type=whole_number(0), default=2, help="processes of `loading`")
+    parser.add_argument("--batch-size", type=whole_number(1), default=1, help="clips per step of `loading`")
+    parser.add_argument("--num-frames", type=whole_number(1), default=16, help="frames per clip of `loading`")
     parser.add_argument("--style", choices=sorted(STYLES), default="mimicmotion", help="the brush of the poses of `loading`")
     parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("HEIGHT", "WIDTH"), help="of the clips, pixels")
     parser.add_argument("--parts", default="all", choices=("all", "temporal"), help="what `full` trains")

@@ -1,4 +1,5 @@
 """Settings of every script: a dataclass's defaults < a YAML file < key=value on the command line, nothing unknown."""
+import argparse
 import difflib
 import json
 import logging
@@ -17,6 +18,8 @@ from typing import TextIO, TypeVar
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from media.files import one_line
 
 Schema = TypeVar("Schema")
 CONFIG_FOLDER = Path(__file__).parent
@@ -47,7 +50,7 @@ def run_main(main: Callable[[], object]) -> None:
         said = str(error)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:        # the system's own words
             said = f"{error.filename}: cannot be used ({error.strerror}): check the path, and what may be read and written there"
-        line = f"error: {' '.join(said.split())}"
+        line = f"error: {one_line(said)}"
         if isinstance(error, AgreedError):
             say(line)
         elif os.environ.get("LOCAL_RANK", "0") == "0":
@@ -58,6 +61,17 @@ def run_main(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
+
+
+def whole_number(least: int, step: int = 1) -> Callable[[str], int]:
+    """An option's type for argparse: a whole number of `least` or more, in multiples of `step`."""
+    def read(text: str) -> int:
+        number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+        if number is None or number < least or number % step:
+            multiples = f" in multiples of {step}" if step > 1 else ""
+            raise argparse.ArgumentTypeError(f"expected a whole number{multiples}, {least} or more (found '{text}')")
+        return number
+    return read
 
 
 def interruptible() -> None:
@@ -115,7 +129,7 @@ def load_config(schema: type[Schema], argv: list[str] | None = None, description
     try:
         config = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
-        raise ValueError(one_line(error)) from error
+        raise ValueError(in_our_words(error)) from error
     check_choices(config)
     return config
 
@@ -253,10 +267,10 @@ def merge(config: DictConfig, values: dict, source: str) -> None:
     try:
         config.merge_with(values)
     except (OmegaConfBaseException, ValueError) as error:
-        raise ValueError(f"{source}: {one_line(error)}") from error
+        raise ValueError(f"{source}: {in_our_words(error)}") from error
 
 
-def one_line(error: Exception) -> str:
+def in_our_words(error: Exception) -> str:
     """OmegaConf's message, with its key in front and its context lines left out; a wrong type in our words."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if wrong := re.fullmatch(r"Value (.*?)(?: of type '.*')? (?:could not be converted to|is not a valid) (\w+).*", text):

@@ -14,13 +14,13 @@ from itertools import islice
 import numpy as np
 
 from dwpose.networks import FRAMES_PER_RUN, overlap, PERSON_SCORE, PersonDetector, PoseHead
+from dwpose.plausibility import MIN_BODY_KEYPOINTS
 from dwpose.skeleton import BODY, is_present, is_seen, NUM_KEYPOINTS, Skeleton
 
 log = logging.getLogger(__name__)
 
 # -------------------------------------------------------------------------------------------------------- the detector
 
-MIN_BODY_KEYPOINTS = 8          # confident body keypoints that make a person
 CROWD = 10                      # of more people than this, the smallest are left out
 
 

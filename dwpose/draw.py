@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dwpose.skeleton import FACE, is_present, is_seen, LEFT_HAND, openpose18, RIGHT_HAND, Skeleton
+from dwpose.skeleton import FACE, FINGER_BONES, is_present, is_seen, LEFT_HAND, openpose18, RIGHT_HAND, Skeleton
 
 # OpenPose's 18: 0 nose, 1 neck, 2-4 right arm, 5-7 left arm, 8-10 right leg, 11-13 left leg, 14 15 eyes, 16 17 ears
 LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
@@ -22,8 +22,6 @@ EARS = (16, 17)
 RAINBOW = ((255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0),
            (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255),
            (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85))
-FINGER_BONES = tuple((0 if bone == 0 else 4 * finger + bone, 4 * finger + bone + 1)
-                     for finger in range(5) for bone in range(4))             # wrist to tip, thumb first
 FINGER_COLOURS = tuple(np.array(colorsys.hsv_to_rgb(bone / 20, 1, 1)) for bone in range(20))     # in [0, 1]
 HAND_JOINT_COLOUR = np.array((0, 0, 255.0))
 FACE_COLOUR = np.array((255.0, 255, 255))

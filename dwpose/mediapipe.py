@@ -14,7 +14,7 @@ from itertools import chain, islice
 import cv2
 import numpy as np
 
-from dwpose.detector import areas, chosen_track, with_short_gaps_filled
+from dwpose.detector import areas, chosen_track, CROWD, with_short_gaps_filled
 from dwpose.mediapipe_networks import DEFAULT_FOLDER, Networks, Pose, Region, whole
 from dwpose.mediapipe_person import (as_keypoints, body_depth, FollowedPerson, has_sure_face, person_box, person_mask,
                                      Reading, region_of_detection, unsure)
@@ -22,7 +22,6 @@ from dwpose.plausibility import implausible
 from dwpose.skeleton import BODY, is_seen, NUM_KEYPOINTS, Skeleton
 
 LONGEST_SIDE = 2048             # pixels: larger pictures are read at this size, where crops are still far below it
-CROWD = 10                      # of more people than this in a picture, the smallest are left out
 FOLLOWED = 4                    # and in a video of more than this
 TILES_PER_FRAME = 2             # of a video, in turn, while somebody is followed
 TILES_OF_SEARCH = 6             # and while nobody is

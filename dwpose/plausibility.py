@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from dwpose.proportions import BONES, CHILDREN, METRES, NECK_POINT, PARENTS, PELVIS_POINT, distances, with_middles
-from dwpose.skeleton import (BODY, FACE, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_HEEL, LEFT_HIP,
+from dwpose.skeleton import (BODY, FACE, FINGER_BONES, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_HEEL, LEFT_HIP,
                              LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_ELBOW,
                              RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST,
                              is_seen, Skeleton)
 
-MIN_BODY_KEYPOINTS = 8          # seen body points that make a person, as in dwpose/detector.py
+MIN_BODY_KEYPOINTS = 8          # seen body points that make a person
 MIN_PIXELS = 32                 # extent of the seen body points, longer side
 TYPICAL = 0.6                   # quantile of the bones' lengths, each against an adult's, that tells the body's scale
 SHORT, MAX_SHORT = 0.15, 0.6    # bones below this share of their length point at the camera; so many of them may
@@ -35,7 +35,6 @@ NAMES = {LEFT_SHOULDER: "left shoulder", RIGHT_SHOULDER: "right shoulder", LEFT_
          LEFT_ANKLE: "left shin", RIGHT_ANKLE: "right shin", NOSE: "neck"}
 SIDES = [[CHILDREN.index(joint) for joint in side] for side in (
     (LEFT_ELBOW, LEFT_WRIST, LEFT_KNEE, LEFT_ANKLE), (RIGHT_ELBOW, RIGHT_WRIST, RIGHT_KNEE, RIGHT_ANKLE))]
-FINGER_BONES = [(0 if bone == 0 else 4 * finger + bone, 4 * finger + bone + 1) for finger in range(5) for bone in range(4)]
 FEET = ((LEFT_ANKLE, LEFT_BIG_TOE), (LEFT_ANKLE, LEFT_HEEL), (RIGHT_ANKLE, RIGHT_BIG_TOE), (RIGHT_ANKLE, RIGHT_HEEL))
 
 

@@ -19,6 +19,8 @@ NUM_KEYPOINTS = 133
 EYES, SHOULDERS, HIPS = (LEFT_EYE, RIGHT_EYE), (LEFT_SHOULDER, RIGHT_SHOULDER), (LEFT_HIP, RIGHT_HIP)
 ARMS = ((LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST), (RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST))
 LEGS = ((LEFT_HIP, LEFT_KNEE, LEFT_ANKLE), (RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE))
+FINGER_BONES = tuple((0 if bone == 0 else 4 * finger + bone, 4 * finger + bone + 1)
+                     for finger in range(5) for bone in range(4))             # of a hand: wrist to tip, thumb first
 KNEES, ANKLES = (LEFT_KNEE, RIGHT_KNEE), (LEFT_ANKLE, RIGHT_ANKLE)
 BODY = slice(0, 17)
 FEET = slice(17, 23)

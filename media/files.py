@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, files that must be there, folders that one run at a time writes to, HTML pages."""
+"""Files that appear whole or not at all, files that must be there, folders that one run at a time writes to, HTML pages, and lines about them."""
 from __future__ import annotations
 
 import json
@@ -13,6 +13,12 @@ import numpy as np
 from filelock import FileLock, Timeout                    # torch itself needs it
 
 PARTIAL = ".partial"                # ends the name of a file that is still being written
+
+
+def one_line(said: object) -> str:
+    """A text, or what an error says, with single spaces; an error without words says its kind."""
+    line = " ".join(str(said).split())
+    return line or type(said).__name__ if isinstance(said, BaseException) else line
 
 
 def save_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-from media.files import existing_file
+from media.files import existing_file, one_line
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,9 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000"
 PLAIN_MODES = {"P": "RGB", "PA": "RGB", "RGBA": "RGB", "RGBa": "RGB", "RGBX": "RGB", "LA": "L", "La": "L", "1": "L"}   # that profiles fit
 JPEG_BEGINS = b"\xff\xd8"
 EIGHT_BIT, SIXTEEN_BIT = 255, 65535
+PIXELS_PER_LATENT = 8                                    # along a side, of Stable Diffusion's VAE, which all the video models have
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)          # RGB, of CLIP's training pictures in [0, 1]
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def read_image(path: str | Path, max_short_side: int | None = None) -> np.ndarray:
@@ -55,8 +58,7 @@ def read_image(path: str | Path, max_short_side: int | None = None) -> np.ndarra
         limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
         raise ValueError(f"{path}: expected a picture of at most {limit:.4g} megapixels ({error}): make it smaller") from None
     except Exception as error:                          # the decoders' own: OSError, SyntaxError, struct.error, ...
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path}: expected a whole picture ({said}): convert it to PNG or JPEG") from None
+        raise ValueError(f"{path}: expected a whole picture ({one_line(error)}): convert it to PNG or JPEG") from None
 
 
 def is_damaged_jpeg(path: str | Path) -> bool:
@@ -155,6 +157,12 @@ def fit_to_canvas(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     smaller = height < image.shape[0]
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     return np.ascontiguousarray(resized[top:top + size[0], left:left + size[1]])
+
+
+def for_clip(shares: Tensor) -> Tensor:
+    """Pictures (N, 3, H, W) in [0, 1], normalised as CLIP's training pictures were."""
+    mean, std = (shares.new_tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    return (shares - mean) / std
 
 
 def as_tensor(frames: np.ndarray) -> Tensor:

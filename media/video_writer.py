@@ -15,8 +15,8 @@ from media.files import save_atomically
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ANIMATIONS = (".gif", ".webp")
 X264 = {"preset": "medium", "x264-params": "cpu-independent=1"}     # the same bytes in every run, on every processor ...
+X264_THREADS = 4                                       # ... and however many cores there are
 COLOUR = 6, 1, 1, 13        # ITU-T H.273: BT.601's matrix as swscale uses it, limited range, sRGB's primaries and transfer
-X264_THREADS = 4                                         # ... and however many cores there are
 WINDOWS_AHEAD = 4                                      # that wait for the codec; then their maker waits
 ABANDONED = object()                                   # in place of the frames that do not come any more
 

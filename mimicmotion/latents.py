@@ -9,6 +9,7 @@ from diffusers.models.resnet import SpatioTemporalResBlock
 from einops import rearrange
 from torch import Tensor
 
+from media.images import for_clip
 from mimicmotion.savings import is_zero_initialised, spatial_only
 from runtime.cpu_layers import faster_on_cpu
 from runtime.processes import ALONE, Processes
@@ -16,8 +17,6 @@ from runtime.progress import Steps
 
 log = logging.getLogger(__name__)
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)   # RGB, of CLIP's training pictures in [0, 1]
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 STILL = 2 / 127.5                                 # of pixels in [-1, 1]: two levels of 8 bits
 
 
@@ -45,9 +44,7 @@ def blur_and_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 def clip_pixels(images: Tensor, image_size: int) -> Tensor:
     """Pictures as the CLIP image encoder wants them: (B, 3, image_size, image_size), normalised."""
-    small = blur_and_resize(images, (image_size, image_size)) * 0.5 + 0.5     # about [0, 1]
-    mean, std = (small.new_tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
-    return (small - mean) / std
+    return for_clip(blur_and_resize(images, (image_size, image_size)) * 0.5 + 0.5)
 
 
 def image_embeddings(image_encoder, images: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import nn, Tensor
 from torch.distributed.tensor import DTensor
 
-from media.files import save_atomically
+from media.files import one_line, save_atomically
 from media.images import as_frames
 from mimicmotion import VideoTrainConfig
 from mimicmotion.checkpoint import save_checkpoint
@@ -160,7 +160,7 @@ def use_xformers(unet: PoseUNet) -> None:
     try:
         unet.enable_xformers_memory_efficient_attention()
     except (ImportError, ValueError) as error:
-        raise ValueError(f"attention: expected xformers and an NVIDIA GPU ({' '.join(str(error).split())}): "
+        raise ValueError(f"attention: expected xformers and an NVIDIA GPU ({one_line(error)}): "
                          "attention=sdpa needs as little memory") from error
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from dwpose.skeleton import Skeleton
 from inference import animate
-from media.files import save_atomically, save_text
+from media.files import one_line, save_atomically, save_text
 from media.video_writer import write_video
 from motionbench.cells import BenchMotion, Cell, driving_motion, OPPOSITE, Person, true_clip
 from motionbench.metrics import Metric
@@ -230,7 +230,7 @@ class Clip:
             if made.skeleton is not None:
                 made.skeleton.save(self.file("clips", ".npz"))
         except (ValueError, RuntimeError, FileNotFoundError) as error:
-            entry["failure"] = one_line(error)
+            entry["failure"] = failure_of(error)
         except OSError as error:
             raise ValueError(f"{self.bench.folder}: {error.strerror or error}: make room, then go on with the same "
                              "command") from error
@@ -297,7 +297,6 @@ def write_entry(path: Path, entry: dict) -> None:
     save_text(path, json.dumps(entry, indent=1) + "\n")
 
 
-def one_line(error: Exception) -> str:
-    """An error as one line, with its kind where it is not the user's."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, (ValueError, FileNotFoundError)) else f"{type(error).__name__}: {text}"
+def failure_of(error: Exception) -> str:
+    """What an error says, with its kind where it is not the user's."""
+    return one_line(error) if isinstance(error, (ValueError, FileNotFoundError)) else f"{type(error).__name__}: {one_line(error)}"

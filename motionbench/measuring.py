@@ -27,7 +27,7 @@ from motionbench import picture, pose
 from motionbench.cells import BenchMotion, num_frames_of
 from motionbench.judge_pose import PoseJudge
 from motionbench.judges import ClipJudge, Judge, motion_score, VlmJudge
-from motionbench.making import Bench, Clip, one_line, read_entry, write_entry
+from motionbench.making import Bench, Clip, failure_of, read_entry, write_entry
 from motionbench.metrics import ClipCase, Features, formula, Metric, NEEDED, nobody, Score
 from motionbench.network_metrics import frechet_of_clips, MetricWeights, network_metrics
 from motionbench.report import moments, ranked, report_page, results_table, WorstClip
@@ -110,7 +110,7 @@ def case_of(clip: Clip, made: dict) -> ClipCase:
         video = at_size_of_truth(clip, video)
         check(clip, video)
     except (ValueError, FileNotFoundError) as error:
-        return replace(case, failure=one_line(error))
+        return replace(case, failure=failure_of(error))
     if not clip.is_external and not clip.variant.bound:
         case = replace(case, commanded=Skeleton.load(clip.file("clips", ".npz")))
     reference = fit_to_canvas(read_image(bench.pictures[cell.identity]), video.shape[1:3])

@@ -18,7 +18,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from media.files import read_json, save_atomically
 from runtime.weights import (
-    MAPPED_BYTES, converted, empty, flat, is_zip, mapped, read_pickled, save_tensors,
+    MAPPED_BYTES, converted, empty, flat, is_zip, mapped, present_vae_name, read_pickled, save_tensors,
 )
 from musepose.networks import Denoiser, PoseGuider, ReferenceNet, build_denoiser, build_pose_guider, build_reference_net, is_motion
 
@@ -29,7 +29,6 @@ COUNTERS = re.compile(r"(^|\.)position_ids$")                 # older transforme
 MOTION_NAMES = (                                              # published name -> diffusers'
     (".temporal_transformer.", "."), (".attention_blocks.0.", ".attn1."), (".attention_blocks.1.", ".attn2."),
     (".norms.0.", ".norm1."), (".norms.1.", ".norm2."), (".ff_norm.", ".norm3."))
-VAE_NAMES = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
 FETCH = "fetch MusePose's with python scripts/download_weights.py musepose (and musepose-base, for stage 1 of training)"
 PUBLISHED_WIDTHS = (16, 32, 96, 256)                           # of the pose guider's levels
 WEIGHTS_NAMES = ("diffusion_pytorch_model", "pytorch_model", "model")     # stems in a component folder
@@ -220,9 +219,7 @@ def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> Aut
     folder = Path(folder)
     path, tensors = component_file(folder), {}
     for name, tensor in copied_tensors(path, dtype, device):
-        for published, ours in VAE_NAMES:
-            name = name.replace(published, ours)
-        tensors[name] = tensor.flatten(1) if ".attentions." in name and tensor.ndim == 4 else tensor
+        tensors[present_vae_name(name)] = tensor.flatten(1) if ".attentions." in name and tensor.ndim == 4 else tensor
     return fill(empty(AutoencoderKL.from_config, read_json(folder / "config.json"), folder), tensors, path, "a VAE")
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPVisionModelWithProjection
 
-from media.images import check_rgb
+from media.images import check_rgb, for_clip
 from musepose.checkpoint import load_image_encoder, load_networks, load_saved_networks, load_vae, Networks, WeightFiles
 from musepose.networks import Context, Denoiser, MAX_WINDOW, PoseGuider, ReferenceNet
 from musepose import MIN_SNR_GAMMA
@@ -352,10 +352,6 @@ class WindowedDenoiser:
 
 # -------------------------------------------------------------- pixels: Pillow resizes, as in the published code
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)   # RGB, of CLIP's training pictures in [0, 1]
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
 def resized(frames: np.ndarray, size: tuple[int, int], filter: int = Image.Resampling.LANCZOS) -> np.ndarray:
     """Frames (N, H, W, 3) uint8 at `size` (height, width), their aspect not kept."""
     if frames.shape[1:3] == size:
@@ -380,6 +376,4 @@ def pose_pixels(poses: np.ndarray, size: tuple[int, int]) -> Tensor:
 
 def clip_pixels(images: np.ndarray, side: int = 224) -> Tensor:
     """Pictures for CLIP's image encoder, (N, 3, side, side): squashed to a square, normalised."""
-    shares = as_shares(resized(images, (side, side), Image.Resampling.BICUBIC))
-    mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
-    return (shares - mean) / std
+    return for_clip(as_shares(resized(images, (side, side), Image.Resampling.BICUBIC)))

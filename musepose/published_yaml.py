@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from configs import yaml_mapping
-from media.files import locked
-from media.images import read_image
+from media.files import locked, one_line
+from media.images import PIXELS_PER_LATENT, read_image
 from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
 from musepose.checkpoint import WeightFiles
@@ -34,7 +34,6 @@ from runtime.device import chosen_device
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
-PIXELS_PER_LATENT = 8
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def run_cases(path: str | Path, arguments: list[str], load: Callable[..., MusePo
             try:
                 make_case(model, picture, video, folder, names, args, wanted.noise_scheduler)
             except (ValueError, FileNotFoundError, torch.OutOfMemoryError) as error:
-                log.error("%s with %s: %s", picture, video, " ".join(str(error).split()))
+                log.error("%s with %s: %s", picture, video, one_line(error))
                 failed.append(video)
     if failed:
         log.error("%d of %d cases failed", len(failed), len(wanted.cases))

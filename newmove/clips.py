@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from media.files import save_atomically
+from media.files import one_line, save_atomically
 from media.images import as_tensor, fit_to_canvas
 from media.video_reader import frames_at, probe, stored_frames, videos_in
 from runtime.device import generator_for
@@ -124,10 +124,6 @@ def caption_table(path: Path) -> dict[str, tuple[str, ...]]:
             raise ValueError(f"{path}: expected a caption or a list of captions for '{name}' (found {texts!r}): correct it")
         found[name] = tuple(one_line(text) for text in texts if text.strip())
     return found
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def warn_about_word(clips: Sequence[Clip], word: str) -> None:

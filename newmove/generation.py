@@ -19,7 +19,8 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -250,29 +251,21 @@ class Exemplar:
     caption: str
 
 
-def stem_of(prompt: str) -> tuple[str, bool]:
-    """A prompt as part of a file name, and whether it can be read back from it."""
-    safe = re.sub(r"[^\w\-.,']+", "_", prompt).lstrip(".")
-    cut = safe.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
-    return cut, cut.replace("_", " ") == prompt
+def file_stems(texts: Iterable[str]) -> dict[str, str]:
+    """Each text as a file's name, which stays inside its folder and is no other text's, also where case does not count.
+
+    A text that cannot be read back from its name, or shares it, gets eight hex digits of its hash, whatever the order is.
+    """
+    safe = {text: re.sub(r"[^\w\-.,']+", "_", text).lstrip(".").encode()[:MAX_STEM_BYTES].decode(errors="ignore") for text in texts}
+    owners = Counter(map(str.casefold, safe.values()))
+    return {text: stem if stem.replace("_", " ") == text and owners[stem.casefold()] == 1 else
+            f"{stem}_{hashlib.sha256(text.encode()).hexdigest()[:8]}" for text, stem in safe.items()}
 
 
 def planned(prompts: Sequence[Prompt]) -> list[Video]:
-    """The videos of these prompts. Names stay inside the folder and are unique, also where case does not count.
-
-    A prompt that its name does not tell apart from others gets eight hex digits of its hash, whatever the order is.
-    """
-    prompts = list(dict.fromkeys(prompts))
-    owners: dict[str, set[str]] = {}
-    for prompt in prompts:
-        owners.setdefault(stem_of(prompt.text)[0].casefold(), set()).add(prompt.text)
-    videos = []
-    for prompt in prompts:
-        stem, exact = stem_of(prompt.text)
-        if not exact or len(owners[stem.casefold()]) > 1:
-            stem = f"{stem}_{hashlib.sha256(prompt.text.encode()).hexdigest()[:8]}"
-        videos.append(Video(f"{stem}_seed{prompt.seed}.mp4", prompt.text, prompt.seed))
-    return videos
+    """The videos of these prompts, each once."""
+    stems = file_stems(prompt.text for prompt in prompts)
+    return [Video(f"{stems[prompt.text]}_seed{prompt.seed}.mp4", prompt.text, prompt.seed) for prompt in dict.fromkeys(prompts)]
 
 
 def claim(folder: Path, settings: dict, videos: Sequence[Video]) -> list[Video]:
@@ -339,9 +332,10 @@ def gallery(everything: Sequence[Video], shown: Sequence[Exemplar], folder: Path
 
 def copies(exemplars: Path, folder: Path) -> list[Exemplar]:
     """Small H.264 copies of the exemplars in folder/exemplars, which any browser plays."""
-    found = []
-    for stem, path in videos_in(exemplars).items():
-        fps, target = probe(path).fps, folder / "exemplars" / f"{stem_of(stem)[0]}.mp4"
+    found, clips = [], videos_in(exemplars)
+    names = file_stems(clips)
+    for stem, path in clips.items():
+        fps, target = probe(path).fps, folder / "exemplars" / f"{names[stem]}.mp4"
         if not target.is_file():
             frames = islice(frame_stream(path, max_short_side=EXEMPLAR_SIDE), round(EXEMPLAR_SECONDS * fps))
             write_video(target, frames, fps)

@@ -22,13 +22,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from media.files import read_json, save_atomically, save_text
 from runtime.cpu_layers import faster_on_cpu
-from runtime.weights import empty, fill, read_tensors, save_tensors
+from runtime.weights import empty, fill, present_vae_name, read_tensors, save_tensors
 
 from newmove.objective import DiffusionNoise, save_trained, train_only
 
 PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline")      # the same five parts
 FRAMES_AT_ONCE = 4                                                   # through the VAE
-OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 COUNTER = "text_model.embeddings.position_ids"                       # stored by older transformers, not a weight
 DEFAULTS = {"size": (384, 384), "num_frames": 16, "guidance_scale": 9.0, "num_inference_steps": 50, "fps": 8}
 ALIASES = {"zs": "weights/zeroscope", "ms": "weights/modelscope"}    # short names for -m
@@ -225,15 +224,8 @@ def component(kind: type, folder: Path, dtype: torch.dtype, device: str = "cpu")
     path = weights_file(folder, "diffusion_pytorch_model", dtype)
     tensors = read_tensors(path, dtype, device)
     if kind is AutoencoderKL:
-        tensors = {renamed(name): tensor for name, tensor in tensors.items()}
+        tensors = {present_vae_name(name): tensor for name, tensor in tensors.items()}
     return fill(model, tensors, path).requires_grad_(False)
-
-
-def renamed(name: str) -> str:
-    """A VAE attention weight's present name; folders of early 2023 have the old ones."""
-    for old, new in OLD_ATTENTION.items():
-        name = name.replace(old, new)
-    return name
 
 
 def load_text_encoder(folder: Path, dtype: torch.dtype, device: str = "cpu") -> CLIPTextModel:

@@ -94,8 +94,9 @@ def posed(points: np.ndarray, skeleton: Skeleton, reference: Skeleton, depth: np
         else:
             last = turned_map(own[end], points[:, end], angle_of(lower, own[end] - own[middle], side), width, side)
         maps |= {f"{limb.name} upper": upper, f"{limb.name} lower": lower, f"{limb.name} tip": last}
+    face = face_of(whole)
     return Pose(points, maps, size, side < 0, turn < -BEHIND * size, floor, toward,
-                face_of(whole), shift_of_face(skeleton, reference, maps["head"], face_of(whole)))
+                face, shift_of_face(skeleton, reference, maps["head"], face))
 
 
 def towards_viewer(points: np.ndarray, own: np.ndarray, size: np.ndarray, depth: np.ndarray | None) -> dict[str, np.ndarray]:

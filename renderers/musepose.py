@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dwpose.musepose import pose_frames
+from media.images import PIXELS_PER_LATENT
 from musepose.checkpoint import FETCH, WeightFiles
 from musepose.memory import fitting_plan, Footprint, Plan, Run
 from musepose.pipeline import check_size, check_windows, MusePose, padded_length
@@ -21,7 +22,6 @@ from runtime.processes import ALONE, Processes
 
 log = logging.getLogger(__name__)
 
-PIXELS_PER_LATENT = 8            # of the published VAE
 RETRY_SHARE = 0.85               # of the activations of a plan that ran out of memory, for the next one
 
 

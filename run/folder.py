@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import torch
 
-from media.files import save_atomically, save_text
+from media.files import one_line, save_atomically, save_text
 from runtime.device import GIB
 
 log = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ class RunFolder:
         try:
             return artefact.load(path)
         except Exception as error:                          # whatever a reader makes of a file that may hold anything
-            said = " ".join(str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ").split()) or type(error).__name__
+            said = one_line(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
             if isinstance(error, ValueError) and re.search(r"expected .*: \S", said):          # one of ours: says already what to do
                 raise ValueError(f"{path}: {said.removesuffix(', or delete the file')}, or delete the file, and it is made again") from error
             raise ValueError(f"{path}: expected what this stage wrote ({said}): mend it, or delete it, and it is made again") from error

@@ -20,6 +20,7 @@ HAIR = 0.8                              # above the brows, of the distance from 
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
 CARRIED_BLUR, CARRIED_REACH = 0.03, 0.15   # of the picture's width: blur of what is carried on beyond an edge, and where it is reached
 NAMED = 3                               # other people who are named one by one
+HARDLY_INSIDE = 0.02                    # of another person's box: with less of it in the window they are left out
 FINEST, ALWAYS_FINE = 4, 2160           # short sides of the video that a picture's is read at, at most: a small person is cut out; and pixels
 FINEST_WINDOW = 2                       # heights of the video that the part to be framed has, at most
 OUTSIDE = 0.15                          # how far the window may reach beyond the picture, of the body's extent
@@ -196,7 +197,7 @@ def told_of(others: np.ndarray, person: Skeleton, window: Window) -> str:
     """What becomes of other people, (n, 4) boxes: one by one where they are few."""
     if len(others) <= NAMED:
         return ", ".join(whereabouts(box, person, window) for box in others)
-    within = sum(share_inside(box, window) >= 0.02 for box in others)
+    within = sum(share_inside(box, window) >= HARDLY_INSIDE for box in others)
     return f"{len(others) - within} others are left out" + (f", {within} are partly inside the frame and do not move" if within else "")
 
 
@@ -204,7 +205,7 @@ def whereabouts(box: np.ndarray, person: Skeleton, window: Window) -> str:
     """Where another person is, and whether the window shows any of it."""
     side = "left" if box[0] + box[2] < 2 * person.xy[0, person.seen[0], 0].mean() else "right"
     share = share_inside(box, window)
-    return f"the one on the {side} " + ("is left out" if share < 0.02 else f"is {100 * share:.0f} % inside the frame and does not move")
+    return f"the one on the {side} " + ("is left out" if share < HARDLY_INSIDE else f"is {100 * share:.0f} % inside the frame and does not move")
 
 
 def save_boxes(boxes: np.ndarray, path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw, ImageFont
 
-from media.files import save_atomically, save_text
+from media.files import one_line, save_atomically, save_text
 from media.images import fit_to_canvas
 from media.video_writer import StreamingVideoWriter, write_video
 from run.framing import read_picture
@@ -149,7 +149,7 @@ def write_outputs(config: InferenceConfig, folder: Path, rows: list[Row], segmen
         if writer.num_frames != len(row.frames):      # taken from the last run, only drawn, or not shown to its end
             write_video(writer.path, row.frames, writer.fps)
     image = fit_to_canvas(read_picture(config.image, config.size), config.size)
-    text = " ".join(config.prompt.split())
+    text = one_line(config.prompt)
     if config.driving_video:
         text = f"the movement of {Path(config.driving_video).name}"
     footnote = f"{config.width}x{config.height}, {config.fps:g} fps, {len(rows[-1].frames)} frames, seed {config.seed}"

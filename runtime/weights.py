@@ -24,6 +24,7 @@ KINDS = (                                                     # how a file's ten
     ("vision_model.", "CLIP's image encoder"),
     ("encoder.", "an autoencoder (VAE)"),
 )
+OLD_VAE_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}      # and its present names
 IGNORED = ("vision_model.embeddings.position_ids",)           # a counter that older transformers stored
 
 
@@ -115,6 +116,13 @@ def kind_of(names: list[str]) -> str:
         if any(name.startswith(prefix) for name in names):
             return kind
     return "none of the models used here"
+
+
+def present_vae_name(name: str) -> str:
+    """A VAE weight's name as diffusers has it now; files of before 2023 have others for attention."""
+    for old, new in OLD_VAE_ATTENTION.items():
+        name = name.replace(old, new)
+    return name
 
 
 def metadata(path: Path) -> dict[str, str]:

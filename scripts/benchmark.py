@@ -25,8 +25,8 @@ from PIL import Image
 
 from benchmarks.stages import SCALES, STAGES
 from benchmarks.timing import Bench, num_threads, ratio_plot
-from configs import run_main
-from media.files import save_atomically, save_text
+from configs import run_main, whole_number
+from media.files import check_folder, save_atomically, save_text
 from motionbench.report import format_table, Target
 from runtime.device import chosen_device
 
@@ -109,18 +109,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"),
                         help="default: float32 on a CPU, float16 on a GPU")
     parser.add_argument("--scale", choices=SCALES, help="default: small on a CPU, full on a GPU")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: as torch has them")
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs per variant, after one to warm up")
-    parser.add_argument("--steps", type=int, default=0, help="denoising steps; 0: as the scale says")
+    parser.add_argument("--threads", type=whole_number(0), default=0, help="CPU threads; 0: as torch has them")
+    parser.add_argument("--repeats", type=whole_number(1), default=3, help="timed runs per variant, after one to warm up")
+    parser.add_argument("--steps", type=whole_number(0), default=0, help="denoising steps; 0: as the scale says")
     parser.add_argument("--svd", help="full_size: SVD folder of real weights")
     parser.add_argument("--checkpoint", help="full_size: MimicMotion's .pth, a .safetensors or a folder")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmark"), help="folder for the results")
     given = parser.parse_args(argv)
     if given.checkpoint and not given.svd:
         raise ValueError("--checkpoint: expected --svd with it (found none): name the SVD folder it belongs to")
-    for name, smallest in (("threads", 0), ("repeats", 1), ("steps", 0)):
-        if getattr(given, name) < smallest:
-            raise ValueError(f"--{name}: expected at least {smallest} (found {getattr(given, name)})")
+    check_folder(given.output, "choose another place with --output")
     return given
 
 

@@ -23,7 +23,8 @@ from torch.utils.data import default_collate
 from transformers import BatchEncoding, CLIPTextConfig, CLIPTextModel
 
 from benchmarks.timing import counted
-from configs import run_main
+from configs import run_main, whole_number
+from media.images import PIXELS_PER_LATENT
 from media.video_writer import write_video
 from newmove.clips import Clip, clips_in, LatentCache, MotionClips
 from newmove.task import MotionTask
@@ -126,9 +127,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", help="a pipeline folder; without one: random weights")
     parser.add_argument("clips", nargs="?", help="a folder of clips; they are their own prior")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--size", type=whole_number(PIXELS_PER_LATENT, PIXELS_PER_LATENT), default=256)
+    parser.add_argument("--frames", type=whole_number(1), default=8)
+    parser.add_argument("--steps", type=whole_number(1), default=5)
     parser.add_argument("--no-checkpointing", action="store_true")
     parser.add_argument("--own-width", action="store_true", help="random weights as wide as ZeroScope's (default: a fifth)")
     parser.add_argument("--operations", action="store_true", help="count those of ZeroScope's own width; nothing is computed")

@@ -34,10 +34,12 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import musepose.pipeline
+from configs import run_main, whole_number
+from media.images import PIXELS_PER_LATENT
 from runtime.device import keep_freed_memory
 from runtime.processes import ALONE, join_processes, Processes, shut_down
 from musepose.networks import attended, build_denoiser, build_pose_guider, build_reference_net, Context, is_motion
-from musepose.pipeline import MusePose
+from musepose.pipeline import check_windows, MusePose
 
 ROOT = Path(__file__).resolve().parent.parent
 WAYS = ("published", "here")
@@ -207,12 +209,14 @@ def compare_processes(args: argparse.Namespace, folder: Path) -> dict:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default, words in (("size", 512, "pixels of a side"), ("frames", 16, "of the video"), ("steps", 1, "of DDIM"),
-                                 ("width", 64, "channels of the first level"), ("window", 48, "frames denoised together"),
-                                 ("overlap", 4, "frames windows share"), ("repeats", 1, "runs, the fastest counts"),
-                                 ("threads", 1, "CPU threads"),
-                                 ("processes", 1, "that share the video; with several they are compared with one")):
-        found.add_argument(f"--{name}", type=int, default=default, help=f"{words} ({default})")
+    one = whole_number(1)
+    for name, kind, default, words in (
+            ("size", whole_number(PIXELS_PER_LATENT, PIXELS_PER_LATENT), 512, "pixels of a side"), ("frames", one, 16, "of the video"),
+            ("steps", one, 1, "of DDIM"), ("width", whole_number(32, 32), 64, "channels of the first level"),
+            ("window", one, 48, "frames denoised together"), ("overlap", whole_number(0), 4, "frames windows share"),
+            ("repeats", one, 1, "runs, the fastest counts"), ("threads", one, 1, "CPU threads"),
+            ("processes", one, 1, "that share the video; with several they are compared with one")):
+        found.add_argument(f"--{name}", type=kind, default=default, help=f"{words} ({default})")
     found.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     found.add_argument("--out", help=argparse.SUPPRESS)
     return found
@@ -220,6 +224,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = parser().parse_args()
+    check_windows(args.window, args.overlap)
     if args.way:
         return run_one(args)
     with TemporaryDirectory() as folder:
@@ -229,4 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

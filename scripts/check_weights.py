@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from configs import run_main
 from dwpose.networks import PersonDetector, PoseHead
-from media.files import read_json
+from media.files import one_line, read_json
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_tiny_vae, load_unet, load_vae,
                                     load_video_model, split_parts, SVD_FILES)
 from mimicmotion.networks import PoseNet, PoseUNet
@@ -83,7 +83,7 @@ def pipeline_class(index: Path) -> str | None:
 
 def folder_checks(folder: Path, config: dict) -> Iterator[Check]:
     """One component of SVD, or one of our video models: a config.json and the files it describes."""
-    kind, load, stem = COMPONENTS.get(config.get("_class_name") or config.get("model_type"), (None, None, None))
+    kind, load, stem = COMPONENTS.get(str(config.get("_class_name") or config.get("model_type")), (None, None, None))
     if load:
         for variant, dtype in ((".fp16", torch.float16), ("", torch.float32)):
             path, compare = folder / f"{stem}{variant}.safetensors", partial(load, folder, dtype, device="meta")
@@ -208,16 +208,21 @@ def network(path: Path) -> str:
     return f"{'people' if is_detector else 'keypoints'}, {tuple(graph.get_inputs()[0].shape)} to {shapes}"
 
 
-def hash_checks(folder: Path) -> Iterator[Check]:
-    """Every file with a recorded or published hash."""
-    for record in sorted(folder.rglob(RECORD)):
+def hash_checks(path: Path) -> Iterator[Check]:
+    """Every file at or below `path` with a recorded or published hash; its record may lie in a folder above."""
+    path = path.absolute()
+    above = [folder / RECORD for folder in path.parents if (folder / RECORD).is_file()][:1]
+    for record in (*above, *sorted(path.rglob(RECORD) if path.is_dir() else ())):
         for name, note in read_json(record).items():
-            path = record.parent / name
-            yield path, "hash", partial(same_hash, path, note["hash"])
+            if not isinstance(note, dict) or not isinstance(note.get("hash"), str):
+                raise ValueError(f"{record}: expected the hash of {name} (found {note!r}): fetch the files again")
+            if (record.parent / name).is_relative_to(path):
+                yield record.parent / name, "hash", partial(same_hash, record.parent / name, note["hash"])
     for file in FILES:
-        for path in folder.rglob(Path(file.path).name) if getattr(file, "sha256", "") else ():
-            if path.as_posix().endswith(file.path):
-                yield path, "hash", partial(same_hash, path, file.sha256)
+        if getattr(file, "sha256", ""):
+            for found in path.rglob(Path(file.path).name) if path.is_dir() else (path,):
+                if found.as_posix().endswith(f"/{file.path}"):
+                    yield found, "hash", partial(same_hash, found, file.sha256)
 
 
 def same_hash(path: Path, wanted: str) -> str:
@@ -245,7 +250,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"whole  {os.path.relpath(path)}: {kind}, {check()}", flush=True)
         except (ValueError, OSError) as error:
             wrong += 1
-            print(f"WRONG  {' '.join(str(error).split())}", flush=True)
+            print(f"WRONG  {one_line(error)}", flush=True)
     print(f"\n{len(found) - wrong} whole, {wrong} wrong" if found else f"{arguments.folder}: no weights found")
     return 2 if wrong or not found else 0
 

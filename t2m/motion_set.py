@@ -25,7 +25,7 @@ SPLITS = ("train", "val", "test")
 SHORTEST, LONGEST = 40, 196             # rows, of the published training; longer ones are cut
 HELD_OUT_SHARE = 50                     # of our cache, one motion in so many
 STATISTICS_REMEDY = "make it with scripts/prepare_humanml3d.py"
-CHECKED_AT_ONCE = 10_000                # rows, of our cache
+LOOKED_AT = 256                         # motions whose numbers are looked at before a training; the others when they are first read
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class MotionSet:
         if not entries:
             raise ValueError(f"{folder}: expected motions of {SHORTEST} rows or more in {split}.txt (found none): "
                              "list longer ones there")
-        return cls(tuple(entries), mean, std)
+        return cls(tuple(entries), mean, std)._looked_at()
 
     @classmethod
     def _from_cache(cls, folder: Path, split: str) -> MotionSet:
@@ -77,20 +77,29 @@ class MotionSet:
             raise ValueError(f"{folder / 'facts.json'}: expected two motions or more, as the last is held out (found "
                              f"{len(facts)}): make more with python demo/train_t2m.py")
         mean, std = (statistics_file(folder / f"{name}.npy", positive=name == "std") for name in ("mean", "std"))
-        rows = read_array(folder / "rows.npy", mmap_mode="r")
-        for first in range(entries[0].source.start, entries[-1].source.stop, CHECKED_AT_ONCE):
-            check_finite(rows[first:min(first + CHECKED_AT_ONCE, entries[-1].source.stop)], folder / "rows.npy", first)
-        return cls(entries, mean, std, rows)
+        return cls(entries, mean, std, read_array(folder / "rows.npy", mmap_mode="r"))._looked_at()
+
+    def _looked_at(self) -> MotionSet:
+        """Itself, when the numbers of motions spread evenly over it are fit to be learnt from; `rows` looks at all that it reads."""
+        for index in np.linspace(0, len(self) - 1, min(len(self), LOOKED_AT)).astype(int):
+            self.rows(index, longest=self.entries[index].rows)
+        return self
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def rows(self, index: int, longest: int = LONGEST) -> Tensor:
-        """(T, 263) float32, denormalised, T a multiple of 4."""
+        """(T, 263) float32, denormalised, T a multiple of 4; a ValueError names the file whose rows are not all finite."""
         entry = self.entries[index]
         whole = self.cache[entry.source] if self.cache is not None else read_array(entry.source, mmap_mode="r")
         count = min(entry.rows, longest) // FRAMES_PER_STEP * FRAMES_PER_STEP
-        return torch.from_numpy(np.array(whole[entry.first:entry.first + count], dtype=np.float32))
+        found = np.array(whole[entry.first:entry.first + count], dtype=np.float32)
+        broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
+        if len(broken):
+            path, first = (entry.source, entry.first) if self.cache is None else (self.cache.filename, entry.source.start)
+            raise ValueError(f"{path}: expected finite numbers (found NaN or infinite ones in {len(broken)} rows, first row "
+                             f"{first + broken[0]}): make the file anew, or leave the motion out")
+        return torch.from_numpy(found)
 
     def each_once(self, count: int, seed: int) -> tuple[list[int], list[str]]:
         """At most `count` motions in random order, none twice, and one caption each."""
@@ -170,12 +179,10 @@ def names_with_files(folder: Path, split: str) -> list[str]:
 def entries_of(folder: Path, name: str) -> list[Entry]:
     """What a motion's file and captions give: the whole motion, and each part that a caption is about."""
     path, texts = files_of(folder, name)
-    rows = read_array(path, mmap_mode="r")
-    shape = rows.shape
+    shape = read_array(path, mmap_mode="r").shape
     if len(shape) != 2 or shape[1] != NUM_FEATURES:
         raise ValueError(f"{path}: expected (T, {NUM_FEATURES}) features (found {shape}): make them with "
                          "scripts/prepare_humanml3d.py")
-    check_finite(rows, path)
     whole, entries = [], []
     for line in filter(str.strip, texts.read_text(encoding="utf-8").splitlines()):
         try:
@@ -190,14 +197,6 @@ def entries_of(folder: Path, name: str) -> list[Entry]:
     if whole:
         entries.append(Entry(path, 0, shape[0], tuple(whole)))
     return [entry for entry in entries if entry.rows >= SHORTEST]
-
-
-def check_finite(rows: np.ndarray, path: Path, first: int = 0) -> None:
-    """A ValueError names the file whose rows (T, 263) are not all finite. first: the number of row 0 in the file."""
-    broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(broken):
-        raise ValueError(f"{path}: expected finite numbers (found NaN or infinite ones in {len(broken)} rows, first row "
-                         f"{first + broken[0]}): make the file anew, or leave the motion out")
 
 
 def read_array(path: Path, mmap_mode: str | None = None) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The benchmark compares like with like: the re-enacted published programs give our results."""
 import json
+import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -108,9 +110,29 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path, monkeypatch):
     assert list(json.loads((tmp_path / "benchmark.json").read_text())["stages"]) == ["draw"]
 
 
-@pytest.mark.parametrize("argument, words", [(["--repeats", "0"], "--repeats: expected at least 1"),
-                                             (["--device", "tpu"], "device: must be"),
+@pytest.mark.parametrize("argument, words", [(["--device", "tpu"], "device: must be"),
+                                             (["--output", __file__], "cannot be written to .* choose another place with --output"),
                                              (["--checkpoint", "a.pth"], "--checkpoint: expected --svd")])
 def test_bad_arguments_are_one_line(argument, words):
     with pytest.raises(ValueError, match=words):
         benchmark.main(argument)
+
+
+@pytest.mark.parametrize("script, argument, words", [
+    ("benchmark", "--repeats=0", "1 or more (found '0')"), ("benchmark", "--steps=few", "0 or more (found 'few')"),
+    ("benchmark_customization", "--size=100", "in multiples of 8, 8 or more (found '100')"), ("benchmark_musepose", "--width=-32", "in multiples of 32"),
+    ("customization_memory", "--frames=1.5", "1 or more (found '1.5')"), ("evaluate_photo", "--frames=1", "2 or more (found '1')")])
+def test_a_number_that_cannot_work_is_refused_by_its_option(script, argument, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script, argument])
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"scripts.{script}").main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and f"argument {argument.split('=')[0]}: expected a whole number" in said and words in said
+
+
+@pytest.mark.parametrize("size, says", [("320x", "a side in pixels or HEIGHTxWIDTH"), ("8x8x8", "a side in pixels or HEIGHTxWIDTH"),
+                                        ("321", "multiples of 8"), ("0", "multiples of 8"), ("320x4", "multiples of 8")])
+def test_a_size_that_has_no_latents_is_one_line(size, says, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["customization_memory.py", "--size", size])
+    with pytest.raises(ValueError, match=f"--size: expected {says}"):
+        import_module("scripts.customization_memory").main()

@@ -15,9 +15,10 @@ import pytest
 import generate_customized
 from configs import run_main
 from media.files import locked
+from media.video_reader import read_video
 from media.video_writer import write_video
 from newmove import generation
-from newmove.generation import generate, planned, Prompt, Video
+from newmove.generation import copies, generate, planned, Prompt, Video
 from newmove_goldens import complete
 from tiny_training import launched
 
@@ -53,6 +54,14 @@ def test_names_are_safe_and_never_shared():
 def test_a_name_does_not_depend_on_the_prompts_around_it_and_a_repeated_line_is_one_video():
     some, more = [Prompt(1, "a man!")], [Prompt(2, "x"), Prompt(1, "a man?"), Prompt(1, "a man!"), Prompt(1, "a man!")]
     assert planned(some)[0] in planned(more) and len(planned(more)) == 3
+
+
+def test_exemplars_whose_names_differ_in_a_space_alone_keep_a_copy_each(tmp_path):
+    for stem, shade in (("a b", 40), ("a_b", 200)):
+        write_video(tmp_path / "clips" / f"{stem}.mp4", np.full((2, 32, 32, 3), shade, np.uint8), 8)
+    shown = copies(tmp_path / "clips", tmp_path / "out")
+    assert [exemplar.caption for exemplar in shown] == ["a b", "a_b"]
+    assert [round(read_video(tmp_path / "out" / exemplar.file)[0].mean(), -1) for exemplar in shown] == [40, 200]
 
 
 def test_a_second_run_makes_only_what_is_missing(tmp_path):

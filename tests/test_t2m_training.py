@@ -301,8 +301,24 @@ def test_numbers_that_cannot_be_learnt_from_are_named_before_any_network_is_made
             Training(small(data, tmp_path / "run"))
 
 
-def test_a_row_of_our_cache_that_is_no_number_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(motion_set, "CHECKED_AT_ONCE", 50)
+def test_a_motion_that_was_not_looked_at_before_the_training_is_named_when_it_is_read(humanml3d, tmp_path, monkeypatch):
+    monkeypatch.setattr(motion_set, "LOOKED_AT", 2)                                   # the first and the last
+    data = tmp_path / "data"
+    shutil.copytree(humanml3d, data)
+    path = data / "new_joint_vecs" / f"{(data / 'train.txt').read_text().split()[1]}.npy"
+    rows = np.load(path)
+    rows[5] = np.nan
+    np.save(path, rows)
+    motions = MotionSet.load(data, "train")
+    says = f"{path.name}: expected finite numbers .* in 1 rows, first row 5"
+    with pytest.raises(ValueError, match=says):
+        motions.rows([entry.source for entry in motions.entries].index(path))
+    with pytest.raises(ValueError, match=says):
+        for position in range(50 * len(motions)):
+            MotionWindows(motions, 40, seed=0)[(0, position)]
+
+
+def test_a_row_of_our_cache_that_is_no_number_is_named(tmp_path):
     rows = np.ones((120, 263), np.float16)
     rows[77, 3] = np.inf
     np.save(tmp_path / "rows.npy", rows)

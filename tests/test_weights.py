@@ -164,10 +164,14 @@ def test_hashes_are_compared_on_request_and_an_empty_folder_is_no_success(publis
     assert check_weights.main([str(tmp_path), "--hash"]) == 0
     path.write_bytes(path.read_bytes().replace(b"images", b"imagez"))
     assert check_weights.main([str(path)]) == 0 and check_weights.main([str(tmp_path), "--hash"]) == 2
+    assert check_weights.main([str(path), "--hash"]) == 2                             # one file, by the record beside it
     assert "detector.onnx: expected the hash" in capsys.readouterr().out
     assert check_weights.main([str(published / "dwpose"), "--hash"]) == 2            # not the files of that name
     (tmp_path / "none").mkdir()
     assert check_weights.main([str(tmp_path / "none")]) == 2
+    (tmp_path / "SOURCES.json").write_text(json.dumps({path.name: 3}))
+    with pytest.raises(ValueError, match="SOURCES.json: expected the hash of detector.onnx"):
+        check_weights.main([str(tmp_path), "--hash"])
 
 
 def test_a_checkpoint_of_the_published_size_is_taken_tensor_by_tensor():

@@ -31,6 +31,7 @@ from torch.distributed.checkpoint import async_save, CheckpointException, load a
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
 
 from configs import AgreedError
+from media.files import one_line
 from runtime.weights import save_tensors
 from training.learner import Learner
 from training.task import TrainConfig
@@ -131,7 +132,7 @@ def read_state(checkpoint: Path) -> dict:
         state = {"settings": {}, "files": {}} | json.loads(path.read_text(encoding="utf-8"))
         odd = sorted(key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind))
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: expected what a run goes on from (found {' '.join(str(error).split())})") from None
+        raise ValueError(f"{path}: expected what a run goes on from (found {one_line(error)})") from None
     if state.get("format") == FORMAT and odd:
         raise ValueError(f"{path}: expected what a run goes on from (found '{odd[0]}': {state.get(odd[0])!r})")
     return state

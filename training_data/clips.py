@@ -14,10 +14,10 @@ from torch.utils.data import Dataset
 
 from dwpose.draw import draw, STYLES
 from dwpose.skeleton import hand_boxes, head_boxes, Skeleton
-from media.images import as_tensor, fit_to_canvas
+from media.images import as_tensor, fit_to_canvas, PIXELS_PER_LATENT
 from media.video_reader import announced_frames, frames_at, stored_frames, videos_in
 from training_data.folder import SKELETON, VIDEO
-from training_data.latents import latent_kind, PIXELS_PER_LATENT, Placement, read_window, reference_frames
+from training_data.latents import latent_kind, Placement, read_window, reference_frames
 from training_data.preparing import joint_speed, motion_bucket
 from training_data.shards import clips_behind
 from training_data.sources import is_link

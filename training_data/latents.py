@@ -22,13 +22,12 @@ from tqdm import tqdm
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, Skeleton
 from media.files import save_atomically
-from media.images import as_tensor, cover_geometry
+from media.images import as_tensor, cover_geometry, PIXELS_PER_LATENT
 from media.video_reader import read_video
 from mimicmotion.latents import image_embeddings, image_latents
 from runtime.weights import save_tensors
 from training_data.folder import DataFolder, read_json, require_equal
 
-PIXELS_PER_LATENT = 8
 CLIPS_PER_SHARD = 32
 PICTURES_PER_RUN = 8
 TARGETS = ("video", "poses")    # what is encoded: the frames, or the drawn poses (the skeleton adapter's pictures)

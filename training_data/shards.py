@@ -26,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from tqdm import tqdm
 
-from media.files import save_text
+from media.files import one_line, save_text
 from training_data.folder import clips_among, DataFolder, ODD_BYTES, parsed_manifest, SKELETON, VIDEO
 from training_data.latents import latent_kind, LatentCache, LatentSettings, TARGETS
 
@@ -124,8 +124,7 @@ def asked(url: str, what: str, *arguments, **named) -> Any:
     except ImportError as error:
         raise ValueError(f"{url}: expected the driver of that storage to be installed (found none): {error}") from error
     except Exception as error:                          # the drivers' own kinds have no name in common
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{url}: expected storage that answers ({said}): check the link and the credentials") from error
+        raise ValueError(f"{url}: expected storage that answers ({one_line(error)}): check the link and the credentials") from error
 
 
 def write_shards(folder: DataFolder, url: str, clips_per_shard: int = CLIPS_PER_SHARD, *, shown: bool = True) -> None:

@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
+from media.files import one_line
 from media.images import is_picture, PICTURE_SUFFIXES, pictures_in, read_image, shrunk
 from media.video_reader import frame_stream, probe, VIDEO_SUFFIXES
 
@@ -203,11 +204,6 @@ def caption_of(source: Source, table: dict[str, str]) -> str | None:
     beside = path.parent.with_suffix(".txt") if source.kind == "pictures" and path.name != source.label \
         else path.with_suffix(".txt")
     return one_line(beside.read_text(encoding="utf-8", errors="replace")) or None if beside.is_file() else None
-
-
-def one_line(text: str) -> str:
-    """The text with single spaces."""
-    return " ".join(text.split())
 
 
 class DeadLink(ValueError):

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from llm_planner import Segment, segments_from_json
-from media.files import save_atomically
+from media.files import one_line, save_atomically
 from media.images import jpeg_link, read_image
 from run.models import render_cost
 from run.settings import InferenceConfig
@@ -180,7 +180,7 @@ class Desk:
             return view | {"plan": plan_of(run, config), "motion": motion_value(run.path / "motion.npz"),
                            "command": runs.command_line(near(run.path / "run.yaml"), ["resume=true"]), "cost": self.cost(config, runs.frames_of(run.path))}
         except (ValueError, OSError) as error:
-            reason = " ".join(str(error).replace(str(self.outputs), self.outputs.name).split())
+            reason = one_line(str(error).replace(str(self.outputs), self.outputs.name))
             return view | {"plan": None, "motion": None, "command": None, "cost": card("bad", "An older run", reason)}
 
     def cost(self, config: InferenceConfig, num_frames: int) -> str | None:

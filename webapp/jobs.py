@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from media.files import one_line
 from runtime.device import trim_memory
 from runtime.progress import watched
 
@@ -87,7 +88,7 @@ class Job:
         except Cancelled:
             state = STOPPED
         except (ValueError, FileNotFoundError) as error:
-            state, self.message = FAILED, " ".join(str(error).split())
+            state, self.message = FAILED, one_line(error)
         except OSError as error:
             state, self.message = FAILED, f"{error.filename or 'disk'}: {error.strerror or error}: make room, then go on"
         except Exception:

@@ -14,7 +14,7 @@ import numpy as np
 from configs import CONFIG_FOLDER, load_config
 from inference import checked, code_of_stages, run, save_plan, Stages
 from llm_planner import plan, Segment, segments_from_json, segments_to_json
-from media.files import locked
+from media.files import locked, one_line
 from media.images import shrunk
 from media.video_writer import StreamingVideoWriter
 from renderers import Scene
@@ -219,5 +219,5 @@ def why_not(config: InferenceConfig, num_frames: int) -> str | None:
     try:
         check_renderer(config, num_frames)
     except (ValueError, FileNotFoundError) as error:
-        return " ".join(str(error).split())
+        return one_line(error)
     return None

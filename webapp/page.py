@@ -12,6 +12,7 @@ from webapp.making import PRESETS, setting_rows, SETTINGS
 from webapp.safety import checked_picture, checked_video, MAX_SEGMENTS
 from webapp.weights import weights_table
 from llm_planner import MAX_PROMPT_CHARACTERS
+from media.files import one_line
 from runtime.published_weights import GROUPS
 
 log = logging.getLogger(__name__)
@@ -220,7 +221,7 @@ class Page:
             try:
                 return function(*inputs)
             except (ValueError, FileNotFoundError) as error:
-                raise self.gr.Error(" ".join(str(error).split()), title="Not yet", print_exception=False, duration=12) from None
+                raise self.gr.Error(one_line(error), title="Not yet", print_exception=False, duration=12) from None
             except OSError as error:
                 raise self.gr.Error(f"{error.strerror or error}", title="The disk said no", print_exception=False) from None
             except Exception:

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from configs import load_config, PlainYaml
-from media.files import locked, save_atomically
+from media.files import locked, one_line, save_atomically
 from media.images import shrunk
 from media.video_reader import read_video
 from media.video_writer import write_video
@@ -66,7 +66,7 @@ def runs_in(outputs: Path) -> list[Run]:
         try:
             found.append(run_of(file))
         except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-            log.warning("%s: cannot be read (%s): it is not listed", file, " ".join(str(error).split())[:120])
+            log.warning("%s: cannot be read (%s): it is not listed", file, one_line(error)[:120])
     return sorted(found, key=lambda run: run.changed, reverse=True)[:MAX_LISTED]
 
 
@@ -85,7 +85,7 @@ def headline(file: Path, changed: int) -> tuple[str, str]:
     values = values if isinstance(values, dict) else {}
     driving = values.get("driving_video")
     prompt = f"the movement of {Path(str(driving)).name}" if driving else str(values.get("prompt") or "")
-    return " ".join(prompt.split()), str(values.get("renderer") or "?")
+    return one_line(prompt), str(values.get("renderer") or "?")
 
 
 def run_named(outputs: Path, name: object) -> Run | None:
@@ -140,7 +140,7 @@ def thumbnail(run: Run) -> np.ndarray | None:
             try:
                 return small(file, file.stat().st_mtime_ns)
             except (OSError, ValueError) as error:
-                log.warning("%s: no thumbnail (%s)", file, " ".join(str(error).split())[:120])
+                log.warning("%s: no thumbnail (%s)", file, one_line(error)[:120])
     return None
 
 
