@@ -110,7 +110,7 @@ class Training:
     def gpt_sizes(self) -> dict:
         """Of the GPT that writes the tokens of all levels."""
         levels, num_codes = self.config.vqvae.levels, self.config.vqvae.num_codes
-        return dict(num_codes=levels * num_codes, text_dim=self.text_dim, block_size=levels * LONGEST_STEPS + 1) | asdict(self.config.gpt)
+        return dict(num_codes=levels * num_codes, text_dim=self.text_dim, block_size=LONGEST_STEPS + levels, levels=levels) | asdict(self.config.gpt)
 
     def gpt(self, vqvae: VQVAE) -> GPT:
         """Text -> tokens."""
@@ -144,7 +144,7 @@ class Training:
             some = slice(begin, begin + EVALUATED_AT_ONCE)
             feature, real = self.text(captions[some]), [self.test.rows(i).to(device) for i in indices[some]]
             generator = torch.Generator().manual_seed(self.config.seed + begin)
-            drawn = gpt.sample(feature, min_tokens=1, generator=generator, levels=vqvae.levels)
+            drawn = gpt.sample(feature, min_steps=1, generator=generator)
             made = [vqvae.decode(row[None])[0] for row in drawn]                      # normalised
             for found, kept in ((made, motions), ([norm.normalised(rows) for rows in real], true)):
                 kept.append(embedder.motion(*padded(found)).cpu())

@@ -216,8 +216,8 @@ def gpt(bench: Bench) -> Measurement:
     """Motion tokens from a text feature, on one CPU thread: all the released size can hold, ten seconds of motion."""
     network = GPT(**SCALES[bench.scale].gpt).eval()
     feature = torch.randn(1, network.trans_base.cond_emb.in_features, generator=seeded())
-    count = network.max_tokens
-    variants = {"ours": lambda: network.sample(feature, min_tokens=count, max_tokens=count)[0].tolist(),
+    count = network.max_steps
+    variants = {"ours": lambda: network.sample(feature, min_steps=count, max_steps=count)[0].tolist(),
                 "published": lambda: published.gpt_tokens(network, feature, count)}
     with num_threads(1):
         result, tokens = measure(bench.chosen(variants), replace(bench, device="cpu"))

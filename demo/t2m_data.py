@@ -135,8 +135,9 @@ DETERMINERS = ("a", "a", "the", "the", "my", "her", "his", "our", "this", "one",
 JOINTS = ("and", "while", "because", "before", "after", "as", "when", "for", "with", "near", "in", "at", "like", "so")
 LONGEST_SUBJECT_FIRST = sorted({subject.name for subject in SUBJECTS if subject.name}, key=len, reverse=True)
 TEXT_DIM = 128
-VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=160, depth=3, levels=2)
-GPT_SIZE = dict(num_codes=2 * 512, width=128, text_dim=TEXT_DIM, block_size=2 * MAX_STEPS + 1, num_layers=2, num_heads=4, dropout=0.1)
+LEVELS = 3
+VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=160, depth=3, levels=LEVELS)
+GPT_SIZE = dict(num_codes=LEVELS * 512, width=128, text_dim=TEXT_DIM, block_size=MAX_STEPS + LEVELS, num_layers=2, num_heads=4, dropout=0.1, levels=LEVELS)
 STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
 TEMPERATURE, DRAWS = 1.0, 12     # of the shipped model; of so many motions the one nearest to what was asked for is taken

@@ -182,7 +182,7 @@ class PromptObjective(nn.Module):
         """The batch's loss, ()."""
         text, badly = self.reader(ids, labels)
         loss = gpt_loss(self.gpt, text, codes, lengths, keep=0.5, smoothing=0.05,
-                        generator=torch.Generator().manual_seed(seed), levels=VQVAE_SIZE["levels"])
+                        generator=torch.Generator().manual_seed(seed))
         return loss + 0.3 * badly.mean()
 
 

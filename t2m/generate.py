@@ -52,9 +52,9 @@ class TextToMotion:
         mean, std = read_statistics(folder, released=vqvae_path.suffix == ".pth")
         vqvae = load_strictly(without_memory(VQVAE, config, "vqvae", folder), vqvae_path)
         gpt = load_strictly(without_memory(GPT, config, "gpt", folder), gpt_path)
-        if gpt.end_token != vqvae.num_codes:
-            raise ValueError(f"{gpt_path}: expected the {vqvae.num_codes} codes of {vqvae_path.name} "
-                             f"(found {gpt.end_token})")
+        if (gpt.end_token, gpt.levels) != (vqvae.num_codes, vqvae.levels):
+            raise ValueError(f"{gpt_path}: expected the {vqvae.num_codes} codes of {vqvae_path.name}, levels {vqvae.levels} "
+                             f"(found {gpt.end_token}, levels {gpt.levels})")
         known_path = folder / "known_motions.json"
         return cls(
             encoder=TextEncoder.load(folder, device, dtype),
@@ -71,13 +71,8 @@ class TextToMotion:
         )
 
     @property
-    def max_steps(self) -> int:
-        """Of four frames each, in the longest motion."""
-        return self.gpt.max_tokens // self.vqvae.levels
-
-    @property
     def max_seconds(self) -> float:
-        return self.max_steps * SECONDS_PER_STEP
+        return self.gpt.max_steps * SECONDS_PER_STEP
 
     def features(self, motion: Motion) -> Tensor:
         """A motion as the weights know it: (T - 1, 263), denormalised."""
@@ -93,14 +88,14 @@ class TextToMotion:
         num_frames = round(seconds * MOTION_FPS)
         if not text.strip():
             raise ValueError("t2m: expected a description of the motion (found an empty text)")
-        if not 1 <= num_frames <= self.max_steps * FRAMES_PER_STEP:
+        if not 1 <= num_frames <= self.gpt.max_steps * FRAMES_PER_STEP:
             raise ValueError(f"t2m: {text!r}: {seconds:.2f} s is outside the {1 / MOTION_FPS:.2f} to "
                              f"{self.max_seconds:.1f} s this model can make: split it, or lower planner.max_seconds")
-        num_tokens = self.vqvae.levels * math.ceil(num_frames / FRAMES_PER_STEP)
+        num_steps = math.ceil(num_frames / FRAMES_PER_STEP)
         feature = self.encoder([self.prompt.format(text=text.strip(), seconds=seconds)]).to(self.mean.device)
         draws = self.draws if generator is not None and self.known and self.known.examples else 1
-        codes = self.gpt.sample(feature.expand(draws, -1), min_tokens=num_tokens, max_tokens=num_tokens,
-                                generator=generator, temperature=self.temperature, levels=self.vqvae.levels)
+        codes = self.gpt.sample(feature.expand(draws, -1), min_steps=num_steps, max_steps=num_steps,
+                                generator=generator, temperature=self.temperature)
         motions = self.decoded(torch.stack(codes), num_frames)
         return motions[0] if draws == 1 else min(motions, key=lambda motion: self.misses(text, motion))
 

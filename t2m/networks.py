@@ -299,78 +299,115 @@ class Head(nn.Module):
         self.head = nn.Linear(width, num_codes + 1, bias=False)                       # codes, end
 
 
+def delayed(codes: Tensor, levels: int, nothing: int) -> Tensor:
+    """Tokens (B, L Q) as the GPT meets them, (B, L + Q - 1, Q): each level one position after the level it adds to.
+
+    So that a token is drawn knowing the coarser ones of its step (Copet et al. 2023, "delay"). nothing: stands where no token is.
+    """
+    steps = codes.unflatten(1, (-1, levels))                                          # (B, L, Q)
+    placed = codes.new_full((len(codes), steps.shape[1] + levels - 1, levels), nothing)
+    for level in range(levels):
+        placed[:, level:level + steps.shape[1], level] = steps[..., level]
+    return placed
+
+
+def undelayed(placed: Tensor) -> Tensor:
+    """The tokens of all whole steps, (B, P, Q) -> (B, (P - Q + 1) Q)."""
+    levels = placed.shape[2]
+    num_steps = placed.shape[1] - levels + 1
+    return torch.stack([placed[:, level:level + num_steps, level] for level in range(levels)], dim=2).flatten(1)
+
+
 class GPT(nn.Module):
     """Text feature and previous tokens -> logits of the next token; `num_layers` blocks in each of two halves.
 
-    The defaults are the released size (README 4.2 of T2M-GPT, not its argparse defaults).
+    The defaults are the released size (README 4.2 of T2M-GPT, not its argparse defaults). levels: of the VQ-VAE, whose codes of all
+    levels are `num_codes`; at every position there is a token of each level, see `delayed`.
     """
 
     def __init__(self, num_codes: int = 512, width: int = 1024, text_dim: int = 512, block_size: int = 51,
-                 num_layers: int = 9, num_heads: int = 16, dropout: float = 0.1):
+                 num_layers: int = 9, num_heads: int = 16, dropout: float = 0.1, levels: int = 1):
         super().__init__()
         shared = (block_size, num_layers, num_heads, dropout)
         self.trans_base = Base(num_codes, width, text_dim, *shared)
         self.trans_head = Head(num_codes, width, *shared)
         self.end_token = num_codes
         self.pad_token = num_codes + 1
-        self.max_tokens = block_size - 1                                              # one position is the text's
+        self.block_size, self.levels = block_size, levels
+
+    @property
+    def max_steps(self) -> int:
+        """In the longest motion, of four frames each: one position is the text's, and the last level comes late."""
+        return self.block_size - self.levels
+
+    @property
+    def codes_per_level(self) -> int:
+        return self.end_token // self.levels
 
     def forward(self, codes: Tensor | None, text: Tensor | None, cache: list[KeyValues] | None = None) -> Tensor:
-        """Logits at every given position. codes: (B, L) or None; text: (B, D) or None -> (B, [1 +] L, num_codes + 1)
+        """Logits at every given position. codes: (B, P), of several levels (B, P, Q), or None; text: (B, D) or None ->
+        (B, [1 +] P, num_codes + 1)
 
         Without a cache `text` is needed and takes position 0. With one, give `text` in the first call, then only the
         tokens the cache has not seen.
         """
         parts = [] if text is None else [self.trans_base.cond_emb(text)[:, None]]     # (B, 1, C)
         if codes is not None:
-            parts.append(self.trans_base.tok_emb(codes))                              # (B, L, C)
+            embedded = self.trans_base.tok_emb(codes)
+            parts.append(embedded if codes.ndim == 2 else embedded.sum(dim=2))        # (B, P, C)
         x = torch.cat(parts, dim=1)                                                   # (B, t, C)
         start = 0 if cache is None or cache[0].keys is None else cache[0].keys.shape[2]
-        if start + x.shape[1] > self.max_tokens + 1:
-            raise ValueError(f"GPT: expected at most {self.max_tokens} tokens (found {start + x.shape[1] - 1})")
+        if start + x.shape[1] > self.block_size:
+            raise ValueError(f"GPT: expected at most {self.block_size - 1} tokens (found {start + x.shape[1] - 1})")
         x = x + self.trans_base.pos_embed(start, start + x.shape[1])
         blocks = [*self.trans_base.blocks, *self.trans_head.blocks]
         for block, layer_cache in zip(blocks, cache or [None] * len(blocks), strict=True):
             x = block(x, layer_cache)
         return self.trans_head.head(self.trans_head.ln_f(x))
 
+    def logits_of(self, level: int, logits: Tensor) -> Tensor:
+        """Of (..., num_codes + 1), those of one level's codes; the first level's end with the end's."""
+        own = logits[..., level * self.codes_per_level:(level + 1) * self.codes_per_level]
+        return own if level else torch.cat([own, logits[..., -1:]], dim=-1)
+
     def empty_cache(self) -> list[KeyValues]:
         return [KeyValues() for _ in range(len(self.trans_base.blocks) + len(self.trans_head.blocks))]
 
     @torch.no_grad()
-    def sample(self, text: Tensor, *, min_tokens: int = 0, max_tokens: int | None = None,
-               generator: torch.Generator | None = None, temperature: float = 1.0, levels: int = 1) -> list[Tensor]:
-        """Tokens of each row up to its own end token, which is left out; a row that ends at once is empty.
+    def sample(self, text: Tensor, *, min_steps: int = 0, max_steps: int | None = None,
+               generator: torch.Generator | None = None, temperature: float = 1.0) -> list[Tensor]:
+        """Tokens of each row up to its own end, the levels of a step one after another; a row that ends at once is empty.
 
-        text: (B, D) -> B tensors (L_b,) long, min_tokens <= L_b <= max_tokens. The end token is suppressed until
-        `min_tokens`. Greedy without a generator; with one, drawn from the softmax at `temperature`. levels: of the VQ-VAE; each
-        token is of the level whose turn it is, and a motion ends after a whole step.
+        text: (B, D) -> B tensors (L_b Q,) long, min_steps <= L_b <= max_steps. The end token is suppressed until
+        `min_steps`. Greedy without a generator; with one, drawn from the softmax at `temperature`.
         """
-        limit = self.max_tokens if max_tokens is None else max_tokens
-        if not 0 <= min_tokens <= limit <= self.max_tokens:
-            raise ValueError(f"GPT: expected 0 <= min_tokens <= max_tokens <= {self.max_tokens} "
-                             f"(found {min_tokens} and {limit})")
-        cache, codes, ended = self.empty_cache(), [], torch.zeros(len(text), dtype=torch.bool, device=text.device)
-        lengths = torch.full((len(text),), limit, device=text.device)
-        for position in range(limit):
-            given = (None, text) if position == 0 else (codes[-1][:, None], None)
-            logits = self(*given, cache)[:, -1].float()                               # (B, V + 1)
-            if position < min_tokens or position % levels:
-                logits[:, self.end_token] = -math.inf
-            if levels > 1:
-                codes_of_level = self.end_token // levels
-                own = slice(position % levels * codes_of_level, (position % levels + 1) * codes_of_level)
-                others = torch.ones(self.end_token, dtype=torch.bool, device=logits.device)
-                others[own] = False
-                logits[:, :self.end_token].masked_fill_(others, -math.inf)
-            codes.append(next_tokens(logits, generator, temperature))                 # (B,)
-            ends_now = ~ended & (codes[-1] == self.end_token)
-            lengths[ends_now] = position
-            ended |= ends_now
-            if ended.all():
+        limit = self.max_steps if max_steps is None else max_steps
+        if not 0 <= min_steps <= limit <= self.max_steps:
+            raise ValueError(f"GPT: expected 0 <= min_steps <= max_steps <= {self.max_steps} "
+                             f"(found {min_steps} and {limit})")
+        cache, placed, end = self.empty_cache(), [text.new_zeros((len(text), 0), dtype=torch.long)], self.codes_per_level
+        lengths, ended = torch.full((len(text),), limit, device=text.device), torch.zeros(len(text), dtype=torch.bool, device=text.device)
+        for position in range(limit + self.levels - 1 if limit else 0):
+            given = (None, text) if position == 0 else (placed[-1][:, None], None)
+            logits, tokens = self(*given, cache)[:, -1].float(), []                   # (B, V + 1)
+            for level in range(self.levels):
+                own, step = self.logits_of(level, logits), position - level
+                if not 0 <= step < limit:
+                    tokens.append(torch.full_like(lengths, self.pad_token))
+                    continue
+                if level == 0 and step < min_steps:
+                    own[:, end] = -math.inf
+                token = next_tokens(own, generator, temperature)                      # (B,)
+                if level == 0:
+                    lengths[~ended & (token == end)] = step
+                    ended |= token == end
+                tokens.append(torch.where(step < lengths, token + level * end, self.pad_token))
+            placed.append(torch.stack(tokens, dim=1))                                 # (B, Q)
+            if ended.all() and position + 1 >= int(lengths.max()) + self.levels - 1:
                 break
-        drawn = torch.stack(codes, dim=1) if codes else text.new_zeros((len(text), 0), dtype=torch.long)
-        return [row[:length] for row, length in zip(drawn, lengths.tolist(), strict=True)]
+        if len(placed) == 1:
+            return list(placed[0])
+        return [row[:length * self.levels] for row, length in zip(undelayed(torch.stack(placed[1:], dim=1)), lengths.tolist(), strict=True)]
 
 
 def next_tokens(logits: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:

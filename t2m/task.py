@@ -22,7 +22,7 @@ from t2m.features import joints_from_features, NUM_FEATURES, POSITIONS, ROOT_HEI
 from t2m.motion import (HEAD, LEFT_ANKLE, LEFT_ELBOW, LEFT_TOE, LEFT_WRIST, NUM_JOINTS, RIGHT_ANKLE, RIGHT_ELBOW,
                         RIGHT_TOE, RIGHT_WRIST)
 from t2m.motion_set import MotionSet
-from t2m.networks import GPT, Quantizer, VQVAE
+from t2m.networks import delayed, GPT, Quantizer, VQVAE
 from t2m.text_encoder import TextEncoder
 from training.task import Batch, EDGES, Task
 
@@ -155,19 +155,24 @@ def with_corruption(codes: Tensor, num_codes: int, keep: float, generator: torch
 
 
 def gpt_loss(gpt: GPT, text: Tensor, codes: Tensor, lengths: Tensor, *, keep: float, smoothing: float,
-             generator: torch.Generator, levels: int = 1) -> Tensor:
-    """Cross-entropy of every token and the end token. levels: of the VQ-VAE.
+             generator: torch.Generator) -> Tensor:
+    """Cross-entropy of every token and the end token, the mean of the levels.
 
-    text: (B, D); codes: (B, L), anything beyond each row's length; lengths: (B,) tokens
+    text: (B, D); codes: (B, L Q), anything beyond each row's length; lengths: (B,) tokens
     """
-    position = torch.arange(codes.shape[1] + 1, device=codes.device)                  # (L + 1,)
-    padded = functional.pad(codes, (0, 1))                                            # (B, L + 1)
-    target = torch.where(position < lengths[:, None], padded, IGNORED)
-    target = torch.where(position == lengths[:, None], gpt.end_token, target)
-    given = with_corruption(codes, gpt.end_token, keep, generator, levels)            # ids 0 .. K - 1
-    logits = gpt(torch.where(position[:-1] < lengths[:, None], given, gpt.pad_token), text)
-    return functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORED,
-                                    label_smoothing=smoothing)
+    valid = torch.arange(codes.shape[1], device=codes.device) < lengths[:, None]      # (B, L Q)
+    given = with_corruption(codes, gpt.end_token, keep, generator, gpt.levels)        # ids 0 .. K - 1
+    logits = gpt(delayed(torch.where(valid, given, gpt.pad_token), gpt.levels, gpt.pad_token), text)     # (B, L + Q, V + 1)
+    target = delayed(torch.where(valid, codes, IGNORED), gpt.levels, IGNORED)         # (B, L + Q - 1, Q)
+    target = functional.pad(target, (0, 0, 0, 1), value=IGNORED)                      # (B, L + Q, Q)
+    losses = []
+    for level, wanted in enumerate(target.unbind(dim=2)):
+        wanted = torch.where(wanted == IGNORED, IGNORED, wanted - level * gpt.codes_per_level)
+        if level == 0:
+            wanted[torch.arange(len(wanted), device=wanted.device), lengths // gpt.levels] = gpt.codes_per_level     # the end
+        losses.append(functional.cross_entropy(gpt.logits_of(level, logits).flatten(0, 1).float(), wanted.flatten(),
+                                               ignore_index=IGNORED, label_smoothing=smoothing))
+    return torch.stack(losses).mean()
 
 
 class VQVAEObjective(nn.Module):
@@ -219,15 +224,14 @@ class VQVAETask(Task):
 class GPTObjective(nn.Module):
     """The GPT and its loss as one module."""
 
-    def __init__(self, model: GPT, keep: float, smoothing: float, levels: int):
+    def __init__(self, model: GPT, keep: float, smoothing: float):
         super().__init__()
-        self.model, self.keep, self.smoothing, self.levels = model, keep, smoothing, levels
+        self.model, self.keep, self.smoothing = model, keep, smoothing
 
     def forward(self, text: Tensor, codes: Tensor, lengths: Tensor, seed: int) -> Tensor:
         """The batch's loss, (), each token counting the same; the corruption is drawn from `seed`."""
         generator = torch.Generator(codes.device).manual_seed(seed)
-        return gpt_loss(self.model, text, codes, lengths, keep=self.keep, smoothing=self.smoothing, generator=generator,
-                        levels=self.levels)
+        return gpt_loss(self.model, text, codes, lengths, keep=self.keep, smoothing=self.smoothing, generator=generator)
 
 
 class GPTTask(Task):
@@ -238,7 +242,7 @@ class GPTTask(Task):
         self.model, self.vqvae, self.motions, self.text, self.seed = model, vqvae, motions, text, seed
         self.settings = settings or {}
         model.trans_base.pos_embedding.requires_grad_(False)                          # in every checkpoint, never used
-        self.objective = GPTObjective(model, keep, smoothing, vqvae.levels)
+        self.objective = GPTObjective(model, keep, smoothing)
 
     @cached_property
     def tokens(self) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ def test_the_published_brush_leaves_the_same_bytes():
 def test_the_published_decoding_gives_the_same_tokens():
     gpt = GPT(**TINY.gpt).eval()
     text = torch.randn(1, 16, generator=torch.Generator().manual_seed(0))
-    ours = gpt.sample(text, min_tokens=10, max_tokens=10)[0].tolist()
+    ours = gpt.sample(text, min_steps=10, max_steps=10)[0].tolist()
     assert published.gpt_tokens(gpt, text, 10) == ours and len(ours) == 10
 
 

@@ -14,7 +14,7 @@ from t2m.features import NUM_FEATURES
 from t2m.generate import TextToMotion
 from t2m.known_motions import asked_count, asked_side, asked_turns, KnownMotions, miscount, stem, times_done, unrest
 from t2m.motion import PELVIS
-from t2m.networks import GPT, load_strictly, VQVAE
+from t2m.networks import delayed, GPT, load_strictly, undelayed, VQVAE
 from t2m.text_encoder import TextEncoder, TextTower
 
 FIXTURES = Path(__file__).parent / "fixtures" / "t2m"
@@ -91,11 +91,22 @@ def test_each_level_tokenises_what_the_levels_before_left():
 
 def test_tokens_of_all_levels_take_turns_and_end_with_a_whole_step():
     torch.manual_seed(0)
-    gpt = GPT(num_codes=3 * 4, width=16, text_dim=8, block_size=13, num_layers=1, num_heads=2, dropout=0.0)
+    gpt = GPT(num_codes=3 * 4, width=16, text_dim=8, block_size=7, num_layers=1, num_heads=2, dropout=0.0, levels=3)
     torch.nn.init.normal_(gpt.trans_head.head.weight)
-    tokens = [row for seed in range(40) for row in gpt.sample(torch.randn(4, 8), generator=torch.Generator().manual_seed(seed), levels=3)]
+    tokens = [row for seed in range(40) for row in gpt.sample(torch.randn(4, 8), generator=torch.Generator().manual_seed(seed))]
     assert all(torch.equal(row // 4, torch.arange(len(row)) % 3) for row in tokens)
     assert {len(row) % 3 for row in tokens} == {0} and {0, 3, 12} <= {len(row) for row in tokens}
+
+
+def test_what_is_drawn_is_what_one_pass_over_the_delayed_tokens_gives():
+    torch.manual_seed(0)
+    gpt = GPT(num_codes=3 * 4, width=16, text_dim=8, block_size=9, num_layers=1, num_heads=2, dropout=0.0, levels=3).eval()
+    torch.nn.init.normal_(gpt.trans_head.head.weight)
+    text = torch.randn(4, 8)
+    tokens = torch.stack(gpt.sample(text, min_steps=6, max_steps=6))                        # (4, 18)
+    logits = gpt(delayed(tokens, 3, gpt.pad_token), text)                                   # (4, 9, 13)
+    likeliest = torch.stack([gpt.logits_of(level, logits)[..., :4].argmax(dim=-1) + 4 * level for level in range(3)], dim=2)
+    assert torch.equal(undelayed(likeliest[:, :8]), tokens) and gpt.max_steps == 6 and len(tokens.unique()) > 6
 
 
 def test_too_short_a_motion_is_refused(vqvae):
@@ -146,13 +157,13 @@ def test_the_cache_gives_the_logits_of_a_full_pass(gpt, gpt_golden):
 
 @pytest.mark.parametrize("case, length", [("early", 8), ("end_first", 3), ("max_a", 2)])
 def test_the_length_asked_for_is_the_length_made(gpt, gpt_golden, case, length):
-    tokens = gpt.sample(gpt_golden[f"in.greedyclip_{case}"], min_tokens=length, max_tokens=length)[0]
+    tokens = gpt.sample(gpt_golden[f"in.greedyclip_{case}"], min_steps=length, max_steps=length)[0]
     assert len(tokens) == length and (tokens < gpt.end_token).all()
 
 
 def test_draws_repeat_with_the_seed_and_differ_without(gpt, gpt_golden):
     def drawn(seed):
-        return gpt.sample(gpt_golden["in.greedyclip_max_a"], min_tokens=10, max_tokens=10,
+        return gpt.sample(gpt_golden["in.greedyclip_max_a"], min_steps=10, max_steps=10,
                           generator=torch.Generator().manual_seed(seed))[0].tolist()
     assert drawn(3) == drawn(3) and len({tuple(drawn(seed)) for seed in range(6)}) > 1
 
@@ -160,8 +171,8 @@ def test_draws_repeat_with_the_seed_and_differ_without(gpt, gpt_golden):
 def test_more_tokens_than_positions_are_refused(gpt):
     with pytest.raises(ValueError, match="at most 10 tokens .found 11."):
         gpt(torch.zeros(1, 11, dtype=torch.long), torch.zeros(1, 20))
-    with pytest.raises(ValueError, match="max_tokens <= 10"):
-        gpt.sample(torch.zeros(1, 20), max_tokens=11)
+    with pytest.raises(ValueError, match="max_steps <= 10"):
+        gpt.sample(torch.zeros(1, 20), max_steps=11)
 
 
 def clip_from_openai(weights: dict[str, np.ndarray]) -> TextTower:

@@ -17,8 +17,8 @@ from t2m.motion import across_hips, across_shoulders, forward_vector, LEFT_WRIST
 from t2m.features import joints_from_features
 from t2m.generate import TextToMotion
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
-from t2m.networks import Quantizer, VQVAE
-from t2m.task import GPTSize, MovingCodebook, Normalisation, T2MConfig, VQVAEObjective, VQVAESize, with_corruption
+from t2m.networks import GPT, Quantizer, VQVAE
+from t2m.task import gpt_loss, GPTSize, MovingCodebook, Normalisation, T2MConfig, VQVAEObjective, VQVAESize, with_corruption
 from train_t2m import share, Training
 
 DEMO = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
@@ -215,6 +215,20 @@ def test_a_corrupted_token_stays_on_its_level():
     codes = torch.arange(6).repeat(50, 1) % 2 * 8
     spoilt = with_corruption(codes, 16, 0.3, torch.Generator().manual_seed(0), levels=2)
     assert torch.equal(spoilt // 8, codes // 8) and 0.5 < (spoilt != codes).float().mean() < 0.7
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_motions_of_other_lengths_are_learnt_by_heart_with_their_ends(levels):
+    torch.manual_seed(0)
+    gpt = GPT(num_codes=8 * levels, width=32, text_dim=4, block_size=8 + levels, num_layers=1, num_heads=2, dropout=0.0, levels=levels)
+    steps, text = torch.tensor([3, 8, 1]), torch.eye(4)[:3]
+    codes = torch.randint(8, (3, 8 * levels)) + torch.arange(8 * levels) % levels * 8
+    optimizer = torch.optim.Adam(gpt.parameters(), lr=0.01)
+    for step in range(150):
+        gpt_loss(gpt, text, codes, steps * levels, keep=0.9, smoothing=0.0, generator=torch.Generator().manual_seed(step)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert [row.tolist() for row in gpt.sample(text)] == [row[:count * levels].tolist() for row, count in zip(codes, steps.tolist())]
 
 
 @pytest.mark.parametrize("change, says", [
