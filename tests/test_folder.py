@@ -152,6 +152,27 @@ def test_an_edited_result_removes_what_was_made_from_it_and_a_failing_stage_remo
     assert shown(tmp_path) == set()
 
 
+def test_what_a_killed_run_had_still_to_remove_goes_when_it_goes_on(tmp_path):
+    run(tmp_path, True, Counter("old"), "before")
+    (tmp_path / "video.mp4").write_bytes(b"shown")
+    RunFolder(tmp_path, True, Report()).stage("stage", TEXT, Counter("new"), "after")             # killed before the next stage
+    assert shown(tmp_path) == {"video.mp4"}
+    work = Counter("new")
+    assert run(tmp_path, True, work, "after") == "new" and work.times == 0 and shown(tmp_path) == set()
+    (tmp_path / "video.mp4").write_bytes(b"shown")
+    run(tmp_path, True, work, "after")
+    assert shown(tmp_path) == {"video.mp4"}
+
+
+def test_a_result_of_a_run_that_was_killed_when_it_was_written_is_nobodys_edit(tmp_path, caplog):
+    def killed(path):
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder(tmp_path, True, Report()).stage("stage", Artefact("text.txt", TEXT.save, killed), Counter("old"), "before")
+    assert (tmp_path / "text.txt").read_text() == "old" and run(tmp_path, True, Counter("new"), "after") == "new"
+    assert not caplog.messages and {path.name for path in tmp_path.iterdir()} == {"text.txt", "report.json"}
+
+
 def test_an_overwritten_runs_further_files_go_and_none_outside_the_folder(tmp_path):
     folder, outside = tmp_path / "run", tmp_path / "outside.txt"
     run(folder, True, Counter("old"))
