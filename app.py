@@ -46,8 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     word = password() if is_open else None
     with locked(arguments.outputs / SERVED, "choose another --outputs", beside=True, by="app.py"):
         page, jobs = launched(arguments.outputs, arguments.host, arguments.port, arguments.share, word)
-        say(f"ready: {page.share_url or page.local_url}", sys.stdout)
         signal.signal(signal.SIGTERM, signal.default_int_handler)      # the same as Ctrl-C
+        say(f"ready: {page.share_url or page.local_url}", sys.stdout)
         page.block_thread()
         have_ended = stopped(page, jobs)
     say(f"interrupted: what is finished stays in {arguments.outputs}")
