@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -83,10 +82,21 @@ class Desk:
             check_length(segments or planned(config), config.fps)
         if other := self.jobs.working_on(name):
             raise ValueError(f"this run: a {other.title} is under way: stop it, or wait for its end")
+        is_new = not folder.exists()
         self.store(folder, picture, driving)
         write_settings(config, folder)
         work = self.previewed if title == "preview" else self.workshops["render"].render
-        job = self.jobs.submit(title, title, name, lambda job: unless_refused(work, job, config, segments))
+
+        def unless_refused(job: Job) -> None:
+            """A new folder does not stay where there is nobody in the picture, or the work is refused even before that is known."""
+            try:
+                work(job, config, segments)
+            except (ValueError, FileNotFoundError):
+                if is_new and not any((folder / file).is_file() for file in ("reference.npz", "person.npz")):
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+        job = self.jobs.submit(title, title, name, unless_refused)
         return {"run": name, "job": job.key, "pictures": [seen, digest(folder / runs.PICTURE)], "planned": prompt}
 
     def previewed(self, job: Job, config: InferenceConfig, segments: list[Segment] | None) -> None:
@@ -244,16 +254,6 @@ class Desk:
     def fetching(self) -> Job | None:
         """The download under way, whoever asked for it."""
         return next(iter(self.jobs.lanes["fetch"].unfinished()), None)
-
-
-def unless_refused(work: Callable, job: Job, config: InferenceConfig, segments: list[Segment] | None) -> None:
-    """Does a preview or a render; where it is refused, as nobody is in the picture, a folder with nothing but uploads does not stay."""
-    try:
-        work(job, config, segments)
-    except (ValueError, FileNotFoundError):
-        if config.folder.is_dir() and {path.name for path in config.folder.iterdir()} <= {runs.PICTURE, runs.DRIVING, "run.yaml"}:
-            shutil.rmtree(config.folder, ignore_errors=True)
-        raise
 
 
 def pixels_of(picture: str | Path) -> np.ndarray:
