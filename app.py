@@ -11,12 +11,14 @@ import argparse
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 from getpass import getpass
 from pathlib import Path
 
 from configs import run_main, say
+from media.files import locked
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ FONTS = ("system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")       #
 LOCAL = ("127.0.0.1", "localhost")
 SESSIONS = 32                      # open pages whose parts the server remembers, half a megabyte each; an older one begins with empty lists again
 SERVED = ".app"                    # below the folder of runs: what the page's addresses lead to; emptied at the start
+INTERRUPTED = 130                  # exit code
+PATIENCE = 10.0                    # seconds that the step under way has to end after Ctrl-C
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,10 +43,27 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     is_open = arguments.share or arguments.host not in LOCAL
-    page = launched(arguments.outputs, arguments.host, arguments.port, arguments.share, password() if is_open else None)
-    say(f"ready: {page.share_url or page.local_url}", sys.stdout)
-    page.block_thread()
-    return 0
+    word = password() if is_open else None
+    with locked(arguments.outputs / SERVED, "choose another --outputs", beside=True, by="app.py"):
+        page, jobs = launched(arguments.outputs, arguments.host, arguments.port, arguments.share, word)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)      # the same as Ctrl-C
+        say(f"ready: {page.share_url or page.local_url}", sys.stdout)
+        page.block_thread()
+        have_ended = stopped(page, jobs)
+    say(f"interrupted: what is finished stays in {arguments.outputs}")
+    if not have_ended:
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)                                           # the interpreter would wait for the work's threads
+    return INTERRUPTED
+
+
+def stopped(page, jobs) -> bool:
+    """Closes the page and stops all jobs; whether they have ended. Another Ctrl-C ends the waiting."""
+    try:
+        page.close(verbose=False)
+        return jobs.close(PATIENCE)
+    except KeyboardInterrupt:
+        return False
 
 
 def password() -> str:
@@ -55,7 +76,7 @@ def password() -> str:
 
 
 def launched(outputs: Path, host: str, port: int, share: bool = False, word: str | None = None):
-    """The page, served by threads of its own. word: the password that every request needs; None: for this machine alone."""
+    """The page, served by threads of its own, and its jobs. word: the password that every request needs; None: for this machine alone."""
     served = (outputs / SERVED).absolute()
     shutil.rmtree(served, ignore_errors=True)
     served.mkdir(parents=True)
@@ -68,10 +89,13 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
         raise ValueError(f"{error.name}: expected Gradio (found none): pip install -r requirements-app.txt") from None
     from webapp.desk import Desk
     from webapp.page import build_page, ROOM
+    from webapp.runs import remove_deleted
     from webapp.safety import Guard, LOCAL_HOSTS, VIDEO_BYTES
 
+    remove_deleted(outputs)
     log.info("imports: %.1f s", time.perf_counter() - start)
-    page = build_page(Desk(outputs.absolute(), served))
+    desk = Desk(outputs.absolute(), served)
+    page = build_page(desk)
     page.queue(max_size=32)
     theme = gradio.themes.Default(primary_hue="teal", neutral_hue="slate", font=FONTS, font_mono=("ui-monospace", "monospace"))
     guard = Middleware(Guard, hosts=None if word else LOCAL_HOSTS)
@@ -81,9 +105,9 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
                     show_error=False, enable_monitoring=False, ssr_mode=False, run_history=False, footer_links=[],
                     quiet=True, prevent_thread_lock=True,
                     app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None})
-    except OSError as error:
+    except (OSError, gradio.exceptions.ServerFailedToStartError) as error:
         raise ValueError(f"--port {port}: cannot be used ({error}): another server may have it, take another one") from None
-    return page
+    return page, desk.jobs
 
 
 if __name__ == "__main__":

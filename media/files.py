@@ -4,12 +4,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 from filelock import FileLock, Timeout                    # torch itself needs it
 
 PARTIAL = ".partial"                # ends the name of a file that is still being written
@@ -121,11 +123,20 @@ def check_outputs(outputs: Mapping[str, tuple[str | Path | None, Sequence[str]]]
         check_folder(path.parent, f"choose another place with {name}")
 
 
+def remove_half_written(folder: Path) -> None:
+    """Removes what `save_atomically` had not finished, in the folder and just below it, where the process that wrote it is gone."""
+    for path in [*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")]:
+        writer = re.search(rf"\.(\d{{1,7}}){PARTIAL}$", path.name)
+        if writer and not psutil.pid_exists(int(writer[1])) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
-def locked(folder: Path, remedy: str = "choose another output", *, beside: bool = False) -> Iterator[None]:
-    """Within the context no other process works on this folder; ValueError where one already does.
+def locked(folder: Path, remedy: str = "choose another output", *, beside: bool = False, by: str = "run") -> Iterator[None]:
+    """Within the context no other process works on this folder; ValueError where one already does. by: what works there.
 
     The lock is a hidden file in the folder, or beside it, and goes with the process that holds it, however that ends.
+    What a killed process left half written there is removed.
     """
     path = folder.parent / f".{folder.name}.lock" if beside else folder / ".lock"
     lock = FileLock(path, timeout=0)
@@ -134,10 +145,11 @@ def locked(folder: Path, remedy: str = "choose another output", *, beside: bool 
         path.touch()                            # says why it cannot be made, where the lock would only wait
         lock.acquire()
     except Timeout:
-        raise ValueError(f"{folder}: another run is writing to it: wait for its end, or {remedy}") from None
+        raise ValueError(f"{folder}: another {by} is writing to it: wait for its end, or {remedy}") from None
     except OSError as error:
         raise ValueError(f"{path.parent}: expected a folder that can be written ({error.strerror}): {remedy}") from error
     try:
+        remove_half_written(folder)
         yield
     finally:
         path.unlink(missing_ok=True)            # while it is held: who waits for it makes a new one

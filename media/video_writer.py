@@ -46,7 +46,8 @@ def animate(path: Path, suffix: str, frames: Iterable[np.ndarray], fps: float) -
     """Write all frames to one looping GIF or WebP."""
     from imageio import v3 as imageio
 
-    imageio.imwrite(path, np.stack(list(frames)), plugin="pillow", extension=suffix, duration=1000 / fps, loop=0)
+    animation = imageio.imwrite("<bytes>", np.stack(list(frames)), plugin="pillow", extension=suffix, duration=1000 / fps, loop=0)
+    path.write_bytes(animation)                        # imageio itself would try a second time where the disk is full
 
 
 def encode(path: Path, container_format: str, frames: Iterable[np.ndarray], fps: float, crf: int) -> None:

@@ -1,15 +1,36 @@
 """MusePose: a picture and pose frames -> a video, by Stable Diffusion 1.5 with a reference network and motion modules.
 
-Here are the settings of its training, which a script reads before it imports any network.
+Here is what is read before any network is imported: where its weights are, and the settings of its training.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from configs import setting
 from training.task import TrainConfig
 
 MIN_SNR_GAMMA = 5.0
+FETCH = "fetch MusePose's with python scripts/download_weights.py musepose (and musepose-base, for stage 1 of training)"
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Where the networks' weights are; the names are those of MusePose's own YAML, without `_path`."""
+    pretrained_base_model: Path      # folder with unet/config.json
+    pretrained_vae: Path
+    image_encoder: Path
+    denoising_unet: Path | None      # .pth; None: the base model's
+    reference_unet: Path | None      # .pth; None: the base model's
+    pose_guider: Path | None         # .pth; None: a new one
+    motion_module: Path | None       # .pth; None: single pictures
+
+    @classmethod
+    def of(cls, folder: str | Path) -> WeightFiles:
+        """In the layout of the official `pretrained_weights`."""
+        folder, muse = Path(folder), Path(folder) / "MusePose"
+        return cls(folder / "sd-image-variations-diffusers", folder / "sd-vae-ft-mse", folder / "image_encoder",
+                   *(muse / f"{name}.pth" for name in ("denoising_unet", "reference_unet", "pose_guider", "motion_module")))
 
 
 @dataclass

@@ -20,6 +20,7 @@ from media.files import read_json, save_atomically
 from runtime.weights import (
     MAPPED_BYTES, converted, empty, flat, is_zip, mapped, present_vae_name, read_pickled, save_tensors,
 )
+from musepose import FETCH, WeightFiles
 from musepose.networks import Denoiser, PoseGuider, ReferenceNet, build_denoiser, build_pose_guider, build_reference_net, is_motion
 
 PARTS = ("denoiser", "reference_net", "pose_guider")          # the prefixes of our one file's tensors
@@ -29,28 +30,8 @@ COUNTERS = re.compile(r"(^|\.)position_ids$")                 # older transforme
 MOTION_NAMES = (                                              # published name -> diffusers'
     (".temporal_transformer.", "."), (".attention_blocks.0.", ".attn1."), (".attention_blocks.1.", ".attn2."),
     (".norms.0.", ".norm1."), (".norms.1.", ".norm2."), (".ff_norm.", ".norm3."))
-FETCH = "fetch MusePose's with python scripts/download_weights.py musepose (and musepose-base, for stage 1 of training)"
 PUBLISHED_WIDTHS = (16, 32, 96, 256)                           # of the pose guider's levels
 WEIGHTS_NAMES = ("diffusion_pytorch_model", "pytorch_model", "model")     # stems in a component folder
-
-
-@dataclass(frozen=True)
-class WeightFiles:
-    """Where the networks' weights are; the names are those of MusePose's own YAML, without `_path`."""
-    pretrained_base_model: Path      # folder with unet/config.json
-    pretrained_vae: Path
-    image_encoder: Path
-    denoising_unet: Path | None      # .pth; None: the base model's
-    reference_unet: Path | None      # .pth; None: the base model's
-    pose_guider: Path | None         # .pth; None: a new one
-    motion_module: Path | None       # .pth; None: single pictures
-
-    @classmethod
-    def of(cls, folder: str | Path) -> WeightFiles:
-        """In the layout of the official `pretrained_weights`."""
-        folder, muse = Path(folder), Path(folder) / "MusePose"
-        return cls(folder / "sd-image-variations-diffusers", folder / "sd-vae-ft-mse", folder / "image_encoder",
-                   *(muse / f"{name}.pth" for name in ("denoising_unet", "reference_unet", "pose_guider", "motion_module")))
 
 
 @dataclass(frozen=True, eq=False)

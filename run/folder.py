@@ -163,6 +163,8 @@ class RunFolder:
         self.made: set[str] = set()                                           # files of this run
         self.shown = len(SHOWN)                                               # from here on nothing in SHOWN is an earlier run's
         self.stale = False                                                    # what SHOWN holds shows another plan, motion or skeleton
+        if read_report(path, "stale", bool):                                  # the last run was killed before it removed them
+            self._remove_shown(0)
         if not resume and any((path / name).exists() for name in WRITTEN):
             log.info("%s: the run that is there will be overwritten: name= keeps it, resume=true goes on from it", path)
 
@@ -191,8 +193,7 @@ class RunFolder:
                     self._remove_stale()              # only now: what is new was not refused
                 if artefact.editable:
                     self._keep_edited(artefact.name)
-                save_atomically(path, lambda partial: artefact.save(result, partial))
-                self.written[artefact.name] = content_hash(path)
+                save_atomically(path, lambda partial: self._save(artefact, result, partial))
             if entry.reused or artefact.editable:     # what nobody may edit is frames, which come back bit for bit
                 result = self._read(artefact, path)   # also when just saved: going on now equals going on later
         content = content_hash(path)
@@ -206,6 +207,12 @@ class RunFolder:
         self.made.add(artefact.name)
         self.write_report()
         return result
+
+    def _save(self, artefact: Artefact, result: Any, partial: Path) -> None:
+        """Writes a result. That it is a run's is in report.json before it has its name: a run may be killed right after, and nobody edited it."""
+        artefact.save(result, partial)
+        self.written[artefact.name] = content_hash(partial)
+        self.write_report()
 
     def _read(self, artefact: Artefact, path: Path) -> Any:
         """The result in a file, which a person may have edited."""
@@ -244,7 +251,7 @@ class RunFolder:
 
     def write_report(self) -> None:
         """report.json: seconds, memory and warnings so far, and the hashes that resume compares."""
-        content = self.report.as_dict() | {"keys": self.keys, "files": self.files, "written": self.written}
+        content = self.report.as_dict() | {"keys": self.keys, "files": self.files, "written": self.written, "stale": self.stale}
         save_text(self.path / "report.json", json.dumps(content, indent=2) + "\n")
 
     def remove_if_new(self) -> None:
@@ -291,7 +298,7 @@ def holds_run(folder: Path) -> bool:
     return is_settings or bool(read_report(folder, "keys", dict) and read_report(folder, "stages", list))
 
 
-def read_report(folder: Path, part: str, kind: type[dict] | type[list]) -> dict | list:
+def read_report(folder: Path, part: str, kind: type[dict] | type[list] | type[bool]) -> dict | list | bool:
     """What an earlier run left in a part of report.json; an empty one where that is of another kind, or cannot be read."""
     try:
         found = json.loads((folder / "report.json").read_bytes())[part]

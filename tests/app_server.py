@@ -24,7 +24,7 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.page = app.launched(outputs, "127.0.0.1", self.port, word=word)
+        self.page, _ = app.launched(outputs, "127.0.0.1", self.port, word=word)
         self.url = f"http://127.0.0.1:{self.port}"
 
     def add_run(self, name: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -19,8 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import app
 from inference import load_configs
 from llm_planner import Segment
+from media.files import locked
 from media.images import read_image
 from media.video_reader import read_video
 from media.video_writer import write_video
@@ -28,7 +31,7 @@ from pictures import huge_png
 from run.folder import RunFolder
 from runtime.published_weights import files_of
 from webapp import runs
-from webapp.desk import card, Desk, report_frame, warnings_card, Wish
+from webapp.desk import card, Desk, doubt_about, report_frame, warnings_card, Wish
 from webapp.jobs import DONE, FAILED, Job, Jobs, MAX_WAITING, RUNNING, STOPPED
 from webapp.making import assignments, PRESETS, setting_rows
 from webapp.safety import checked_picture, checked_plan, checked_prompt, checked_video, Guard, JSON_BYTES, MAX_SEGMENTS, names_an_address, REQUEST_BYTES
@@ -131,6 +134,18 @@ def test_a_failed_job_says_one_line_and_the_next_one_runs(error, said):
     assert after.state == DONE
 
 
+def test_jobs_that_are_closed_stop_and_one_that_takes_no_step_is_not_waited_for():
+    jobs, started, gate = Jobs("preview", "render"), threading.Event(), threading.Event()
+    running = jobs.submit("preview", "preview", "a", stepping(10_000, started=started))
+    waiting = jobs.submit("preview", "preview", "b", stepping(10_000))
+    assert started.wait(30) and jobs.close(30) and running.state == waiting.state == STOPPED
+    begun = threading.Event()
+    jobs.submit("render", "render", "c", lambda job: (begun.set(), gate.wait(30)))
+    assert begun.wait(30) and not jobs.close(0.1)
+    gate.set()
+    assert jobs.close(30)
+
+
 def test_only_a_keys_holder_finds_a_job():
     jobs = Jobs("render")
     job = jobs.submit("render", "render", "a", lambda job: None)
@@ -158,6 +173,27 @@ def test_a_picture_is_judged_before_it_is_decoded(tmp_path, name, content, said)
         checked_picture(path)
     assert said in str(refused.value) and "\n" not in str(refused.value) and str(tmp_path) not in str(refused.value)
     assert time.thread_time() - start < 2
+
+
+def test_a_picture_of_which_a_part_is_missing_is_refused_and_leaves_no_folder_and_a_damaged_one_is_warned_of(tmp_path):
+    picture, desk = tmp_path / "a.jpg", Desk(tmp_path / "outputs", tmp_path / "outputs" / ".app")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (160, 120, 3), np.uint8)).save(picture)
+    whole = picture.read_bytes()
+    assert doubt_about(picture) is None
+    picture.write_bytes(whole[:len(whole) // 2] + whole[len(whole) // 2 + 400:])
+    assert "the file is damaged" in doubt_about(picture)
+    picture.write_bytes(whole[:len(whole) // 2])
+    for work in (lambda: doubt_about(picture), lambda: desk.begin("preview", Wish(str(picture), ONE_WAVE, values=TINY), {})):
+        with pytest.raises(ValueError, match="^picture: expected a whole picture") as refused:
+            work()
+        assert str(tmp_path) not in str(refused.value) and runs.runs_in(desk.outputs) == [] and not desk.outputs.exists()
+
+
+@pytest.mark.parametrize("check", [checked_picture, checked_video])
+def test_an_upload_that_an_earlier_server_had_is_asked_for_again(tmp_path, check):
+    with pytest.raises(ValueError, match=": expected a file .found none any more.*drop it again") as refused:
+        check(tmp_path / "gone")
+    assert str(tmp_path) not in str(refused.value)
 
 
 @pytest.mark.parametrize("content", [b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n", b"", b"MZ" + bytes(100), SCRIPT.encode()])
@@ -357,6 +393,14 @@ def test_a_run_of_another_version_is_listed_and_shown_with_the_reason(tmp_path, 
     assert [run.name for run in runs.runs_in(tmp_path)] == ["old"]
 
 
+def test_a_run_with_a_picture_that_the_page_does_not_take_is_shown_without_it(tmp_path):
+    folder = made_run(tmp_path, "a", **{"video__mp4": "one"})
+    Image.new("RGB", (8, 8)).save(folder / "me.bmp")
+    (folder / "run.yaml").write_text(f"prompt: A person waves.\nrenderer: puppet\nimage: {folder / 'me.bmp'}\n")
+    session, view = Desk(tmp_path, tmp_path / ".app").opened("a")
+    assert view["picture"] is None and view["video"] and session["run"] == "a" and session["pictures"] == []
+
+
 def test_a_run_whose_settings_do_not_fit_cannot_go_on(tmp_path):
     made_run(tmp_path, "old")
     (tmp_path / "old" / "run.yaml").write_text("prompt: A person waves.\nsamplerr: 3\n")
@@ -444,10 +488,11 @@ def test_a_render_with_an_edited_plan_but_no_preview_follows_the_table(tmp_path)
     assert json.loads((tmp_path / session["run"] / "plan.json").read_text())["segments"] == [{"text": "a person does a squat", "seconds": 1.0}]
 
 
-def test_a_picture_with_nobody_says_so_and_leaves_no_folder(tmp_path):
+@pytest.mark.parametrize("title", ["preview", "render"])
+def test_a_picture_with_nobody_says_so_and_leaves_no_folder(tmp_path, title):
     Image.fromarray(np.full((256, 144, 3), 128, np.uint8)).save(tmp_path / "grey.png")
     desk = Desk(tmp_path / "outputs", tmp_path / "outputs" / ".app")
-    session = desk.begin("preview", Wish(str(tmp_path / "grey.png"), ONE_WAVE, values=TINY), {})
+    session = desk.begin(title, Wish(str(tmp_path / "grey.png"), ONE_WAVE, values=TINY), {})
     job = ended(desk, session)
     assert job.state == FAILED and "person" in job.message and "\n" not in job.message
     assert [path.name for path in (tmp_path / "outputs").iterdir() if not path.name.startswith(".")] == []
@@ -558,6 +603,73 @@ def test_weights_are_fetched_with_progress_and_the_fetching_stops_at_once(tmp_pa
     failed = jobs.submit("fetch", "fetching photograph", "", lambda job: fetch_weights(job, "photograph", tmp_path, [sys.executable, "-c", told]))
     wait_for(lambda: failed.is_over)
     assert failed.state == FAILED and failed.message == "the hub cannot be reached"
+
+
+def test_a_second_server_for_the_same_runs_is_refused_and_takes_nothing_from_the_first(tmp_path):
+    shown = tmp_path / ".app" / "a" / "video.mp4"
+    shown.parent.mkdir(parents=True)
+    shown.write_text("shown")
+    with locked(tmp_path / ".app", beside=True), pytest.raises(ValueError, match="another app.py is writing to it: .*choose another --outputs"):
+        app.main(["--outputs", str(tmp_path)])
+    assert shown.read_text() == "shown"
+
+
+LONG_STEP = """
+import sys, threading, time
+from pathlib import Path
+import numpy as np
+import app
+from media.video_writer import StreamingVideoWriter
+from webapp.jobs import Jobs
+
+class Page:
+    share_url, local_url = None, "http://127.0.0.1:1"
+
+    def block_thread(self):
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:                              # as Gradio's does
+            pass
+
+    def close(self, verbose):
+        pass
+
+def work(job):
+    with StreamingVideoWriter(Path(sys.argv[1]) / "video.mp4", 10) as writer:
+        writer.write(np.zeros((2, 32, 32, 3), np.uint8))
+        begun.set()
+        time.sleep(600)                                        # one long step
+
+def launched(*_):
+    jobs = Jobs("render")
+    jobs.submit("render", "render", "a", work)
+    begun.wait()
+    return Page(), jobs
+
+begun, app.launched, app.PATIENCE = threading.Event(), launched, 0.5
+sys.exit(app.main(["--outputs", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_stopped_ends_though_a_step_is_long(tmp_path, number):
+    signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell's background job ignores it, and so would what it starts
+    command = [sys.executable, "-c", LONG_STEP, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout.readline().startswith("ready: ")
+            server.send_signal(number)
+            said = server.communicate(timeout=60)[1]
+        finally:
+            server.kill()
+    assert server.returncode == 130 and said == f"interrupted: what is finished stays in {tmp_path}\n"
+
+
+def test_what_a_killed_deletion_left_goes(tmp_path):
+    made_run(tmp_path, ".deleted-1")
+    made_run(tmp_path, "a")
+    runs.remove_deleted(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_importing_app_is_quick_and_brings_neither_gradio_nor_torch():

@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("gradio", reason="the page needs requirements-app.txt")
 from app_server import ONE_WAVE, ROOT, SCRIPT, serving  # noqa: E402
@@ -136,9 +137,15 @@ def test_what_cannot_be_used_is_refused_in_one_line_as_it_comes(server, visitor,
     page = visitor()
     (tmp_path / "not.png").write_bytes(SCRIPT.encode())
     huge_png(tmp_path / "huge.png")
+    picture = Image.open(ROOT / "assets" / "person_large.png").convert("RGB")
+    picture.save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[:len(whole) // 2])
+    (tmp_path / "damaged.jpg").write_bytes(whole[:len(whole) // 2] + whole[len(whole) // 2 + 400:])
     with (tmp_path / "long.mp4").open("wb") as sparse:
         sparse.truncate(3 << 30)
-    for name, said in (("not.png", "picture: expected a PNG, JPEG or WebP"), ("huge.png", "picture: expected at most 50 megapixels")):
+    for name, said in (("not.png", "picture: expected a PNG, JPEG or WebP"), ("huge.png", "picture: expected at most 50 megapixels"),
+                       ("cut.jpg", "picture: expected a whole picture")):
         page.set_input_files("#picture input[type=file]", str(tmp_path / name))
         text = toast(page)
         assert said in text and "\n" not in text.split("\n", 1)[-1] and str(server.outputs) not in text
@@ -148,6 +155,14 @@ def test_what_cannot_be_used_is_refused_in_one_line_as_it_comes(server, visitor,
     assert "maximum" in toast(page)
     page.click("#preview-button")
     assert "picture: is missing" in toast(page)
+    page.fill("#prompt textarea", "")
+    page.focus("#prompt textarea")
+    page.keyboard.insert_text("A person waves. " * 300)                # more than a prompt may have: not cut off
+    page.click("#plan-button")
+    assert "at most 2,000 characters (found 4,800)" in toast(page)
+    page.set_input_files("#picture input[type=file]", str(tmp_path / "damaged.jpg"))
+    assert "the file is damaged" in toast(page)
+    page.wait_for_selector("#picture img")                             # it can be used
     assert server.runs() == ["mine"]
 
 

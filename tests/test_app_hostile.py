@@ -1,6 +1,8 @@
 """What nobody with good intentions sends: each request below is refused, shows nothing, changes no run, and the server stands."""
 
+import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,7 +11,7 @@ pytest.importorskip("gradio", reason="the page needs requirements-app.txt")
 import httpx  # noqa: E402
 
 from app_server import ROOT, SCRIPT, serving  # noqa: E402
-from benchmarks.app_load import PICTURE, TINY, Visitor  # noqa: E402
+from benchmarks.app_load import PICTURE, served, TINY, Visitor  # noqa: E402
 
 FILE = "/gradio_api/file="
 UPLOADED = {"meta": {"_type": "gradio.FileData"}}
@@ -218,3 +220,21 @@ def test_behind_a_password_nothing_is_told_without_it(tmp_path):
 def test_the_server_calls_nobody(server):
     httpx.get(server.url)
     assert {host for host in server.asked if host not in (None, "", "0.0.0.0", "127.0.0.1", "localhost", "::1")} == set()
+
+
+def test_a_server_that_is_stopped_in_the_middle_of_a_video_ends_and_keeps_what_is_finished(tmp_path):
+    with served(tmp_path) as (url, server, *_):
+        visitor = Visitor(url)
+        visitor.upload("picture", PICTURE)
+        visitor.values |= {visitor.ids[name]: value for name, value in (TINY | {"prompt": "A person waves for 30 seconds.", "fps": 30}).items()}
+        visitor.press("render-button")
+        while "Making the video" not in (status := visitor.poll()):
+            assert "card busy" in status
+            time.sleep(0.2)
+        visitor.close()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 130
+        said = (tmp_path / "server.log").read_text()
+    (settings,) = (tmp_path / "runs").glob("*/run.yaml")
+    assert settings.with_name("preview.mp4").is_file() and not settings.with_name("video.mp4").exists()
+    assert "interrupted: what is finished stays in" in said and "Traceback" not in said

@@ -1,6 +1,9 @@
 """The run folder: what is reused, what is not, and that nothing is ever left half written."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from mmap import mmap
@@ -10,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pytest
 
-from media.files import save_atomically
+from media.files import locked, save_atomically
 from media.video_writer import load_frames, save_frames
 from run.folder import Artefact, check_nobody_elses, content_hash, EDGE_BYTES, Report, RunFolder, WRITTEN
 
@@ -147,6 +150,27 @@ def test_an_edited_result_removes_what_was_made_from_it_and_a_failing_stage_remo
     (tmp_path / "text.txt").write_text("edited")
     run(tmp_path, True, fails, "before")
     assert shown(tmp_path) == set()
+
+
+def test_what_a_killed_run_had_still_to_remove_goes_when_it_goes_on(tmp_path):
+    run(tmp_path, True, Counter("old"), "before")
+    (tmp_path / "video.mp4").write_bytes(b"shown")
+    RunFolder(tmp_path, True, Report()).stage("stage", TEXT, Counter("new"), "after")             # killed before the next stage
+    assert shown(tmp_path) == {"video.mp4"}
+    work = Counter("new")
+    assert run(tmp_path, True, work, "after") == "new" and work.times == 0 and shown(tmp_path) == set()
+    (tmp_path / "video.mp4").write_bytes(b"shown")
+    run(tmp_path, True, work, "after")
+    assert shown(tmp_path) == {"video.mp4"}
+
+
+def test_a_result_of_a_run_that_was_killed_when_it_was_written_is_nobodys_edit(tmp_path, caplog):
+    def killed(path):
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder(tmp_path, True, Report()).stage("stage", Artefact("text.txt", TEXT.save, killed), Counter("old"), "before")
+    assert (tmp_path / "text.txt").read_text() == "old" and run(tmp_path, True, Counter("new"), "after") == "new"
+    assert not caplog.messages and {path.name for path in tmp_path.iterdir()} == {"text.txt", "report.json"}
 
 
 def test_an_overwritten_runs_further_files_go_and_none_outside_the_folder(tmp_path):
@@ -336,3 +360,22 @@ def test_a_file_where_the_folder_of_frames_belongs_is_named(tmp_path):
     (tmp_path / "frames").write_text("")
     with pytest.raises(ValueError, match="frames: expected a folder .found a file"):
         RunFolder(tmp_path, False, Report())
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from media.files import save_atomically
+save_atomically(Path(sys.argv[1]), lambda partial: (partial.write_text("half"), os.kill(os.getpid(), signal.SIGKILL)))
+"""
+
+
+def test_what_a_killed_process_left_half_written_goes_and_what_others_write_stays(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "frames" / "video.mkv")], timeout=120)
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "motion.npz")], timeout=120)
+    assert len(list(tmp_path.rglob(".*.partial"))) == 2
+    others = {tmp_path / f".a.txt.{os.getpid()}.partial", tmp_path / ".weights.pth.123456789012.partial"}      # of this process; of a download that goes on
+    for other in others:
+        other.touch()
+    with locked(tmp_path):
+        assert set(tmp_path.rglob(".*.partial")) == others

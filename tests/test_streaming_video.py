@@ -1,4 +1,7 @@
 """A video is encoded while its frames are made: the same file as written afterwards, or none, and no error is lost."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -44,3 +47,25 @@ def test_an_error_of_the_writer_is_raised_and_whoever_makes_frames_never_waits_f
             for _ in range(3 * WINDOWS_AHEAD):
                 writer.write(FRAMES[:1, :16])
     assert writer.num_frames == 0 and list(tmp_path.iterdir()) == []
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+from media.video_writer import write_video
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for name in ("a.mp4", "a.gif", "a.webp"):
+    try:
+        write_video(Path(sys.argv[1]) / name, np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8), 10)
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def test_where_the_disk_is_full_an_error_says_it_and_nothing_is_left(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("File too large\n" * 3, "") and list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from PIL import Image
 
 from llm_planner import Segment, segments_from_json
 from media.files import one_line, save_atomically
-from media.images import jpeg_link, read_image
+from media.images import is_damaged_jpeg, jpeg_link, read_image
 from run.models import render_cost
 from run.settings import InferenceConfig
 from run.storyboard import write_settings
@@ -82,20 +82,26 @@ class Desk:
             check_length(segments or planned(config), config.fps)
         if other := self.jobs.working_on(name):
             raise ValueError(f"this run: a {other.title} is under way: stop it, or wait for its end")
+        is_new = not folder.exists()
         self.store(folder, picture, driving)
         write_settings(config, folder)
         work = self.previewed if title == "preview" else self.workshops["render"].render
-        job = self.jobs.submit(title, title, name, lambda job: work(job, config, segments))
+
+        def unless_refused(job: Job) -> None:
+            """A new folder does not stay where there is nobody in the picture, or the work is refused even before that is known."""
+            try:
+                work(job, config, segments)
+            except (ValueError, FileNotFoundError):
+                if is_new and not any((folder / file).is_file() for file in ("reference.npz", "person.npz")):
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+        job = self.jobs.submit(title, title, name, unless_refused)
         return {"run": name, "job": job.key, "pictures": [seen, digest(folder / runs.PICTURE)], "planned": prompt}
 
     def previewed(self, job: Job, config: InferenceConfig, segments: list[Segment] | None) -> None:
-        """A preview; the folder of a picture in which there is nobody does not stay."""
-        try:
-            self.workshops["preview"].preview(job, config, segments)
-        except ValueError:
-            if not any((config.folder / name).is_file() for name in ("reference.npz", "person.npz")):
-                shutil.rmtree(config.folder, ignore_errors=True)
-            raise
+        """A preview, and the price of the render."""
+        self.workshops["preview"].preview(job, config, segments)
         job.enter("price")
         why_not(config, runs.frames_of(config.folder))                  # slow the first time: not while the page waits
 
@@ -107,8 +113,8 @@ class Desk:
 
     def store(self, folder: Path, picture: Path, driving: Path | None) -> None:
         """The uploads under names of ours; the picture is written anew, so that nothing but pixels stays of it."""
+        pixels = pixels_of(picture)
         folder.mkdir(parents=True, exist_ok=True)
-        pixels = read_image(picture)
         save_atomically(folder / runs.PICTURE, lambda partial: Image.fromarray(pixels).save(partial, "PNG"))
         if driving:
             save_atomically(folder / runs.DRIVING, lambda partial: shutil.copyfile(driving, partial))
@@ -215,8 +221,8 @@ class Desk:
             config = runs.settings_of(run)
         except ValueError:
             return session, view                              # the view says why
-        picture = next((path for path in (run.path / runs.PICTURE, Path(config.image)) if path.is_file()), None)
-        view |= {"picture": self.serve(checked_picture(picture)) if picture else None, "prompt": config.prompt,
+        picture = next((path for path in (run.path / runs.PICTURE, Path(config.image)) if is_usable(path)), None)
+        view |= {"picture": self.serve(picture) if picture else None, "prompt": config.prompt,
                  "driving": self.serve(run.path / runs.DRIVING)}
         if preset := preset_of(config):
             view |= {"preset": preset, "values": {key: value for key, value, *_ in setting_rows(config)}}
@@ -248,6 +254,29 @@ class Desk:
     def fetching(self) -> Job | None:
         """The download under way, whoever asked for it."""
         return next(iter(self.jobs.lanes["fetch"].unfinished()), None)
+
+
+def pixels_of(picture: str | Path) -> np.ndarray:
+    """An uploaded picture, (H, W, 3) uint8 RGB; ValueError where a part of it is missing."""
+    try:
+        return read_image(picture)
+    except ValueError as error:
+        raise ValueError(f"picture: {str(error).removeprefix(f'{picture}: ')}") from None
+
+
+def doubt_about(picture: str | Path) -> str | None:
+    """What is wrong with an uploaded picture that can be used all the same; ValueError where it cannot."""
+    pixels_of(picture)
+    return "picture: the file is damaged, and what it shows may be wrong: copy it again" if is_damaged_jpeg(picture) else None
+
+
+def is_usable(picture: Path) -> bool:
+    """Whether the page takes the picture of a run that it did not make."""
+    try:
+        checked_picture(picture)
+    except ValueError:
+        return False
+    return True
 
 
 def card(kind: str, title: str, text: str = "", share: float | None = None, below: str = "") -> str:

@@ -180,3 +180,14 @@ class Jobs:
     def working_on(self, run: str) -> Job | None:
         """The unfinished job of a run."""
         return next((job for lane in self.lanes.values() for job in lane.unfinished() if job.run == run and not job.is_over), None)
+
+    def close(self, seconds: float) -> bool:
+        """Cancels all jobs, and waits so long for the ends of those that run; whether all have ended."""
+        lanes, end = self.lanes.values(), time.monotonic() + seconds
+        for lane, job in [(lane, job) for lane in lanes for job in lane.unfinished()]:
+            lane.cancel(job)
+        while is_busy := any(not job.is_over for lane in lanes for job in lane.unfinished()):
+            if time.monotonic() > end:
+                break
+            time.sleep(0.05)
+        return not is_busy

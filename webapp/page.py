@@ -11,7 +11,6 @@ from webapp.desk import Desk, Wish
 from webapp.making import PRESETS, setting_rows, SETTINGS
 from webapp.safety import checked_picture, checked_video, MAX_SEGMENTS
 from webapp.weights import weights_table
-from llm_planner import MAX_PROMPT_CHARACTERS
 from media.files import one_line
 from runtime.published_weights import GROUPS
 
@@ -75,7 +74,7 @@ class Page:
         parts["picture"] = self.uploaded(gr.Image, checked_picture)(label="A person, head to feet", type="filepath", height=320, elem_id="picture",
                                                                      sources=["upload", "webcam", "clipboard"], buttons=[])
         gr.Examples([str(ROOT / name) for name in EXAMPLES], parts["picture"], label="Or take one of these")
-        parts["prompt"] = gr.Textbox(PROMPT, label="What the person does", lines=3, max_length=MAX_PROMPT_CHARACTERS, elem_id="prompt")
+        parts["prompt"] = gr.Textbox(PROMPT, label="What the person does", lines=3, elem_id="prompt")        # no max_length: a browser cuts off what is pasted, and says nothing
         self.preset = gr.Dropdown([(preset.title, name) for name, preset in PRESETS.items()], value="puppet", label="Renderer", elem_id="preset", info="Its price is shown before you render.")
         with gr.Row():
             self.plan_button = gr.Button("Plan", elem_id="plan-button", min_width=80, scale=1)
@@ -190,7 +189,7 @@ class Page:
             self.on(button.click, self.begin(title), wish, everything)
             button.click(None, js=SHOW_STATUS, api_visibility="private", show_progress="hidden")
         self.on(self.stop_button.click, self.stop, [self.session], [self.parts["status"]], quick=True)
-        self.on(self.new_button.click, lambda session: session | {"run": "", "pictures": []}, [self.session], [self.session])
+        self.on(self.new_button.click, lambda session: kept(session) | {"run": "", "pictures": []}, [self.session], [self.session])
         self.on(self.pack_button.click, self.pack, [self.session], [self.parts["files"]])
         self.on(self.timer.tick, self.poll, [self.session], [self.parts["status"], self.timer, self.end_timer], quick=True)        # few parts: each costs time, in every open page
         self.on(self.end_timer.tick, self.end, [self.session], everything, quick=True)
@@ -198,7 +197,7 @@ class Page:
         self.on(self.preset.input, self.chosen_preset, [self.preset, self.session], [self.parts["cost"], *self.settings.values()])
         for name in ("picture", "driving"):
             part = self.parts[name]                 # a file that is refused does not stay; it is judged as it comes
-            self.on(part.upload, lambda file: None, [part], []).failure(lambda: None, [], [part], api_visibility="private", show_progress="hidden", queue=False)
+            self.on(part.upload, self.arrived if name == "picture" else lambda file: None, [part], []).failure(lambda: None, [], [part], api_visibility="private", show_progress="hidden", queue=False)
         listed = [self.gallery, self.names, self.chosen, self.about, self.question, *(choice for choice, _ in self.compared)]
         self.on(self.runs_tab.select, self.listed, [], listed)
         self.on(self.gallery.select, self.choice(), [self.names], [self.chosen, self.about], quick=True)
@@ -266,9 +265,13 @@ class Page:
         price = self.desk.price(kept(session), preset, values)
         return [self.gr.HTML(value=price, visible=price is not None), *values.values()]
 
+    def arrived(self, picture) -> None:
+        if picture and (doubt := views.doubt_about(picture)):
+            self.gr.Warning(doubt, title="Worth a look")
+
     def plan(self, prompt, preset, session) -> dict:
         rows = self.desk.plan(prompt, preset)
-        return {self.parts["plan"]: self.gr.update(value=rows, visible=True), self.session: session | {"planned": prompt.strip()}}
+        return {self.parts["plan"]: self.gr.update(value=rows, visible=True), self.session: kept(session) | {"planned": prompt.strip()}}
 
     def begin(self, title: str) -> Callable:
         def begun(picture, prompt, driving, preset, table, session, *values) -> dict:
@@ -288,7 +291,7 @@ class Page:
         return self.updates(self.desk.ended(kept(session)), busy=False)
 
     def stop(self, session) -> dict:
-        job = self.desk.jobs.cancel(session.get("job"))
+        job = self.desk.jobs.cancel(kept(session).get("job"))
         return {self.parts["status"]: views.card("quiet", "Stopping …", "after the step that is under way") if job else views.EMPTY}
 
     def restore(self, session) -> dict:
@@ -316,7 +319,7 @@ class Page:
         return self.updates(view, session, busy=True) | {self.tabs: self.gr.Tabs(selected="make")}
 
     def pack(self, session):
-        run = runs.find_run(self.desk.outputs, session.get("run"))
+        run = runs.find_run(self.desk.outputs, kept(session).get("run"))
         return [self.desk.serve(path) for path in runs.downloads(run, everything=True)]
 
     def listed(self):

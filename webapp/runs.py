@@ -35,6 +35,7 @@ KEPT = MAX_LISTED + 8                              # runs whose settings and thu
 PICTURE, DRIVING = "picture.png", "driving.mp4"    # a page's uploads, in the run folder
 PREVIEW = "preview.mp4"
 RESULTS = ("video.mp4", "poses.mp4", PREVIEW, "storyboard.png", "motion.npz", "skeleton.npz", "plan.json")
+DELETED = ".deleted-"                              # begins the name of a run's folder that is being deleted
 ON_REQUEST = ("animation.gif", "motion.bvh", "run.zip")
 
 
@@ -125,12 +126,18 @@ def stored_settings(file: Path, changed: int) -> InferenceConfig:
 def delete_run(run: Run) -> None:
     """The folder goes, first out of sight: of two who delete at once one is told that it is gone."""
     with locked(run.path, beside=True):
-        gone = run.path.with_name(f".deleted-{secrets.token_hex(8)}")
+        gone = run.path.with_name(f"{DELETED}{secrets.token_hex(8)}")
         try:
             run.path.rename(gone)
         except FileNotFoundError:
             raise ValueError(f"{run.name}: is not there any more: refresh the list") from None
     shutil.rmtree(gone)
+
+
+def remove_deleted(outputs: Path) -> None:
+    """What a server that was killed while it deleted a run has left of it."""
+    for left in outputs.glob(f"{DELETED}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def thumbnail(run: Run) -> np.ndarray | None:

@@ -28,10 +28,16 @@ MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
+def bytes_of(path: str | Path, name: str) -> int:
+    """How large an uploaded file is; ValueError where it is gone."""
+    if not Path(path).is_file():
+        raise ValueError(f"{name}: expected a file (found none any more, as when the server was started anew): drop it again")
+    return Path(path).stat().st_size
+
+
 def checked_picture(path: str | Path) -> Path:
     """An uploaded picture by its first bytes, before it is decoded: format, file size, pixels. ValueError in one line."""
-    path = Path(path)
-    if (size := path.stat().st_size) > PICTURE_BYTES:
+    if (size := bytes_of(path, "picture")) > PICTURE_BYTES:
         raise ValueError(f"picture: expected at most {PICTURE_BYTES >> 20} MiB (found {size >> 20}): make it smaller")
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as file:
@@ -43,7 +49,7 @@ def checked_picture(path: str | Path) -> Path:
     if width * height > MAX_PIXELS:
         raise ValueError(f"picture: expected at most {MAX_PIXELS / 1e6:.0f} megapixels (found {width}x{height}, "
                          f"{width * height / 1e6:.0f}): make it smaller")
-    return path
+    return Path(path)
 
 
 def checked_video(path: str | Path) -> Path:
@@ -51,10 +57,9 @@ def checked_video(path: str | Path) -> Path:
 
     Playlists, which could name other files of this machine, are no containers here.
     """
-    path = Path(path)
-    if (size := path.stat().st_size) > VIDEO_BYTES:
+    if (size := bytes_of(path, "driving video")) > VIDEO_BYTES:
         raise ValueError(f"driving video: expected at most {VIDEO_BYTES >> 20} MiB (found {size >> 20}): make it shorter")
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         start = file.read(12)
     if not (start[4:8] in MP4_BOXES or start[:4] == b"\x1aE\xdf\xa3" or (start[:4] == b"RIFF" and start[8:12] == b"AVI ")):
         raise ValueError("driving video: expected an MP4, MOV, WebM, MKV or AVI file (found something else): convert it to MP4")
@@ -62,7 +67,7 @@ def checked_video(path: str | Path) -> Path:
     if max(info.size) > MAX_VIDEO_SIDE or info.seconds > MAX_VIDEO_SECONDS:
         raise ValueError(f"driving video: expected at most {MAX_VIDEO_SIDE} pixels a side and {MAX_VIDEO_SECONDS:.0f} s (found "
                          f"{info.size[1]}x{info.size[0]}, {info.seconds:.0f} s): cut it")
-    return path
+    return Path(path)
 
 
 def checked_plan(rows: Iterable) -> list[Segment]:
