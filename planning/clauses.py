@@ -11,14 +11,15 @@ from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HA
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
                                BEFORE_THAT, CLAUSE_BREAK, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
                                FRAMED, FRAMES, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_IS_MOVED,
-                               LIMB_MOVES, LIMB_PLACED, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
+                               LIMB_MOVES, LIMB_PLACED, LIST_COMMA, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
                                OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, TIME_SPAN,
                                UNTIL_TIME, WHILE_DOING)
 from planning.plain import plain, repetitions, without_camera
-from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_unknown_verb, makes_noun, meant_verb,
+from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_person, is_unknown_verb, makes_noun, meant_verb,
                             predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
 
 LONGEST_FRONT = 20        # words before a clause that describe it
+LONGEST_NAME = 5          # words of an action that is a noun
 log = logging.getLogger(__name__)
 
 
@@ -40,8 +41,34 @@ def listed(part: str) -> list[str]:
     """Splits at a colon or dash before actions ('he trains: jumping, kicking'); elsewhere it is a comma."""
     texts = COLON.split(part)
     if all(begins_verb(text.split(), (THIRD, GERUND, BASE)) for text in texts[1:]):
-        return texts
-    return [" , ".join(texts)]
+        return [each for text in texts for each in items(text)]
+    named = items(" , ".join(texts[1:]))
+    if len(texts) > 1 and all(map(is_item, named)) and is_title(texts[0]):
+        log.warning("prompt: '%s' is left out: it names what follows", texts[0])
+        return named
+    return items(" , ".join(texts))
+
+
+def items(text: str) -> list[str]:
+    """'body roll , spin left , freeze' -> each of them, where all are actions by themselves and not all begin with their verb."""
+    named = LIST_COMMA.split(text.strip(" ,"))
+    listed_by_noun = all(map(is_item, named)) and not all(verb_form(each.split()[0]) for each in named)
+    return named if listed_by_noun else [text]
+
+
+def is_item(text: str) -> bool:
+    """Whether a text names an action without somebody: 'two arm circles for 4 seconds', 'salsa step left', 'jump', not 'a man'."""
+    words = text.split()
+    end = next((i for i, word in enumerate(words) if word in PREPOSITIONS), len(words))
+    name = [word for word in words[:end] if word not in OPPOSITE]
+    return bool(name) and name[0] not in (*PRONOUNS, "no") and (
+        verb_form(name[0]) in (BASE, GERUND) or len(name) < LONGEST_NAME and goes_with("do", name[-1:] if len(name) == 1 else name[-2:]))
+
+
+def is_title(text: str) -> bool:
+    """Whether words before a colon only name what is done behind it: 'hip hop dance', 'round 1'; not 'the man does'."""
+    words = text.split()
+    return bool(words) and not any(is_person(word) or word in PRONOUNS or word in THIRD for word in words) and not begins_verb(words, FORMS)
 
 
 def actions_in(part: str) -> list[str]:
@@ -178,6 +205,7 @@ def split_at_verbs(part: str) -> list[str]:
         if front or begins_action(rest, forms, verb, begun, behind_and):
             pieces.append(begun)
             start = match.end()
+            verb = predicate_of(split_subject(rest)[1].split()).verb or verb
             clause = part.find(front, start) + len(front) if front else start
     return [*pieces, part[start:]]
 
@@ -193,6 +221,8 @@ def begins_action(rest: str, forms: tuple[dict, ...], verb: str | None, begun: s
     """Whether the rest of a part, behind a comma or 'and', begins another action than the one that has `begun` with `verb`."""
     words = rest.split()
     behind = words[0] if words else ""
+    if behind_and and not {*MEANWHILE, "with", "without", "by"} & set(begun.split()):
+        forms = (*forms, GERUND)                                               # 'turns around and walking away'
     if begins_verb(words, forms) or behind == "repeating" or behind_and and behind in MEANWHILE:
         return True
     if begins_noun(words, verb) or names_action(words) and goes_with(verb, begun.split()[-2:]):
@@ -230,7 +260,8 @@ def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
         return False                                                           # 'steps forward and back'
     if words[start] in DETERMINERS:
         subject, predicate = split_subject(" ".join(words))
-        return bool(subject) and bool(predicate) and predicate.split()[0] not in PREPOSITIONS        # not 'before a queen on the left'
+        apart = "," in words[:len(words) - len(predicate.split())][-2:]        # 'before the king , and bows'
+        return bool(subject) and bool(predicate) and not apart and predicate.split()[0] not in PREPOSITIONS        # not 'before a queen on the left'
     while words[start:start + 1] and words[start] in ("not", "is", "was"):
         start = skip_adverbs(words, start + 1)
     opening = words[start:start + 2]

@@ -161,9 +161,9 @@ def split_subject(text: str) -> tuple[str, str]:
         end = start = end - 1
     relative = next((i for i, word in enumerate(words[:end]) if i and word in RELATIVES), end)
     subject = words[:relative] if relative > 1 or words[0] in PEOPLE else ["a", "person"]      # a name moves nothing
-    if person is None and end > 1 and words[0] not in DETERMINERS:
+    if person is None and end > 1 and first[0] not in DETERMINERS:
         return "", " ".join(words)                                             # 'two squats', 'quick steps'
-    return " ".join(subject).strip(" ,"), " ".join(words[start:])
+    return " ".join(subject).strip(" ,"), " ".join(words[start:]).lstrip(" ,")           # 'woman , | squatting'
 
 
 def is_person(word: str) -> bool:
@@ -191,6 +191,7 @@ def is_thing(subject: str, predicate: str, known: bool) -> bool:
 def thing_acts(text: str, known: bool) -> bool:
     """Whether a clause says what a thing does: 'the curtain falls', 'his hat falls off', 'the lights go out', 'music plays'."""
     words, (subject, predicate) = text.split(), split_subject(text)
+    words = words[skip_adverbs(words, 0):]                                     # 'suddenly the phone rings'
     if words and words[0] in MOVES_BY_ITSELF:
         return len(words) > 1 and verb_form(words[1]) is not None
     if subject and predicate:
