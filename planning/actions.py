@@ -175,7 +175,7 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     if not rest or rest[0] in STATES or rest[0] in SPEECH and len(rest) == 1:
         return None
     noun = None if rest[0] in SCENE_PREPOSITIONS else action_noun(" ".join(rest))
-    if noun is None or somebody:
+    if noun is None or somebody or meant_verb(rest[0]) in THIRD:
         if verb := misspelt_verb(rest[0]):
             return [*adverbs, third_person(verb), *rest[1:]], verb
         if is_gerund(rest[0]) and (noun is None or words[0] in AUXILIARIES):
@@ -236,7 +236,8 @@ class Mentioned:
 
 def on_each_side(text: str) -> list[str]:
     """'kicks with each leg' -> 'kicks with the right leg', 'kicks with the left leg'; others once."""
-    if not (each := EACH_LIMB.search(text)):
+    each = EACH_LIMB.search(text)
+    if not each or "," in text[:each.start()]:                                 # 'ten high knees , five on each side'
         return [text]
     opens = re.search(r"\b(?:with|on|to|for|using|by|of|from|in)\s+$", text[:each.start()]) or find_count(text) is None
     on = "" if opens else "with "

@@ -9,7 +9,7 @@ from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HA
                               OPPOSITE, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, THIRD,
                               WAYS_TO_MOVE)
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
-                               BEFORE_THAT, CLAUSE_BREAK, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
+                               BEFORE_THAT, CLAUSE_BREAK, CLAUSE_FIRST, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
                                FRAMED, FRAMES, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_IS_MOVED,
                                LIMB_MOVES, LIMB_PLACED, LIST_COMMA, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
                                OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, TIME_SPAN,
@@ -40,10 +40,10 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
 def listed(part: str) -> list[str]:
     """Splits at a colon or dash before actions ('he trains: jumping, kicking'); elsewhere it is a comma."""
     texts = COLON.split(part)
-    if all(begins_verb(text.split(), (THIRD, GERUND, BASE)) for text in texts[1:]):
+    if all(begins_verb(text.split(), (THIRD, GERUND, BASE)) for text in texts[1:]) and not (len(texts) > 1 and is_title(texts[0])):
         return [each for text in texts for each in items(text)]
     named = items(" , ".join(texts[1:]))
-    if len(texts) > 1 and all(map(is_item, named)) and is_title(texts[0]):
+    if len(texts) > 1 and is_title(texts[0]) and (all(map(is_item, named)) or begins_verb(named[0].split(), (BASE,))):
         log.warning("prompt: '%s' is left out: it names what follows", texts[0])
         return named
     return items(" , ".join(texts))
@@ -88,7 +88,7 @@ def in_time_order(part: str) -> list[str]:
         part = f"{match['front']} , {match['who']} {match['outer']}"
     if found := in_front(part):
         return with_adverbial(*found)
-    if match := SUBORDINATE.match(part) or WHILE_DOING.match(part):
+    if match := SUBORDINATE.match(part) or WHILE_DOING.match(part) or CLAUSE_FIRST.match(part):
         word, inner, outer = match["word"], match["inner"], match["outer"]
         if word in ("while", "as") and is_action(inner.split()):
             return in_time_order(f"{outer} while {inner}")

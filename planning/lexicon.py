@@ -48,6 +48,8 @@ MORE_VERBS = """
     twerk type vacuum vault waltz wander warm wash welcome wheel whirl whistle wiggle windmill wink withdraw wobble
     wrap wrestle wriggle write yank yawn yell
     decline dream fail forget hesitate imagine neglect uncross unfold
+    adjust apologize apologise check dab flail floss frown grimace hum miss munch pout pump scroll shush slouch slurp smirk sniff snore
+    squirm switch twitch unlock vibe vogue weep whisper
     """.split()                                 # they last UNKNOWN_SECONDS
 # the noun behind them is the action
 LIGHT_VERBS = ("do", "perform", "make", "take", "execute", "complete", "give", "try", "practice", "practise")
@@ -71,7 +73,7 @@ NOUNS = {                                       # actions that are nouns only; e
     "repetition": (2.0, 2.0), "time": (0.0, 0.0), "arm circle": (3.0, 1.2), "calf raise": (3.0, 1.5),
     "chin-up": (3.0, 2.5), "handstand": (4.0, 4.0), "headstand": (4.0, 4.0), "backflip": (2.5, 2.5), "front flip": (2.5, 2.5),
     "side step": (2.5, 1.0), "uppercut": (2.0, 1.0), "plank": (4.0, 4.0), "crunch": (3.0, 2.0), "deadlift": (3.0, 2.5), "handspring": (2.5, 2.5),
-    "flip": (2.5, 2.5), "plié": (2.5, 2.0), "plie": (2.5, 2.0), "arabesque": (3.0, 3.0),
+    "flip": (2.5, 2.5), "block": (2.0, 1.5), "plié": (2.5, 2.0), "plie": (2.5, 2.0), "arabesque": (3.0, 3.0),
 }
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
@@ -146,7 +148,7 @@ AUXILIARIES = ("is", "are", "am", "was", "were", "be", "been", "being", "has", "
                "should", "must", "can", "could", "may", "might", "would")
 ASKED = ("asked", "told", "supposed", "about", "ready", "able", "seen", "allowed")     # 'is asked to jump'
 # and words that end in -ly
-ADVERBS = ("just", "only", "now", "also", "again", "both", "once", "still", "straight", "immediately", "there", "all",
+ADVERBS = ("just", "only", "neither", "now", "also", "again", "both", "once", "still", "straight", "immediately", "there", "all",
            "first", "almost", "even", "always", "then")
 PREPOSITIONS = ("in", "at", "on", "of", "to", "into", "onto", "with", "for", "from", "by", "around", "through",
                 "over", "under")

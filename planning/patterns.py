@@ -42,7 +42,8 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"\b(?:tree|thre)\s+(?=times\b)", "three "), (r"\b(and|,)\s+than\b", r"\1 then"),
     (r"\bur\b", "the"), (r"\bu\b", "you"), (r"\bda\b", "the"), (r"\b(?:i|I)'m\b", "i am"),
     (r"\b(?:lol|lmao|omg|fr|ngl|tbh|haha+)\b", " "),
-    (r"\b([a-z]+in)\b'?", lambda match: f"{match[1]}g" if f"{match[1]}g" in GERUND else match[0]),                # 'wavin''
+    (r"\b(?:prson|persn|peson|perosn|pesron)\b", "person"), (r"\b(?:wman|womn|wonan|woamn)\b", "woman"), (r"\bwit\b", "with"),
+    (rf"\brite\b(?=\s+{LIMBS}\b)", "right"), (r"\b1\s?(girl|boy|man|woman)\b", r"a \1"), (r"\b(\d)\s?(girl|boy)s\b", r"\1 \2s"),
     (r"\(?\b(?:\d+|[a-h]|i{1,3}|iv|v)\)", ";"),                                         # '2)', 'b)'
     (r"\s+/\s+", ";"),
     (r"\b(?:please|pls|plz|kindly)\b|\bthx\b|(?:^|(?<=[.,!?]\s))thanks\b(?=\s*(?:[!.,]|$))", " "),
@@ -69,8 +70,9 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"\b(?:(?:do|does|did)\s+)?not\s+(?:only|just|merely)\s+(?:(?:do|does|did)\s+)?([^.;\n]+?)\s*,?\s*\bbut\s+", r"\1 and "),       # 'not only waves but also claps'
     (rf"\b(?P<who>{PRONOUN}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+(?:is|are|am|was|feels?|gets?)\s+so\s+[a-z]+\s+(?:that\s+)?(?:{PRONOUN})\s+",
      r"\g<who> "),                                                                       # 'she is so happy that she jumps'
+    (rf"(?:^|(?<=[.;!?\n]))\s*after\s+((?:{NUMBER})\s*{UNIT})\s+of\s+(\w+ing\b[^,;.]*?)\s*(?:,|(?=\b(?:{PRONOUN})\b))", r" \2 for \1 ; "),
     (r"\b(?:seem|appear)(s|ed)?\s+to\s+be\s+(?:about\s+to\s+(?=[a-z]))?", "is "),
-    (r"\b(push|sit|pull|chin)\s+ups\b", r"\1-ups"), (r"\bjumping-?jack", "jumping jack"),
+    (rf"\b({NUMBER})\s+(push|sit|pull|chin)[\s-]ups?\b", r"\1 \2-ups"), (r"\b(push|sit|pull|chin)\s+ups\b", r"\1-ups"), (r"\bjumping-?jack", "jumping jack"),
     (r"\s*,[\s,]*", " , "), (r"[^\S\n]+", " "),
 )
 LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*[1a]\.\s"), re.compile(r"(?<!\S)(?:\d+|[a-h])\.\s+(?=[a-z])")      # '1. wave 2. jump'
@@ -100,7 +102,7 @@ SIDES_LISTED = re.compile(                                 # 'left, right, left'
 REPEATED_LIST = re.compile(rf"""                           # 'repeat 3 times: jump, clap', '3 times: jump, clap'
     (?:\b (?:repeats?(?:\s+(?:this|these|the\s+following))? | do(?:es)?\s+(?:this|these|the\s+following)) \s+ |
        (?:^|(?<=[.;!?\n])) \s*)
-    (?:(?P<word>once|twice|thrice) | (?P<number>{NUMBER})\s+times) \s* : \s* (?P<list>[^.;!?\n]+)""", re.VERBOSE)
+    (?:(?P<word>once|twice|thrice) | (?P<number>{NUMBER})\s+(?:times|rounds?|sets?)) \s* : \s* (?P<list>[^.;!?\n]+)""", re.VERBOSE)
 HAVING_DONE = re.compile(r",?\s*\b(?:after\s+)?having\s+(?:(?:first|already|just|previously)\s+)?([a-z]+)\b")      # ', having first bowed'
 SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
 # ---------------------------------------------------------------- durations and counts
@@ -196,6 +198,8 @@ MEANTIME = re.compile(                                     # 'she waves while th
     r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>[^,]+)$")
 WHILE_DOING = re.compile(                                  # 'while jumping she waves'
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{PRONOUN}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
+CLAUSE_FIRST = re.compile(                                 # 'because he is cold he rubs his hands'
+    rf"^(?P<word>before|after|when|once|as\s+soon\s+as|if|because|since)\s+(?P<inner>(?:{PRONOUN}|the\s+(?:{PERSON}))\s+[^,]+?)\s+(?P<outer>(?:{PRONOUN})\s+[^,]+)$")
 MANNER = r"(?:very\s+)?[a-z]{3,}ly|forwards?|backwards?|sideways|(?:up|down)wards?"
 ADVERB_PHRASE = r"""
     (?:with|without|using|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|
@@ -313,6 +317,6 @@ TO_EACH_OTHER = re.compile(r"""
     \s* \b (?:(?:with|to|at|against|towards?|beside|behind|around)\s+)? (?:each\s+other|one\s+another) \b | \s* \bside\s+by\s+side\b
     """, re.VERBOSE)
 TOGETHER = re.compile(r"\s+together\b")
-EACH_LIMB = re.compile(rf"(?<!\bin )(?<!\bone with )\b(?:each|every|per)\s+(?P<part>{PART})\b")           # 'kicks with each leg', '5 kicks per leg'
+EACH_LIMB = re.compile(rf"(?<!\bin )\b(?:each|every|per)\s+(?P<part>{PART})\b")           # 'kicks with each leg', '5 kicks per leg'
 MORE = re.compile(rf"\b({NUMBER})\s+more$")                # 'does ten more'
 LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")

@@ -5,7 +5,7 @@ import logging
 import re
 import unicodedata
 
-from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, gerund, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS,
+from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, GERUND, gerund, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS,
                               NUMBERS, PARTS, PAST, SHORTEST_SECONDS, THINGS, third_person, TIMES)
 from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, HAVING_DONE,
                                LIMB_OF_A_SIDE, LIST_BEGINS, LIST_NUMBER, NOT_BUT, PICTURE_LABEL, PICTURE_WORDS, REPEATED_LIST, SAID_AGAIN, SETS, SIDES_LISTED,
@@ -47,6 +47,7 @@ def plain(prompt: str) -> str:
     text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
     for pattern, replacement in SPELLINGS:
         text = re.sub(pattern, replacement, text)
+    text = re.sub(r"\b([a-z]{2,}?)(?:in|(?<!i)ng)\b'?", with_whole_ending, text)
     text = BIG_NUMBER.sub(in_digits, text)
     text = SAID_AGAIN.sub(counted_once, text)
     text = REPEATED_LIST.sub(written_out, text)
@@ -98,6 +99,13 @@ def one_by_one(match: re.Match) -> str:
     """'wave/jump/clap' -> 'wave ; jump ; clap'; 'and/or' stays."""
     words = re.findall("[a-z]+", match[0])
     return " ; ".join(words) if all(map(verb_form, words)) else match[0]
+
+
+def with_whole_ending(match: re.Match) -> str:
+    """'wavin'' -> 'waving', 'clapin' -> 'clapping', 'standng' -> 'standing'; words that are no verbs stay."""
+    word = f"{match[1]}ing"
+    meant = word if word in GERUND else meant_verb(word)
+    return meant if meant in GERUND and not verb_form(match[0]) else match[0]
 
 
 def corrected(match: re.Match) -> str:
