@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HANDLING_VERBS, MEANWHILE, NUMBERS,
                               OPPOSITE, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, THIRD,
-                              WAYS_TO_MOVE)
+                              TITLES, WAYS_TO_MOVE)
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
                                BEFORE_THAT, CLAUSE_BREAK, CLAUSE_FIRST, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
                                FRAMED, FRAMES, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_IS_MOVED,
@@ -20,6 +20,8 @@ from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, i
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 LONGEST_NAME = 5          # words of an action that is a noun
+LONGEST_VERB_PHRASE = 200 # letters in which a verb is looked for
+BEHIND_VERB = ("the", "his", "her", "their", "it", "both", "up", "down", "away", "off")     # words that show a base form to be a verb
 log = logging.getLogger(__name__)
 
 
@@ -61,14 +63,15 @@ def is_item(text: str) -> bool:
     words = text.split()
     end = next((i for i, word in enumerate(words) if word in PREPOSITIONS), len(words))
     name = [word for word in words[:end] if word not in OPPOSITE]
-    return bool(name) and name[0] not in (*PRONOUNS, "no") and (
+    return bool(name) and name[0] not in (*PRONOUNS, "no") and (LIMB_GOES.fullmatch(text) is not None or
         verb_form(name[0]) in (BASE, GERUND) or len(name) < LONGEST_NAME and goes_with("do", name[-1:] if len(name) == 1 else name[-2:]))
 
 
 def is_title(text: str) -> bool:
     """Whether words before a colon only name what is done behind it: 'hip hop dance', 'round 1'; not 'the man does'."""
     words = text.split()
-    return bool(words) and not any(is_person(word) or word in PRONOUNS or word in THIRD for word in words) and not begins_verb(words, FORMS)
+    return bool(words) and not any(is_person(word) or word in PRONOUNS or word in THIRD for word in words) and (
+        words[-1] in TITLES or not begins_verb(words, FORMS))
 
 
 def actions_in(part: str) -> list[str]:
@@ -205,7 +208,7 @@ def split_at_verbs(part: str) -> list[str]:
         if front or begins_action(rest, forms, verb, begun, behind_and):
             pieces.append(begun)
             start = match.end()
-            verb = predicate_of(split_subject(rest)[1].split()).verb or verb
+            verb = predicate_of(split_subject(rest[:LONGEST_VERB_PHRASE])[1].split()).verb or verb
             clause = part.find(front, start) + len(front) if front else start
     return [*pieces, part[start:]]
 
@@ -224,6 +227,8 @@ def begins_action(rest: str, forms: tuple[dict, ...], verb: str | None, begun: s
     if behind_and and not {*MEANWHILE, "with", "without", "by"} & set(begun.split()):
         forms = (*forms, GERUND)                                               # 'turns around and walking away'
     if begins_verb(words, forms) or behind == "repeating" or behind_and and behind in MEANWHILE:
+        return True
+    if behind_and and behind in BASE and words[1:2] and words[1] in BEHIND_VERB:               # 'picks up a box and put it down'
         return True
     if begins_noun(words, verb) or names_action(words) and goes_with(verb, begun.split()[-2:]):
         return True

@@ -141,6 +141,7 @@ TAKES_THINGS = ("drink", "eat", "play", "read", "cook", "carry", "catch", "throw
 # 'in a circle' says how one moves, not where
 WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
 MEANWHILE = ("while", "as", "when")
+TITLES = ("combo", "sequence", "routine", "flow", "workout", "circuit", "drill")            # 'boxing combo: jab, cross'
 CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "because", "until", "if", "who", "that", "which")
 POSSESSIVES = ("his", "her", "their", "its", "your")
 RELATIVES = ("who", "that", "which")
@@ -161,7 +162,7 @@ NOT_VERBS = ("backwards", "forwards", "sideways", "upwards", "downwards", "towar
              "always", "hers", "ours", "besides", "as", "is", "was", "has", "us", "perhaps", "indoors", "outdoors",
              "arms", "legs", "hands", "knees", "feet", "hips", "shoulders", "fists", "elbows", "fingers", "toes",
              "heels", "palms", "eyes", "times", "seconds", "clothes", "glasses", "jeans", "shorts",
-             "sign", "tired", "waist", "files")
+             "sign", "peace", "tired", "waist", "files")
 NOT_GERUNDS = ("morning", "evening", "something", "nothing", "anything", "everything", "during", "building", "ceiling",
                "wedding", "clothing", "string", "spring", "bring", "swing", "according")
 FUNCTION_WORDS = set("""

@@ -67,10 +67,11 @@ SPELLINGS = (                                              # (pattern, what it i
     (rf"\b({'|'.join(PUNCHES)})\s+(?=(?:(?:left|right)\s+)?(?:{'|'.join(PUNCHES)})\b)", r"\1 , "),          # 'left jab right cross'
     (rf"\b(?:every|each)\s+(?:action|move|movement|one|exercise|pose)\s+(?:lasts|takes|for|lasting)\s+((?:{NUMBER})\s*{UNIT})\s*[:,]\s*([^.;\n]+)", r"\2 , \1 each"),
     (rf"\b(?:like|maybe)\s+(?=(?:{NUMBER})\b)", ""), (r"\b(do|does|did|doing)\s+like\b", r"\1"),
-    (r"\b(?:(?:do|does|did)\s+)?not\s+(?:only|just|merely)\s+(?:(?:do|does|did)\s+)?([^.;\n]+?)\s*,?\s*\bbut\s+", r"\1 and "),       # 'not only waves but also claps'
+    (rf"\b(?:(?:do|does|did)\s+)?not\s+(?:only|just|merely)\s+(?:(?:do|does|did)\s+)?([^.;\n]+?)\s*(?:,?\s*\bbut\s+|,\s*(?=(?:{PRONOUN})\s+also\b))", r"\1 and "),       # 'not only waves but also claps'
     (rf"\b(?P<who>{PRONOUN}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+(?:is|are|am|was|feels?|gets?)\s+so\s+[a-z]+\s+(?:that\s+)?(?:{PRONOUN})\s+",
      r"\g<who> "),                                                                       # 'she is so happy that she jumps'
     (rf"(?:^|(?<=[.;!?\n]))\s*after\s+((?:{NUMBER})\s*{UNIT})\s+of\s+(\w+ing\b[^,;.]*?)\s*(?:,|(?=\b(?:{PRONOUN})\b))", r" \2 for \1 ; "),
+    (rf"(?<!\bfor\s)\b((?:{NUMBER})\s*{UNIT})\s+of\s+([a-z]+ing)\b", r"\2 for \1"), (r"\bshadow[\s-]box", "shadowbox"),
     (r"\b(?:seem|appear)(s|ed)?\s+to\s+be\s+(?:about\s+to\s+(?=[a-z]))?", "is "),
     (rf"\b({NUMBER})\s+(push|sit|pull|chin)[\s-]ups?\b", r"\1 \2-ups"), (r"\b(push|sit|pull|chin)\s+ups\b", r"\1-ups"), (r"\bjumping-?jack", "jumping jack"),
     (r"\s*,[\s,]*", " , "), (r"[^\S\n]+", " "),

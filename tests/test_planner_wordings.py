@@ -33,6 +33,7 @@ def test_what_is_not_done_is_left_out_with_a_line(prompt, expected, left_out, ca
 
 @pytest.mark.parametrize("prompt, expected", [
     ("He not only waves but also claps.", ["waves", "also claps"]),
+    ("Not only do they clap, they also cheer.", ["claps", "also cheers"]),
     ("Not only does she jump, but she also spins.", ["jumps", "also spins"]), ("She doesn't just nod but bows.", ["nods", "bows"])])
 def test_what_is_not_the_only_action_is_done(prompt, expected, caplog):
     assert done(prompt) == expected and not caplog.messages
@@ -61,6 +62,8 @@ def test_what_is_wanted_tried_or_thought_of_alone_is_still_done():
     ("She kicks twice with each leg.", ["kicks twice with the right leg", "kicks twice with the left leg"]),
     ("5 kicks per leg", ["does 5 kicks with the right leg", "does 5 kicks with the left leg"]),
     ("He holds a cup in each hand.", ["holds a cup in each hand"]),
+    ("He picks up a box and put it down", ["picks up a box", "puts it down"]),
+    ("Hands up, hands down, turn around.", ["moves the hands up", "moves the hands down", "turns around"]),
     ("He stumbles so he falls", ["stumbles", "falls"]), ("Do ten high knees, five on each side.", ["does ten high knees, five on each side"]),
     ("2 rounds: 3 squats, 1 jump", ["does 3 squats", "does 1 jump", "does 3 squats", "does 1 jump"]),
     ("he do 4 push up and 3 sit up and 2 squat", ["does 4 push-ups", "does 3 sit-ups", "does 2 squat"]),
@@ -125,6 +128,7 @@ def test_what_was_named_before_is_put_in(prompt, expected):
     ("Hip hop dance: body roll, then spin left.", ["does body roll", "spins left"], ["hip hop dance"]),
     ("Because he is cold he rubs his hands.", ["rubs his hands"], ["he is cold"]),
     ("TikTok dance: step right, step left", ["steps right", "steps left"], ["tiktok dance"]),
+    ("Boxing combo: jab, left hook", ["jabs", "throws left hook"], ["boxing combo"]),
     ("Circuit: 3 squats, 2 lunges", ["does 3 squats", "does 2 lunges"], ["circuit"]),
     ("He waves \U0001f44b and then \U0001f64f", ["waves"], ["\U0001f64f"]), ("He waves \U0001f44b", ["waves"], [])])
 def test_what_is_said_of_the_picture_is_left_out_with_a_line(prompt, expected, left_out, caplog):
@@ -140,6 +144,7 @@ def test_light_and_picture_words_of_an_action_stay():
     ("a man waves his rigth hand and kicks with the letf leg", ["waves his right hand", "kicks with the left leg"]),
     ("he squats tree times and than claps", ["squats three times", "claps"]), ("he's punchin' with da left fist", ["punches with the left fist"]),
     ("persn standng up", ["stands up"]), ("The wman is clapin wit her rite hand", ["the woman claps with her right hand"]),
+    ("shadow boxing, then a bow", ["shadowboxes", "does a bow"]),
     ("man walkin forward and wavin", ["walks forward", "waves"]), ("yo wave with ur right hand w/ joy lol", ["waves with the right hand with joy"]),
     ("I'm turning around and walking away", ["turns around", "walks away"]), ("(woman:1.2), (squatting:1.3), gym", ["a woman squats, gym"])])
 def test_slang_slips_and_tags_are_read(prompt, expected, caplog):
@@ -147,7 +152,7 @@ def test_slang_slips_and_tags_are_read(prompt, expected, caplog):
 
 
 @pytest.mark.parametrize("prompt, expected", [
-    ("Wave for three seconds. Jump for two. Bow for four.", [3, 2, 4]), ("every action lasts 2 seconds: wave, jump", [2, 2]),
+    ("Wave for three seconds. Jump for two. Bow for four.", [3, 2, 4]), ("6 secs of jogging, 5 secs of walking", [6, 5]), ("every action lasts 2 seconds: wave, jump", [2, 2]),
     ("march for 5 seconds, arm circles for 4 seconds, toe touches for 3 seconds", [5, 4, 3])])
 def test_each_action_of_a_list_has_its_duration(prompt, expected):
     assert [segment.seconds for segment in plan(prompt)] == expected
