@@ -18,7 +18,7 @@ from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FUNCTI
                               SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person,
                               UNKNOWN_SECONDS, VERBS)
 from planning.patterns import (AGAIN, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_BACK,
-                               HALF_TURNS, HELD, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
+                               HALF_TURNS, HELD, IS_DONE, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
                                MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, PASSIVE, SIDE, SIDE_ALONE,
                                THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
 from planning.plain import check_total, normal, require_english, shown
@@ -255,6 +255,8 @@ def with_movers(pieces: list[Piece]) -> Iterator[Piece]:
 
 def by_somebody(clause: str) -> str:
     """'three squats are done by the man' -> 'the man does three squats'; others as they are."""
+    if not IS_DONE.search(clause):
+        return clause
     agent, alone = BY_SOMEBODY.search(clause), BY_SOMEBODY.sub("", clause)
     limb, passive = LIMB_IS_MOVED.fullmatch(alone), PASSIVE.fullmatch(alone)
     if limb:

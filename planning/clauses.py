@@ -20,7 +20,6 @@ from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, i
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 LONGEST_NAME = 5          # words of an action that is a noun
-LONGEST_VERB_PHRASE = 200 # letters in which a verb is looked for
 BEHIND_VERB = ("the", "his", "her", "their", "it", "both", "up", "down", "away", "off")     # words that show a base form to be a verb
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,8 @@ def listed(part: str) -> list[str]:
 def items(text: str) -> list[str]:
     """'body roll , spin left , freeze' -> each of them, where all are actions by themselves and not all begin with their verb."""
     named = LIST_COMMA.split(text.strip(" ,"))
-    listed_by_noun = all(map(is_item, named)) and not all(verb_form(each.split()[0]) for each in named)
-    return named if listed_by_noun else [text]
+    by_verb = all(verb_form(each.partition(" ")[0]) for each in named)
+    return named if not by_verb and all(map(is_item, named)) else [text]
 
 
 def is_item(text: str) -> bool:
@@ -204,11 +203,12 @@ def split_at_verbs(part: str) -> list[str]:
         begun, rest, behind_and = part[start:match.start()].strip(), part[match.end():], "and" in match[0]
         if match.start() <= clause or not begun or begun.split()[0] in MEANWHILE or lacks_object(begun) or not split_subject(begun)[1]:
             continue
+        if start and match["noun"]:                                            # 'bows , makes a punch and | a kick'
+            verb = predicate_of(split_subject(begun)[1].split()).verb or verb
         front = adverbial_in_front(rest, behind_and)
         if front or begins_action(rest, forms, verb, begun, behind_and):
             pieces.append(begun)
             start = match.end()
-            verb = predicate_of(split_subject(rest[:LONGEST_VERB_PHRASE])[1].split()).verb or verb
             clause = part.find(front, start) + len(front) if front else start
     return [*pieces, part[start:]]
 

@@ -186,7 +186,7 @@ ORDER_WORDS = re.compile(rf"""
 BEFORE_THAT = re.compile(r"""                              # 'but before that he crouches', 'but first he crouches'
     [,;]?\s* (?: (?:\b(?:and|but)\s+)? \b before\s+(?:that|this|which|doing\s+(?:so|that|this)) | \bbut\s+first ) \b \s* ,?""", re.VERBOSE)
 COLON = re.compile(r"\s*:\s*|\s+[–—-]+(?:\s+|$)|\s*—\s*")
-CLAUSE_BREAK = re.compile(rf"\s*,\s*(?:and\s+|but\s+|so\s+)?|\s+(?:and|but|so(?=\s+(?:{PRONOUN})\s))\s+")
+CLAUSE_BREAK = re.compile(rf"(?:\s*,\s*(?:and\s+|but\s+|so\s+)?|\s+(?:and|but|so(?=\s+(?:{PRONOUN})\s))\s+)(?=(?P<noun>(?:an?|the|{NUMBER})\s)?)")
 LIST_COMMA = re.compile(r"\s*,\s*(?:and\s+)?")
 SAME_TIME = re.compile(r"\s*,?\s*\b(?:(?:(?:both|all)\s+)?at\s+the\s+same\s+time|simultaneously|at\s+once)\b\s*,?")
 SUBORDINATE = re.compile(r"""                              # 'when he has jumped , he waves'
@@ -306,6 +306,7 @@ LIMB_IS_MOVED = re.compile(rf"""                           # 'his left leg is li
 PASSIVE = re.compile(rf"""                                 # 'three squats are done', 'the ball is thrown with the right hand'
     (?P<what>(?:an?|the|his|her|their|{NUMBER})\s+(?:[a-z-]+\s+){{0,3}}?[a-z-]+) \s+
     (?:is|are|was|were|gets?|got) \s+ (?:(?:being|then|now|also|\w+ly)\s+)* (?P<verb>[a-z]+) (?P<rest>\b.*)""", re.VERBOSE)
+IS_DONE = re.compile(r"\b(?:is|are|was|were|gets?|got)\b")
 BY_SOMEBODY = re.compile(rf"\s+by\s+(?P<who>{SOMEBODY})")
 WITH_LIMB = re.compile(rf"\b(?:with|in|by)\s+{WHOSE}\s+(?:left|right)\s+{LIMBS}\b")
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
