@@ -145,7 +145,8 @@ class Stages:
 
     def _found(self, picture: np.ndarray) -> Skeleton:
         """The person of a picture (H, W, 3); a pose that no person can have is refused."""
-        found = self.models.detect(picture[None], self.config.fps, self.config.image, picture)
+        found = self.models.detect(picture[None], self.config.fps, self.config.image, picture,
+                                   tell_others=self.config.framing == "centre")        # around_person tells of them
         if self.config.pose.plausible:
             check_plausible(found, self.config.image)
         return found

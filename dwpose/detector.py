@@ -44,22 +44,23 @@ class PoseDetector:
         return with_short_gaps_filled(self.find(frames, fps, person=person, source=source), source, max_gap_seconds)
 
     def find(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-             source: str = "frames") -> Skeleton:
+             source: str = "frames", tell_others: bool = True) -> Skeleton:
         """One person through all frames. Frames without the person have confidence 0.
 
         frames: (F, H, W, 3) uint8 RGB, or one frame after the other, of which only the people are kept. person:
         "largest", "center", or an index counted from the left. source: what to call the frames in messages.
+        tell_others: whether a warning says that others are left out.
         """
-        return self.find_with_boxes(frames, fps, person=person, source=source)[0]
+        return self.find_with_boxes(frames, fps, person=person, source=source, tell_others=tell_others)[0]
 
     def find_with_boxes(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-                        source: str = "frames") -> tuple[Skeleton, list[np.ndarray]]:
+                        source: str = "frames", tell_others: bool = True) -> tuple[Skeleton, list[np.ndarray]]:
         """As `find`, and per frame the boxes (n, 5) of everybody: left, top, right, bottom in pixels, score."""
         boxes, crops, size = self._people(frames, source)                       # F times (n, 5), n crops
         remedy = f"use a {'front-facing picture of' if len(boxes) == 1 else 'clip with'} the whole body"
         if not any(map(len, boxes)):
             raise ValueError(f"{source}: no person found (frames: {len(boxes)}, no box scores above {PERSON_SCORE}): {remedy}")
-        chosen, places = chosen_track(boxes, size, person, source)              # (K,), (K,)
+        chosen, places = chosen_track(boxes, size, person, source, tell_others)             # (K,), (K,)
         track = np.stack([boxes[frame][place, :4] for frame, place in zip(chosen, places)])     # (K, 4)
         pictures = [crops[frame][place] for frame, place in zip(chosen, places)]                # K times (384, 288, 3)
         keypoints = np.zeros((len(boxes), NUM_KEYPOINTS, 3), np.float32)
@@ -114,7 +115,7 @@ CHOICES = "largest", "center", "left", "right"           # who, where there are 
 
 
 def chosen_track(boxes: list[np.ndarray], size: tuple[int, int], person: str | int = "largest",
-                 source: str = "frames") -> tuple[np.ndarray, np.ndarray]:
+                 source: str = "frames", tell_others: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """One person's frames (K,) and rows in boxes[frame] (K,). boxes: F times (n, 5); size: (height, width) pixels."""
     tracks = people_tracks(boxes)
     paths = [np.stack([boxes[frame][place] for frame, place in track]) for track in tracks]         # (K, 5) each
@@ -135,7 +136,7 @@ def chosen_track(boxes: list[np.ndarray], size: tuple[int, int], person: str | i
         raise ValueError(f"person: expected {', '.join(CHOICES)} or an index from the left (found {person!r})")
     track = with_returns(best, tracks, paths, source)
     crowded = sum(len(found) > 1 for found in boxes)
-    if crowded > CROWDED * len(boxes):
+    if tell_others and crowded > CROWDED * len(boxes):
         log.warning("%s: more than one person in %d of %d frames: one is followed (%s), the others are left out",
                     source, crowded, len(boxes), person)
     return tuple(np.array(track).T)

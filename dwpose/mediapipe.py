@@ -79,16 +79,17 @@ class MediaPipeDetector:
         return with_short_gaps_filled(self.find(frames, fps, person=person, source=source), source, max_gap_seconds)
 
     def find(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-             source: str = "frames") -> Skeleton:
+             source: str = "frames", tell_others: bool = True) -> Skeleton:
         """One person through all frames. Frames without the person have confidence 0.
 
         frames: (F, H, W, 3) uint8 RGB, or one frame after the other. person: "largest", "center", or an index counted
         from the left. source: what to call the frames in messages. A single frame is read as a picture by itself.
+        tell_others: whether a warning says that others are left out.
         """
-        return self.find_with_boxes(frames, fps, person=person, source=source)[0]
+        return self.find_with_boxes(frames, fps, person=person, source=source, tell_others=tell_others)[0]
 
     def find_with_boxes(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-                        source: str = "frames") -> tuple[Skeleton, list[np.ndarray]]:
+                        source: str = "frames", tell_others: bool = True) -> tuple[Skeleton, list[np.ndarray]]:
         """As `find`, and per frame the boxes (n, 5) of everybody: left, top, right, bottom in pixels, score."""
         remaining = checked(frames, source)
         first = list(islice(remaining, 2))
@@ -96,7 +97,7 @@ class MediaPipeDetector:
         following = _Following(self.networks)
         people = ([self._everybody(first[0])] if len(first) == 1 else
                   [following(frame, 1 / fps) for frame in chain(first, remaining)])
-        frames_of_person, seen = chosen_person(people, size, person, source)
+        frames_of_person, seen = chosen_person(people, size, person, source, tell_others)
         keypoints = np.zeros((len(people), NUM_KEYPOINTS, 3), np.float32)
         keypoints[frames_of_person] = [one.keypoints for one in seen]
         return Skeleton(keypoints, size, fps), [boxes_of(frame) for frame in people]
@@ -274,7 +275,7 @@ def boxes_of(people: list[Seen]) -> np.ndarray:
 
 
 def chosen_person(people: list[list[Seen]], size: tuple[int, int], person: str | int,
-                  source: str) -> tuple[np.ndarray, list[Seen]]:
+                  source: str, tell_others: bool = True) -> tuple[np.ndarray, list[Seen]]:
     """The frames (K,) in which the chosen person is, and what is seen of that person there."""
     sure = [[seen for seen in frame if not seen.doubt] for frame in people]
     if not any(sure):
@@ -282,7 +283,7 @@ def chosen_person(people: list[list[Seen]], size: tuple[int, int], person: str |
         why = f"; the likeliest place: {max(doubts, key=lambda seen: seen.reading.pose.score).doubt}" if doubts else ""
         raise ValueError(f"{source}: no person found (frames: {len(people)}{why}): use a "
                          f"{'picture' if len(people) == 1 else 'clip'} that shows a person at least from head to waist")
-    frames, places = chosen_track([boxes_of(frame) for frame in people], size, person, source)
+    frames, places = chosen_track([boxes_of(frame) for frame in people], size, person, source, tell_others)
     return frames, [sure[frame][place] for frame, place in zip(frames, places)]
 
 

@@ -9,18 +9,18 @@ import logging
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from planning.clauses import clauses, Piece
 from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
-                              NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, PAST, past, POSSESSIVES, PRONOUNS, PUNCHES,
+                              NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, PARTICIPLES, PAST, past, POSSESSIVES, PRONOUNS, PUNCHES,
                               SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person,
                               UNKNOWN_SECONDS, VERBS)
-from planning.patterns import (AGAIN, BOTH_ALONE, BY_NO_LIMB, CLOCKWISE, DEGREES, EVERYTHING, GOES, GOES_BACK,
-                               HALF_TURNS, HELD, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
-                               MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, SIDE, SIDE_ALONE,
-                               THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT)
+from planning.patterns import (AGAIN, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_BACK,
+                               HALF_TURNS, HELD, IS_DONE, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
+                               MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, PASSIVE, SIDE, SIDE_ALONE,
+                               THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
 from planning.plain import check_total, normal, require_english, shown
 from planning.words import (action_noun, base_form, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
                             meant_verb, one_person, predicate_of, split_subject, thing_acts, verb_form)
@@ -39,7 +39,7 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
     if negative := NEGATIVE_COUNT.search(prompt):
         raise ValueError(f"prompt: '{negative[0]}': expected a number above 0: say how often or how long")
     pieces = [Piece.of(opens, text) for opens, text in clauses(prompt)]
-    pieces = [(piece, *split_subject(with_mover(piece.text))) for piece in pieces if is_done(piece.written)]
+    pieces = [(piece, *split_subject(piece.text)) for piece in with_movers(pieces) if is_done(piece.written)]
     actions = timed_actions(list(of_the_person(pieces)))
     if not actions:
         raise ValueError(f"prompt: no action found in {shown(prompt)}: "
@@ -90,9 +90,10 @@ def timed_actions(pieces: list[tuple[Piece, str, str]]) -> list[Action]:
         else:
             said.verb = action[1]
             text = onward(said.put_into(text), actions)
-            if seconds:
-                times.said.add(len(actions))
-            actions.append((said.subject, text, seconds or default_seconds(said.verb, text)))
+            for side in (sides := on_each_side(text)):
+                if seconds:
+                    times.said.add(len(actions))
+                actions.append((said.subject, side, seconds / len(sides) if seconds else default_seconds(said.verb, side)))
     return times.applied(actions)
 
 
@@ -174,7 +175,7 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     if not rest or rest[0] in STATES or rest[0] in SPEECH and len(rest) == 1:
         return None
     noun = None if rest[0] in SCENE_PREPOSITIONS else action_noun(" ".join(rest))
-    if noun is None or somebody:
+    if noun is None or somebody or meant_verb(rest[0]) in THIRD:
         if verb := misspelt_verb(rest[0]):
             return [*adverbs, third_person(verb), *rest[1:]], verb
         if is_gerund(rest[0]) and (noun is None or words[0] in AUXILIARIES):
@@ -212,7 +213,7 @@ class Mentioned:
 
     def put_into(self, text: str) -> str:
         """'lowers it' -> 'lowers the right hand'; then remembers what this action mentions."""
-        text = ONE_OF_A_SIDE.sub(rf"\1 \2 {self.part}", well_spelt(text)) if self.part else well_spelt(text)
+        text = well_spelt(text)
         if self.counted:
             text = MORE.sub(rf"\1 {self.counted}", text)
         handled = self.verb in HANDLING_VERBS
@@ -223,8 +224,6 @@ class Mentioned:
         text = BOTH_ALONE.sub("both feet" if self.part == "foot" else f"both {self.part or 'arm'}s", text)
         if self.side:
             text = THE_OTHER.sub(f"the {OPPOSITE[self.side]}", text)
-        if self.part:
-            text = SIDE_ALONE.sub(rf"\g<0> {self.part}", text)
         limb = LIMB.match(rest)
         names_more = any(word in DETERMINERS or word in POSSESSIVES for word in text.split())
         self.limb = limb[1] if limb else "" if names_more else self.limb           # 'raises her hand, waves and lowers it'
@@ -235,8 +234,45 @@ class Mentioned:
         return text
 
 
+def on_each_side(text: str) -> list[str]:
+    """'kicks with each leg' -> 'kicks with the right leg', 'kicks with the left leg'; others once."""
+    each = EACH_LIMB.search(text)
+    if not each or "," in text[:each.start()]:                                 # 'ten high knees , five on each side'
+        return [text]
+    opens = re.search(r"\b(?:with|on|to|for|using|by|of|from|in)\s+$", text[:each.start()]) or find_count(text) is None
+    on = "" if opens else "with "
+    return [f"{text[:each.start()]}{on}the {side} {each['part']}{text[each.end():]}" for side in ("right", "left")]
+
+
+def with_movers(pieces: list[Piece]) -> Iterator[Piece]:
+    """The pieces with the limb that 'the left one' or 'with the left' means, and as what a person does: with_mover."""
+    part = ""
+    for piece in pieces:
+        text = SIDE_ALONE.sub(rf"\g<0> {part}", ONE_OF_A_SIDE.sub(rf"\1 \2 {part}", piece.text)) if part else piece.text
+        part = ([part] + re.findall(rf"\b({PART})s?\b", text))[-1]
+        yield replace(piece, text=with_mover(text))
+
+
+def by_somebody(clause: str) -> str:
+    """'three squats are done by the man' -> 'the man does three squats'; others as they are."""
+    if not IS_DONE.search(clause):
+        return clause
+    agent, alone = BY_SOMEBODY.search(clause), BY_SOMEBODY.sub("", clause)
+    limb, passive = LIMB_IS_MOVED.fullmatch(alone), PASSIVE.fullmatch(alone)
+    if limb:
+        return f"{agent['who']} {with_mover(alone)}" if agent else clause
+    base = passive and PARTICIPLES.get(passive["verb"])
+    if not base or any(map(is_person, passive["what"].split())):
+        return clause
+    if agent or WITH_LIMB.search(passive["rest"]) or goes_with("do", passive["what"].split()):
+        return f"{agent['who'] if agent else ''} {third_person(base)} {passive['what']}{passive['rest']}".strip()
+    return clause
+
+
 def with_mover(clause: str) -> str:
     """'her right arm goes up' -> 'moves her right arm up', 'the knees bend' -> 'bends the knees', 'hands on hips' -> 'puts the ...'."""
+    if (active := by_somebody(clause)) != clause:
+        return active
     if match := LIMB_GOES.fullmatch(clause):
         return f"moves {'' if match['limb'].startswith('both') else 'the '}{match['limb']} {match['way']}"
     if match := LIMB_PLACED.fullmatch(clause):

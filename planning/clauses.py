@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HANDLING_VERBS, MEANWHILE, NUMBERS,
                               OPPOSITE, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, THIRD,
-                              WAYS_TO_MOVE)
+                              TITLES, WAYS_TO_MOVE)
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
-                               BEFORE_THAT, CLAUSE_BREAK, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
+                               BEFORE_THAT, CLAUSE_BREAK, CLAUSE_FIRST, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
                                FRAMED, FRAMES, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_IS_MOVED,
-                               LIMB_MOVES, LIMB_PLACED, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
+                               LIMB_MOVES, LIMB_PLACED, LIST_COMMA, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
                                OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, TIME_SPAN,
                                UNTIL_TIME, WHILE_DOING)
 from planning.plain import plain, repetitions, without_camera
-from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_unknown_verb, makes_noun, meant_verb,
+from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_person, is_unknown_verb, makes_noun, meant_verb,
                             predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
 
 LONGEST_FRONT = 20        # words before a clause that describe it
+LONGEST_NAME = 5          # words of an action that is a noun
+BEHIND_VERB = ("the", "his", "her", "their", "it", "both", "up", "down", "away", "off")     # words that show a base form to be a verb
 log = logging.getLogger(__name__)
 
 
@@ -39,9 +41,36 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
 def listed(part: str) -> list[str]:
     """Splits at a colon or dash before actions ('he trains: jumping, kicking'); elsewhere it is a comma."""
     texts = COLON.split(part)
-    if all(begins_verb(text.split(), (THIRD, GERUND, BASE)) for text in texts[1:]):
-        return texts
-    return [" , ".join(texts)]
+    if all(begins_verb(text.split(), (THIRD, GERUND, BASE)) for text in texts[1:]) and not (len(texts) > 1 and is_title(texts[0])):
+        return [each for text in texts for each in items(text)]
+    named = items(" , ".join(texts[1:]))
+    if len(texts) > 1 and is_title(texts[0]) and (all(map(is_item, named)) or begins_verb(named[0].split(), (BASE,))):
+        log.warning("prompt: '%s' is left out: it names what follows", texts[0])
+        return named
+    return items(" , ".join(texts))
+
+
+def items(text: str) -> list[str]:
+    """'body roll , spin left , freeze' -> each of them, where all are actions by themselves and not all begin with their verb."""
+    named = LIST_COMMA.split(text.strip(" ,"))
+    by_verb = all(verb_form(each.partition(" ")[0]) for each in named)
+    return named if not by_verb and all(map(is_item, named)) else [text]
+
+
+def is_item(text: str) -> bool:
+    """Whether a text names an action without somebody: 'two arm circles for 4 seconds', 'salsa step left', 'jump', not 'a man'."""
+    words = text.split()
+    end = next((i for i, word in enumerate(words) if word in PREPOSITIONS), len(words))
+    name = [word for word in words[:end] if word not in OPPOSITE]
+    return bool(name) and name[0] not in (*PRONOUNS, "no") and (LIMB_GOES.fullmatch(text) is not None or
+        verb_form(name[0]) in (BASE, GERUND) or len(name) < LONGEST_NAME and goes_with("do", name[-1:] if len(name) == 1 else name[-2:]))
+
+
+def is_title(text: str) -> bool:
+    """Whether words before a colon only name what is done behind it: 'hip hop dance', 'round 1'; not 'the man does'."""
+    words = text.split()
+    return bool(words) and not any(is_person(word) or word in PRONOUNS or word in THIRD for word in words) and (
+        words[-1] in TITLES or not begins_verb(words, FORMS))
 
 
 def actions_in(part: str) -> list[str]:
@@ -61,7 +90,7 @@ def in_time_order(part: str) -> list[str]:
         part = f"{match['front']} , {match['who']} {match['outer']}"
     if found := in_front(part):
         return with_adverbial(*found)
-    if match := SUBORDINATE.match(part) or WHILE_DOING.match(part):
+    if match := SUBORDINATE.match(part) or WHILE_DOING.match(part) or CLAUSE_FIRST.match(part):
         word, inner, outer = match["word"], match["inner"], match["outer"]
         if word in ("while", "as") and is_action(inner.split()):
             return in_time_order(f"{outer} while {inner}")
@@ -174,6 +203,8 @@ def split_at_verbs(part: str) -> list[str]:
         begun, rest, behind_and = part[start:match.start()].strip(), part[match.end():], "and" in match[0]
         if match.start() <= clause or not begun or begun.split()[0] in MEANWHILE or lacks_object(begun) or not split_subject(begun)[1]:
             continue
+        if start and match["noun"]:                                            # 'bows , makes a punch and | a kick'
+            verb = predicate_of(split_subject(begun)[1].split()).verb or verb
         front = adverbial_in_front(rest, behind_and)
         if front or begins_action(rest, forms, verb, begun, behind_and):
             pieces.append(begun)
@@ -193,7 +224,11 @@ def begins_action(rest: str, forms: tuple[dict, ...], verb: str | None, begun: s
     """Whether the rest of a part, behind a comma or 'and', begins another action than the one that has `begun` with `verb`."""
     words = rest.split()
     behind = words[0] if words else ""
+    if behind_and and not {*MEANWHILE, "with", "without", "by"} & set(begun.split()):
+        forms = (*forms, GERUND)                                               # 'turns around and walking away'
     if begins_verb(words, forms) or behind == "repeating" or behind_and and behind in MEANWHILE:
+        return True
+    if behind_and and behind in BASE and words[1:2] and words[1] in BEHIND_VERB:               # 'picks up a box and put it down'
         return True
     if begins_noun(words, verb) or names_action(words) and goes_with(verb, begun.split()[-2:]):
         return True
@@ -230,7 +265,8 @@ def begins_verb(words: list[str], forms: tuple[dict, ...] = (THIRD,)) -> bool:
         return False                                                           # 'steps forward and back'
     if words[start] in DETERMINERS:
         subject, predicate = split_subject(" ".join(words))
-        return bool(subject) and bool(predicate) and predicate.split()[0] not in PREPOSITIONS        # not 'before a queen on the left'
+        apart = "," in words[:len(words) - len(predicate.split())][-2:]        # 'before the king , and bows'
+        return bool(subject) and bool(predicate) and not apart and predicate.split()[0] not in PREPOSITIONS        # not 'before a queen on the left'
     while words[start:start + 1] and words[start] in ("not", "is", "was"):
         start = skip_adverbs(words, start + 1)
     opening = words[start:start + 2]

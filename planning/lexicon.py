@@ -41,17 +41,19 @@ MORE_VERBS = """
     hike hobble hoist huddle hunch hunker hurl hurry idle imitate indicate inhale inspect introduce jive juggle knock
     laugh lead limp linger listen lob loosen lurch meditate mimic moonwalk mop paddle paint parade parry peel peek
     peer perch phone pitch plant plop polish prance pray preach press propose pummel punt race read reel refuse reject
-    repeat retreat revolve ride row saunter scamper scream scrub shade shave shift shimmy shiver shoot shout show
+    ring repeat retreat revolve ride row saunter scamper scream scrub shade shave shift shimmy shiver shoot shout show
     shuffle sidle sigh signal sing sink sip skate sketch ski slam slap sleep sling slow slump smash smile snap snatch
     sneeze sob spar speak spring squeeze squint stagger stamp stare stir stoop stride strut surf surrender sweep swig
     swirl swivel tackle talk taste tense thank thrust tip toss trace trample tremble trip trot trudge tuck tug tumble
     twerk type vacuum vault waltz wander warm wash welcome wheel whirl whistle wiggle windmill wink withdraw wobble
     wrap wrestle wriggle write yank yawn yell
     decline dream fail forget hesitate imagine neglect uncross unfold
+    adjust apologize apologise check dab flail floss frown grimace hum miss munch pout pump scroll shush slouch slurp smirk sniff snore
+    squirm switch twitch unlock vibe vogue weep whisper
     """.split()                                 # they last UNKNOWN_SECONDS
 # the noun behind them is the action
 LIGHT_VERBS = ("do", "perform", "make", "take", "execute", "complete", "give", "try", "practice", "practise")
-PUNCHES = ("jab", "hook", "uppercut")           # 'throws' them
+PUNCHES = ("jab", "hook", "cross", "uppercut")           # 'throws' them
 # what is counted behind them is another action of theirs: 'throws a jab and a hook', 'walks two steps'
 OBJECT_ACTIONS = {"throw": (*PUNCHES, "punch", "kick")} | dict.fromkeys(
     ("walk", "run", "jog", "march", "move", "go", "hop", "jump"), ("step", "pace", "stride", "lap"))
@@ -71,7 +73,7 @@ NOUNS = {                                       # actions that are nouns only; e
     "repetition": (2.0, 2.0), "time": (0.0, 0.0), "arm circle": (3.0, 1.2), "calf raise": (3.0, 1.5),
     "chin-up": (3.0, 2.5), "handstand": (4.0, 4.0), "headstand": (4.0, 4.0), "backflip": (2.5, 2.5), "front flip": (2.5, 2.5),
     "side step": (2.5, 1.0), "uppercut": (2.0, 1.0), "plank": (4.0, 4.0), "crunch": (3.0, 2.0), "deadlift": (3.0, 2.5), "handspring": (2.5, 2.5),
-    "flip": (2.5, 2.5),
+    "flip": (2.5, 2.5), "block": (2.0, 1.5), "plié": (2.5, 2.0), "plie": (2.5, 2.0), "arabesque": (3.0, 3.0),
 }
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
@@ -94,7 +96,7 @@ PEOPLE = ("person", "man", "woman", "boy", "girl", "guy", "lady", "kid", "child"
           "grandpa", "grandmother", "grandfather", "sister", "brother", "cook", "clown", "wizard", "knight", "worker",
           "ballerina", "baby", "toddler", "nurse", "doctor", "king", "queen", "prince", "princess", "monk", "chef", "pirate",
           "captain", "astronaut", "mime", "ninja", "samurai", "superhero", "monster", "alien", "zombie", "witch", "bride",
-          "groom", "judge", "coach", "guard", "priest", "bartender", "barista", "mannequin", "avatar")
+          "dude", "bro", "buddy", "groom", "judge", "coach", "guard", "priest", "bartender", "barista", "mannequin", "avatar")
 MANY_PEOPLE = ("people", "men", "women", "dancers", "boys", "girls", "kids", "children")
 BODY_PARTS = ("arm", "hand", "leg", "foot", "knee", "head", "elbow", "fist", "shoulder", "hip", "wrist", "ankle",
               "thigh", "palm", "heel", "toe", "finger", "thumb", "biceps", "heels", "toes", "feet", "side")
@@ -139,6 +141,7 @@ TAKES_THINGS = ("drink", "eat", "play", "read", "cook", "carry", "catch", "throw
 # 'in a circle' says how one moves, not where
 WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
 MEANWHILE = ("while", "as", "when")
+TITLES = ("combo", "sequence", "routine", "flow", "workout", "circuit", "drill")            # 'boxing combo: jab, cross'
 CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "because", "until", "if", "who", "that", "which")
 POSSESSIVES = ("his", "her", "their", "its", "your")
 RELATIVES = ("who", "that", "which")
@@ -146,7 +149,7 @@ AUXILIARIES = ("is", "are", "am", "was", "were", "be", "been", "being", "has", "
                "should", "must", "can", "could", "may", "might", "would")
 ASKED = ("asked", "told", "supposed", "about", "ready", "able", "seen", "allowed")     # 'is asked to jump'
 # and words that end in -ly
-ADVERBS = ("just", "now", "also", "again", "both", "once", "still", "straight", "immediately", "there", "all",
+ADVERBS = ("just", "only", "neither", "now", "also", "again", "both", "once", "still", "straight", "immediately", "there", "all",
            "first", "almost", "even", "always", "then")
 PREPOSITIONS = ("in", "at", "on", "of", "to", "into", "onto", "with", "for", "from", "by", "around", "through",
                 "over", "under")
@@ -159,7 +162,7 @@ NOT_VERBS = ("backwards", "forwards", "sideways", "upwards", "downwards", "towar
              "always", "hers", "ours", "besides", "as", "is", "was", "has", "us", "perhaps", "indoors", "outdoors",
              "arms", "legs", "hands", "knees", "feet", "hips", "shoulders", "fists", "elbows", "fingers", "toes",
              "heels", "palms", "eyes", "times", "seconds", "clothes", "glasses", "jeans", "shorts",
-             "sign", "tired", "waist", "files")
+             "sign", "peace", "tired", "waist", "files")
 NOT_GERUNDS = ("morning", "evening", "something", "nothing", "anything", "everything", "during", "building", "ceiling",
                "wedding", "clothing", "string", "spring", "bring", "swing", "according")
 FUNCTION_WORDS = set("""
@@ -214,6 +217,8 @@ def past(base: str) -> str:
 
 
 THIRD = {third_person(base): base for base in BASE}
-GERUND = {gerund(base): base for base in BASE} | {"beginning": "begin", "sidestepping": "sidestep", "forgetting": "forget"}
+GERUND = {gerund(base): base for base in BASE} | {"beginning": "begin", "seated": "sit", "sidestepping": "sidestep", "forgetting": "forget"}
 PAST = {past(base): base for base in BASE if past(base) != base}
+PARTICIPLES = PAST | dict(done="do", taken="take", thrown="throw", given="give", shaken="shake", drawn="draw", written="write", eaten="eat",
+                          drunk="drink", put="put", hit="hit", read="read", spread="spread")
 FORMS = (THIRD, GERUND, BASE, PAST)

@@ -4,14 +4,16 @@ In those that are laid out over several lines (re.VERBOSE) spaces mean nothing: 
 """
 import re
 
-from planning.lexicon import BODY_PARTS, MORE_BODY_PARTS, MULTIPLES, NUMBERS, PEOPLE, PRONOUNS, TENS
+from planning.lexicon import BASE, BODY_PARTS, GERUND, MORE_BODY_PARTS, MULTIPLES, NOUNS, NUMBERS, PEOPLE, PRONOUNS, PUNCHES, TENS, THIRD
 
 NUMBER = r"\d+(?:\.\d+)?|" + "|".join(sorted(NUMBERS, key=len, reverse=True))
 ONES = "|".join(list(NUMBERS)[:9])
 PERSON, PART, PRONOUN = "|".join(PEOPLE), "|".join(BODY_PARTS), "|".join(PRONOUNS)
 UNIT = r"(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|hours?|hrs?|days?|weeks?)"
 LIMBS = rf"(?:{PART})s?"
+DONE = "|".join(sorted({*BASE, *THIRD}, key=len, reverse=True))
 WHOSE = r"(?:the|his|her|their)"
+SOMEBODY = rf"(?:him|her|them|(?:an?|the|this|that|one)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\b"
 # ---------------------------------------------------------------- how a prompt is made plain
 
 SPELLINGS = (                                              # (pattern, what it is read as), one after another
@@ -30,12 +32,18 @@ SPELLINGS = (                                              # (pattern, what it i
      lambda match: "0.75 " if match[1] else "0.25 "),
     (rf"\bsome\s+(?={UNIT}\b)", "few "),
     (r"\bfor\s+the\s+(?:first|next|last|final|following)\s+(?=(?:second|minute)\b)", "for 1 "),
-    (rf"\bfor\s+the\s+(?:first|next|last|final|following)\s+(?:{NUMBER})(?=\s*[,;.]|\s+(?:{PRONOUN}|the|an?)\b)",      # 'for the next 2 she claps'
+    (rf"\bfor\s+(?:(?:the\s+)?(?:first|next|last|final|following)\s+)?(?:{NUMBER})(?=\s*(?:[,;!\n]|\.(?!\d)|$)|\s+(?:{PRONOUN}|the|an?|then|and(?!\s+(?:an?\s+)?(?:half|[\d.])))\b)",  # 'for the next 2 she claps'
      lambda match: f"{match[0]} seconds"),
     (rf"\b({ONES}|ten)\s+point\s+({ONES})\b", lambda match: f"{NUMBERS[match[1]]}.{NUMBERS[match[2]]}"),
     (rf"\busing\s+(?=(?:(?:only|just|both|the|my|your|his|her|their|one|left|right)\s+)+{LIMBS}\b)", "with "),
     (r"\b(?:one|each|both|all|some)\s+of\s+(?:them|us|you)\b", "they"),
-    (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "),
+    (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\bw/(?=\s*\w)", "with "), (r"\s[•▪●‣·]\s", " ; "),
+    (r"\b(?:rigth|rihgt|rgiht|rght|righ)\b", "right"), (r"\b(?:letf|lfet|elft|leftt)\b", "left"),
+    (r"\b(?:tree|thre)\s+(?=times\b)", "three "), (r"\b(and|,)\s+than\b", r"\1 then"),
+    (r"\bur\b", "the"), (r"\bu\b", "you"), (r"\bda\b", "the"), (r"\b(?:i|I)'m\b", "i am"),
+    (r"\b(?:lol|lmao|omg|fr|ngl|tbh|haha+)\b", " "),
+    (r"\b(?:prson|persn|peson|perosn|pesron)\b", "person"), (r"\b(?:wman|womn|wonan|woamn)\b", "woman"), (r"\bwit\b", "with"),
+    (rf"\brite\b(?=\s+{LIMBS}\b)", "right"), (r"\b1\s?(girl|boy|man|woman)\b", r"a \1"), (r"\b(\d)\s?(girl|boy)s\b", r"\1 \2s"),
     (r"\(?\b(?:\d+|[a-h]|i{1,3}|iv|v)\)", ";"),                                         # '2)', 'b)'
     (r"\s+/\s+", ";"),
     (r"\b(?:please|pls|plz|kindly)\b|\bthx\b|(?:^|(?<=[.,!?]\s))thanks\b(?=\s*(?:[!.,]|$))", " "),
@@ -45,6 +53,7 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"'re\b", " are"), (r"'ll\b", " will"), (r"'d\b", " would"), (r"'ve\b", " have"),
     (r"\bcan(?:'?t|not)\b", "can not"), (r"\bwon'?t\b", "will not"), (r"\bdose?n'?t\b", "does not"),
     (r"\b(\w+)n't\b|\b(do|does|did|is|was)nt\b", r"\1\2 not"),
+    (rf"\b(\d+)\s?[x×]\s+(?=(?:[a-z-]+|(?:{'|'.join(name.split()[0] for name in NOUNS if ' ' in name)})\s+[a-z]+)s\b)", r"\1 "),          # '3x squats'
     (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "),
     (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
     (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
@@ -55,8 +64,16 @@ SPELLINGS = (                                              # (pattern, what it i
      r"(?=\s*(?:$|[.,;!?]|and\b|then\b))", lambda match: f"{match[1]}walk{dict(es='s').get(match[2], match[2].strip('e'))} away"),
     (r"[-=~]*>|[→⇒⇨⟶⟹➔➜➝➞]|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
     (r"[^\w\s.,;:!?'%°•–—-]", " "),                                                     # no quotes, brackets, emoji
+    (rf"\b({'|'.join(PUNCHES)})\s+(?=(?:(?:left|right)\s+)?(?:{'|'.join(PUNCHES)})\b)", r"\1 , "),          # 'left jab right cross'
+    (rf"\b(?:every|each)\s+(?:action|move|movement|one|exercise|pose)\s+(?:lasts|takes|for|lasting)\s+((?:{NUMBER})\s*{UNIT})\s*[:,]\s*([^.;\n]+)", r"\2 , \1 each"),
     (rf"\b(?:like|maybe)\s+(?=(?:{NUMBER})\b)", ""), (r"\b(do|does|did|doing)\s+like\b", r"\1"),
-    (r"\b(push|sit|pull|chin)\s+ups\b", r"\1-ups"), (r"\bjumping-?jack", "jumping jack"),
+    (rf"\b(?:(?:do|does|did)\s+)?not\s+(?:only|just|merely)\s+(?:(?:do|does|did)\s+)?([^.;\n]+?)\s*(?:,?\s*\bbut\s+|,\s*(?=(?:{PRONOUN})\s+also\b))", r"\1 and "),       # 'not only waves but also claps'
+    (rf"\b(?P<who>{PRONOUN}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+(?:is|are|am|was|feels?|gets?)\s+so\s+[a-z]+\s+(?:that\s+)?(?:{PRONOUN})\s+",
+     r"\g<who> "),                                                                       # 'she is so happy that she jumps'
+    (rf"(?:^|(?<=[.;!?\n]))\s*after\s+((?:{NUMBER})\s*{UNIT})\s+of\s+(\w+ing\b[^,;.]*?)\s*(?:,|(?=\b(?:{PRONOUN})\b))", r" \2 for \1 ; "),
+    (rf"(?<!\bfor\s)\b((?:{NUMBER})\s*{UNIT})\s+of\s+([a-z]+ing)\b", r"\2 for \1"), (r"\bshadow[\s-]box", "shadowbox"),
+    (r"\b(?:seem|appear)(s|ed)?\s+to\s+be\s+(?:about\s+to\s+(?=[a-z]))?", "is "),
+    (rf"\b({NUMBER})\s+(push|sit|pull|chin)[\s-]ups?\b", r"\1 \2-ups"), (r"\b(push|sit|pull|chin)\s+ups\b", r"\1-ups"), (r"\bjumping-?jack", "jumping jack"),
     (r"\s*,[\s,]*", " , "), (r"[^\S\n]+", " "),
 )
 LIST_BEGINS, LIST_NUMBER = re.compile(r"\s*[1a]\.\s"), re.compile(r"(?<!\S)(?:\d+|[a-h])\.\s+(?=[a-z])")      # '1. wave 2. jump'
@@ -86,7 +103,7 @@ SIDES_LISTED = re.compile(                                 # 'left, right, left'
 REPEATED_LIST = re.compile(rf"""                           # 'repeat 3 times: jump, clap', '3 times: jump, clap'
     (?:\b (?:repeats?(?:\s+(?:this|these|the\s+following))? | do(?:es)?\s+(?:this|these|the\s+following)) \s+ |
        (?:^|(?<=[.;!?\n])) \s*)
-    (?:(?P<word>once|twice|thrice) | (?P<number>{NUMBER})\s+times) \s* : \s* (?P<list>[^.;!?\n]+)""", re.VERBOSE)
+    (?:(?P<word>once|twice|thrice) | (?P<number>{NUMBER})\s+(?:times|rounds?|sets?)) \s* : \s* (?P<list>[^.;!?\n]+)""", re.VERBOSE)
 HAVING_DONE = re.compile(r",?\s*\b(?:after\s+)?having\s+(?:(?:first|already|just|previously)\s+)?([a-z]+)\b")      # ', having first bowed'
 SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
 # ---------------------------------------------------------------- durations and counts
@@ -156,19 +173,21 @@ GOES_BACK = re.compile(rf"{GOING} (?:(?<=returns) | \s+back\b(?!\s+(?:and|away|u
 # ---------------------------------------------------------------- where one action ends and the next begins
 
 SENTENCE_END = re.compile(r"[!?]+|\.+(?=\s|$|[a-z]{2})|\n+")
-ORDER_WORDS = re.compile(r"""
+ORDER_WORDS = re.compile(rf"""
     [,;]? \s* (?:\b(?:and|but|only)\s+)?
     \b (?:then | (?<!\bthe\s)next(?!\s+to\b) |
           after\s+(?:that|which|this|an?\s+(?:moment|while|pause|bit)) | afterwards? | thereafter | followed\s+by |
           finally | lastly | subsequently | later(?:\s+on)? |
           (?:at|in)\s+the\s+(?:very\s+)?end(?!\s+of) | at\s+last | to\s+finish(?:\s+(?:off|up))? | to\s+end |
           before\s+finally) \b \s* ,? |
+    (?:[,;]\s*|\s)(?:and\s+) (?:(?:finish|end)(?:es|s|ing)?\s+(?:off\s+)?with | after(?=\s+(?:{PRONOUN}|{DONE})\b[^,]*$)) \b |
     ,\s* (?:and\s+)? (?:second|third|fourth|fifth)(?:ly)? \b \s* ,? |
     \s*;\s*""", re.VERBOSE)
 BEFORE_THAT = re.compile(r"""                              # 'but before that he crouches', 'but first he crouches'
     [,;]?\s* (?: (?:\b(?:and|but)\s+)? \b before\s+(?:that|this|which|doing\s+(?:so|that|this)) | \bbut\s+first ) \b \s* ,?""", re.VERBOSE)
 COLON = re.compile(r"\s*:\s*|\s+[–—-]+(?:\s+|$)|\s*—\s*")
-CLAUSE_BREAK = re.compile(r"\s*,\s*(?:and\s+|but\s+|so\s+)?|\s+(?:and|but)\s+")
+CLAUSE_BREAK = re.compile(rf"(?:\s*,\s*(?:and\s+|but\s+|so\s+)?|\s+(?:and|but|so(?=\s+(?:{PRONOUN})\s))\s+)(?=(?P<noun>(?:an?|the|{NUMBER})\s)?)")
+LIST_COMMA = re.compile(r"\s*,\s*(?:and\s+)?")
 SAME_TIME = re.compile(r"\s*,?\s*\b(?:(?:(?:both|all)\s+)?at\s+the\s+same\s+time|simultaneously|at\s+once)\b\s*,?")
 SUBORDINATE = re.compile(r"""                              # 'when he has jumped , he waves'
     ^ (?P<word>before|after|when(?:ever)?|once|as\s+soon\s+as|if|until|because|since|while|as) \s+
@@ -180,10 +199,12 @@ MEANTIME = re.compile(                                     # 'she waves while th
     r"^(?P<outer>.+?)\s*,?\s+(?P<word>while|as|when|until|because|since|if)\s+(?P<inner>[^,]+)$")
 WHILE_DOING = re.compile(                                  # 'while jumping she waves'
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{PRONOUN}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
+CLAUSE_FIRST = re.compile(                                 # 'because he is cold he rubs his hands'
+    rf"^(?P<word>before|after|when|once|as\s+soon\s+as|if|because|since)\s+(?P<inner>(?:{PRONOUN}|the\s+(?:{PERSON}))\s+[^,]+?)\s+(?P<outer>(?:{PRONOUN})\s+[^,]+)$")
 MANNER = r"(?:very\s+)?[a-z]{3,}ly|forwards?|backwards?|sideways|(?:up|down)wards?"
 ADVERB_PHRASE = r"""
     (?:with|without|using|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|
-       like|every|each|inside|outside|near|against|up|down|past|between) \s+ [^\s,]+"""
+       like|every|each|(?:instead|out|because)\s+of|rather\s+than|inside|outside|near|against|up|down|past|between) \s+ [^\s,]+"""
 ADVERBIAL = re.compile(rf"""                               # what may stand before the clause that it describes
     (?:(?:(?P<word>once|twice|thrice) | (?P<number>{NUMBER})\s+times | {MANNER}) | {ADVERB_PHRASE}) (?=\s|$)""", re.VERBOSE)
 ADVERB = rf"(?:(?:once|twice|thrice) | (?:{NUMBER})\s+times | {MANNER})"
@@ -202,12 +223,11 @@ LATER_CLAUSE = re.compile(r"\s*,?\s+(?:before|after|while|until|when|because|sin
 BEFORE_AFTER = re.compile(r"^(?P<first>.*?)[\s,]+(?P<word>before|after)\s+(?P<second>.+)$")
 # ---------------------------------------------------------------- what is no action
 
-OPENING_WORDS = re.compile(r"""
+OPENING_WORDS = re.compile(rf"""
     ^ (?:\s* (?: (?:(?:at\s+)?first(?:ly)?(?:\s+of\s+all)? | second(?:ly)? | third(?:ly)? | to\s+(?:begin|start)(?:\s+with)? |
-                    initially|and|but|so|now|also|well|ok(?:ay)?|hey|hi|hello|maybe|perhaps | \d+[.)] | [-*•])
+                    initially|and|but|so|now|also|well|ok(?:ay)?|hey|hi|hello|yo|pov|maybe|perhaps|once\s+upon\s+a\s+time | (?:only|to)(?=\s+(?:{DONE}|[a-z]+ing)\b) | \d+[.)] | [-*•])
                  (?=[\s,]|$) |
                  ,) \s*)+""", re.VERBOSE)
-SOMEBODY = rf"(?:him|her|them|(?:an?|the|this|that|one)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\b"
 PICTURE = r"""
     (?:(?:an?|the|one|this)\s+)?
     (?:(?:short|long|tracking|wide|medium|close-?up|full(?:[\s-]body)?|slow(?:[\s-]motion)?|cinematic|
@@ -218,6 +238,7 @@ REQUESTS = re.compile(rf"""                                # 'can you make a vid
               \s+ so(?:\s+that)? \s+ (?=(?:{PRONOUN}|{SOMEBODY})\b) |
           (?:can|could|would|will)\s+ (?: (?:you|we)\s+ | (?=(?:he|she|they|{SOMEBODY})\b)) |
           (?: (?:i|we)\s+would\s+(?:like|love)\s+it | it\s+would\s+be\s+\w+ | how\s+about | what) \s+if\s+ |
+          (?:i|we)\s+want\s+that\s+ |
           (?:i|we)\s+ (?:just\s+|really\s+)? (?:want|need|would\s+(?:like|love)|wish)\s+ (?:to\s+see\s+|you\s+to\s+)?
               (?=to\b|{SOMEBODY}|{PICTURE}|make|show|have|generate|create|animate|an?\b) |
           (?:make|have|let|get|show|generate|create|render|animate|film|give|see|imagine|picture)\s+ (?:me\s+|us\s+)?
@@ -237,9 +258,13 @@ CAMERA_MOVES = re.compile(r"""                             # 'the camera zooms i
 NO_TIMES = re.compile(rf"(?<![\w.])(?:0+(?:\.0+)?|zero|no)\s*(?:times?|{UNIT})\b")
 NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|{UNIT})\b", re.IGNORECASE)
 NOT_DONE = re.compile(r"""                                 # 'without ...', ', not her right'; not 'does not raise the arm'
-    \s* ,? \s* (?: \b(?:without|instead\s+of|rather\s+than|but\s+(?:not|never)) \s+ [^,]+ |
+    \s* ,? \s* (?: \b(?:without|instead\s+of|rather\s+than|but\s+(?:not|never)) \s+ [^,]+ | \bno\s+[a-z]+ing\b [^,]* |
         (?:\b(?:and|but)\s+)? (?<!does\s)(?<!do\s)(?<!did\s)(?<!is\s)(?<!are\s)(?<!was\s)(?<!can\s)(?<!will\s)(?<!would\s) \b(?:not|never) \s+
         (?:(?:with|on|using|from|in|to|by)\s+)? (?:the|his|her|their|an?|left|right|both|that|this|it) \b [^,]*)""", re.VERBOSE)
+OTHERWISE = r"(?:(?:with|on|to|from|using|at)\s+|(?:the|his|her|their|both|left|right)\b)"
+NOT_BUT = re.compile(rf"""                                 # 'does not kick with the left leg but with the right'
+    \b (?:(?P<aux>do|does|did|is|are)\s+)? (?P<undone>not \s+ (?:(?P<verb>[a-z]+)\s+)?? {OTHERWISE} [^,;.]*?)
+    \s*,?\s* \bbut \s+ (?:(?:rather|instead|only)\s+)? (?P<done>{OTHERWISE} [^,;.]*)""", re.VERBOSE)
 FRAMES = re.compile(rf"""                                  # 'for 30 frames'; not '24 frames per second'
     (?: \b(?:for|lasting|in|over|within) \s+ (?:{NUMBER}) | \b\d+) [\s-]* frames? \b (?!\s*(?:per|/)) | \bframes? \s+ \d+ \b""", re.VERBOSE)
 PICTURE_LABEL = re.compile(r"""                            # 'lighting: warm sunset'
@@ -278,6 +303,12 @@ A_LIMB = rf"(?P<limb> (?:both|left|right | {WHOSE}(?:\s+(?:left|right|other|two)
 LIMB_MOVES = re.compile(rf"{A_LIMB} \s+ (?P<verb>[a-z]+) (?P<rest>\b.*)", re.VERBOSE)      # 'her right arm swings', 'the knees bend'
 LIMB_IS_MOVED = re.compile(rf"""                           # 'his left leg is lifted', 'both arms are being raised', 'her hand is waving'
     {A_LIMB} \s+ (?:is|are|was|were|gets?|got) \s+ (?:(?:being|then|now|also|\w+ly)\s+)* (?P<verb>[a-z]+) (?P<rest>\b.*)""", re.VERBOSE)
+PASSIVE = re.compile(rf"""                                 # 'three squats are done', 'the ball is thrown with the right hand'
+    (?P<what>(?:an?|the|his|her|their|{NUMBER})\s+(?:[a-z-]+\s+){{0,3}}?[a-z-]+) \s+
+    (?:is|are|was|were|gets?|got) \s+ (?:(?:being|then|now|also|\w+ly)\s+)* (?P<verb>[a-z]+) (?P<rest>\b.*)""", re.VERBOSE)
+IS_DONE = re.compile(r"\b(?:is|are|was|were|gets?|got)\b")
+BY_SOMEBODY = re.compile(rf"\s+by\s+(?P<who>{SOMEBODY})")
+WITH_LIMB = re.compile(rf"\b(?:with|in|by)\s+{WHOSE}\s+(?:left|right)\s+{LIMBS}\b")
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
     rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS})\s+(?P<way>up|down|out|forward|back|together|apart)")
 LIMB_PLACED = re.compile(rf"""                             # 'hands on hips', 'arms out to the sides', 'arms akimbo'
@@ -288,5 +319,6 @@ TO_EACH_OTHER = re.compile(r"""
     \s* \b (?:(?:with|to|at|against|towards?|beside|behind|around)\s+)? (?:each\s+other|one\s+another) \b | \s* \bside\s+by\s+side\b
     """, re.VERBOSE)
 TOGETHER = re.compile(r"\s+together\b")
+EACH_LIMB = re.compile(rf"(?<!\bin )\b(?:each|every|per)\s+(?P<part>{PART})\b")           # 'kicks with each leg', '5 kicks per leg'
 MORE = re.compile(rf"\b({NUMBER})\s+more$")                # 'does ten more'
 LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")

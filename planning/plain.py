@@ -5,10 +5,10 @@ import logging
 import re
 import unicodedata
 
-from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, gerund, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS,
-                              NUMBERS, PARTS, PAST, SHORTEST_SECONDS, THINGS, TIMES)
+from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, GERUND, gerund, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS,
+                              NUMBERS, PARTS, PAST, SHORTEST_SECONDS, THINGS, third_person, TIMES)
 from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, HAVING_DONE,
-                               LIST_BEGINS, LIST_NUMBER, PICTURE_LABEL, PICTURE_WORDS, REPEATED_LIST, SAID_AGAIN, SETS, SIDES_LISTED,
+                               LIMB_OF_A_SIDE, LIST_BEGINS, LIST_NUMBER, NOT_BUT, PICTURE_LABEL, PICTURE_WORDS, REPEATED_LIST, SAID_AGAIN, SETS, SIDES_LISTED,
                                SPELLINGS, TIMED, WITH_SLASHES)
 from planning.words import amount, is_one_of, LARGEST_AMOUNT, meant_verb, verb_form
 
@@ -47,10 +47,12 @@ def plain(prompt: str) -> str:
     text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
     for pattern, replacement in SPELLINGS:
         text = re.sub(pattern, replacement, text)
+    text = re.sub(r"\b([a-z]{2,}?)(?:in|(?<!i)ng)\b'?", with_whole_ending, text)
     text = BIG_NUMBER.sub(in_digits, text)
     text = SAID_AGAIN.sub(counted_once, text)
     text = REPEATED_LIST.sub(written_out, text)
     text = HAVING_DONE.sub(lambda match: f" after {gerund(PAST[match[1]])}" if match[1] in PAST else match[0], text)
+    text = NOT_BUT.sub(corrected, text)
     text = DELAYED.sub(r" ; for \g<delay> ; ", text)
     return SETS.sub(lambda match: str(int(amount(match[1]) * amount(match[2]))), text)
 
@@ -97,6 +99,22 @@ def one_by_one(match: re.Match) -> str:
     """'wave/jump/clap' -> 'wave ; jump ; clap'; 'and/or' stays."""
     words = re.findall("[a-z]+", match[0])
     return " ; ".join(words) if all(map(verb_form, words)) else match[0]
+
+
+def with_whole_ending(match: re.Match) -> str:
+    """'wavin'' -> 'waving', 'clapin' -> 'clapping', 'standng' -> 'standing'; words that are no verbs stay."""
+    word = f"{match[1]}ing"
+    meant = word if word in GERUND else meant_verb(word)
+    return meant if meant in GERUND and not verb_form(match[0]) else match[0]
+
+
+def corrected(match: re.Match) -> str:
+    """'does not kick with the left leg but with the right' -> 'kicks with the right leg', with a warning."""
+    log.warning("prompt: '%s' is left out: motions are described by what is done", match["undone"].strip(" ,"))
+    verb, auxiliary, limb = match["verb"] or "", match["aux"] or "", LIMB_OF_A_SIDE.search(match["undone"])
+    verb = third_person(verb) if verb and auxiliary in ("does", "did") else verb
+    limb = f" {limb[1]}" if limb and re.search(r"\b(?:left|right)$", match["done"].strip()) else ""
+    return f"{auxiliary * auxiliary.startswith(('is', 'are'))} {verb} {match['done'].strip()}{limb} "
 
 
 def written_out(match: re.Match) -> str:

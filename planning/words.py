@@ -18,6 +18,7 @@ PICTURES = ("photo", "picture", "image", "photograph", "pic", "portrait", "video
 LONGEST_SUBJECT = 20      # words
 LONGEST_VERB = 20         # letters
 LARGEST_AMOUNT = 1e12
+A_TURN = 90               # a number of so many degrees, not of actions: '180 turn'
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def predicate_of(words: list[str]) -> Predicate:
     adverbs, negated, start = [], False, 0
     while True:
         end = skip_adverbs(words, start)
+        negated = negated or "neither" in words[start:end]
         adverbs, start = adverbs + words[start:end], end
         word, behind = (words[start:] + ["", ""])[:2]
         if word in ("not", "never"):
@@ -161,9 +163,9 @@ def split_subject(text: str) -> tuple[str, str]:
         end = start = end - 1
     relative = next((i for i, word in enumerate(words[:end]) if i and word in RELATIVES), end)
     subject = words[:relative] if relative > 1 or words[0] in PEOPLE else ["a", "person"]      # a name moves nothing
-    if person is None and end > 1 and words[0] not in DETERMINERS:
+    if person is None and end > 1 and first[0] not in DETERMINERS:
         return "", " ".join(words)                                             # 'two squats', 'quick steps'
-    return " ".join(subject).strip(" ,"), " ".join(words[start:])
+    return " ".join(subject).strip(" ,"), " ".join(words[start:]).lstrip(" ,")           # 'woman , | squatting'
 
 
 def is_person(word: str) -> bool:
@@ -191,6 +193,7 @@ def is_thing(subject: str, predicate: str, known: bool) -> bool:
 def thing_acts(text: str, known: bool) -> bool:
     """Whether a clause says what a thing does: 'the curtain falls', 'his hat falls off', 'the lights go out', 'music plays'."""
     words, (subject, predicate) = text.split(), split_subject(text)
+    words = words[skip_adverbs(words, 0):]                                     # 'suddenly the phone rings'
     if words and words[0] in MOVES_BY_ITSELF:
         return len(words) > 1 and verb_form(words[1]) is not None
     if subject and predicate:
@@ -277,6 +280,8 @@ def end_of_subject(words: list[str], person: int | None) -> int | None:
     possible = [i for i in range(1, len(words[:LONGEST_SUBJECT])) if not makes_noun(words[i - 1])]
     finite = [i for i in possible if words[i] in THIRD or words[i] in AUXILIARIES]
     finite = finite or [i for i in possible if words[i] in PAST][:1]
+    if not finite and person is None and words[0] in DETERMINERS:              # 'a merchant | weighs his gold'
+        finite = [i for i in possible[:5] if is_unknown_verb(words[i], "".join(words[i + 1:i + 2]))][:1]
     relative = next((i for i, word in enumerate(words[:8]) if i and word in RELATIVES), None)
     if relative is not None and (not finite or relative < finite[0]):
         main = next((i for i in finite[1:] if words[i] in THIRD and words[i - 1] not in AUXILIARIES), None)
@@ -372,4 +377,7 @@ def find_count(text: str) -> Count | None:
             names = {*singulars(word[0]), *singulars(" ".join(so_far[-2:]))}
             if number and (word[0].endswith("s") or number == 1) and names & (NOUNS.keys() | VERBS.keys()):
                 return Count(number, match.start(), match.start("words") + word.end(), " ".join(so_far))
+        one, end = so_far[0], match.start("words") + 1 + len(so_far[0])
+        if number < A_TURN and (one in NOUNS or one in VERBS and not re.match(r"\s+\w+s\b", text[end:])):               # '3 squat'
+            return Count(number, match.start(), end, one)
     return None

@@ -57,7 +57,7 @@ class Models:
                              detector_channels=pose.detector_channels, pose_channels=pose.keypoint_channels)
 
     def detect(self, frames: np.ndarray | Iterable[np.ndarray], fps: float, source: str, *seen: Any,
-               max_gap_seconds: float = 0.0, own_fps: float = math.inf) -> Skeleton:
+               max_gap_seconds: float = 0.0, own_fps: float = math.inf, tell_others: bool = True) -> Skeleton:
         """The chosen person in frames (F, H, W, 3) uint8 RGB, or in one frame after the other.
 
         A frame that is repeated to reach `fps` is looked at once. own_fps: the rate without what is repeated. seen: what decides the frames (a file, a reading rate); with it the answer is looked up in pose.cache.
@@ -66,7 +66,7 @@ class Models:
 
         def find() -> Skeleton:
             times: list[int] = []
-            found = self._detector.find(once(frames, times), min(fps, own_fps), person=pose.person, source=source)
+            found = self._detector.find(once(frames, times), min(fps, own_fps), person=pose.person, source=source, tell_others=tell_others)
             return replace(found, keypoints=np.repeat(found.keypoints, times, axis=0), fps=fps)
 
         networks = *pose.networks, pose.detector_channels, pose.keypoint_channels
@@ -75,7 +75,7 @@ class Models:
 
     def boxes(self, picture: np.ndarray) -> np.ndarray:
         """Everybody in a picture (H, W, 3): (n, 5) left, top, right, bottom in pixels, score."""
-        return self._detector.find_with_boxes(picture[None])[1][0]
+        return self._detector.find_with_boxes(picture[None], tell_others=False)[1][0]
 
     def motions(self, segments: list[Segment]) -> list[Motion]:
         """One 3D motion per segment; a warning names each that the weights were never taught, or that came out as another."""

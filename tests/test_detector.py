@@ -171,6 +171,7 @@ def test_other_people_are_named_and_a_passer_by_is_not(caplog):
     chosen_track(moving_people(), (360, 400), source="two.mp4")
     assert "two.mp4: more than one person in 12 of 12 frames: one is followed (largest)" in caplog.text
     caplog.clear()
+    chosen_track(moving_people(), (360, 400), tell_others=False)               # whoever calls it tells of them
     boxes = [people[1:] for people in moving_people(20)]
     boxes[3] = moving_people(20)[3]
     chosen_track(boxes, (360, 400))

@@ -338,6 +338,9 @@ def test_everybody_is_found_once_and_one_is_chosen(caplog):
     for person, middle in (("largest", 341), ("center", 341), (0, 75), (1, 341), (2, 585)):
         assert abs(neck_x(detector.detect(picture[None], person=person))[0] - middle) < 1, person
     assert "more than one person in 1 of 1 frames: one is followed (largest)" in caplog.text
+    caplog.clear()
+    boxes = detector.find_with_boxes(picture[None], tell_others=False)[1]
+    assert len(boxes[0]) == 3 and not caplog.text
     with pytest.raises(ValueError, match=r"two.png: person 3 asked for \(3 found\)"):
         detector.detect(picture[None], person=3, source="two.png")
 

@@ -632,7 +632,7 @@ def test_a_local_folder_that_is_no_chat_model_is_named(chat_folder, tmp_path, br
     ("He wavees and kikcs, then sqaut and jmup, she dansed", ["a person waves", "a person kicks", "a person squats", "a person jumps",
                                                               "a person dances"]),
     ("tracking shot of a woman walking forward", ["a woman walks forward"]), ("close-up of a man nodding", ["a man nods"]),
-    ("waves and hands, steps left and rihgt", ["a person waves and hands", "a person steps left and rihgt"]),
+    ("waves and hands, steps left and rihgt", ["a person waves and hands", "a person steps left and right"]),
     ("She flies.", ["a person flies"]), ("explode", ["a person explodes"]), ("dnace", ["a person dances"]),
 ])
 def test_repeated_lists_both_tags_and_impossible_verbs_are_read_as_meant(prompt, expected):
