@@ -122,7 +122,7 @@ HEADING, FORWARD_SMOOTHING = "body", 4.0      # the root turns with the body, al
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
 HARD_TO_KEEP = (        # their gist is a few centimetres, or they travel or turn: they come three times as often
     "nod", "shake_head", "run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
-VARIED, EXCHANGED = 0.5, 0.3                  # shares of windows of real motion
+VARIED, EXCHANGED = 0.3, 0.15                # shares of windows of real motion
 CURVE, STRIDES = 0.006, (0.75, 1.25)          # half the turn, rad a frame; of the root's velocity
 ABOVE_HIPS = [JOINT_NAMES.index(name) for name in JOINT_NAMES[1:] if not name.endswith(("hip", "knee", "ankle", "foot", "toe"))]
 UPPER_BODY = [block.start + size * (joint - first) + column for block, size, first in

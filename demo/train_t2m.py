@@ -284,7 +284,7 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="weights whose VQ-VAE and feature statistics to start from")
     parser.add_argument("--mixed-precision", choices=("auto", "no", "bf16"), default="auto", help="auto: bf16 on CPUs that have it")
     parser.add_argument("--motions", type=int, default=18000, help="procedural motions to train on")
-    parser.add_argument("--vqvae-steps", type=int, default=2400, help="of the VQ-VAE")
+    parser.add_argument("--vqvae-steps", type=int, default=9000, help="of the VQ-VAE")
     parser.add_argument("--text-steps", type=int, default=6000, help="of the text encoder by itself")
     parser.add_argument("--gpt-steps", type=int, default=3000, help="of the GPT and the text encoder")
     parser.add_argument("--seed", type=int, default=1, help="of motions, weights and samples")
