@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -118,7 +119,6 @@ def augmented(clips: list[RealClip]) -> list[RealClip]:
 # ----------------------------------------------------------------------------------------------------- the demo's data
 
 MIN_STEPS, MAX_STEPS = 6, 50                  # of four frames: 1.2 to 10 s
-HEADING, FORWARD_SMOOTHING = "body", 4.0      # the root turns with the body, also in a pirouette; frames
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
 HARD_TO_KEEP = (        # their gist is a few centimetres, or they travel or turn: they come three times as often
     "nod", "shake_head", "run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
@@ -135,14 +135,10 @@ DETERMINERS = ("a", "a", "the", "the", "my", "her", "his", "our", "this", "one",
 JOINTS = ("and", "while", "because", "before", "after", "as", "when", "for", "with", "near", "in", "at", "like", "so")
 LONGEST_SUBJECT_FIRST = sorted({subject.name for subject in SUBJECTS if subject.name}, key=len, reverse=True)
 TEXT_DIM = 128
-LEVELS = 3
-VQVAE_SIZE = dict(num_codes=512, code_dim=64, width=160, depth=3, levels=LEVELS)
-GPT_SIZE = dict(num_codes=LEVELS * 512, width=128, text_dim=TEXT_DIM, block_size=MAX_STEPS + LEVELS, num_layers=2, num_heads=4, dropout=0.1, levels=LEVELS)
 STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
 TEMPERATURE, DRAWS = 1.0, 12     # of the shipped model; of so many motions the one nearest to what was asked for is taken
-EXAMPLES, EXAMPLE_SECONDS, EXAMPLE_SEED = 3, 4.0, 7
-EXAMPLE_FRAMES = round(EXAMPLE_SECONDS * MOTION_FPS)
+EXAMPLES, EXAMPLE_FRAMES, EXAMPLE_SEED = 3, 80, 7          # of a motion four seconds long
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
     r"\b(walk|run|jog|march|strid|stroll)\w*\b.{0,20}\b(circles?|square|figure of eight)\b", r"\b(sit|push|pull|press|chin)[- ]?ups?\b",
     r"\b(cart|hand)(wheel|stand|spring)\w*|\bsomersault\w*|\b(back)?flips?\b")
@@ -159,6 +155,36 @@ VAGUE = frozenset(              # verbs of the phrases that say nothing about th
 NAMED = ("arms", "hands", "palms", "applause", "biceps", "muscles", "jack", "phone", "telephone", "ear", "seat", "chair",
          "bench", "toes", "hips", "waist", "akimbo", "boxer", "knee", "knees", "goodbye", "hello", "still", "sideways",
          "surrender", "raise", "lift", "head", "leap", "race", "applaud", "salute")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How motions become features, and features tokens."""
+
+    heading: str                    # as `features` takes it
+    smoothing: float                # frames, of the heading: the root turns with the body, also in a pirouette
+    width: int                      # of the VQ-VAE
+    levels: int                     # codes for every four frames
+
+    def features(self, motion: Motion) -> np.ndarray:
+        """(T - 1, 263)"""
+        return features(motion, self.smoothing, self.heading)
+
+    @property
+    def vqvae(self) -> dict:
+        """The VQ-VAE's sizes."""
+        return dict(num_codes=512, code_dim=64, width=self.width, depth=3, levels=self.levels)
+
+    @property
+    def gpt(self) -> dict:
+        """The GPT's sizes."""
+        return dict(num_codes=512 * self.levels, width=128, text_dim=TEXT_DIM, block_size=MAX_STEPS + self.levels, num_layers=2, num_heads=4,
+                    dropout=0.1, levels=self.levels)
+
+
+def tokens_for(mocap: Path | None) -> Tokens:
+    """Real people twist and sway: one code is too little for them, and the published heading turns too much."""
+    return Tokens("body", 4.0, width=160, levels=3) if mocap else Tokens("published", 2.0, width=120, levels=1)
 
 
 @dataclass(frozen=True)
@@ -185,13 +211,14 @@ def prepare(folder: Path, num_motions: int, seed: int, mocap: Path | None = None
     """Sample motions once; kinds in turn, those with sides twice as often. Real ones, where a folder is given, come first."""
     if not (folder / "facts.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
+        tokens = tokens_for(mocap)
         facts, rows = real_motions(mocap) if mocap else ([], [])
         rng = np.random.default_rng(seed)
         order = [kind for kind in KINDS for _ in range(2 if sides_of(kind) else 1)]
         for index in tqdm(range(num_motions), desc="motions"):
             num_rows = FRAMES_PER_STEP * int(rng.integers(MIN_STEPS, MAX_STEPS + 1))
             sample = sample_motion(order[index % len(order)], (num_rows + 1) / MOTION_FPS, rng)
-            rows.append(features(sample.motion, FORWARD_SMOOTHING, HEADING).astype(np.float16))
+            rows.append(tokens.features(sample.motion).astype(np.float16))
             facts.append(dict(kind=sample.kind, side=sample.side, repetitions=sample.repetitions,
                               caption=sample.caption))
         np.save(folder / "rows.npy", np.concatenate(rows))
@@ -206,7 +233,7 @@ def real_motions(mocap: Path) -> tuple[list[dict], list[np.ndarray]]:
     facts, rows = [], []
     for clip in tqdm(augmented(split(read_clips(mocap))[0]), desc="real motions"):
         num_rows = min(len(clip.motion) - 1, FRAMES_PER_STEP * MAX_STEPS) // FRAMES_PER_STEP * FRAMES_PER_STEP
-        rows.append(features(clip.motion, FORWARD_SMOOTHING, HEADING)[:num_rows].astype(np.float16))
+        rows.append(tokens_for(mocap).features(clip.motion)[:num_rows].astype(np.float16))
         facts.append(dict(kind=clip.kind or clip.category, side=clip.side, repetitions=None, caption=clip.captions[0],
                           captions=clip.captions, plain=clip.kind is not None))
     return facts, rows
@@ -369,15 +396,23 @@ def save_half(model: nn.Module, path: Path) -> None:
     save_tensors({name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}, path)
 
 
+@torch.no_grad()
 def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProjection, tokenizer: Path,
            mean: np.ndarray, std: np.ndarray, mocap: Path | None = None) -> None:
     """Write everything TextToMotion.load reads, weights in half precision. mocap: real motion that was trained on, too."""
     folder.mkdir(parents=True, exist_ok=True)
+    tokens = tokens_for(mocap)
     (folder / "config.json").write_text(json.dumps(dict(
-        vqvae=VQVAE_SIZE, gpt=GPT_SIZE, prompt=PROMPT, temperature=TEMPERATURE, draws=DRAWS,
-        heading=HEADING, forward_smoothing=FORWARD_SMOOTHING), indent=1) + "\n")
+        vqvae=tokens.vqvae, gpt=tokens.gpt, prompt=PROMPT, temperature=TEMPERATURE, draws=DRAWS,
+        heading=tokens.heading, forward_smoothing=tokens.smoothing), indent=1) + "\n")
     real = split(read_clips(mocap))[0] if mocap else []
-    write_known_motions(folder / "known_motions.json", vqvae, mean, std, [*real, *(clip.mirrored() for clip in real)])
+    real += [clip.mirrored() for clip in real]
+
+    def encode(motion: Motion) -> list[int]:
+        rows = (tokens.features(motion)[:EXAMPLE_FRAMES] - mean) / std
+        return vqvae.encode(torch.from_numpy(rows).float()[None])[0].tolist()
+
+    write_known_motions(folder / "known_motions.json", encode, real)
     save_half(vqvae, folder / "vqvae.safetensors")
     save_half(gpt, folder / "gpt.safetensors")
     np.save(folder / "mean.npy", mean)
@@ -386,9 +421,9 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
 
 
-def write_known_motions(path: Path, vqvae: VQVAE, mean: np.ndarray, std: np.ndarray, real: list[RealClip]) -> None:
+def write_known_motions(path: Path, encode: Callable[[Motion], list[int]], real: list[RealClip]) -> None:
     """What KnownMotions.of reads: words and phrases of the training captions, and examples as tokens."""
-    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "examples": examples(vqvae, mean, std, real)}
+    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "examples": examples(encode, real)}
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in listed.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -409,15 +444,13 @@ def known_words() -> dict:
     return dict(words=sorted({*NAMED, *verbs}), phrases=phrases) | kinds
 
 
-@torch.no_grad()
-def examples(vqvae: VQVAE, mean: np.ndarray, std: np.ndarray, real: list[RealClip]) -> list[tuple[str, str | None, list[int]]]:
+def examples(encode: Callable[[Motion], list[int]], real: list[RealClip]) -> list[tuple[str, str | None, list[int]]]:
     """Kind, side and tokens of a few motions of every kind and side, always the same ones; of real ones where they show one kind."""
     rng, found = np.random.default_rng(EXAMPLE_SEED), []
+    seconds = (EXAMPLE_FRAMES + 1) / MOTION_FPS
     for kind in KINDS:
         for side in sides_of(kind) or (None,):
-            made = [sample_motion(kind, EXAMPLE_SECONDS + 1 / MOTION_FPS, rng, side=side).motion for _ in range(EXAMPLES)]
+            made = [sample_motion(kind, seconds, rng, side=side).motion for _ in range(EXAMPLES)]
             seen = [clip.motion for clip in real if (clip.kind, clip.side) == (kind, side) and len(clip.motion) > EXAMPLE_FRAMES]
-            for motion in made + seen[:EXAMPLES]:
-                rows = features(motion, FORWARD_SMOOTHING, HEADING)[:EXAMPLE_FRAMES]
-                found.append((kind, side, vqvae.encode(torch.from_numpy((rows - mean) / std).float()[None])[0].tolist()))
+            found += [(kind, side, encode(motion)) for motion in made + seen[:EXAMPLES]]
     return found

@@ -19,11 +19,10 @@ from torch.utils.data import Dataset
 from transformers import CLIPTokenizer
 
 from configs import run_main
-from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, FORWARD_SMOOTHING, GPT_SIZE, HARD_TO_KEEP, HEADING,
+from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, HARD_TO_KEEP,
                            MAX_STEPS, MotionCache, prepare, read_clips, save_half, split, statistics, text_encoder,
-                           train_tokenizer, training_prompt, varied, VQVAE_SIZE, window_of)
+                           tokens_for, train_tokenizer, training_prompt, varied, window_of)
 from t2m.evaluation import round_trip_errors
-from t2m.features import features
 from t2m.generate import TextToMotion
 from t2m.task import gpt_loss, Normalisation, VQVAETask
 from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
@@ -216,7 +215,7 @@ def stage(name: str, steps: int, batch: int, learning_rate: float, arguments: ar
 def vqvae_to_train(arguments: argparse.Namespace) -> VQVAE:
     """Fresh, or the encoder and decoder of --start-from; the codebook starts at latents in any case."""
     torch.manual_seed(arguments.seed)
-    vqvae = VQVAE(**VQVAE_SIZE)
+    vqvae = VQVAE(**tokens_for(arguments.mocap).vqvae)
     if arguments.start_from:
         trained = TextToMotion.load(arguments.start_from).vqvae.vqvae
         vqvae.vqvae.encoder.load_state_dict(trained.encoder.state_dict())
@@ -241,7 +240,7 @@ def reader_to_train(cache: MotionCache, arguments: argparse.Namespace) -> TextRe
 def gpt_to_train(arguments: argparse.Namespace) -> GPT:
     """Fresh, or all but what reads and writes codes from --start-from: its codes meant other poses."""
     torch.manual_seed(arguments.seed)
-    gpt = GPT(**GPT_SIZE)
+    gpt = GPT(**tokens_for(arguments.mocap).gpt)
     if arguments.start_from:
         trained, fresh = TextToMotion.load(arguments.start_from).gpt.state_dict(), gpt.state_dict()
         kept = {name: tensor for name, tensor in trained.items() if not name.startswith(CODE_LAYERS)}
@@ -256,7 +255,7 @@ def train_vqvae(cache: MotionCache, norm: Normalisation, arguments: argparse.Nam
           Windows(cache, 64, seed), stage("vqvae", arguments.vqvae_steps, VQVAE_BATCH, 0.02, arguments))
     held_out = {"procedural": cache.held_out(HELD_OUT)[::2]}
     if arguments.mocap:
-        held_out["real"] = [torch.from_numpy(features(clip.motion, FORWARD_SMOOTHING, HEADING))
+        held_out["real"] = [torch.from_numpy(tokens_for(arguments.mocap).features(clip.motion))
                             for clip in split(read_clips(arguments.mocap))[1]]
     for name, motions in held_out.items():
         errors = round_trip_errors(vqvae.eval(), norm, motions)
