@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from getpass import getpass
 from pathlib import Path
 
@@ -47,8 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     with locked(arguments.outputs / SERVED, "choose another --outputs", beside=True, by="app.py"):
         page, jobs = launched(arguments.outputs, arguments.host, arguments.port, arguments.share, word)
         signal.signal(signal.SIGTERM, signal.default_int_handler)      # the same as Ctrl-C
-        say(f"ready: {page.share_url or page.local_url}", sys.stdout)
-        page.block_thread()
+        with suppress(KeyboardInterrupt):                              # Gradio's waiting ends at one by itself, the moment before does not
+            say(f"ready: {page.share_url or page.local_url}", sys.stdout)
+            page.block_thread()
         have_ended = stopped(page, jobs)
     say(f"interrupted: what is finished stays in {arguments.outputs}")
     if not have_ended:

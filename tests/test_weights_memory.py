@@ -22,7 +22,7 @@ from t2m.networks import load_strictly
 
 folder = Path(sys.argv[1])
 with torch.device("meta"):
-    unet, pose_net, gpt = PoseUNet(**unet_config((320, 512), (False, True))), PoseNet(320), GPT(width=512, num_layers=6)
+    unet, pose_net, gpt = PoseUNet(**unet_config((320, 512), (False, True), (1, 1))), PoseNet(320), GPT(width=512, num_layers=6)
 (folder / "unet").mkdir()
 unet.save_config(folder / "unet")
 tensors = {f"{part}.{name}": torch.zeros(tensor.shape, dtype=torch.half) for part, module in
