@@ -230,10 +230,10 @@ def prepare(folder: Path, num_motions: int, seed: int, mocap: Path | None = None
 
 def real_motions(mocap: Path) -> tuple[list[dict], list[np.ndarray]]:
     """What the training clips of a folder of real motion show, and their features (T, 263) float16."""
-    facts, rows = [], []
+    tokens, facts, rows = tokens_for(mocap), [], []
     for clip in tqdm(augmented(split(read_clips(mocap))[0]), desc="real motions"):
         num_rows = min(len(clip.motion) - 1, FRAMES_PER_STEP * MAX_STEPS) // FRAMES_PER_STEP * FRAMES_PER_STEP
-        rows.append(tokens_for(mocap).features(clip.motion)[:num_rows].astype(np.float16))
+        rows.append(tokens.features(clip.motion)[:num_rows].astype(np.float16))
         facts.append(dict(kind=clip.kind or clip.category, side=clip.side, repetitions=None, caption=clip.captions[0],
                           captions=clip.captions, plain=clip.kind is not None))
     return facts, rows

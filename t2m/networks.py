@@ -385,9 +385,11 @@ class GPT(nn.Module):
         if not 0 <= min_steps <= limit <= self.max_steps:
             raise ValueError(f"GPT: expected 0 <= min_steps <= max_steps <= {self.max_steps} "
                              f"(found {min_steps} and {limit})")
-        cache, placed, end = self.empty_cache(), [text.new_zeros((len(text), 0), dtype=torch.long)], self.codes_per_level
+        if limit == 0:
+            return list(text.new_zeros((len(text), 0), dtype=torch.long))
+        cache, placed, end = self.empty_cache(), [], self.codes_per_level
         lengths, ended = torch.full((len(text),), limit, device=text.device), torch.zeros(len(text), dtype=torch.bool, device=text.device)
-        for position in range(limit + self.levels - 1 if limit else 0):
+        for position in range(limit + self.levels - 1):
             given = (None, text) if position == 0 else (placed[-1][:, None], None)
             logits, tokens = self(*given, cache)[:, -1].float(), []                   # (B, V + 1)
             for level in range(self.levels):
@@ -405,9 +407,8 @@ class GPT(nn.Module):
             placed.append(torch.stack(tokens, dim=1))                                 # (B, Q)
             if ended.all() and position + 1 >= int(lengths.max()) + self.levels - 1:
                 break
-        if len(placed) == 1:
-            return list(placed[0])
-        return [row[:length * self.levels] for row, length in zip(undelayed(torch.stack(placed[1:], dim=1)), lengths.tolist(), strict=True)]
+        tokens = undelayed(torch.stack(placed, dim=1))                                # (B, L Q)
+        return [row[:length * self.levels] for row, length in zip(tokens, lengths.tolist(), strict=True)]
 
 
 def next_tokens(logits: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
