@@ -50,7 +50,7 @@ class Bench:
     num_clips: int
     seed: int                       # moves to other held-out people; 0 is the published figure
     output: Path                    # where contact sheets go
-    mocap: Path | None = None       # folder of real motion, see demo/t2m_data.py
+    mocap: Path | None = None       # folder of real motion, see demo/mocap.py
 
     def clips(self, description: str) -> Iterator[SyntheticClip]:
         """Held-out clips: each of another person, doing kinds in a shuffled order, none twice before all were done."""

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from demo.measures import Bench, Values
-from demo.t2m_data import read_clips, split
+from demo.mocap import read_clips, split
 from dwpose import skeleton as coco
 from dwpose.proportions import BONES
 from dwpose.skeleton import necks, NUM_KEYPOINTS, Skeleton

@@ -3,7 +3,7 @@
     python demo/train_t2m.py --work data/t2m --out weights/demo/t2m [--mocap FOLDER] [--start-from weights/demo/t2m]
 
 First the VQ-VAE, then the text encoder by itself, then the GPT with it. Every stage saves to --work and goes on from there
-when started again. demo/t2m_data.py says what the folder holds.
+when started again. demo/mocap.py says what the folder holds.
 """
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from torch.utils.data import Dataset
 from transformers import CLIPTokenizer
 
 from configs import run_main
-from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, HARD_TO_KEEP,
-                           MAX_STEPS, MotionCache, prepare, read_clips, save_half, split, statistics, text_encoder,
-                           tokens_for, train_tokenizer, training_prompt, varied, window_of)
+from demo.mocap import read_clips, split
+from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, HARD_TO_KEEP, MAX_STEPS, MotionCache, prepare, save_half,
+                           statistics, text_encoder, tokens_for, train_tokenizer, training_prompt, varied, window_of)
 from t2m.evaluation import round_trip_errors
 from t2m.generate import TextToMotion
 from t2m.task import gpt_loss, Normalisation, VQVAETask

@@ -60,7 +60,8 @@ def check_motion_weights(folder: Path) -> None:
     """A text-to-motion folder is complete and of one piece; ValueError or FileNotFoundError names file and tensor."""
     from runtime.weights import check_safetensors       # only where there is a prompt
     from t2m.text_encoder import load_tokenizer, text_folders, TextTower
-    from t2m.networks import found, GPT, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE, VQVAE_FILES, without_memory
+    from t2m.networks import GPT, VQVAE
+    from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES, without_memory
 
     check_safetensors(folder)
     config, vqvae, gpt = read_config(folder), found(folder, VQVAE_FILES), found(folder, GPT_FILES)

@@ -30,7 +30,7 @@ from newmove.text_to_video import PIPELINES, check_parts
 from run.checks import check_motion_weights
 from runtime.published_weights import digest, FILES, RECORD
 from runtime.weights import check_safetensors, empty, fill, read_tensors
-from t2m.networks import GPT_FILES, VQVAE_FILES
+from t2m.weights import GPT_FILES, VQVAE_FILES
 
 Check = tuple[Path, str, Callable[[], str]]      # what, its kind, and a check that describes it or raises
 TENSORS = (".safetensors", ".pth", ".pt", ".bin")

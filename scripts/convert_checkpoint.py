@@ -32,7 +32,8 @@ from newmove.generation import load_customized, trained_file
 from newmove.text_to_video import TextToVideo
 from run.checks import check_motion_weights
 from runtime.weights import read_tensors, save_tensors
-from t2m.networks import found, GPT, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE, VQVAE_FILES
+from t2m.networks import GPT, VQVAE
+from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES
 from t2m.text_encoder import text_folders, TextTower
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -185,7 +185,7 @@ def main() -> int:
     parser.add_argument("--seed", type=whole_number(0), default=0, help="other held-out people; 0 is the published figure")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "evaluate_demo",
                         help="folder for results.json and the contact sheets")
-    parser.add_argument("--mocap", type=Path, help="folder of real motion, for real_motion (see demo/t2m_data.py)")
+    parser.add_argument("--mocap", type=Path, help="folder of real motion, for real_motion (see demo/mocap.py)")
     parser.add_argument("--fresh", action="store_true", help="make again what results.json already has")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -13,9 +13,9 @@ from torch import Tensor
 from t2m.features import features, FORWARD_SMOOTHING, joints_from_features
 from t2m.known_motions import asked_side, KnownMotions, LOOKS, miscount, motion_costs, MotionBank, unrest
 from t2m.motion import Motion, MOTION_FPS
-from t2m.networks import (found, FRAMES_PER_STEP, GPT, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE,
-                          VQVAE_FILES, without_memory)
+from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
 from t2m.text_encoder import TextEncoder
+from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES, without_memory
 
 UNLIKE = 2.5                     # a cost of known_motions.motion_costs: 49 of 50 motions that are right cost less
 SECONDS_PER_STEP = FRAMES_PER_STEP / MOTION_FPS        # 4 / 20 = 0.2 s

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from media.files import read_json
 from runtime.weights import fill, read_tensors, save_tensors, without_parameters
-from t2m.networks import found
+from t2m.weights import found
 
 TEXT_FILES = ("model.safetensors", "pytorch_model.bin")
 END_OF_WORD, START_OF_TEXT, END_OF_TEXT = "</w>", "<|startoftext|>", "<|endoftext|>"

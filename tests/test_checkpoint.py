@@ -11,7 +11,8 @@ from mimicmotion.checkpoint import load_image_encoder, load_unet, load_vae, load
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import is_temporal, is_zero_initialised, spatio_temporal_blocks, zero_temporal_branches
 from runtime.weights import read_tensors
-from t2m.networks import load_strictly, VQVAE
+from t2m.networks import VQVAE
+from t2m.weights import load_strictly
 
 ADAPTER = Path(__file__).parents[1] / "weights" / "demo" / "adapter"
 

@@ -14,7 +14,7 @@ import pytest
 from scripts import download_weights
 from scripts.download_weights import bring, fetch, main
 from runtime.published_weights import ALL, FILES, files_of, GROUPS, HandFile, HubFile, SVD, Terms
-from t2m.networks import GPT_FILES, META_FOLDERS, VQVAE_FILES
+from t2m.weights import GPT_FILES, META_FOLDERS, VQVAE_FILES
 
 CONTENT = bytes(range(256)) * 4000
 SMALL = b'{"small": true}\n'

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from demo.t2m_data import augmented, read_clips, split
+from demo.mocap import augmented, read_clips, split
 from synthetic.motions import sample_motion
 from t2m.motion import LEFT_WRIST, RIGHT_WRIST
 

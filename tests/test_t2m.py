@@ -14,8 +14,9 @@ from t2m.features import NUM_FEATURES
 from t2m.generate import TextToMotion
 from t2m.known_motions import asked_count, asked_side, asked_turns, KnownMotions, miscount, stem, times_done, unrest
 from t2m.motion import PELVIS
-from t2m.networks import delayed, GPT, load_strictly, undelayed, VQVAE
+from t2m.networks import delayed, GPT, undelayed, VQVAE
 from t2m.text_encoder import TextEncoder, TextTower
+from t2m.weights import load_strictly
 
 FIXTURES = Path(__file__).parent / "fixtures" / "t2m"
 VQVAE_SIZE = dict(num_codes=32, code_dim=16, width=24)

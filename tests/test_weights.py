@@ -18,8 +18,9 @@ from scripts import check_weights, convert_checkpoint
 from scripts.convert_checkpoint import convert
 from run.checks import check_motion_weights
 from t2m.generate import TextToMotion
+from t2m.networks import GPT, next_tokens, VQVAE
 from t2m.text_encoder import TextEncoder
-from t2m.networks import GPT, load_strictly, next_tokens, VQVAE
+from t2m.weights import load_strictly
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"

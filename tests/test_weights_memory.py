@@ -18,7 +18,7 @@ from mimicmotion.networks import PoseNet
 from mimicmotion.networks import PoseUNet
 from demo.init_models import unet_config
 from t2m.networks import GPT
-from t2m.networks import load_strictly
+from t2m.weights import load_strictly
 
 folder = Path(sys.argv[1])
 with torch.device("meta"):

@@ -1,0 +1,90 @@
+"""Files of text-to-motion weights, the released ones and ours: where they lie, and what is read of them, strictly."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from media.files import read_json
+from runtime.weights import fill, read_tensors, without_parameters
+from t2m.features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
+
+VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
+GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/net_best_fid.pth",
+             "pretrained/VQTransformer_corruption05/net_best_fid.pth")
+META_FOLDERS = ("", "meta", "VQVAEV3_CB1024_CMT_H1024_NRES3/meta",
+                "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
+CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "heading", "forward_smoothing", "draws")
+RELEASED_KEYS = ("net", "trans")              # the one top-level key of each released .pth
+HUMANML3D_STD = ((YAW_VELOCITY, 0.012826), (CONTACTS, 0.355933))     # what the released weights were NOT trained with
+
+
+def found(folder: Path, names: tuple[str, ...]) -> Path:
+    """The first of `names` that exists in `folder`."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{folder}: expected one of {', '.join(names)} (found none): "
+                            "python scripts/download_weights.py t2m fetches what can be fetched and says which files are "
+                            "placed by hand, and where; or train with python train_t2m.py")
+
+
+def read_config(folder: Path) -> dict:
+    """Sizes and prompt of the checkpoint; without a config.json, none, which means the released ones."""
+    path = folder / "config.json"
+    if not path.exists():
+        return {}
+    config = read_json(path)
+    unknown = set(config) - set(CONFIG_KEYS)
+    if unknown:
+        raise ValueError(f"{path}: expected only {', '.join(CONFIG_KEYS)} (found {sorted(unknown)[0]!r})")
+    return config
+
+
+def without_memory(build: Callable[..., nn.Module], config: dict, part: str, folder: Path) -> nn.Module:
+    """A VQVAE or GPT without memory for its parameters; its sizes are config.json's `part`, or the released ones."""
+    try:
+        with without_parameters():
+            return build(**config.get(part, {}))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{folder / 'config.json'}: expected the sizes of a {build.__name__} in '{part}' ({error}): "
+                         "fetch it again") from None
+
+
+def load_strictly(model: nn.Module, path: Path, device: str = "cpu") -> nn.Module:
+    """Fill `model` from `path` in float32; a missing, unexpected or misshapen tensor is named.
+
+    The model may be built without memory: it takes the file's tensors as they are. device="meta" compares and reads
+    nothing.
+    """
+    return fill(model, read_tensors(path, torch.float32, device, RELEASED_KEYS), path)
+
+
+def read_statistics(folder: Path, released: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (263,) float64; for the released weights they must be the evaluator's `meta` pair."""
+    mean_path = found(folder, tuple(str(Path(meta, "mean.npy")) for meta in META_FOLDERS))
+    std_path = found(mean_path.parent, ("std.npy",))
+    mean, std = read_numbers(mean_path), read_numbers(std_path)
+    for path, values in ((mean_path, mean), (std_path, std)):
+        if values.shape != (NUM_FEATURES,) or not np.isfinite(values).all():
+            raise ValueError(f"{path}: expected ({NUM_FEATURES},) finite numbers (found shape {values.shape})")
+    if not (std > 0).all():
+        raise ValueError(f"{std_path}: expected positive deviations (found {std.min():.3g}): is this a copy of mean.npy?")
+    if released and all(np.allclose(std[block], value, rtol=0.1) for block, value in HUMANML3D_STD):
+        raise ValueError(
+            f"{std_path}: expected the evaluator's meta/std.npy, whose first value is 0.000515 (found {std[0]:.6f}, "
+            "HumanML3D's Std.npy): the released weights would turn and walk 25 times too much; take std.npy of "
+            "VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
+    return mean, std
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """The numbers of an .npy file, float64."""
+    try:
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False).astype(np.float64)
+    except (ValueError, TypeError, EOFError) as error:
+        raise ValueError(f"{path}: expected an .npy file of numbers ({error}): fetch it again") from None
