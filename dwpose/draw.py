@@ -109,16 +109,20 @@ def _touched(persons: np.ndarray, canvas: tuple, frame: tuple, look: Style) -> t
 def _draw_frame(canvas: np.ndarray, persons: np.ndarray, look: Style) -> None:
     """Everybody on one canvas. persons: (people, 133, 3), canvas pixels and confidence."""
     bodies = openpose18(persons)                                                # (people, 18, 3)
+    seen = is_seen(bodies).tolist()                                             # people times 18; a list is quicker to ask
     num_joints = len(RAINBOW) if look.ears else EARS[0]
     limbs = [limb for limb in LIMBS if max(limb) < num_joints]
     for (start, end), colour in zip(limbs, RAINBOW):
-        for body in bodies:
-            _draw_limb(canvas, body[start], body[end], colour, look)
+        for body, visible in zip(bodies, seen):
+            if visible[start] and visible[end]:
+                _draw_limb(canvas, body[start], body[end], colour, look)
     radius = _pixels(canvas, look.joint_radius, look)
     for joint in range(num_joints):
-        for x, y, confidence in bodies[is_seen(bodies[:, joint]), joint]:
-            fade = confidence if look.by_confidence else 1
-            cv2.circle(canvas, (int(x), int(y)), radius, [int(c * fade) for c in RAINBOW[joint]], -1)
+        for body, visible in zip(bodies, seen):
+            if visible[joint]:
+                x, y, confidence = body[joint]
+                fade = confidence if look.by_confidence else 1
+                cv2.circle(canvas, (int(x), int(y)), radius, [int(c * fade) for c in RAINBOW[joint]], -1)
     for side in (LEFT_HAND, RIGHT_HAND):
         for hand in persons[:, side]:
             _draw_hand(canvas, hand, look)
@@ -130,8 +134,6 @@ def _draw_frame(canvas: np.ndarray, persons: np.ndarray, look: Style) -> None:
 
 def _draw_limb(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple, look: Style) -> None:
     """An ellipse between two joints (3,), dimmed so that the joints stand out."""
-    if not (is_seen(start) and is_seen(end)):
-        return
     middle, (dx, dy) = (start + end) / 2, start[:2] - end[:2]
     length = np.hypot(dx, dy)
     half_width = (_width_by_length(length) if look.limb_half_width is None
