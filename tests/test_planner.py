@@ -473,14 +473,14 @@ def test_a_refusal_is_quoted(ask):
 
 def test_a_server_that_does_not_answer_in_time_is_left(ask):
     start = time.monotonic()
-    assert "did not answer within 0.3 s" in fails(ask, ChatServer(1.5), timeout_seconds=0.3)
-    assert time.monotonic() - start < 5
+    assert "did not answer within 0.3 s" in fails(ask, ChatServer(60.0), timeout_seconds=0.3)
+    assert time.monotonic() - start < 30
 
 
 def trickle(handler) -> None:
     handler.send_response(200)
     handler.end_headers()
-    for _ in range(40):
+    for _ in range(400):                     # 20 seconds
         handler.wfile.write(b" ")
         handler.wfile.flush()
         time.sleep(0.05)
@@ -501,12 +501,12 @@ def half(handler) -> None:
     handler.close_connection = True
 
 
-@pytest.mark.parametrize("reply, says, longest", [(trickle, "did not answer within 0.5 s", 1.5), (flood, "more than 4 MiB", 3),
-                                                  (half, "expected a whole answer", 3)])
-def test_an_answer_without_an_end_is_left_in_time(ask, reply, says, longest):
+@pytest.mark.parametrize("reply, says, patience", [(trickle, "did not answer within 0.5 s", 0.5), (flood, "more than 4 MiB", 60.0),
+                                                   (half, "expected a whole answer", 60.0)])
+def test_an_answer_without_an_end_is_left_in_time(ask, reply, says, patience):
     start = time.monotonic()
-    assert says in fails(ask, ChatServer(reply), timeout_seconds=0.5 if reply is trickle else 10.0)
-    assert time.monotonic() - start < longest
+    assert says in fails(ask, ChatServer(reply), timeout_seconds=patience)
+    assert time.monotonic() - start < 15
 
 
 @pytest.mark.parametrize("changes, says", [
@@ -676,10 +676,10 @@ def test_a_camera_that_is_only_looked_at_stays_in_the_action():
     ("jump -3 times", "'-3 times': expected a number above 0"), ("walk for -2 seconds", "'-2 seconds'"), ("jump 0 times", "no action found"),
 ])
 def test_numbers_that_cannot_be_are_refused_in_one_line_at_once(prompt, says):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match=says) as caught:
         plan(prompt)
-    assert "\n" not in str(caught.value) and time.monotonic() - start < 1
+    assert "\n" not in str(caught.value) and time.process_time() - start < 1
 
 
 def test_the_command_line_says_which_segments_the_motion_weights_know(monkeypatch, capsys):
