@@ -32,8 +32,9 @@ from t2m.text_encoder import CLIP_WORDS, END_OF_TEXT, END_OF_WORD, START_OF_TEXT
 
 MIN_STEPS, MAX_STEPS = 6, 50                  # of four frames: 1.2 to 10 s
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
-HARD_TO_KEEP = (        # their gist is a few centimetres, or they travel or turn: they come three times as often
-    "nod", "shake_head", "run", "turn", "dance", "walk", "walk_backwards", "side_step", "spin", "lunge")
+HARD_TO_KEEP = {        # their gist is a few centimetres, or they travel or turn: they come so much more often
+    "shake_head": 9, "dance": 6, "phone": 6, "nod": 5, "salute": 5, "spin": 5, "wave": 5, "raise_arm": 4, "hands_on_hips": 3, "run": 3,
+    "turn": 3, "walk": 3, "walk_backwards": 3, "side_step": 3, "lunge": 3, "flex": 2, "drink": 2, "hands_up": 2}
 VARIED, EXCHANGED = 0.3, 0.15                # shares of windows of real motion
 CURVE, STRIDES = 0.006, (0.75, 1.25)          # half the turn, rad a frame; of the root's velocity
 ABOVE_HIPS = [JOINT_NAMES.index(name) for name in JOINT_NAMES[1:] if not name.endswith(("hip", "knee", "ankle", "foot", "toe"))]

@@ -61,7 +61,7 @@ class Windows(Dataset):
         self.cache, self.window, self.seed = cache, window, seed
         facts = cache.facts[:-HELD_OUT]
         lengths = num_steps(cache).tolist()
-        weights = [float(length) if "captions" in fact else 3.0 if fact["kind"] in HARD_TO_KEEP else 1.0
+        weights = [float(length) if "captions" in fact else HARD_TO_KEEP.get(fact["kind"], 1)
                    for fact, length in zip(facts, lengths)]
         self.chances = cumulative_chances(facts, weights, REAL_WINDOWS)
 

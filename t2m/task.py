@@ -1,7 +1,7 @@
 """How T2M-GPT is trained: its settings, the tasks of its two stages and their losses (Zhang et al. 2023, §3.1 and §3.2).
 
-We add joint errors in metres to the published feature loss: the features of a wrist are 3 of 263, and a person reads a
-motion by its hands and feet; a nod is 2 cm of the head.
+We add joint errors in metres, and how far a person has turned, to the published feature loss: the features of a wrist are
+3 of 263, and a person reads a motion by its hands and feet; a nod is 2 cm of the head.
 """
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ JOINT_WEIGHTS = {
     HEAD: 40.0, LEFT_WRIST: 4.0, RIGHT_WRIST: 4.0, LEFT_ELBOW: 2.0, RIGHT_ELBOW: 2.0,
     LEFT_ANKLE: 2.0, RIGHT_ANKLE: 2.0, LEFT_TOE: 2.0, RIGHT_TOE: 2.0,
 }
+LOCAL_ERROR, STILL = 0.07, 0.03      # metres: an error weighs LOCAL_ERROR / (how far the joint moves in the window + STILL)
 COMMITMENT = 0.05                    # weight of the commitment loss
 CODEBOOK_DECAY = 0.99                # of the moving averages, per step
 LEAST_USE, LEAST_SHARE = 0.5, 0.25   # a code restarts below this moving count of latents, and this share of the mean
@@ -112,11 +113,21 @@ def feature_weights() -> Tensor:
     return weights
 
 
+def local_weights(places: Tensor) -> Tensor:
+    """Joints that hardly move must be met more closely: a nod is told from standing by 2 cm. (B, T, 21, 3) metres -> (B, 21)"""
+    return LOCAL_ERROR / (places.std(dim=1).norm(dim=-1) + STILL)
+
+
 def reconstruction_losses(features: Tensor, rows: Tensor, norm: Normalisation) -> dict[str, Tensor]:
-    """Weighted loss terms of decoded features. features: (B, T, 263) normalised; rows: (B, T, 263) denormalised"""
+    """Weighted loss terms of decoded features. features: (B, T, 263) normalised; rows: (B, T, 263) denormalised
+
+    "turned" compares how far the person has turned since the first frame: joints alone cannot teach a spin, since those
+    of a spin half a turn late are as far off as if it stood still.
+    """
     predicted, target = norm.denormalised(features.float()), norm.normalised(rows)    # (B, T, 263)
-    local = joint_distances(predicted[..., POSITIONS].unflatten(-1, (-1, 3)),
-                            rows[..., POSITIONS].unflatten(-1, (-1, 3)))              # (B, T, 21)
+    places, true_places = (each[..., POSITIONS].unflatten(-1, (-1, 3)) for each in (predicted, rows))    # (B, T, 21, 3)
+    local = joint_distances(places, true_places) * local_weights(true_places)[:, None]                   # (B, T, 21)
+    turned = 2 * (predicted - rows)[..., YAW_VELOCITY].cumsum(dim=1)                  # (B, T, 1) rad; the feature is half the turn
     joints, true_joints = joints_from_features(predicted), joints_from_features(rows) # (B, T, 22, 3)
     steps = joint_distances(joints.diff(dim=1), true_joints.diff(dim=1))              # (B, T - 1, 22)
     weights = joint_weights().to(rows)
@@ -126,6 +137,7 @@ def reconstruction_losses(features: Tensor, rows: Tensor, norm: Normalisation) -
         "local": 8.0 * (local * weights[1:]).mean(),
         "world": 4.0 * (joint_distances(joints, true_joints) * weights).mean(),
         "steps": 10.0 * (steps * weights).mean(),
+        "turned": functional.smooth_l1_loss(turned, torch.zeros_like(turned), beta=0.1),
     }
 
 

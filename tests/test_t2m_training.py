@@ -14,11 +14,12 @@ from synthetic.motions import sample_motion
 from t2m import evaluation, motion_set
 from t2m.evaluation import diversity, Embedder, foot_slide, frechet_distance, jitter, matching_distance, r_precision
 from t2m.motion import across_hips, across_shoulders, forward_vector, LEFT_WRIST, RIGHT_WRIST
-from t2m.features import joints_from_features
+from t2m.features import features, joints_from_features, NUM_FEATURES
 from t2m.generate import TextToMotion
 from t2m.motion_set import CaptionedMotions, MotionSet, MotionWindows, padded
 from t2m.networks import GPT, Quantizer, VQVAE
-from t2m.task import gpt_loss, GPTSize, MovingCodebook, Normalisation, T2MConfig, VQVAEObjective, VQVAESize, with_corruption
+from t2m.task import (gpt_loss, GPTSize, local_weights, MovingCodebook, Normalisation, reconstruction_losses, T2MConfig, VQVAEObjective,
+                      VQVAESize, with_corruption)
 from train_t2m import share, Training
 
 DEMO = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
@@ -209,6 +210,24 @@ def test_the_codebook_of_every_level_starts_at_and_moves_towards_what_is_left_fo
         codes, left = quantizer.codes(latents)
         moving.update(quantizer, left, codes, generator)
     assert error() < before / 2 < 0.2 and len(quantizer.codes(latents)[0].unique()) == 16
+
+
+def test_the_nearer_to_the_whole_spin_the_smaller_the_loss():
+    rows = torch.from_numpy(features(sample_motion("spin", 3.2, np.random.default_rng(0), side="left").motion, 2.0)).float()[None]
+    norm = Normalisation(torch.zeros(NUM_FEATURES), torch.ones(NUM_FEATURES))
+    losses = []
+    for share_turned in (0.0, 0.25, 0.5, 0.75, 1.0):
+        predicted = rows.clone()
+        predicted[..., 0] *= share_turned
+        losses.append(float(reconstruction_losses(predicted, rows, norm)["turned"]))
+    assert losses == sorted(losses, reverse=True) and losses[0] > 1 and losses[-1] == 0
+
+
+def test_a_joint_that_hardly_moves_must_be_met_more_closely():
+    places = torch.zeros(1, 20, 21, 3)
+    places[0, :, 1, 0] = torch.linspace(0, 1, 20)
+    weights = local_weights(places)[0]
+    assert weights[0] > 5 * weights[1] and weights[0] == weights[2]
 
 
 def test_a_corrupted_token_stays_on_its_level():
