@@ -16,6 +16,7 @@ SMALLEST_SHARE = 0.5          # of the canvas height: with less, "auto" follows 
 HEAD_TOP = 0.22               # metres from the head joint to the crown
 ANKLE_HEIGHT = 0.08           # metres
 NEAREST_DISTANCE = 5.2        # metres from lens to person at the least
+APPROACH = 0.45               # metres that somebody may come nearer to a still camera: a tenth larger
 FOLLOW_SMOOTHING = 0.5        # seconds, standard deviation of the filter on the followed path
 ORBIT_YAW = (-0.7, 0.7)       # radians, start and end
 ZOOM = 1.6                    # how much larger the end of a zoom is
@@ -141,11 +142,15 @@ def whole_in_view(framing: Framing, **fields: float | np.ndarray) -> Camera:
 
 
 def static(framing: Framing) -> Camera:
-    """One still camera that sees the whole motion."""
-    low, high = framing.pelvis.min(axis=0), framing.pelvis.max(axis=0)
+    """A camera that sees the whole motion and stays where it is; but who comes much nearer pushes it back, as on a treadmill:
+    else the way to the camera would begin small, far behind where the picture's person stands."""
+    nearer = np.maximum(framing.pelvis[:, 2] - framing.pelvis[0, 2], 0)               # (F,) metres than at first
+    pushed = nearer * (1 - APPROACH / max(nearer.max(), APPROACH))          # (F,) metres
+    seen = framing.pelvis - pushed[:, None] * (0.0, 0.0, 1.0)                         # (F, 3)
+    low, high = seen.min(axis=0), seen.max(axis=0)
     x, _, z = (low + high) / 2
     distance = max(NEAREST_DISTANCE, 1.5 * float(high[2] - low[2]) + 3.0)
-    return whole_in_view(framing, target_x=float(x), target_z=float(z), height=framing.standing / 2, distance=distance)
+    return whole_in_view(framing, target_x=float(x), target_z=z + pushed, height=framing.standing / 2, distance=distance)
 
 
 def follow(framing: Framing) -> Camera:

@@ -48,7 +48,13 @@ def test_walking_towards_the_camera_makes_the_person_larger():
     """The published projection shrinks them (notes/t2m.md §8)."""
     skeleton = project(moving("walk", 5.0), SIZE, 10, "static")
     extent = np.ptp(skeleton.xy[:, BODY_AND_FACE, 1], axis=1)
-    assert extent[-1] > 1.15 * extent[0]
+    assert extent[-1] > 1.05 * extent[0]
+
+
+def test_a_long_way_to_the_camera_begins_nearly_as_large_as_it_ends_and_on_the_same_floor():
+    skeleton = project(moving("run", 6.0), SIZE, 10, "static")
+    extent, feet = np.ptp(skeleton.xy[:, BODY_AND_FACE, 1], axis=1), skeleton.xy[:, [LEFT_ANKLE, RIGHT_ANKLE], 1].max(axis=1)
+    assert extent[:5].max() > 0.85 * extent.max() and feet.max() - feet[:5].max() < 0.06 * SIZE[0]
 
 
 def test_projection_equals_the_published_one_seen_with_depth_the_right_way_round():
