@@ -83,6 +83,7 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
     shutil.rmtree(served, ignore_errors=True)
     served.mkdir(parents=True)
     start = time.perf_counter()
+    log.info("loading: some ten seconds, the first time longer")
     os.environ |= {"GRADIO_TEMP_DIR": str(served), "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_NUM_PORTS": "1"}
     try:
         import gradio

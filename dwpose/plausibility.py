@@ -15,7 +15,7 @@ from dwpose.proportions import BONES, CHILDREN, METRES, NECK_POINT, PARENTS, PEL
 from dwpose.skeleton import (BODY, FACE, FINGER_BONES, LEFT_ANKLE, LEFT_BIG_TOE, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_HEEL, LEFT_HIP,
                              LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, NOSE, RIGHT_ANKLE, RIGHT_BIG_TOE, RIGHT_ELBOW,
                              RIGHT_EYE, RIGHT_HAND, RIGHT_HEEL, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST,
-                             is_seen, Skeleton)
+                             is_present, is_seen, Skeleton)
 
 MIN_BODY_KEYPOINTS = 8          # seen body points that make a person
 MIN_PIXELS = 32                 # extent of the seen body points, longer side
@@ -140,10 +140,15 @@ def measures(points: np.ndarray, lengths: np.ndarray, scale: float) -> Iterator[
 def hides_too_much(keypoints: np.ndarray) -> str | None:
     """Why a picture with keypoints (133, 3) shows too little of its person to move their limbs one by one; None where it does not.
 
-    They sit, turn their side to the camera, or hold an arm across the body.
+    An edge cuts them above the hips or in half, they sit, turn their side to the camera, or hold an arm across the body.
     """
     xy, seen = with_middles(keypoints)[:, :2], is_seen(keypoints[BODY])
     length = lambda a, b: float(np.linalg.norm(xy[a] - xy[b]))
+    shoulders, hips, (nose,) = (is_present(keypoints[points]) for points in ([LEFT_SHOULDER, RIGHT_SHOULDER], [LEFT_HIP, RIGHT_HIP], [NOSE]))
+    if shoulders.any() and not hips.any():
+        return "only head and shoulders are seen: take one that shows them to the hips at least"
+    if shoulders.sum() == 1 and not nose:
+        return "an edge of the picture cuts them in half: take one that shows both sides"
     legs = [(hip, knee, ankle) for hip, knee, ankle in ((LEFT_HIP, LEFT_KNEE, LEFT_ANKLE), (RIGHT_HIP, RIGHT_KNEE, RIGHT_ANKLE))
             if seen[[hip, knee, ankle]].all()]
     whole = seen[[LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]].all()

@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import re
+import warnings
 from pathlib import Path
 
 import av
@@ -40,7 +41,7 @@ def read_image(path: str | Path, max_short_side: int | None = None) -> np.ndarra
     if path.suffix.lower() in HEIF_SUFFIXES:
         know_heif(path)
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(path) as file:
             if file.format not in FORMATS:                 # before it is decoded: PostScript would be run
                 raise ValueError(f"its format is {file.format}")
             if max_short_side and max_short_side < min(file.size):

@@ -86,7 +86,11 @@ class Puppet(Renderer):
         return passes * megapixels * (CUT_SECONDS + FRAME_SECONDS * num_frames), size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
 
     def doubts(self, scene: Scene) -> list[str]:
-        """For how long the person would be seen from behind, of which the picture shows nothing, or bent double, or is not seen at all."""
+        """For how long the person would be seen from behind, of which the picture shows nothing, or bent double, or is not seen at all.
+
+        ValueError for a picture whose person cannot be moved.
+        """
+        checked(scene)
         reference, fps = whole_reference(body_points(scene.reference.keypoints)[0]), scene.skeleton.fps
         pose = posed(followed(scene.skeleton, reference), scene.skeleton, scene.reference, None)
         spine = np.linalg.norm(pose.points[:, NECK] - pose.points[:, PELVIS], axis=-1)          # (F,)

@@ -19,6 +19,7 @@ CROWN = 0.06                            # above the highest seen point, of the b
 HAIR = 0.8                              # above the brows, of the distance from them to the chin
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
 CARRIED_BLUR, CARRIED_REACH = 0.03, 0.15   # of the picture's width: blur of what is carried on beyond an edge, and where it is reached
+SOFT = 2.0                              # times that a picture is enlarged: more is told
 NAMED = 3                               # other people who are named one by one
 HARDLY_INSIDE = 0.02                    # of another person's box: with less of it in the window they are left out
 FINEST, ALWAYS_FINE = 4, 2160           # short sides of the video that a picture's is read at, at most: a small person is cut out; and pixels
@@ -165,6 +166,8 @@ def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], 
     others = other_people(person, people)
     window = person_window(person, size, others)
     log.info("%s: framed around the person, %s of %dx%d", source, window, *picture.shape[1::-1])
+    if size[0] > SOFT * window.height:
+        log.warning("%s: enlarged %.1f times and soft: take a larger picture, or a smaller height and width", source, size[0] / window.height)
     if len(others):
         log.warning("%s: %d people: one is followed; %s (pose.person= chooses)", source, len(others) + 1,
                     told_of(others, person, window))

@@ -6,6 +6,17 @@ venv="$repo/.venv"
 stamp="$venv/requirements.sha256"
 wanted="$(cat "$repo/requirements.txt" "$repo/pyproject.toml" | sha256sum | cut -d' ' -f1)"
 
+# A picture or video that is not there is told of before minutes are spent; later Python tells.
+if [[ ! -f "$stamp" ]]; then
+    for argument in "$@"; do
+        value="${argument#*=}"
+        if [[ "$argument" == @(image|driving_video)=?* && ! -e "$value" && ! -e "$repo/$value" ]]; then
+            echo "error: $value: expected a file (found none): nothing was installed" >&2
+            exit 2
+        fi
+    done
+fi
+
 if [[ ! -x "$venv/bin/python" ]]; then
     echo "making $venv"
     python3 -m venv "$venv"

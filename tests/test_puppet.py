@@ -340,7 +340,8 @@ def test_frames_are_shown_as_they_are_made():
 @pytest.mark.parametrize("pose, words", [
     (dict(left_knee=(114, 190), right_knee=(86, 190), left_ankle=(114, 240), right_ankle=(86, 240)), "they sit"),
     (dict(left_shoulder=(104, 90), right_shoulder=(96, 90)), "from the side"),
-    (dict(left_wrist=(82, 130), right_wrist=(112, 124)), "an arm lies across")])
+    (dict(left_wrist=(82, 130), right_wrist=(112, 124)), "an arm lies across"),
+    (dict(left_hip=None, right_hip=None), "only head and shoulders"), (dict(nose=None, right_shoulder=None), "cuts them in half")])
 def test_a_picture_that_hides_limbs_is_refused_with_what_to_take_instead(pose, words):
     with pytest.raises(ValueError, match=f"puppet: .*{words}.*: take one"):
         rendered(skeleton(keypoints()), reference=skeleton(keypoints(**pose)))

@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,14 @@ def test_python_blocks_compile_and_import_what_exists():
             compile(block, "README.md", "exec")
             imports = "\n".join(line for line in block.splitlines() if line.startswith(("from ", "import ")))
             assert subprocess.run([sys.executable, "-c", imports], cwd=ROOT).returncode == 0
+
+
+def test_a_picture_that_is_not_there_is_named_before_anything_is_installed(tmp_path):
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "requirements.txt").write_text("nothing\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    done = subprocess.run(["bash", "scripts/photo.sh", "image=me.jpg", "prompt=She waves."], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: me.jpg: expected a file") and not (tmp_path / ".venv").exists()
 
 
 def test_the_demo_script_keeps_an_argument_with_spaces_whole_and_an_empty_one_empty(tmp_path):
