@@ -18,6 +18,7 @@ from t2m.text_encoder import TextEncoder
 from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES, without_memory
 
 UNLIKE = 2.5                     # a cost of known_motions.motion_costs: 49 of 50 motions that are right cost less
+TAUGHT, AGAIN = "this checkpoint was trained on (docs/planner.md lists the demo's)", "another seed= draws another"
 SECONDS_PER_STEP = FRAMES_PER_STEP / MOTION_FPS        # 4 / 20 = 0.2 s
 
 
@@ -138,19 +139,19 @@ class TextToMotion:
         shown = min(costs, key=costs.get)[0] if costs else None
         seen = f"; the motion drawn for it looks like: {shown.replace('_', ' ')}" if shown else ""
         if words := self.known.beyond_training(text):
-            return f"'{words}' is not among the motions this checkpoint was trained on{seen}"
+            return f"'{words}' is not among the motions {TAUGHT}{seen}"
         if not covered:
-            return f"no motion word this checkpoint was trained on (docs/planner.md lists the demo's){seen}"
+            return f"no motion word {TAUGHT}{seen}"
         if together:
             unseen = [verb for verb, kinds in together if shown not in kinds]
             return f"{' and '.join(map(repr, unseen))} {'will not be seen' if shown else 'at once'}: these weights make one movement at a time{seen}"
         if not (meant and costs):
             return None
         if shown not in meant:
-            return f"the motion drawn for it looks like another: {shown.replace('_', ' ')}"
+            return f"the motion drawn for it looks like another: {shown.replace('_', ' ')} ({AGAIN})"
         if other := miscount(text, shown, motion.joints):
-            return f"the motion drawn for it {other}"
-        return None if min(costs.values()) < UNLIKE else "the motion drawn for it is unlike any known one"
+            return f"the motion drawn for it {other} ({AGAIN})"
+        return None if min(costs.values()) < UNLIKE else f"the motion drawn for it is unlike any known one ({AGAIN})"
 
     @cached_property
     @torch.no_grad()

@@ -125,7 +125,7 @@ def test_as_many_are_done_as_asked_for_and_the_end_is_at_rest(t2m, text, count):
     ("a person stands on one leg", "stands on one leg"), ("a person walks on his hands", "walks on his hands"),
     ("a person kicks with his left hand", "with his left hand"), ("a person waves his left foot", "waves his left foot")])
 def test_a_known_word_of_another_part_of_the_body_is_called_unknown(t2m, text, named):
-    assert t2m.unknown_motion(text) == f"'{named}' is not among the motions this checkpoint was trained on"
+    assert t2m.unknown_motion(text) == f"'{named}' is not among the motions this checkpoint was trained on (docs/planner.md lists the demo's)"
 
 
 @pytest.mark.parametrize("text, kind", [
@@ -173,7 +173,7 @@ def test_of_two_movements_at_once_the_one_that_is_not_drawn_is_named(t2m, text, 
 
 @pytest.mark.parametrize("text, told", [
     ("a person punches with the right fist while looking angry", "'looking angry' will not be seen: only the body moves, and the face stays as it is"),
-    ("a person does a cartwheel", "'cartwheel' is not among the motions this checkpoint was trained on; the motion drawn for it looks like: punch"),
+    ("a person does a cartwheel", "'cartwheel' is not among the motions this checkpoint was trained on (docs/planner.md lists the demo's); the motion drawn for it looks like: punch"),
     ("a person punches while looking around", "'looking' will not be seen: these weights make one movement at a time; the motion drawn for it looks like: punch")])
 def test_looks_and_feats_that_are_not_drawn_are_told_in_one_line(t2m, text, told):
     assert t2m.unknown_motion(text, sample_motion("punch", 4.0, np.random.default_rng(1), side="right").motion) == told
