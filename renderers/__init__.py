@@ -49,11 +49,6 @@ class Renderer(Protocol):
     draft: Renderer | None = None      # a quicker one, for a video of which another pass takes only the poses
 
     @classmethod
-    def multiple(cls, settings) -> int:
-        """What the height and the width of a frame must be multiples of, pixels."""
-        return 1
-
-    @classmethod
     def check(cls, settings, size: tuple[int, int], num_frames: int, memory: int, *, device: str,
               dtype: torch.dtype) -> None:
         """Refuses in one line, a ValueError, what cannot be made, before anything is loaded.

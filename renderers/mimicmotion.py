@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -46,10 +45,6 @@ class MimicMotion(Renderer):
         self.settings, self.models, self.final = settings, models, final
         self.adapter = SkeletonAdapter(settings, models) if settings.adapter else None
         self.draft = MimicMotion(settings, models, final=False) if final and settings.generator.tiny_vae else None
-
-    @classmethod
-    def multiple(cls, settings: MimicMotionConfig) -> int:
-        return math.lcm(*(size_multiple(Path(model.svd), Path(model.checkpoint)) for model in groups(settings).values()))
 
     @classmethod
     def check(cls, settings: MimicMotionConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str,

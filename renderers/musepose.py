@@ -45,11 +45,6 @@ class MusePoseRenderer(Renderer):
         self._loaded: tuple[tuple, MusePose] | None = None      # how it was loaded, and the model
 
     @classmethod
-    def multiple(cls, settings: MusePoseConfig) -> int:
-        """The networks have their own size, and codecs ask for even sides."""
-        return 2 if settings.width and settings.height else PIXELS_PER_LATENT
-
-    @classmethod
     def check(cls, settings: MusePoseConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str = "cpu",
               dtype: torch.dtype = torch.float32) -> None:
         planned(settings, size, num_frames, memory, dtype, device == "cpu")
