@@ -1,15 +1,58 @@
 """Picture + pose frames → video: MimicMotion (arXiv 2406.19680) on Stable Video Diffusion. Frames, never joints.
 
-Here are the settings of its training, which a script reads before it imports any network.
+Here is what is read before any network is imported: where its weights are, and the settings of its training.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from configs import setting
 from training.task import MAX_LORA_RANK, TrainConfig
 
+SVD_FILES = ("vae/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json")
+FETCH = "fetch it with python scripts/download_weights.py"
+WANTED = "expected a video model's tensors 'unet.*' and 'pose_net.*'"
+REMEDY = "take MimicMotion_1-1.pth or a folder this repository trained; plain SVD goes in the key svd"
 PARTS = ("all", "spatial", "temporal")
+
+
+def check_files(svd: Path, checkpoint: Path, key: str) -> None:
+    """A video model's files are there; ValueError names the first that is not. key: of their settings, for the message."""
+    missing = [name for name in SVD_FILES if not (svd / name).is_file()]
+    if missing:
+        raise ValueError(f"{key}.svd={svd}: {missing[0]} is missing: {FETCH} svd (weights/README.md)")
+    if checkpoint.is_dir():
+        checkpoint_file(checkpoint)
+        missing = [name for name in ("config.json", "model.safetensors") if not (checkpoint / name).is_file()]
+        if missing:
+            raise ValueError(f"{key}.checkpoint={checkpoint}: {missing[0]} is missing: {FETCH} mimicmotion "
+                             "(weights/README.md), or name the folder that a training wrote")
+    elif not checkpoint.is_file():
+        raise ValueError(f"{key}.checkpoint={checkpoint}: no such file or folder: {FETCH} mimicmotion "
+                         "(weights/README.md)")
+
+
+def checkpoint_file(checkpoint: str | Path) -> Path:
+    """The weights file of a video checkpoint: itself, or the one in our folder."""
+    path = Path(checkpoint)
+    if not path.is_dir():
+        return path
+    if any((path / name).exists() for name in ("unet", "vae", "model_index.json", "diffusion_pytorch_model.safetensors",
+                                               "diffusion_pytorch_model.fp16.safetensors")):
+        raise ValueError(f"{path}: {WANTED} (found a folder of plain SVD): {REMEDY}")
+    return path / "model.safetensors"
+
+
+def unet_folder(svd: str | Path, checkpoint: str | Path | None) -> Path:
+    """Where the UNet's config.json is: a checkpoint folder brings its own."""
+    return Path(checkpoint) if checkpoint and Path(checkpoint).is_dir() else Path(svd) / "unet"
+
+
+def image_encoder_folder(svd: str | Path, checkpoint: str | Path | None) -> Path:
+    """Where the image encoder is: a checkpoint folder may bring its own."""
+    own = Path(checkpoint or svd) / "image_encoder"
+    return own if own.is_dir() else Path(svd) / "image_encoder"
 
 
 @dataclass

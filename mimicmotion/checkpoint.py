@@ -6,55 +6,59 @@ or without the "fp16" variant. On device="meta" everything is compared and nothi
 import inspect
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny, EulerDiscreteScheduler
-from torch import Tensor
+from torch import nn, Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from media.files import read_json, save_atomically
-from mimicmotion import networks
+from mimicmotion import check_files, checkpoint_file, image_encoder_folder, networks, REMEDY, unet_folder, WANTED
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.savings import is_temporal, is_zero_initialised, zero_temporal_branches
-from runtime.weights import check_safetensors, empty, fill, kind_of, metadata, read_tensors, save_tensors, weights_file
+from runtime.weights import check_safetensors, empty, empty_from, fill, kind_of, metadata, read_tensors, save_tensors, weights_file
 
 log = logging.getLogger(__name__)
 
-SVD_FILES = ("vae/config.json", "image_encoder/config.json", "scheduler/scheduler_config.json")
 SVD_NOISE = {"prediction_type": "v_prediction", "timestep_type": "continuous"}     # what the networks were trained for
 PARTS = ("unet", "pose_net")                                  # the prefixes of a video model's tensors
 TRAINED_FRAMES = {"MimicMotion_1": 16, "MimicMotion_1-1": 72}     # published checkpoints, alike but for their numbers
 SILENT = {"temporal_branches": "silent"}                      # how a file says that it has none, as they would change nothing
-FETCH = "fetch it with python scripts/download_weights.py"
-WANTED = "expected a video model's tensors 'unet.*' and 'pose_net.*'"
-REMEDY = "take MimicMotion_1-1.pth or a folder this repository trained; plain SVD goes in the key svd"
 
 
 def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> AutoencoderKLTemporalDecoder:
     """The SVD autoencoder from its component folder."""
-    folder = Path(folder)
-    vae = empty(AutoencoderKLTemporalDecoder.from_config, read_json(folder / "config.json"), folder)
-    path = weights_file(folder, "diffusion_pytorch_model", dtype)
-    return fill(vae, read_tensors(path, dtype, device), path)
+    return loaded(AutoencoderKLTemporalDecoder.from_config, folder, "diffusion_pytorch_model", dtype, device)
 
 
 def load_tiny_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> AutoencoderTiny:
     """A small autoencoder of the same latents (TAESD is one) from its diffusers folder."""
-    folder = Path(folder)
-    config = read_json(folder / "config.json")
-    config.pop("block_out_channels", None)                        # which diffusers writes, and does not know
-    vae = empty(AutoencoderTiny.from_config, config, folder)
-    path = weights_file(folder, "diffusion_pytorch_model", dtype)
-    return fill(vae, read_tensors(path, dtype, device), path).to(memory_format=torch.channels_last)
+    return loaded(tiny_vae, folder, "diffusion_pytorch_model", dtype, device).to(memory_format=torch.channels_last)
 
 
 def load_image_encoder(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> CLIPVisionModelWithProjection:
     """The CLIP image encoder from its component folder."""
-    folder = Path(folder)
-    encoder = empty(clip_vision, read_json(folder / "config.json"), folder)
-    path = weights_file(folder, "model", dtype)
-    return fill(encoder, read_tensors(path, dtype, device), path)
+    return loaded(clip_vision, folder, "model", dtype, device)
+
+
+def load_unet(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> PoseUNet:
+    """A plain SVD UNet from its component folder."""
+    return loaded(PoseUNet.from_config, folder, "diffusion_pytorch_model", dtype, device)
+
+
+def loaded(build: Callable[[dict], nn.Module], folder: str | Path, stem: str, dtype: torch.dtype, device: str):
+    """The network of a component folder. stem: of its weights file's name."""
+    network = empty_from(Path(folder), build)
+    path = weights_file(Path(folder), stem, dtype)
+    return fill(network, read_tensors(path, dtype, device), path)
+
+
+def tiny_vae(config: dict) -> AutoencoderTiny:
+    """The network of a tiny VAE's config.json, untrained."""
+    config.pop("block_out_channels", None)                        # which diffusers writes, and does not know
+    return AutoencoderTiny.from_config(config)
 
 
 def clip_vision(config: dict) -> CLIPVisionModelWithProjection:
@@ -62,29 +66,20 @@ def clip_vision(config: dict) -> CLIPVisionModelWithProjection:
     return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
 
 
-def load_unet(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> PoseUNet:
-    """A plain SVD UNet from its component folder."""
-    folder = Path(folder)
-    unet = empty(PoseUNet.from_config, read_json(folder / "config.json"), folder)
-    path = weights_file(folder, "diffusion_pytorch_model", dtype)
-    return fill(unet, read_tensors(path, dtype, device), path)
-
-
 def load_video_model(svd_folder: str | Path, checkpoint: str | Path | None, dtype: torch.dtype,
                      device: str = "cpu") -> tuple[PoseUNet, PoseNet]:
     """UNet and PoseNet. checkpoint: our folder (its own UNet size), a .safetensors or MimicMotion's .pth (the size of
     svd_folder/unet/config.json), or None: the plain SVD UNet and a new PoseNet, which changes nothing until trained."""
-    unet_folder = Path(svd_folder) / "unet"
+    config_folder = unet_folder(svd_folder, checkpoint)
     if checkpoint is None:
-        unet = load_unet(unet_folder, dtype, device)
+        unet = load_unet(config_folder, dtype, device)
         return unet, PoseNet(unet.config.block_out_channels[0]).to(device, dtype).eval()
     path = checkpoint_file(checkpoint)
     parts = split_parts(read_tensors(path, dtype, device), path)
-    config_folder = path.parent if Path(checkpoint).is_dir() else unet_folder
-    unet = empty(PoseUNet.from_config, read_json(config_folder / "config.json"), config_folder)
+    unet = empty_from(config_folder, PoseUNet.from_config)
     if path.suffix == ".safetensors" and SILENT.items() <= metadata(path).items():
         parts["unet"] |= silent_branches(unet, dtype, device)
-    pose_net = empty(lambda config: PoseNet(config["block_out_channels"][0]), unet.config, config_folder)
+    pose_net = empty(PoseNet, unet.config.block_out_channels[0], config_folder)
     return fill(unet, parts["unet"], path, "unet."), fill(pose_net, parts["pose_net"], path, "pose_net.")
 
 
@@ -105,17 +100,6 @@ def refuse_other_width(unet: PoseUNet, image_encoder: CLIPVisionModelWithProject
     if wanted != found:
         raise ValueError(f"{source}: expected an image encoder that gives {wanted} numbers, as the UNet takes (found "
                          f"{found}): does the svd folder belong to this checkpoint?")
-
-
-def checkpoint_file(checkpoint: str | Path) -> Path:
-    """The weights file of a video checkpoint: itself, or the one in our folder."""
-    path = Path(checkpoint)
-    if not path.is_dir():
-        return path
-    if any((path / name).exists() for name in ("unet", "vae", "model_index.json", "diffusion_pytorch_model.safetensors",
-                                               "diffusion_pytorch_model.fp16.safetensors")):
-        raise ValueError(f"{path}: {WANTED} (found a folder of plain SVD): {REMEDY}")
-    return path / "model.safetensors"
 
 
 def split_parts(tensors: dict[str, Tensor], source: Path) -> dict[str, dict[str, Tensor]]:
@@ -187,19 +171,8 @@ def check_video_model(svd: Path, checkpoint: Path, key: str, tile_size: int | No
 
     tile_size: frames; a warning when the published checkpoint was trained on shorter tiles.
     """
-    missing = [name for name in SVD_FILES if not (svd / name).is_file()]
-    if missing:
-        raise ValueError(f"{key}.svd={svd}: {missing[0]} is missing: {FETCH} svd (weights/README.md)")
-    if checkpoint.is_dir():
-        checkpoint_file(checkpoint)
-        missing = [name for name in ("config.json", "model.safetensors") if not (checkpoint / name).is_file()]
-        if missing:
-            raise ValueError(f"{key}.checkpoint={checkpoint}: {missing[0]} is missing: {FETCH} mimicmotion "
-                             "(weights/README.md), or name the folder that a training wrote")
-    elif not checkpoint.is_file():
-        raise ValueError(f"{key}.checkpoint={checkpoint}: no such file or folder: {FETCH} mimicmotion "
-                         "(weights/README.md)")
-    encoder = checkpoint / "image_encoder" if (checkpoint / "image_encoder").is_dir() else svd / "image_encoder"
+    check_files(svd, checkpoint, key)
+    encoder = image_encoder_folder(svd, checkpoint)
     for folder in (svd / "vae", encoder, checkpoint):
         check_safetensors(folder)
     unet, _ = load_video_model(svd, checkpoint, torch.float16, device="meta")
@@ -227,10 +200,10 @@ def check_tiny_vae(folder: Path, svd: Path, key: str) -> None:
 
 def takes_moved_picture(svd: Path, checkpoint: Path) -> bool:
     """As `PoseUNet.takes_moved_picture`, before anything is loaded."""
-    return networks.takes_moved_picture(read_json((checkpoint if checkpoint.is_dir() else svd / "unet") / "config.json"))
+    return networks.takes_moved_picture(read_json(unet_folder(svd, checkpoint) / "config.json"))
 
 
 def size_multiple(svd: Path, checkpoint: Path) -> int:
     """What frames' height and width must be multiples of: how far the VAE and the UNet shrink them together, pixels."""
-    unet = (checkpoint if checkpoint.is_dir() else svd / "unet") / "config.json"
-    return 2 ** (sum(len(read_json(path)["block_out_channels"]) for path in (svd / "vae" / "config.json", unet)) - 2)
+    configs = (read_json(folder / "config.json") for folder in (svd / "vae", unet_folder(svd, checkpoint)))
+    return 2 ** (sum(len(config["block_out_channels"]) for config in configs) - 2)

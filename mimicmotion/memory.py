@@ -19,7 +19,7 @@ from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn, Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from media.files import read_json
+from mimicmotion import image_encoder_folder, unet_folder
 from mimicmotion.checkpoint import clip_vision
 from mimicmotion.diffusion import BOTH, CONDITIONAL, Denoiser, Tile, tile_ranges
 from mimicmotion.latents import decode_window
@@ -29,7 +29,7 @@ from mimicmotion.savings import cached_cross_attention, FeatureCache, feed_forwa
 from runtime.device import GIB
 from runtime.memory import (dry_run, FRAGMENTATION, FRAMES, gib, keep_idle_on_cpu, LATENTS_KEPT, NetworkFootprint, offloaded, RESERVE,
                             smaller_chunks, Taken, two_calls)
-from runtime.weights import empty
+from runtime.weights import empty, empty_from
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +48,11 @@ class Footprint(NetworkFootprint):
     @classmethod
     def of(cls, svd: str | Path, checkpoint: str | Path | None, size: tuple[int, int], dtype: torch.dtype) -> Footprint:
         """Of what `PoseToVideo.load` would load; reads config.json files only."""
-        svd, own = Path(svd), Path(checkpoint or svd)
-        unet_folder = own if checkpoint and own.is_dir() else svd / "unet"
-        encoder_folder = (own if (own / "image_encoder").is_dir() else svd) / "image_encoder"
-        unet = empty(PoseUNet.from_config, read_json(unet_folder / "config.json"), unet_folder)
-        pose_net = empty(lambda config: PoseNet(config["block_out_channels"][0]), unet.config, unet_folder)
-        vae = empty(AutoencoderKLTemporalDecoder.from_config, read_json(svd / "vae" / "config.json"), svd / "vae")
-        clip = empty(clip_vision, read_json(encoder_folder / "config.json"), encoder_folder)
-        networks = (nn.Module.to(module, "meta", dtype).eval() for module in (unet, pose_net, vae, clip))
-        return cls(*networks, size)
+        folder = unet_folder(svd, checkpoint)
+        unet = empty_from(folder, PoseUNet.from_config)
+        networks = (unet, empty(PoseNet, unet.config.block_out_channels[0], folder), empty_from(Path(svd) / "vae", AutoencoderKLTemporalDecoder.from_config),
+                    empty_from(image_encoder_folder(svd, checkpoint), clip_vision))
+        return cls(*(nn.Module.to(network, "meta", dtype).eval() for network in networks), size)
 
     @cached_property
     def latents_frame(self) -> int:

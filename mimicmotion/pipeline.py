@@ -16,8 +16,8 @@ from torch import nn, Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from media.images import check_rgb
-from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_vae, load_video_model,
-                                    refuse_other_width)
+from mimicmotion import image_encoder_folder
+from mimicmotion.checkpoint import load_image_encoder, load_scheduler, load_vae, load_video_model, refuse_other_width
 from mimicmotion.diffusion import ALL_LEVELS, check_schedule, Denoiser, guided_levels, mixed_noise, NO_LEVELS, scheduled, Tile, tile_ranges
 from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents, moved_latents
 from mimicmotion.networks import PoseNet, PoseUNet
@@ -48,8 +48,7 @@ class PoseToVideo:
         """
         svd = Path(svd)
         unet, pose_net = load_video_model(svd, checkpoint, dtype)
-        own_encoder = Path(checkpoint or svd) / "image_encoder"
-        image_encoder = load_image_encoder(own_encoder if own_encoder.is_dir() else svd / "image_encoder", dtype)
+        image_encoder = load_image_encoder(image_encoder_folder(svd, checkpoint), dtype)
         refuse_other_width(unet, image_encoder, checkpoint or svd)
         modules = unet, pose_net, load_vae(svd / "vae", dtype), image_encoder
         return cls(*(module.to(device) for module in modules), load_scheduler(svd / "scheduler"))

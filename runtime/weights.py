@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
 
+from media.files import read_json
+
 MAPPED_BYTES = 32 << 20                                       # converted before the pages they came from are given back
 KINDS = (                                                     # how a file's tensors are named, and what it then is
     ("model.diffusion_model.", "Stable Video Diffusion in one file, which has no PoseNet"),
@@ -212,6 +214,11 @@ def empty(build, config: dict, path: Path) -> nn.Module:
             return build(config)
     except (TypeError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: expected a config this version can build ({error}): fetch it again") from None
+
+
+def empty_from(folder: Path, build) -> nn.Module:
+    """The network without memory that the folder's config.json describes."""
+    return empty(build, read_json(folder / "config.json"), folder)
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

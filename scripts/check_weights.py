@@ -22,8 +22,9 @@ from google.protobuf.message import DecodeError
 from configs import run_main
 from dwpose.networks import PersonDetector, PoseHead
 from media.files import one_line, read_json
+from mimicmotion import SVD_FILES
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_tiny_vae, load_unet, load_vae,
-                                    load_video_model, split_parts, SVD_FILES)
+                                    load_video_model, split_parts)
 from mimicmotion.networks import PoseNet, PoseUNet
 from musepose import checkpoint as musepose
 from newmove.text_to_video import PIPELINES, check_parts
