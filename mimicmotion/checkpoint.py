@@ -4,7 +4,6 @@ Read: .safetensors, our folder {config.json, model.safetensors}, MimicMotion's .
 or without the "fp16" variant. On device="meta" everything is compared and nothing is read: that is the check of a file.
 """
 import inspect
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +13,11 @@ from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny, EulerDiscre
 from torch import nn, Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from media.files import read_json, save_atomically
+from media.files import read_json
 from mimicmotion import check_files, checkpoint_file, image_encoder_folder, networks, REMEDY, unet_folder, WANTED
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.savings import is_temporal, is_zero_initialised, zero_temporal_branches
-from runtime.weights import check_safetensors, empty, empty_from, fill, kind_of, metadata, read_tensors, save_tensors, weights_file
+from runtime.weights import check_safetensors, empty, empty_from, fill, kind_of, metadata, read_tensors, save_with_config, weights_file
 
 log = logging.getLogger(__name__)
 
@@ -126,15 +125,13 @@ def trained_frames(checkpoint: str | Path) -> int | None:
     return TRAINED_FRAMES.get(Path(source).stem)
 
 
-def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype: torch.dtype = torch.float16,
+def save_checkpoint(folder: Path, unet: PoseUNet, pose_net: PoseNet, dtype: torch.dtype = torch.float16,
                     source: str = "") -> Path:
     """Write {config.json, model.safetensors}; each file appears whole or not at all. The folder.
 
     Temporal branches are left out where all are silent, which the file then says. source: the published file these weights
     come from, which the file then remembers.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors, silent = {}, is_zero_initialised(unet)
     for part, module in zip(PARTS, (unet, pose_net)):
         for name, tensor in module.state_dict().items():
@@ -146,10 +143,7 @@ def save_checkpoint(folder: str | Path, unet: PoseUNet, pose_net: PoseNet, dtype
                                  "has training diverged? float32 holds larger numbers")
             tensors[f"{part}.{name}"] = stored
     config = {key: value for key, value in unet.config.items() if not key.startswith("_")}
-    save_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
-    notes = {"format": "pt"} | ({"source": source} if source else {}) | (SILENT if silent else {})
-    save_atomically(folder / "model.safetensors", lambda path: save_tensors(tensors, path, notes))
-    return folder
+    return save_with_config(folder, tensors, config, {"source": source} | (SILENT if silent else {}))
 
 
 def load_scheduler(folder: Path) -> EulerDiscreteScheduler:

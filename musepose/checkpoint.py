@@ -5,7 +5,6 @@ for 2 MB of content: they are mapped and copied tensor by tensor. Nothing in a f
 """
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from media.files import read_json, save_atomically
+from media.files import read_json
 from runtime.weights import (
-    MAPPED_BYTES, converted, empty, flat, is_zip, mapped, present_vae_name, read_pickled, save_tensors,
+    MAPPED_BYTES, converted, empty, empty_from, flat, is_zip, mapped, present_vae_name, read_pickled, save_with_config,
 )
 from musepose import FETCH, WeightFiles
 from musepose.networks import Denoiser, PoseGuider, ReferenceNet, build_denoiser, build_pose_guider, build_reference_net, is_motion
@@ -201,27 +200,25 @@ def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> Aut
     path, tensors = component_file(folder), {}
     for name, tensor in copied_tensors(path, dtype, device):
         tensors[present_vae_name(name)] = tensor.flatten(1) if ".attentions." in name and tensor.ndim == 4 else tensor
-    return fill(empty(AutoencoderKL.from_config, read_json(folder / "config.json"), folder), tensors, path, "a VAE")
+    return fill(empty_from(folder, AutoencoderKL.from_config), tensors, path, "a VAE")
 
 
 def load_image_encoder(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> CLIPVisionModelWithProjection:
     """CLIP's image encoder."""
-    folder, build = Path(folder), lambda config: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
-    path, encoder = component_file(folder), empty(build, read_json(folder / "config.json"), folder)
-    return fill(encoder, named_tensors(path, dtype, device), path, "CLIP's image encoder")
+    path = component_file(Path(folder))
+    return fill(empty_from(Path(folder), clip_vision), named_tensors(path, dtype, device), path, "CLIP's image encoder")
 
 
-def save_networks(folder: str | Path, networks: Networks, config: dict, dtype: torch.dtype = torch.float16,
-                  source: str = "") -> Path:
+def clip_vision(config: dict) -> CLIPVisionModelWithProjection:
+    """The network of a CLIP image encoder's config.json, untrained."""
+    return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(config))
+
+
+def save_networks(folder: Path, networks: Networks, config: dict, dtype: torch.dtype = torch.float16, source: str = "") -> Path:
     """Write {config.json, model.safetensors}: the three networks in one file, and the base UNet's config. The folder."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"{part}.{name}": tensor.detach().to("cpu", dtype).contiguous()
                for part in PARTS for name, tensor in getattr(networks, part).state_dict().items()}
-    save_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
-    notes = {"format": "pt"} | ({"source": source} if source else {})
-    save_atomically(folder / "model.safetensors", lambda path: save_tensors(tensors, path, notes))
-    return folder
+    return save_with_config(folder, tensors, config, {"source": source})
 
 
 def load_saved_networks(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> Networks:

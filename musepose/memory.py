@@ -15,17 +15,16 @@ from functools import cached_property
 import torch
 from diffusers import AutoencoderKL
 from torch import nn, Tensor
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 
-from media.files import read_json
-from runtime.weights import empty
+from runtime.weights import empty, empty_from
 from runtime.device import GIB
 from runtime.memory import (dry_run, FRAGMENTATION, FRAMES, gib, LATENTS_KEPT, NetworkFootprint, offloaded, RESERVE,
                             smaller_chunks, Taken, two_calls)
 from musepose.networks import (
     build_denoiser, build_pose_guider, build_reference_net, Context, Denoiser, PoseGuider, ReferenceNet,
 )
-from musepose.checkpoint import WeightFiles, base_config, guider_widths, named_tensors
+from musepose.checkpoint import WeightFiles, base_config, clip_vision, guider_widths, named_tensors
 from musepose.pipeline import CONDITIONAL, frame_windows, POSES_AT_ONCE, UNCONDITIONAL
 
 log = logging.getLogger(__name__)
@@ -59,11 +58,9 @@ class Footprint(NetworkFootprint):
         """Of what `MusePose.load` would load; reads configs, and the pose guider's names and shapes."""
         config, path = base_config(files)
         widths = guider_widths(named_tensors(files.pose_guider, None, "meta"))
-        clip = lambda given: CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(given))
         networks = (empty(build_denoiser, config, path), empty(build_reference_net, config, path),
                     empty(lambda given: build_pose_guider(given["block_out_channels"][0], widths), config, path),
-                    empty(AutoencoderKL.from_config, read_json(files.pretrained_vae / "config.json"), files.pretrained_vae),
-                    empty(clip, read_json(files.image_encoder / "config.json"), files.image_encoder))
+                    empty_from(files.pretrained_vae, AutoencoderKL.from_config), empty_from(files.image_encoder, clip_vision))
         return cls(*(nn.Module.to(network, "meta", dtype).eval() for network in networks), size)
 
     @cached_property

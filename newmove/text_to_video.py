@@ -22,7 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from media.files import read_json, save_atomically, save_text
 from runtime.cpu_layers import faster_on_cpu
-from runtime.weights import empty, fill, present_vae_name, read_tensors, save_tensors
+from runtime.weights import empty_from, fill, present_vae_name, read_tensors, save_tensors
 
 from newmove.objective import DiffusionNoise, save_trained, train_only
 
@@ -220,7 +220,7 @@ def check_parts(folder: Path) -> str:
 
 def component(kind: type, folder: Path, dtype: torch.dtype, device: str = "cpu") -> nn.Module:
     """A diffusers network from its component folder, strictly. device="meta": names and shapes only."""
-    model = empty(kind.from_config, read_json(folder / "config.json"), folder)
+    model = empty_from(folder, kind.from_config)
     path = weights_file(folder, "diffusion_pytorch_model", dtype)
     tensors = read_tensors(path, dtype, device)
     if kind is AutoencoderKL:

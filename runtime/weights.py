@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn, Tensor
 from torch.overrides import TorchFunctionMode
 
-from media.files import read_json
+from media.files import read_json, save_atomically, save_text
 
 MAPPED_BYTES = 32 << 20                                       # converted before the pages they came from are given back
 KINDS = (                                                     # how a file's tensors are named, and what it then is
@@ -227,3 +227,11 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
     mode = path.stat().st_mode
     save_file(tensors, path, metadata=metadata)
     path.chmod(mode)
+
+
+def save_with_config(folder: Path, tensors: dict[str, Tensor], config: dict, notes: dict[str, str]) -> Path:
+    """Write {config.json, model.safetensors}; each file appears whole or not at all. notes: for the header, without empty ones."""
+    save_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    header = {"format": "pt"} | {name: note for name, note in notes.items() if note}
+    save_atomically(folder / "model.safetensors", lambda path: save_tensors(tensors, path, header))
+    return folder
