@@ -17,7 +17,7 @@ REMEDY = "take MimicMotion_1-1.pth or a folder this repository trained; plain SV
 PARTS = ("all", "spatial", "temporal")
 
 
-def check_files(svd: Path, checkpoint: Path, key: str) -> None:
+def check_model_files(svd: Path, checkpoint: Path, key: str) -> None:
     """A video model's files are there; ValueError names the first that is not. key: of their settings, for the message."""
     missing = [name for name in SVD_FILES if not (svd / name).is_file()]
     if missing:

@@ -14,7 +14,7 @@ from torch import nn, Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from media.files import read_json
-from mimicmotion import check_files, checkpoint_file, image_encoder_folder, networks, REMEDY, unet_folder, WANTED
+from mimicmotion import check_model_files, checkpoint_file, image_encoder_folder, networks, REMEDY, unet_folder, WANTED
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.savings import is_temporal, is_zero_initialised, zero_temporal_branches
 from runtime.weights import check_safetensors, empty, empty_from, fill, kind_of, metadata, read_tensors, save_with_config, weights_file
@@ -165,7 +165,7 @@ def check_video_model(svd: Path, checkpoint: Path, key: str, tile_size: int | No
 
     tile_size: frames; a warning when the published checkpoint was trained on shorter tiles.
     """
-    check_files(svd, checkpoint, key)
+    check_model_files(svd, checkpoint, key)
     encoder = image_encoder_folder(svd, checkpoint)
     for folder in (svd / "vae", encoder, checkpoint):
         check_safetensors(folder)

@@ -33,6 +33,15 @@ class WeightFiles:
                    *(muse / f"{name}.pth" for name in ("denoising_unet", "reference_unet", "pose_guider", "motion_module")))
 
 
+def check_weight_files(weights: str, networks: str) -> None:
+    """The renderer's weights are there; ValueError names the first that is not. networks: folder of ours in place of four files."""
+    files = WeightFiles.of(weights)
+    official = files.denoising_unet, files.reference_unet, files.pose_guider, files.motion_module
+    missing = [path for path in ((Path(networks) / "model.safetensors",) if networks else official) if not path.is_file()]
+    if missing:
+        raise ValueError(f"{missing[0]}: expected a weights file (found none): {FETCH}, or choose musepose.weights")
+
+
 @dataclass
 class MusePoseTrainConfig(TrainConfig):
     """Settings of MusePose's training beside the loop's; names and defaults are those of its own YAML."""

@@ -6,12 +6,16 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
 
 from configs import setting
+from dwpose.choosing import chosen_detector
 from dwpose.skeleton import Skeleton
+from mimicmotion import check_model_files
+from musepose import check_weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +45,9 @@ class Scene:
 class Renderer(Protocol):
     """Makes the video of a scene. A class that inherits from this one has its defaults.
 
-    `settings` is the renderer's own group of settings. A renderer is loaded once and called often; networks are loaded
-    when a call first needs them.
+    `settings` is the renderer's own group of settings; its `check_files` refuses weights that are not there, before a
+    renderer and its networks are imported. A renderer is loaded once and called often; networks are loaded when a call
+    first needs them.
     """
     settings: Any
     adapter: Renderer | None = None    # a stage before the video: its frames, shown as poses.mp4, are what a call follows
@@ -159,6 +164,15 @@ class MimicMotionConfig:
     adapter: VideoModelConfig | None         # poses without hands -> with hands; None: the skeleton is drawn as it is
     style: str                               # the brush its weights know
 
+    @property
+    def models(self) -> dict[str, VideoModelConfig]:
+        """The video models a run uses, by the name of their group."""
+        return ({"adapter": self.adapter} if self.adapter else {}) | {"generator": self.generator}
+
+    def check_files(self) -> None:
+        for key, model in self.models.items():
+            check_model_files(Path(model.svd), Path(model.checkpoint), key)
+
 
 @dataclass
 class PuppetConfig:
@@ -167,6 +181,10 @@ class PuppetConfig:
                         "detector for photographs; auto: that one where its weights are", ("auto", "mediapipe", "colour"))
     shadow: bool = setting(True, "the shadow at the feet goes with them")
     hands: bool = setting(True, "hands that the picture hides are drawn where an arm takes them out")
+
+    def check_files(self) -> None:
+        if self.mask == "mediapipe":
+            chosen_detector(name="mediapipe")
 
 
 @dataclass
@@ -181,3 +199,6 @@ class MusePoseConfig:
     window: int = setting(48, "frames denoised together")
     window_overlap: int = setting(4, "frames neighbouring windows share")
     decode_chunk_size: int = setting(8, "frames decoded at once; changes no pixel")
+
+    def check_files(self) -> None:
+        check_weight_files(self.weights, self.networks)

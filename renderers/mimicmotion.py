@@ -49,7 +49,7 @@ class MimicMotion(Renderer):
     @classmethod
     def check(cls, settings: MimicMotionConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str,
               dtype: torch.dtype) -> None:
-        for key, model in groups(settings).items():
+        for key, model in settings.models.items():
             try:
                 check_tiling(model.tile_size, model.tile_overlap, model.tiles, model.max_tile or None)
                 check_schedule(model.num_inference_steps, model.schedule, guidance_interval(model))
@@ -69,7 +69,7 @@ class MimicMotion(Renderer):
              device: str, dtype: torch.dtype) -> tuple[float, int]:
         """Seconds of all its models, by what a U-Net's layers reach on this device now; bytes of the larger."""
         seconds, needs = 0.0, []
-        for key, model in groups(settings).items():
+        for key, model in settings.models.items():
             wanted, run = wanted_plan(key, model, size, num_frames, device, dtype)
             plan = fitting_plan(wanted, run, memory)
             needs.append(run.need(plan))
@@ -160,11 +160,6 @@ def rebuilt_psnr(image: np.ndarray, svd: Path) -> float:
         latents = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor        # (1, 4, h, w)
     rebuilt = decode(vae, latents)[0].numpy()                                               # (H, W, 3) uint8
     return float(10 * np.log10(255**2 / max(np.square(rebuilt.astype(np.float32) - image).mean(), 1e-6)))
-
-
-def groups(settings: MimicMotionConfig) -> dict[str, VideoModelConfig]:
-    """The video models a run uses, by the name of their group of settings."""
-    return ({"adapter": settings.adapter} if settings.adapter else {}) | {"generator": settings.generator}
 
 
 def guidance_interval(settings: VideoModelConfig) -> tuple[float, float]:

@@ -6,22 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from dwpose.musepose import pose_frames
 from media.images import PIXELS_PER_LATENT
-from musepose import FETCH, WeightFiles
+from musepose import WeightFiles
+from musepose.memory import fitting_plan, Footprint, Plan, Run
+from musepose.pipeline import check_size, check_windows, MusePose, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
 from runtime.device import free_memory
 from runtime.memory import operations_per_second
 from runtime.processes import ALONE, Processes
-
-if TYPE_CHECKING:                # diffusers and transformers, seconds: only where there are weights
-    from musepose.memory import Footprint, Plan, Run
-    from musepose.pipeline import MusePose
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +79,6 @@ class MusePoseRenderer(Renderer):
             except torch.OutOfMemoryError:
                 log.warning("memory: musepose: ran out of memory: trying again with less")
             self._loaded = None                  # after the except block, whose traceback holds the run's tensors
-            from musepose.memory import fitting_plan
-
             weights, rest = max(run.needs(plan).values(), key=sum)
             plan = fitting_plan(plan, run, int(weights + RETRY_SHARE * rest))
 
@@ -106,8 +101,6 @@ class MusePoseRenderer(Renderer):
                      decode_chunk_size=plan.decode_chunk_size, show=show, progress=progress, processes=self.processes)
 
     def _model(self, plan: Plan) -> MusePose:
-        from musepose.pipeline import MusePose
-
         wanted = plan.dtype, plan.offload
         if self._loaded is None or self._loaded[0] != wanted:
             self._loaded = None                  # its memory, before the next takes its own
@@ -116,12 +109,7 @@ class MusePoseRenderer(Renderer):
         return self._loaded[1]
 
 
-@cache
-def footprint_of(files: WeightFiles, size: tuple[int, int], dtype: torch.dtype) -> Footprint:
-    """By the dry runs of networks of these files: seconds, and asked for before and in every run."""
-    from musepose.memory import Footprint
-
-    return Footprint.of(files, size, dtype)
+footprint_of = cache(Footprint.of)          # by the dry runs of networks of these files: seconds, and asked for before and in every run
 
 
 def network_size(settings: MusePoseConfig, size: tuple[int, int]) -> tuple[int, int]:
@@ -133,14 +121,6 @@ def planned(settings: MusePoseConfig, size: tuple[int, int], num_frames: int, me
             on_cpu: bool = True) -> tuple[Plan, Run]:
     """How a run uses `memory` bytes (0: any number), and what is made; a ValueError where it cannot be. Loads nothing."""
     files = WeightFiles.of(settings.weights)
-    names = ("denoising_unet", "reference_unet", "pose_guider", "motion_module")
-    needed = [getattr(files, name) for name in names] if not settings.networks else [Path(settings.networks) / "model.safetensors"]
-    missing = [path for path in needed if not path.is_file()]
-    if missing:
-        raise ValueError(f"{missing[0]}: expected a weights file (found none): {FETCH}, or choose musepose.weights")
-    from musepose.memory import fitting_plan, Plan, Run
-    from musepose.pipeline import check_size, check_windows, padded_length
-
     own = network_size(settings, size)
     check_size(own, PIXELS_PER_LATENT)
     check_windows(settings.window, settings.window_overlap)

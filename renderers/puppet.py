@@ -16,7 +16,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from dwpose import skeleton as coco
-from dwpose.choosing import chosen_detector, has_photograph_weights
+from dwpose.choosing import has_photograph_weights
 from dwpose.plausibility import hides_too_much
 from dwpose.skeleton import Skeleton
 from puppet.cutout import smoothstep
@@ -63,8 +63,6 @@ class Puppet(Renderer):
     @classmethod
     def check(cls, settings: PuppetConfig, size: tuple[int, int], num_frames: int, memory: int, *, device: str = "cpu",
               dtype: torch.dtype = torch.float32) -> None:
-        if settings.mask == "mediapipe":
-            chosen_detector(name="mediapipe")
         needed = size[0] * size[1] * (3 * num_frames + BYTES_PER_PIXEL)
         if needed > memory:
             raise ValueError(f"puppet: {num_frames} frames of {size[1]}x{size[0]} need {needed / 2**30:.1f} GiB of memory (found "

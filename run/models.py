@@ -128,6 +128,7 @@ class Models:
 
 def check_renderer(config: InferenceConfig, num_frames: int) -> None:
     """A one-line ValueError for what the chosen renderer cannot make on this device, before anything is loaded."""
+    config.renderer_settings.check_files()                      # before the renderer's networks are imported: seconds
     ask_renderer(renderer_class(config.renderer).check, config, num_frames)
 
 

@@ -174,6 +174,21 @@ def test_a_renderer_is_found_by_name_and_a_wrong_name_is_told_the_nearest_one():
         renderer_class("mimicmotoin")
 
 
+@pytest.mark.parametrize("renderer, words", [
+    ("mimicmotion", "generator.svd=nowhere: vae/config.json is missing"),
+    ("musepose", "nowhere/MusePose/denoising_unet.pth: expected a weights file (found none)")])
+def test_missing_weights_are_named_before_any_network_is_imported(renderer, words):
+    code = ("import sys; from run.models import check_renderer; from run.settings import *\n"
+            "adapter, generator = VideoModelConfig(checkpoint=''), VideoModelConfig('nowhere')\n"
+            "config = InferenceConfig(renderer=sys.argv[1], adapter=adapter, generator=generator, musepose=MusePoseConfig('nowhere'))\n"
+            "try: check_renderer(config, 3)\n"
+            "except ValueError as error: print(error)\n"
+            "print({'diffusers', 'transformers'} & {*sys.modules})")
+    done = subprocess.run([sys.executable, "-c", code, renderer], capture_output=True, text=True, timeout=120, check=True)
+    said, imported = done.stdout.splitlines()
+    assert words in said and imported == "set()"
+
+
 @pytest.mark.parametrize("script", ["inference.py", "train_skeleton_adapter.py", "train_video_generation.py"])
 def test_help_explains_keys_and_configs(script):
     done = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, timeout=300)
