@@ -16,7 +16,7 @@ import numpy as np
 
 from dwpose.detector import areas, chosen_track, CROWD, with_short_gaps_filled
 from dwpose.mediapipe_networks import DEFAULT_FOLDER, Networks, Pose, Region, whole
-from dwpose.mediapipe_person import (as_keypoints, body_depth, FollowedPerson, has_sure_face, person_box, person_mask,
+from dwpose.mediapipe_person import (as_keypoints, FollowedPerson, has_sure_face, person_box, person_mask,
                                      Reading, region_of_detection, unsure)
 from dwpose.plausibility import implausible
 from dwpose.skeleton import BODY, is_seen, NUM_KEYPOINTS, Skeleton
@@ -38,15 +38,6 @@ SAME_SIZE = 1.6                 # if their sides differ no more than so many tim
 NEAR = 0.05                     # of a region's side: it need not be read again
 SAME_HEAD = 0.08                # of the smaller side: readings whose heads lie so near on average are of one person
 HEAD, BODY_CORE = slice(0, 11), slice(0, 29)        # of the pose's points
-
-
-@dataclass(frozen=True)
-class PersonInPicture:
-    """All that is read of one person of one picture."""
-
-    skeleton: Skeleton          # F = 1
-    mask: np.ndarray            # (H, W) float32 in [0, 1]: the person's pixels
-    depth: np.ndarray           # (17,) metres that the body points lie behind the hips; rough
 
 
 @dataclass(frozen=True)
@@ -107,19 +98,6 @@ class MediaPipeDetector:
         people = [[seen for seen in self._everybody(frame) if not seen.doubt] for frame in checked(frames, "frames")]
         return [np.array([seen.keypoints for seen in sorted(found, key=lambda seen: -seen.box[4])],
                          np.float32).reshape(-1, NUM_KEYPOINTS, 3) for found in people]
-
-    def read(self, image: np.ndarray, *, person: str | int = "largest", source: str = "image") -> PersonInPicture:
-        """The chosen person of one picture (H, W, 3) uint8 RGB with mask and depth; chosen as in `find`."""
-        image, = checked([image], source)
-        size = image.shape[:2]
-        _, (seen,) = chosen_person([self._everybody(image)], size, person, source)
-        mask = person_mask(seen.reading.pose, shrunk(image).shape[:2])
-        return PersonInPicture(Skeleton(seen.keypoints[None], size, 1.0),
-                               cv2.resize(mask, size[::-1], interpolation=cv2.INTER_LINEAR), body_depth(seen.reading))
-
-    def person_mask(self, image: np.ndarray, *, person: str | int = "largest", source: str = "image") -> np.ndarray:
-        """(H, W) float32 in [0, 1]: how surely each pixel of a picture (H, W, 3) is the chosen person's."""
-        return self.read(image, person=person, source=source).mask
 
     def mask_of(self, image: np.ndarray, person: Skeleton) -> np.ndarray | None:
         """(H, W) float32 in [0, 1]: how surely each pixel is that person's (F = 1); None where nobody is found there."""

@@ -294,7 +294,6 @@ class Pose:
 
     points: np.ndarray              # (33, 5) x, y, z in pixels, visibility and presence in [0, 1]; z 0 at the hips
     ahead: np.ndarray               # (2, 5) hip centre and a point on the circle about the body, for the next frame
-    metres: np.ndarray              # (33, 3) x right, y down, z away from the camera, from the hips
     score: float                    # of being a person at all
     region: Region
     mask_logits: np.ndarray         # (256, 256) of the region: the person's pixels
@@ -351,17 +350,15 @@ def projected(found: Detection, region: Region) -> Detection:
 
 def placed_pose(outputs: list[np.ndarray], region: Region) -> Pose | None:
     """The pose network's outputs in picture pixels; None where its score is at most 0.5."""
-    numbers, score, mask, heatmaps, metres = outputs
+    numbers, score, mask, heatmaps, _ = outputs
     if score.item() <= PRESENT:
         return None
     rows = numbers.reshape(39, 5).astype(np.float64)
     rows[:, :3] /= 256
     rows[:, 3:] = sigmoid(rows[:, 3:])
     placed = region.to_picture(refined(rows, heatmaps.reshape(64, 64, 39)))             # (39, 5)
-    cos, sin = np.cos(region.angle), np.sin(region.angle)
-    metres = metres.reshape(39, 3)[:NUM_POSE_POINTS] @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-    return Pose(placed[:NUM_POSE_POINTS], placed[NUM_POSE_POINTS:NUM_POSE_POINTS + 2], metres, float(score.item()),
-                region, mask.reshape(256, 256).copy())
+    return Pose(placed[:NUM_POSE_POINTS], placed[NUM_POSE_POINTS:NUM_POSE_POINTS + 2], float(score.item()), region,
+                mask.reshape(256, 256).copy())
 
 
 def refined(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:

@@ -81,7 +81,6 @@ class Reading:
 
     pose: Pose                      # as read, not smoothed
     points: np.ndarray              # (33, 5) as pose.points; smoothed in a video
-    metres: np.ndarray              # (33, 3) as pose.metres
     hands: dict[str, np.ndarray]    # by side the 21 points (21, 3) of a hand that is seen
     hand_scores: dict[str, float]   # by side the score of every hand that was looked for
     face: np.ndarray | None         # (468, 3) of the face mesh
@@ -98,7 +97,6 @@ class FollowedPerson:
     hands: dict[str, np.ndarray] = field(default_factory=dict)          # of the frame before, as is the face
     face: np.ndarray | None = None
     _points: OneEuro = field(default_factory=lambda: OneEuro(0.05, 80))
-    _metres: OneEuro = field(default_factory=lambda: OneEuro(0.1, 40))
     _ahead: OneEuro = field(default_factory=lambda: OneEuro(0.01, 10))
     _visibility: np.ndarray | None = None
 
@@ -116,9 +114,8 @@ class FollowedPerson:
         self._visibility = (pose.points[:, 3:] if self._visibility is None else
                             self._visibility + 0.1 * (pose.points[:, 3:] - self._visibility))
         points[:, 3:] = self._visibility
-        metres = self._metres(pose.metres, seconds, 1.0)
         self.region = region_ahead(self._ahead(pose.ahead[:, :3], seconds, size))
-        reading = with_hands_and_face(self.networks, picture, pose, points, metres, self.hands, self.face)
+        reading = with_hands_and_face(self.networks, picture, pose, points, self.hands, self.face)
         self.hands, self.face = reading.hands, reading.face
         return reading
 
@@ -131,9 +128,9 @@ def region_of_detection(points: np.ndarray) -> Region:
 region_ahead = region_of_detection  # of the two auxiliary points of a pose
 
 
-def with_hands_and_face(networks: Networks, picture: np.ndarray, pose: Pose, points: np.ndarray, metres: np.ndarray,
+def with_hands_and_face(networks: Networks, picture: np.ndarray, pose: Pose, points: np.ndarray,
                         hands_before: dict[str, np.ndarray], face_before: np.ndarray | None) -> Reading:
-    """The pose completed; `points` and `metres` are the pose's, smoothed or not."""
+    """The pose completed; `points` are the pose's, smoothed or not."""
     hands, scores, regions = {}, {}, {"pose": pose.region}
     for side, (wrist, _, _) in HAND_OF_POSE.items():
         if points[wrist, VISIBILITY] > MIN_WRIST_VISIBILITY:
@@ -147,7 +144,7 @@ def with_hands_and_face(networks: Networks, picture: np.ndarray, pose: Pose, poi
     regions |= {f"face{name}": region for name, region in looked_at.items()}
     if "" in looked_at:
         face, score = networks.face(picture, looked_at[""])
-    return Reading(pose, points, metres, hands, scores, face if score > PRESENT else None, score, regions)
+    return Reading(pose, points, hands, scores, face if score > PRESENT else None, score, regions)
 
 
 def hand_regions(networks: Networks, picture: np.ndarray, points: np.ndarray, side: str,
@@ -246,11 +243,6 @@ def share_on_mask(pose: Pose) -> float:
     places = pose.region.from_picture(rows[sure, :2])
     cells = (places * len(pose.mask_logits)).astype(int).clip(0, len(pose.mask_logits) - 1)
     return float((pose.mask_logits[cells[:, 1], cells[:, 0]] > 0).mean()) if len(cells) else 0.0
-
-
-def body_depth(reading: Reading) -> np.ndarray:
-    """(17,) metres that each body point lies behind the hips, negative before them."""
-    return reading.metres[list(BODY_OF_POSE), 2]
 
 
 def person_mask(pose: Pose, size: tuple[int, int]) -> np.ndarray:

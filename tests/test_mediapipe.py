@@ -83,7 +83,6 @@ def test_the_whole_chain_gives_the_official_person(official, recorded):
     person = FollowedPerson(recorded, region(expected["pose_rect"], size))
     reading = person.read(picture, 1 / 30)
     np.testing.assert_allclose(reading.points, pixels(expected["pose_unfiltered"], size), atol=0.01)
-    np.testing.assert_allclose(reading.metres, expected["world"], atol=1e-3)
     np.testing.assert_allclose(rect(person.region, size), expected["pose_rect_from_landmarks"], atol=RECT_TOLERANCE)
     for name, key in (("left hand by pose", "left_hand_roi_from_pose"), ("left hand corrected", "left_hand_roi_from_recrop"),
                       ("face by pose", "face_roi_from_pose"), ("face detected", "face_roi_from_detection")):
@@ -240,7 +239,7 @@ def test_the_mask_comes_back_to_the_place_it_was_read_at():
     logits = np.full((256, 256), -9.0)
     logits[64:192, 96:160] = 9
     where = Region(120, 90, 128, 0.5)
-    pose = Pose(np.zeros((33, 5)), np.zeros((2, 5)), np.zeros((33, 3)), 1.0, where, logits)
+    pose = Pose(np.zeros((33, 5)), np.zeros((2, 5)), 1.0, where, logits)
     mask = person_mask(pose, (200, 260))
     inside = where.to_picture(np.array([[0.5, 0.5], [0.4, 0.3], [0.6, 0.7]]))
     outside = where.to_picture(np.array([[0.2, 0.5], [0.5, 0.1], [1.2, 0.5]]))
@@ -302,7 +301,7 @@ class Rectangles:
         hips = np.array([x + width / 2, y + height / 2])
         ahead = np.zeros((2, 5))
         ahead[:, :2] = hips, hips - (0, height / 2)
-        return Pose(points, ahead, np.zeros((33, 3)), self.score, where, np.full((256, 256), 9.0))
+        return Pose(points, ahead, self.score, where, np.full((256, 256), 9.0))
 
     def hand_circle(self, picture, where):
         return np.array([[where.x, where.y], [where.x, where.y + 5]])
@@ -348,10 +347,11 @@ def test_everybody_is_found_once_and_one_is_chosen(caplog):
 def test_a_picture_larger_than_the_networks_need_is_read_smaller_and_answered_in_its_own_pixels():
     large = cv2.resize(scene((100, 40, 330), size=(400, 280)), None, fx=6, fy=6, interpolation=cv2.INTER_NEAREST)
     assert max(shrunk(large).shape) == 2048
-    skeleton = MediaPipeDetector(Rectangles()).detect(large[None])
+    detector = MediaPipeDetector(Rectangles())
+    skeleton = detector.detect(large[None])
     assert skeleton.size == large.shape[:2] and abs(neck_x(skeleton)[0] - 6 * 141) < 6
-    seen = MediaPipeDetector(Rectangles()).read(large)
-    assert seen.mask.shape == large.shape[:2] and seen.mask.dtype == np.float32 and seen.depth.shape == (17,)
+    mask = detector.mask_of(large, skeleton)
+    assert mask.shape == large.shape[:2] and mask.dtype == np.float32
 
 
 def test_one_person_is_followed_through_a_crossing_and_a_loss(caplog):
