@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from configs import run_main
-from dwpose.choosing import Detector, load_detector
-from dwpose.detector import CHOICES
+from dwpose.choosing import load_detector
+from dwpose.detector import CHOICES, Detector
 from dwpose.musepose import aligned_as_musepose, painted, pose_frames
 from dwpose.skeleton import HANDS, Skeleton
 from media.files import check_outputs, locked

@@ -1,18 +1,13 @@
 """Which detector reads people: the published one where its weights are, else the one for photographs, else the demo's."""
 from __future__ import annotations
 
-import os
 import logging
-from collections.abc import Iterable
+import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-
-from dwpose.detector import PoseDetector
+from dwpose.detector import Detector, PoseDetector
 from dwpose.mediapipe_networks import DOWNLOAD, INSTALL, MODELS, RUNTIME
-from dwpose.skeleton import Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -21,18 +16,6 @@ FILES = {                           # below the weights' folder, in the order th
     "mediapipe": tuple(f"mediapipe/{name}.tflite" for name in MODELS),
     "demo": ("demo/dwpose/detector.onnx", "demo/dwpose/pose.onnx"),
 }
-
-
-class Detector(Protocol):
-    """What every detector does with frames (F, H, W, 3) uint8 RGB, or one frame after the other: see `PoseDetector`."""
-
-    def find(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-             source: str = "frames") -> Skeleton: ...
-
-    def find_with_boxes(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-                        source: str = "frames") -> tuple[Skeleton, list[np.ndarray]]: ...
-
-    def detect_everybody(self, frames: np.ndarray) -> list[np.ndarray]: ...
 
 
 def has_photograph_weights(weights: str | os.PathLike = "weights") -> bool:

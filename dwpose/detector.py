@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
@@ -24,8 +25,46 @@ log = logging.getLogger(__name__)
 CROWD = 10                      # of more people than this, the smallest are left out
 
 
+class Detector(Protocol):
+    """Finds people in frames and follows one of them. A class that inherits from this one has `find_with_boxes` and `detect_everybody`."""
+
+    def find_with_boxes(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
+                        source: str = "frames", tell_others: bool = True) -> tuple[Skeleton, list[np.ndarray]]:
+        """As `find`, and per frame the boxes (n, 5) of everybody: left, top, right, bottom in pixels, score."""
+
+    def detect_everybody(self, frames: np.ndarray) -> list[np.ndarray]:
+        """Per frame all people (n, 133, 3), each frame by itself, the surest person first; n may be 0."""
+
+    def find(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
+             source: str = "frames", tell_others: bool = True) -> Skeleton:
+        """One person through all frames. Frames without the person have confidence 0.
+
+        frames: (F, H, W, 3) uint8 RGB, or one frame after the other, of which only the people are kept. person: "largest",
+        "center", "left", "right", or an index counted from the left. source: what to call the frames in messages.
+        tell_others: whether a warning says that others are left out.
+        """
+        return self.find_with_boxes(frames, fps, person=person, source=source, tell_others=tell_others)[0]
+
+    def detect(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
+               source: str = "frames", max_gap_seconds: float = 0.0) -> Skeleton:
+        """One person through all frames, as `find`; gaps up to max_gap_seconds are filled, and longer ones named."""
+        return with_short_gaps_filled(self.find(frames, fps, person=person, source=source), source, max_gap_seconds)
+
+
+def checked(frames: np.ndarray | Iterable[np.ndarray], source: str) -> Iterator[np.ndarray]:
+    """The frames, of which there is at least one, each (H, W, 3) uint8 of the first one's size."""
+    size = None
+    for frame in frames:
+        size = size or frame.shape[:2]
+        if frame.ndim != 3 or frame.shape != (*size, 3) or frame.dtype != np.uint8 or 0 in size:
+            raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB (found {frame.shape} {frame.dtype})")
+        yield frame
+    if size is None:
+        raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB (found none)")
+
+
 @dataclass(frozen=True)
-class PoseDetector:
+class PoseDetector(Detector):
     """Two ONNX networks with the contracts of yolox_l.onnx and dw-ll_ucoco_384.onnx, official or ours."""
 
     people: PersonDetector
@@ -38,24 +77,8 @@ class PoseDetector:
         return cls(PersonDetector.load(detector_onnx, device, num_threads, detector_channels),
                    PoseHead.load(pose_onnx, device, num_threads, pose_channels))
 
-    def detect(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-               source: str = "frames", max_gap_seconds: float = 0.0) -> Skeleton:
-        """One person through all frames, as `find`; gaps up to max_gap_seconds are filled, and longer ones named."""
-        return with_short_gaps_filled(self.find(frames, fps, person=person, source=source), source, max_gap_seconds)
-
-    def find(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-             source: str = "frames", tell_others: bool = True) -> Skeleton:
-        """One person through all frames. Frames without the person have confidence 0.
-
-        frames: (F, H, W, 3) uint8 RGB, or one frame after the other, of which only the people are kept. person:
-        "largest", "center", or an index counted from the left. source: what to call the frames in messages.
-        tell_others: whether a warning says that others are left out.
-        """
-        return self.find_with_boxes(frames, fps, person=person, source=source, tell_others=tell_others)[0]
-
     def find_with_boxes(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
                         source: str = "frames", tell_others: bool = True) -> tuple[Skeleton, list[np.ndarray]]:
-        """As `find`, and per frame the boxes (n, 5) of everybody: left, top, right, bottom in pixels, score."""
         boxes, crops, size = self._people(frames, source)                       # F times (n, 5), n crops
         remedy = f"use a {'front-facing picture of' if len(boxes) == 1 else 'clip with'} the whole body"
         if not any(map(len, boxes)):
@@ -76,20 +99,13 @@ class PoseDetector:
     def _people(self, frames: np.ndarray | Iterable[np.ndarray],
                 source: str) -> tuple[list[np.ndarray], list[list[np.ndarray]], tuple[int, int]]:
         """Per frame the people's boxes (n, 5) and n crops (384, 288, 3), and the frames' (height, width)."""
-        boxes, crops, size = [], [], None
-        for batch in batches(frames, FRAMES_PER_RUN):
-            for frame in batch:
-                size = size or frame.shape[:2]
-                if frame.ndim != 3 or frame.shape != (*size, 3) or frame.dtype != np.uint8 or 0 in size:
-                    raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB "
-                                     f"(found {frame.shape} {frame.dtype})")
+        boxes, crops = [], []
+        for batch in batches(checked(frames, source), FRAMES_PER_RUN):
             for frame, found in zip(batch, self.people(batch)):
                 found = found[np.sort(np.argsort(-areas(found), kind="stable")[:CROWD])]
                 boxes.append(found)
                 crops.append(self.head.crops(frame, found[:, :4]))
-        if not boxes:
-            raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB (found none)")
-        return boxes, crops, size
+        return boxes, crops, batch[0].shape[:2]
 
     def detect_everybody(self, frames: np.ndarray) -> list[np.ndarray]:
         """Per frame all people (n, 133, 3), best box first, with raw scores as published; n may be 0."""

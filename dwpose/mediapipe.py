@@ -14,7 +14,7 @@ from itertools import chain, islice
 import cv2
 import numpy as np
 
-from dwpose.detector import areas, chosen_track, CROWD, with_short_gaps_filled
+from dwpose.detector import areas, checked, chosen_track, CROWD, Detector
 from dwpose.mediapipe_networks import DEFAULT_FOLDER, Networks, Pose, Region, whole
 from dwpose.mediapipe_person import (as_keypoints, FollowedPerson, has_sure_face, person_box, person_mask,
                                      Reading, region_of_detection, unsure)
@@ -54,8 +54,8 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class MediaPipeDetector:
-    """Finds and reads people in pictures and videos."""
+class MediaPipeDetector(Detector):
+    """MediaPipe's networks. A single frame is read as a picture by itself."""
 
     networks: Networks
 
@@ -64,24 +64,8 @@ class MediaPipeDetector:
         """folder: what `scripts/download_weights.py photograph` fills. num_threads: CPU threads per network."""
         return cls(Networks.load(folder, num_threads))
 
-    def detect(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-               source: str = "frames", max_gap_seconds: float = 0.0) -> Skeleton:
-        """One person through all frames, as `find`; gaps up to max_gap_seconds are filled, and longer ones named."""
-        return with_short_gaps_filled(self.find(frames, fps, person=person, source=source), source, max_gap_seconds)
-
-    def find(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
-             source: str = "frames", tell_others: bool = True) -> Skeleton:
-        """One person through all frames. Frames without the person have confidence 0.
-
-        frames: (F, H, W, 3) uint8 RGB, or one frame after the other. person: "largest", "center", or an index counted
-        from the left. source: what to call the frames in messages. A single frame is read as a picture by itself.
-        tell_others: whether a warning says that others are left out.
-        """
-        return self.find_with_boxes(frames, fps, person=person, source=source, tell_others=tell_others)[0]
-
     def find_with_boxes(self, frames: np.ndarray | Iterable[np.ndarray], fps: float = 1.0, *, person: str | int = "largest",
                         source: str = "frames", tell_others: bool = True) -> tuple[Skeleton, list[np.ndarray]]:
-        """As `find`, and per frame the boxes (n, 5) of everybody: left, top, right, bottom in pixels, score."""
         remaining = checked(frames, source)
         first = list(islice(remaining, 2))
         size = first[0].shape[:2]
@@ -94,7 +78,6 @@ class MediaPipeDetector:
         return Skeleton(keypoints, size, fps), [boxes_of(frame) for frame in people]
 
     def detect_everybody(self, frames: np.ndarray) -> list[np.ndarray]:
-        """Per frame all people (n, 133, 3), each frame by itself, the surest person first; n may be 0."""
         people = [[seen for seen in self._everybody(frame) if not seen.doubt] for frame in checked(frames, "frames")]
         return [np.array([seen.keypoints for seen in sorted(found, key=lambda seen: -seen.box[4])],
                          np.float32).reshape(-1, NUM_KEYPOINTS, 3) for found in people]
@@ -211,18 +194,6 @@ class _Following:
         self.num_tiles += count
         nearby = [Region(region.x, region.y, region.side * AROUND_LOST, 0.0) for region in before if lost]
         return nearby + [whole(sight.size)] * (lost or not sight.people) + turn
-
-
-def checked(frames: np.ndarray | Iterable[np.ndarray], source: str) -> Iterator[np.ndarray]:
-    """The frames, of which there is at least one, each (H, W, 3) uint8 of the first one's size."""
-    size = None
-    for frame in frames:
-        size = size or frame.shape[:2]
-        if frame.ndim != 3 or frame.shape != (*size, 3) or frame.dtype != np.uint8 or 0 in size:
-            raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB (found {frame.shape} {frame.dtype})")
-        yield frame
-    if size is None:
-        raise ValueError(f"{source}: expected frames (F, H, W, 3) uint8 RGB (found none)")
 
 
 def shrunk(frame: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ import torch
 
 import dwpose
 import media.video_reader
-from dwpose.choosing import Detector, load_detector
-from dwpose.detector import with_short_gaps_filled
+from dwpose.choosing import load_detector
+from dwpose.detector import Detector, with_short_gaps_filled
 from dwpose.skeleton import Skeleton
 from llm_planner import Segment
 from renderers import Renderer, renderer_class

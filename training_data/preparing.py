@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from configs import setting
-from dwpose.choosing import Detector
+from dwpose.detector import Detector
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, FACE, LEFT_EAR, LEFT_EYE, LEFT_HAND, NOSE, RIGHT_EAR, RIGHT_EYE, RIGHT_HAND, Skeleton
 from media.video_reader import probe, VIDEO_SUFFIXES
