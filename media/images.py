@@ -166,14 +166,22 @@ def for_clip(shares: Tensor) -> Tensor:
     return (shares - mean) / std
 
 
-def as_tensor(frames: np.ndarray) -> Tensor:
-    """(..., H, W, 3) uint8 RGB to (..., 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, -3).float().div_(127.5).sub_(1)
+def as_tensor(frames: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
+    """(..., H, W, 3) uint8 RGB to (..., 3, H, W) float32 in [-1, 1], sent to the device as bytes."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).to(device).movedim(-1, -3).float().div_(127.5).sub_(1)
 
 
 def as_frames(pictures: Tensor) -> np.ndarray:
     """(..., 3, H, W) in [-1, 1] to (..., H, W, 3) uint8."""
     return ((pictures.movedim(-3, -1) + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8).numpy()
+
+
+def check_size(size: tuple[int, int], multiple: int) -> None:
+    """Height and width are multiples of what a network needs; ValueError names the nearest sizes that are."""
+    if any(side < multiple or side % multiple for side in size):
+        near = " or ".join("x".join(str(max(round_to(side / multiple), 1) * multiple) for side in size)
+                           for round_to in (math.floor, math.ceil))
+        raise ValueError(f"height, width: must be multiples of {multiple} (found {size[0]}x{size[1]}): use {near}")
 
 
 def check_rgb(image: np.ndarray, poses: np.ndarray) -> None:

@@ -198,6 +198,5 @@ def takes_moved_picture(svd: Path, checkpoint: Path) -> bool:
 
 
 def size_multiple(svd: Path, checkpoint: Path) -> int:
-    """What frames' height and width must be multiples of: how far the VAE and the UNet shrink them together, pixels."""
-    configs = (read_json(folder / "config.json") for folder in (svd / "vae", unet_folder(svd, checkpoint)))
-    return 2 ** (sum(len(config["block_out_channels"]) for config in configs) - 2)
+    """As `networks.size_multiple`, before anything is loaded."""
+    return networks.size_multiple(*(read_json(folder / "config.json") for folder in (svd / "vae", unet_folder(svd, checkpoint))))

@@ -23,7 +23,7 @@ from mimicmotion import image_encoder_folder, unet_folder
 from mimicmotion.checkpoint import clip_vision
 from mimicmotion.diffusion import BOTH, CONDITIONAL, Denoiser, Tile, tile_ranges
 from mimicmotion.latents import decode_window
-from mimicmotion.networks import PoseNet, PoseUNet
+from mimicmotion.networks import PoseNet, PoseUNet, size_multiple
 from mimicmotion.pipeline import POSES_AT_ONCE, PoseToVideo
 from mimicmotion.savings import cached_cross_attention, FeatureCache, feed_forward_in_parts
 from runtime.device import GIB
@@ -233,7 +233,7 @@ def too_small(plan: Plan, run: Run, limit: int) -> str:
     frames = run.num_frames - math.ceil((sum(needs["denoising"]) - limit) / frame)
     others_fit = all(sum(need) <= limit for phase, need in needs.items() if phase not in ("posing", "denoising"))
     share = min((limit - weights) / rest for weights, rest in needs.values())     # of the area
-    step = 2 ** (len(footprint.vae.config.block_out_channels) + len(footprint.unet.config.block_out_channels) - 2)
+    step = size_multiple(footprint.vae.config, footprint.unet.config)
     sides = [int(side * math.sqrt(max(share, 0)) // step) * step for side in (height, width)]
     fits = [f"{frames} frames"] if frames >= max(plan.tile_size, 2) and others_fit else []
     fits += [f"height={sides[0]} width={sides[1]}"] if min(sides) else []

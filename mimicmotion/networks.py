@@ -80,6 +80,11 @@ def takes_moved_picture(config: Mapping) -> bool:
     return config["in_channels"] == 3 * config["out_channels"]
 
 
+def size_multiple(vae: Mapping, unet: Mapping) -> int:
+    """What frames' height and width must be multiples of: how far VAE and UNet of these configs shrink them together, pixels."""
+    return 2 ** (len(vae["block_out_channels"]) + len(unet["block_out_channels"]) - 2)
+
+
 def attends(block: nn.Module) -> bool:
     """Has this block of the UNet attention, and so takes the picture's token?"""
     return getattr(block, "has_cross_attention", False)

@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny, EulerDiscreteScheduler
-from einops import rearrange
 from torch import nn, Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from media.images import check_rgb
+from media.images import as_tensor, check_rgb, check_size
 from mimicmotion import image_encoder_folder
 from mimicmotion.checkpoint import load_image_encoder, load_scheduler, load_vae, load_video_model, refuse_other_width
 from mimicmotion.diffusion import ALL_LEVELS, check_schedule, Denoiser, guided_levels, mixed_noise, NO_LEVELS, scheduled, Tile, tile_ranges
 from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents, moved_latents
-from mimicmotion.networks import PoseNet, PoseUNet
+from mimicmotion.networks import PoseNet, PoseUNet, size_multiple
 from mimicmotion.savings import cached_cross_attention, FeatureCache, is_zero_initialised, spatial_only
 from runtime.cpu_layers import faster_on_cpu
 from runtime.processes import ALONE, Processes
@@ -164,8 +163,8 @@ class PoseToVideo:
             raise ValueError(f"moved: expected {wanted} moved pictures, as these weights take for {num_frames} poses (found {len(moved)})")
 
     def pixels(self, frames: np.ndarray) -> Tensor:
-        """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1], sent to the device as bytes."""
-        return as_pixels(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device))
+        """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1] on the device."""
+        return as_tensor(frames, self.device)
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Standard normal float32 numbers, drawn where the generator lives: a CPU seed means the same on every GPU."""
@@ -178,11 +177,7 @@ class PoseToVideo:
         if image.shape[:2] != size:
             raise ValueError(f"image: expected the poses' size {height}x{width} "
                              f"(found {image.shape[0]}x{image.shape[1]}): use fit_to_canvas")
-        step = 2 ** (len(self.vae.config.block_out_channels) + len(self.unet.config.block_out_channels) - 2)
-        if height % step or width % step:
-            near = " or ".join(f"{nearest(height, step, up)}x{nearest(width, step, up)}" for up in (False, True))
-            raise ValueError(f"size: expected height and width in multiples of {step} (found {height}x{width}): "
-                             f"use {near}")
+        check_size(size, size_multiple(self.vae.config, self.unet.config))
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -200,13 +195,3 @@ class PoseToVideo:
     @property
     def dtype(self) -> torch.dtype:
         return self.unet.dtype
-
-
-def nearest(length: int, step: int, up: bool) -> int:
-    """The multiple of `step` at or beside `length`, never 0."""
-    return max(-(-length // step) if up else length // step, 1) * step
-
-
-def as_pixels(frames: Tensor) -> Tensor:
-    """(N, H, W, 3) uint8 → (N, 3, H, W) float32 in [-1, 1]."""
-    return rearrange(frames, "n h w c -> n c h w").float() / 127.5 - 1

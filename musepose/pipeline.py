@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPVisionModelWithProjection
 
-from media.images import check_rgb, for_clip
+from media.images import check_rgb, check_size, for_clip
 from musepose.checkpoint import load_image_encoder, load_networks, load_saved_networks, load_vae, Networks, WeightFiles
 from musepose.networks import Context, Denoiser, MAX_WINDOW, PoseGuider, ReferenceNet
 from musepose import MIN_SNR_GAMMA
@@ -290,14 +290,6 @@ class MusePose:
     @property
     def dtype(self) -> torch.dtype:
         return self.denoiser.dtype
-
-
-def check_size(size: tuple[int, int], step: int) -> None:
-    """Refuse a (height, width) that has no latents, and say which does."""
-    if any(side < step or side % step for side in size):
-        near = [max(round(side / step), 1) * step for side in size]
-        raise ValueError(f"size: expected height and width in multiples of {step} (found {size[0]}x{size[1]}): the nearest "
-                         f"is {near[0]}x{near[1]}, -H {near[0]} -W {near[1]}")
 
 
 @dataclass(eq=False)

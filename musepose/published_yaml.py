@@ -24,11 +24,11 @@ import torch
 
 from configs import yaml_mapping
 from media.files import locked, one_line
-from media.images import PIXELS_PER_LATENT, read_image
+from media.images import check_size, PIXELS_PER_LATENT, read_image
 from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
 from musepose.checkpoint import WeightFiles
-from musepose.pipeline import check_size, check_windows, MusePose, scheduler
+from musepose.pipeline import check_windows, MusePose, scheduler
 from runtime.device import chosen_device
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,14 +103,6 @@ def renderer_class(name: str) -> type[Renderer]:
         raise ValueError(f"renderer: must be one of {', '.join(RENDERERS)} (found '{name}'): {remedy}")
     module, _, class_name = RENDERERS[name].partition(":")
     return getattr(importlib.import_module(module), class_name)
-
-
-def check_size(size: tuple[int, int], multiple: int) -> None:
-    """Height and width are multiples of what a renderer needs; ValueError names the nearest sizes that are."""
-    if any(side % multiple for side in size):
-        near = " or ".join("x".join(str(max(round_to(side / multiple), 1) * multiple) for side in size)
-                           for round_to in (math.floor, math.ceil))
-        raise ValueError(f"height, width: must be multiples of {multiple} (found {size[0]}x{size[1]}): use {near}")
 
 
 @dataclass

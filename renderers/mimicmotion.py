@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from dwpose.draw import draw
+from media.images import as_tensor, check_size
 from mimicmotion.checkpoint import check_tiny_vae, check_video_model, load_tiny_vae, load_vae, size_multiple, takes_moved_picture
 from mimicmotion.diffusion import check_schedule, check_tiling
-from mimicmotion.latents import decode
+from mimicmotion.latents import decode, scaled_latents
 from mimicmotion.memory import fitting_plan, Footprint, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts
-from renderers import check_size, MimicMotionConfig, PuppetConfig, Renderer, Scene, VideoModelConfig
+from renderers import MimicMotionConfig, PuppetConfig, Renderer, Scene, VideoModelConfig
 from renderers.puppet import Puppet
 from runtime.device import free_memory
 from runtime.memory import operations_per_second
@@ -155,9 +156,8 @@ class SkeletonAdapter(Renderer):
 def rebuilt_psnr(image: np.ndarray, svd: Path) -> float:
     """How exactly a VAE gives back a picture (H, W, 3) uint8, dB: low for pictures unlike those it was trained on."""
     vae = load_vae(svd / "vae", torch.float32)
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1           # (1, 3, H, W)
     with torch.no_grad():
-        latents = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor        # (1, 4, h, w)
+        latents = scaled_latents(vae, as_tensor(image[None]))                               # (1, 4, h, w)
     rebuilt = decode(vae, latents)[0].numpy()                                               # (H, W, 3) uint8
     return float(10 * np.log10(255**2 / max(np.square(rebuilt.astype(np.float32) - image).mean(), 1e-6)))
 
@@ -252,8 +252,7 @@ class VideoModels:
     def _made(self, job: VideoJob, show: Show | None, progress: bool) -> np.ndarray:
         """The video of a job, made by all processes together; all get it, or the same error."""
         model = self.processes.agreed(lambda: self._model(job.settings, job.plan))
-        generator = torch.Generator()
-        generator.set_state(job.random_state)
+        generator = torch.Generator().set_state(job.random_state)
         tiny_vae = self._tiny_vae(job.settings.tiny_vae, job.plan.dtype) if job.settings.tiny_vae else None
         moved = None
         if job.moved is not None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from dwpose.musepose import pose_frames
-from media.images import PIXELS_PER_LATENT
+from media.images import check_size, PIXELS_PER_LATENT
 from musepose import WeightFiles
 from musepose.memory import fitting_plan, Footprint, Plan, Run
-from musepose.pipeline import check_size, check_windows, MusePose, padded_length
+from musepose.pipeline import check_windows, MusePose, padded_length
 from renderers import MusePoseConfig, Renderer, Scene
 from runtime.device import free_memory
 from runtime.memory import operations_per_second
@@ -92,8 +92,7 @@ class MusePoseRenderer(Renderer):
         """The video of a job, made by all processes together; all get it, or the same error."""
         settings, plan, size = self.settings, job.plan, job.scene.image.shape[:2]
         model = self.processes.agreed(lambda: self._model(plan))
-        generator = torch.Generator()
-        generator.set_state(job.random_state)
+        generator = torch.Generator().set_state(job.random_state)
         poses = np.stack(list(pose_frames(job.scene.skeleton)))
         return model(job.scene.image, poses, generator, size=network_size(settings, size), output_size=size,
                      num_inference_steps=settings.num_inference_steps, guidance_scale=settings.guidance_scale,

@@ -68,7 +68,7 @@ def test_a_scene_becomes_a_video_of_the_pictures_size(official):
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"width": 500}, "multiples of 8 .found 32x500.: the nearest is 32x496, -H 32 -W 496"),
+    ({"width": 500}, "multiples of 8 .found 32x500.: use 32x496 or 32x504"),
     ({"window": 0}, "window: expected 1 to 128"),
 ])
 def test_settings_that_cannot_work_are_refused_before_anything_is_loaded(official, changes, words):
@@ -205,7 +205,7 @@ def test_a_yaml_with_a_mistake_is_refused_before_any_case_runs(cases, change, wo
 
 
 @pytest.mark.parametrize(("flags", "words"), [
-    (["-W", "500"], "found 32x500.: the nearest is 32x496"), (["--steps", "2000"], "num_inference_steps: expected 1 to 1000"),
+    (["-W", "500"], "found 32x500.: use 32x496 or 32x504"), (["--steps", "2000"], "num_inference_steps: expected 1 to 1000"),
     (["--cfg", "nan"], "--cfg, --fps: expected a number"), (["--fps", "0"], "--cfg, --fps: expected a number"),
     (["--seed", "-1"], "--seed: expected 0"), (["--device", "tpu"], "device: must be auto"),
 ])

@@ -207,7 +207,7 @@ def test_a_video_has_the_asked_size_and_is_shown_as_it_is_decoded(tiny):
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"size": (32, 30)}, "multiples of 4 (found 32x30): the nearest is 32x32, -H 32 -W 32"),
+    ({"size": (32, 30)}, "multiples of 4 (found 32x30): use 32x28 or 32x32"),
     ({"window": 200}, "window: expected 1 to 128 frames"),
     ({"window_overlap": 6}, "window_overlap: expected 0 to window - 1 = 5 (found 6)"),
     ({"num_inference_steps": 0}, "num_inference_steps: expected 1 to 1000 (found 0)"),

@@ -11,9 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from media.images import as_tensor
 from mimicmotion.latents import added_time_ids, clip_pixels, image_embeddings, image_latents, scaled_latents
 from mimicmotion.latents import blended_windows, decode, decode_window, mixes_frames, windows
-from mimicmotion.pipeline import as_pixels, PoseToVideo
+from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import zero_temporal_branches
 
 FIXTURES = Path(__file__).parent / "fixtures" / "mimicmotion"
@@ -89,7 +90,7 @@ def test_half_precision_stays_near_full_precision_and_near_the_published_run(mod
 
 def test_conditioning_equals_the_published_one(model, image):
     tensors = golden("a")[1]
-    pixels = as_pixels(torch.from_numpy(image[None]))
+    pixels = as_tensor(image[None])
     assert_close(clip_pixels(pixels, 224)[:, :, ::16, ::16], tensors["mid.clip_pixel_values_every16"], atol=1e-5, rtol=0)
     with torch.no_grad():
         embedding = image_embeddings(model.image_encoder, pixels)
@@ -99,7 +100,7 @@ def test_conditioning_equals_the_published_one(model, image):
 
 @torch.no_grad()
 def test_conditioning_never_mixes_samples(model, poses):
-    pixels = as_pixels(torch.from_numpy(poses[[0, 5, 9]]))
+    pixels = as_tensor(poses[[0, 5, 9]])
     for of in (lambda x: image_embeddings(model.image_encoder, x), lambda x: image_latents(model.vae, x)):
         together = of(pixels)
         assert_close(together, torch.cat([of(pixels[i:i + 1]) for i in range(3)]), atol=1e-5, rtol=0)
@@ -154,7 +155,7 @@ def guided(tiny_svd_folder, tiny_checkpoint):
 
 def test_a_new_network_leaves_the_moved_picture_as_it_is(guided, image, poses):
     moved = guided.moved_latents(image, np.broadcast_to(image, poses.shape), None)                # (F, 4, h, w)
-    assert_close(moved[:1], image_latents(guided.vae, as_pixels(torch.from_numpy(image[None]))) * guided.vae.config.scaling_factor)
+    assert_close(moved[:1], image_latents(guided.vae, as_tensor(image[None])) * guided.vae.config.scaling_factor)
     assert_close(guided.sample(image, poses, seed(), moved=moved, **FAST), moved, rtol=0, atol=0.02)      # noise of 1/700
     assert_close(guided.sample(image, poses, seed(), **FAST), guided.sample(image, poses, seed(), moved=moved, **FAST), rtol=0, atol=1e-4)
 
@@ -166,7 +167,7 @@ def test_where_the_moved_picture_stands_still_its_latents_are_the_vaes(guided, i
     moved = np.stack([image, image])
     moved[1, 8:16, 16:24] ^= 128                                                            # one latent's pixels, row 1, column 2
     latents = guided.moved_latents(image, moved, tiny)                                      # (2, 4, 8, 6)
-    by_vae, by_tiny = guided.moved_latents(image, moved, None), scaled_latents(tiny, as_pixels(torch.from_numpy(moved)))
+    by_vae, by_tiny = guided.moved_latents(image, moved, None), scaled_latents(tiny, as_tensor(moved))
     near = torch.zeros(8, 6, dtype=torch.bool)
     near[:3, 1:4] = True                                                                    # it and its neighbours
     assert_close(latents[0], by_vae[0], rtol=0, atol=1e-4)
@@ -302,7 +303,7 @@ def test_decoding_out_of_memory_goes_on_with_smaller_chunks_from_where_it_was(mo
     (dict(image=np.zeros((64, 48, 3), np.float32)), r"image: expected uint8 RGB \(H, W, 3\) .found float32"),
     (dict(poses=np.zeros((0, 64, 48, 3), np.uint8)), r"poses: expected uint8 RGB \(F, H, W, 3\)"),
     (dict(image=np.zeros((70, 41, 3), np.uint8), poses=np.zeros((2, 70, 41, 3), np.uint8)),
-     "size: expected height and width in multiples of 16 .found 70x41.: use 64x32 or 80x48"),
+     "height, width: must be multiples of 16 .found 70x41.: use 64x32 or 80x48"),
     (dict(num_inference_steps=0), "num_inference_steps: expected at least 1"),
     (dict(tile_overlap=0), "tile_overlap: expected 1 to .*found 0"),
 ])
