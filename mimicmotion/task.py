@@ -18,7 +18,7 @@ from media.images import as_frames
 from mimicmotion import VideoTrainConfig
 from mimicmotion.checkpoint import save_checkpoint
 from mimicmotion.diffusion import denoising_loss, expand, mixed_noise, noise_condition, sample_sigmas, scaled_input
-from mimicmotion.latents import image_embeddings, image_latents
+from mimicmotion.latents import added_time_ids, image_embeddings, image_latents
 from mimicmotion.networks import PoseUNet
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import is_temporal, spatial_only
@@ -209,7 +209,8 @@ class DenoisingLoss(nn.Module):
         """
         num_frames = latents.shape[1]
         if time_ids is None:
-            time_ids = fixed_time_ids(self.config, len(latents)).to(latents)
+            told = self.config.fps, self.config.motion_bucket_id, self.config.noise_aug_strength
+            time_ids = added_time_ids(*told, len(latents)).to(latents)
         picture = reference_latents.unsqueeze(1).expand(-1, num_frames, -1, -1, -1)     # (B, F, 4, h, w)
         if moved_latents is not None:
             latents, picture = latents - moved_latents, torch.cat([picture, moved_latents], dim=2)        # (B, F, 8, h, w)
@@ -237,11 +238,6 @@ class DenoisingLoss(nn.Module):
         return weight
 
 
-def fixed_time_ids(config: VideoTrainConfig, batch_size: int) -> Tensor:
-    """(B, 3): frame rate - 1, motion bucket and noise augmentation as the settings have them."""
-    return torch.tensor([[config.fps - 1.0, config.motion_bucket_id, config.noise_aug_strength]]).repeat(batch_size, 1)
-
-
 def noise_augmentation(batch: VideoBatch, config: VideoTrainConfig) -> Tensor:
     """Noise on each reference's pixels, (B,): what cached latents were made with, or a draw from (seed, position)."""
     positions = batch["position"].tolist()
@@ -254,8 +250,7 @@ def noise_augmentation(batch: VideoBatch, config: VideoTrainConfig) -> Tensor:
 
 def time_ids_of(batch: VideoBatch, config: VideoTrainConfig) -> Tensor:
     """(B, 3) numbers for the UNet: the clip's own frame rate (- 1, as SVD) and motion, or the settings'."""
-    ids = fixed_time_ids(config, len(batch["position"]))
-    ids[:, 2] = noise_augmentation(batch, config)
+    ids = added_time_ids(config.fps, config.motion_bucket_id, noise_augmentation(batch, config), len(batch["position"]))
     if "fps" in batch:
         ids[:, 0] = batch["fps"].float().cpu() - 1
     if "motion_bucket_id" in batch:
