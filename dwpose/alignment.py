@@ -55,11 +55,10 @@ def fit(driver: np.ndarray, reference: np.ndarray, aspect: float, weights: np.nd
     return LinearMap(*map(float, (*scales, *shift)))
 
 
-def linearly_aligned(skeleton: Skeleton, reference: Skeleton, *, points: tuple[int, ...] = MIMICMOTION_POINTS,
-                     robust: bool = True) -> Skeleton:
+def linearly_aligned(skeleton: Skeleton, reference: Skeleton, *, robust: bool = True) -> Skeleton:
     """The driving clip on the reference's canvas, scaled and shifted as a whole. robust=False: exactly as published."""
     driver, target = openpose18(skeleton.keypoints), openpose18(reference.keypoints)[0]     # (F, 18, 3), (18, 3)
-    reliable = [point for point in points if is_seen(target[point])]
+    reliable = [point for point in MIMICMOTION_POINTS if is_seen(target[point])]
     if len(reliable) < MIN_POINTS:
         raise ValueError(f"reference: expected at least {MIN_POINTS} of the body points used for alignment "
                          f"(found {len(reliable)}): use a picture that shows head, shoulders and hips")

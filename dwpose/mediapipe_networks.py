@@ -24,6 +24,7 @@ DOWNLOAD = "python scripts/download_weights.py photograph"
 RUNTIME = "ai_edge_litert.interpreter"
 INSTALL = "pip install ai-edge-litert"
 PRESENT = 0.5                       # a network's own score that its object is in the crop
+MAX_OVERLAP = 0.3                   # IoU above which two detections are of one object
 NUM_POSE_POINTS = 33                # of 39 rows; the next two tell where to look in the next frame
 HEATMAP_REACH = 4                   # cells about a point that refine it: the wheel's Python package uses kernel 9
 HAND_DEPTH = 0.4                    # hand z is divided by this
@@ -190,14 +191,13 @@ class Detection(NamedTuple):
     points: np.ndarray              # (K, 2)
 
 
-def detections(boxes: np.ndarray, logits: np.ndarray, size: int, strides: tuple[int, ...], *, min_score: float = 0.5,
-               max_overlap: float = 0.3) -> list[Detection]:
+def detections(boxes: np.ndarray, logits: np.ndarray, size: int, strides: tuple[int, ...]) -> list[Detection]:
     """Raw boxes (N, 4 + 2K) in input pixels and logits (N,) to objects, best first.
 
     Suppression is weighted: all that overlap the best are averaged by score, and the score stays the best one's.
     """
     scores = sigmoid(np.clip(logits, -100, 100))
-    kept = np.flatnonzero(scores >= min_score)
+    kept = np.flatnonzero(scores >= PRESENT)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     centres = anchors(size, strides)[kept, None]                                        # (n, 1, 2)
     numbers = boxes[kept].astype(np.float64).reshape(len(kept), boxes.shape[1] // 2, 2) / size          # (n, 2 + K, 2)
@@ -205,7 +205,7 @@ def detections(boxes: np.ndarray, logits: np.ndarray, size: int, strides: tuple[
     rows = np.concatenate([middle - extent / 2, middle + extent / 2, numbers[:, 2:] + centres], axis=1)
     scores, found = scores[kept], []
     while len(rows):
-        alike = overlaps(rows[0, :2], rows[:, :2]) > max_overlap
+        alike = overlaps(rows[0, :2], rows[:, :2]) > MAX_OVERLAP
         alike[0] = True                                                                 # also where its box is empty
         mean = np.average(rows[alike], axis=0, weights=scores[alike])                   # (2 + K, 2)
         found.append(Detection(float(scores[0]), mean[:2], mean[2:]))

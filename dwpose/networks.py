@@ -112,7 +112,7 @@ class PersonDetector(OnnxModel):
             raise ValueError(f"{path}: expected YOLOX, (N, 3, 640, 640) to (N, 8400, 85) "
                              f"(found {self.input_shape} to {output}): is this the pose network?")
 
-    def __call__(self, frames: np.ndarray, min_score: float = PERSON_SCORE) -> list[np.ndarray]:
+    def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
         """frames: (F, H, W, 3) uint8 RGB. Per frame (n, 5): x1, y1, x2, y2 in frame pixels and score, best first."""
         people = []
         for start in range(0, len(frames), FRAMES_PER_RUN):
@@ -120,7 +120,7 @@ class PersonDetector(OnnxModel):
             images = grey_squares(*batch[0].shape[:2])[:len(batch)]                 # (N, 3, 640, 640)
             for frame, image in zip(batch, images):
                 ratio = letterbox(frame, self.ordered(image, axis=0))
-            people += [person_boxes(rows, ratio, min_score) for rows in self.run(images)[0]]    # (N, 8400, 85)
+            people += [person_boxes(rows, ratio) for rows in self.run(images)[0]]    # (N, 8400, 85)
         return people
 
 
@@ -140,17 +140,17 @@ def letterbox(frame: np.ndarray, square: np.ndarray) -> float:
 
 
 @cache
-def grid(input_size: int = INPUT_SIZE) -> np.ndarray:
+def grid() -> np.ndarray:
     """Column, row and stride of every output row, (8400, 3): stride after stride, each in reading order."""
     cells = []
     for stride in STRIDES:
-        side = input_size // stride
+        side = INPUT_SIZE // stride
         rows, columns = np.divmod(np.arange(side * side), side)
         cells.append(np.stack([columns, rows, np.full(side * side, stride)], axis=1))
     return np.concatenate(cells)
 
 
-def person_boxes(rows: np.ndarray, ratio: float, min_score: float = PERSON_SCORE) -> np.ndarray:
+def person_boxes(rows: np.ndarray, ratio: float) -> np.ndarray:
     """One picture's raw output (8400, 85) to people (n, 5), best first. Boxes may leave the frame, as published.
 
     Suppression is per class in the published code, so looking at people alone gives the same boxes.
@@ -163,7 +163,7 @@ def person_boxes(rows: np.ndarray, ratio: float, min_score: float = PERSON_SCORE
     extent = np.exp(rows[:, 2:4]) * stride                                          # (n, 2) width, height
     boxes = np.concatenate([centre - extent / 2, centre + extent / 2], axis=1) / ratio
     kept = surviving(boxes, scores)
-    kept = kept[scores[kept] > min_score]
+    kept = kept[scores[kept] > PERSON_SCORE]
     return np.concatenate([boxes[kept], scores[kept, None]], axis=1)                # (n, 5)
 
 

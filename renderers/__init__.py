@@ -29,6 +29,7 @@ RENDERERS = {                          # name in the settings: module and class,
 SMALLEST = {"num_inference_steps": 1, "tile_size": 1, "decode_chunk_size": 1, "feature_cache": 1, "fps": 1,
             "noise_aug_strength": 0, "motion_bucket_id": 0}
 LARGEST = {"num_inference_steps": 1000}          # SVD was trained with as many noise levels
+Show = Callable[[np.ndarray], None]              # is given finished frames (K, H, W, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ class Renderer(Protocol):
         return [scene, self.settings]
 
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
-                 show: Callable[[np.ndarray], None] | None = None, progress: bool = True) -> np.ndarray:
+                 show: Show | None = None, progress: bool = True) -> np.ndarray:
         """The video, (F, H, W, 3) uint8 RGB.
 
         poses: (F, H, W, 3), the adapter's frames, for renderers that have one; without them the skeleton is drawn.

@@ -9,7 +9,7 @@ import gc
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from mimicmotion.latents import decode, scaled_latents
 from mimicmotion.memory import fitting_plan, Footprint, OffloadedPoseToVideo, Plan, plans, Run
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import FeatureCache, feed_forward_in_parts
-from renderers import MimicMotionConfig, PuppetConfig, Renderer, Scene, VideoModelConfig
+from renderers import MimicMotionConfig, PuppetConfig, Renderer, Scene, Show, VideoModelConfig
 from renderers.puppet import Puppet
 from runtime.device import free_memory
 from runtime.memory import operations_per_second
@@ -33,7 +33,6 @@ from runtime.processes import ALONE, Processes
 
 log = logging.getLogger(__name__)
 
-Show = Callable[[np.ndarray], None]
 CACHED_SPEED = (1.0, 1.4, 1.6)              # of a feature cache of 1, 2, 3 and more steps
 MOVING = PuppetConfig(mask="colour")        # how the picture is moved for weights that are told so: with or without other weights the same
 KNOWN_PICTURES = "known_pictures.json"      # beside a checkpoint: what it draws, and how well its VAE rebuilds such a picture at least

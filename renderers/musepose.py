@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from media.images import check_size, PIXELS_PER_LATENT
 from musepose import WeightFiles
 from musepose.memory import fitting_plan, Footprint, Plan, Run
 from musepose.pipeline import check_windows, MusePose, padded_length
-from renderers import MusePoseConfig, Renderer, Scene
+from renderers import MusePoseConfig, Renderer, Scene, Show
 from runtime.device import free_memory
 from runtime.memory import operations_per_second
 from runtime.processes import ALONE, Processes
@@ -65,7 +64,7 @@ class MusePoseRenderer(Renderer):
         return [scene, self.settings, *vars(files).values(), Path(self.settings.networks), str(self.dtype)]
 
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
-                 show: Callable[[np.ndarray], None] | None = None, progress: bool = True) -> np.ndarray:
+                 show: Show | None = None, progress: bool = True) -> np.ndarray:
         size = scene.image.shape[:2]
         if scene.skeleton.size != size:
             raise ValueError(f"skeleton: expected the picture's canvas, {size[0]}x{size[1]} (found {scene.skeleton.size[0]}x"
@@ -88,7 +87,7 @@ class MusePoseRenderer(Renderer):
         except (ValueError, torch.OutOfMemoryError) as error:
             log.debug("musepose: %s: the main process has the same error, and deals with it", error)
 
-    def _made(self, job: MusePoseJob, show: Callable[[np.ndarray], None] | None, progress: bool) -> np.ndarray:
+    def _made(self, job: MusePoseJob, show: Show | None, progress: bool) -> np.ndarray:
         """The video of a job, made by all processes together; all get it, or the same error."""
         settings, plan, size = self.settings, job.plan, job.scene.image.shape[:2]
         model = self.processes.agreed(lambda: self._model(plan))

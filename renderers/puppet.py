@@ -24,7 +24,7 @@ from puppet.layers import Cut, cut_layers, Joint, Layer, ORDER
 from puppet.limbs import in_face, Pose, posed
 from puppet.points import BOW, body_points, followed, HEAD, KNEES, last_joint, NECK, PELVIS, unit, whole_reference, with_cut_arms_kept, with_cut_edge_kept
 from puppet.shadows import cast
-from renderers import PuppetConfig, Renderer, Scene
+from renderers import PuppetConfig, Renderer, Scene, Show
 from runtime.progress import Steps
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Puppet(Renderer):
         return told
 
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
-                 show: Callable[[np.ndarray], None] | None = None, progress: bool = True) -> np.ndarray:
+                 show: Show | None = None, progress: bool = True) -> np.ndarray:
         checked(scene)
         seed = int(torch.randint(2**31, (1,), generator=generator))
         reference = whole_reference(body_points(scene.reference.keypoints)[0])
