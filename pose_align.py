@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     add("--detect_resolution", type=int, default=0, help="shrink frames to this short side, pixels; 0: as they are")
     add("--yolox_ckpt", default="", help="person detector, ONNX; default: the best whose weights are here (DWPose, MediaPipe, the demo's)")
     add("--dwpose_ckpt", default="", help="whole-body keypoints, ONNX, beside --yolox_ckpt")
-    add("--person", default="largest", help="who, when there are several: largest, center, or a number from the left")
+    add("--person", default="largest", help="who, when there are several: largest, center, left, right, or a number from the left")
     for name in OF_MMPOSE:
         add(f"--{name}", help="of the published script's detector; not needed here")
     return found

@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("prepare", "measure"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--draws", type=whole_number(1), default=1, help=f"videos of each known motion and colour; {NEW_DRAWS} times as many of the new one")
+    parser.add_argument("--draws", type=whole_number(0), default=1, help=f"videos of each known motion and colour; {NEW_DRAWS} times as many of the new one; 0: one of each")
     parser.add_argument("--examples", type=whole_number(1), default=12, help="renders of each motion that videos are compared with")
     chosen = parser.parse_args()
     if chosen.what == "prepare":

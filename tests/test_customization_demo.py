@@ -1,4 +1,6 @@
 """The demo's text-to-video model and what scripts/demo_customization.sh measures: the shipped weights and the judge of motions."""
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from newmove.generation import read_prompts
 from newmove.task import pieces_of
 from newmove.text_to_video import TextToVideo
 from runtime.weights import read_tensors
+from scripts import demo_customization
 from scripts.demo_customization import (ANSWERS, BLUR, EXEMPLARS, measured, NEW_COLOURS, prepare, Recogniser, shirt_colour,
                                         silhouettes, similarity)
 
@@ -104,3 +107,14 @@ def test_the_shipped_model_draws_what_it_is_asked_for(model, recognise):
     video = model(caption_of("green", "raising both arms"), 1, num_frames=8, size=(96, 80), num_inference_steps=12, guidance_scale=2.0,
                   progress=False)
     assert recognise(video) == "raising both arms" and shirt_colour(video) == "green"
+
+
+def test_a_quick_run_of_the_script_is_understood(monkeypatch):
+    asked, script = [], (ROOT / "scripts" / "demo_customization.sh").read_text()
+    for name in ("prepare", "measure"):
+        monkeypatch.setattr(demo_customization, name, lambda folder, count: asked.append(count) or "")
+    monkeypatch.setattr(demo_customization, "save_text", lambda *_: None)
+    for name, option, value in re.findall(r"demo_customization.py (\w+) \S+ \$\(quick (\S+) (\S+)\)", script):
+        monkeypatch.setattr(sys, "argv", ["demo_customization.py", name, "out", option, value])
+        demo_customization.main()
+    assert asked == [0, 1]
