@@ -19,6 +19,17 @@ CONFIG = {"_class_name": "UNet2DConditionModel", "act_fn": "silu", "attention_he
           "norm_eps": 1e-5, "norm_num_groups": 8, "out_channels": 4, "sample_size": 8,
           "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2}
 WIDTHS = (8, 16, 24)                                  # of the pose guider: features of a quarter of the picture's size
+TOLERANCE = 1e-4                 # of the largest value
+OFFICIAL = CONFIG | {"attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768,
+                     "norm_num_groups": 32, "layers_per_block": 2,
+                     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+                     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3}
+
+
+def apart(found, wanted):
+    """The largest difference, in shares of the largest wanted value."""
+    assert found.shape == wanted.shape
+    return ((found.float() - wanted).abs().max() / wanted.abs().max()).item()
 
 
 def published_motion_name(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from musepose_tiny import CONFIG, published_motion_name, random_filled, tiny_files
+from musepose_tiny import apart, CONFIG, OFFICIAL, published_motion_name, random_filled, tiny_files, TOLERANCE
 from safetensors.torch import load_file
 
 from runtime.weights import empty
@@ -20,17 +20,6 @@ from musepose.checkpoint import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-TOLERANCE = 1e-4                 # of the largest value
-OFFICIAL = CONFIG | {"attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768,
-                     "norm_num_groups": 32, "layers_per_block": 2,
-                     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-                     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3}
-
-
-def apart(found, wanted):
-    """The largest difference, in shares of the largest wanted value."""
-    assert found.shape == wanted.shape
-    return ((found.float() - wanted).abs().max() / wanted.abs().max()).item()
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from musepose_tiny import tiny_files, tiny_model
+from musepose_tiny import OFFICIAL, tiny_files, tiny_model
 from safetensors.torch import load_file, save_file
-from test_musepose_networks import OFFICIAL
 from tiny_training import launched
 
 from dwpose.skeleton import Skeleton

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from musepose_tiny import tiny_model
+from musepose_tiny import apart, tiny_model, TOLERANCE
 from safetensors.torch import load_file
-from test_musepose_networks import TOLERANCE, apart
 
 from musepose.checkpoint import WeightFiles, load_pose_guider, load_vae
 from musepose.pipeline import (averaged, clip_pixels, frame_windows, min_snr_weight, MusePose, padded_length,

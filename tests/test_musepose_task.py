@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from musepose_tiny import CONFIG, tiny_model
+from musepose_tiny import apart, CONFIG, tiny_model
 from safetensors.torch import load_file, save_file
-from test_musepose_networks import apart
 
 from musepose.checkpoint import WeightFiles, load_networks, load_saved_networks, motion_name
 from musepose.networks import build_pose_guider, is_motion
