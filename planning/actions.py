@@ -17,11 +17,12 @@ from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FUNCTI
                               NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, PARTICIPLES, PAST, past, POSSESSIVES, PRONOUNS, PUNCHES,
                               SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person,
                               UNKNOWN_SECONDS, VERBS)
-from planning.patterns import (AGAIN, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_BACK,
+from planning.patterns import (AGAIN, APPOSED, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_BACK,
                                HALF_TURNS, HELD, IS_DONE, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
                                MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, PASSIVE, SIDE, SIDE_ALONE,
                                THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
 from planning.plain import check_total, normal, require_english, shown
+from planning.unread import tell_unread
 from planning.words import (action_noun, base_form, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
                             meant_verb, one_person, predicate_of, split_subject, thing_acts, verb_form)
 
@@ -46,6 +47,8 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
                          "say what the person does, as in 'A person waves.'")
     check_total(sum(seconds for _, _, seconds in actions))
     parts = []
+    for text in dict.fromkeys(text for _, text, _ in actions):
+        tell_unread(text)
     for who, text, seconds in actions:
         turn, halves = half_turns(text)
         shortened = shorten(turn, seconds / halves, max_seconds)
@@ -61,7 +64,7 @@ def timed_actions(pieces: list[tuple[Piece, str, str]]) -> list[Action]:
     said = Mentioned(next((one_person(subject) for _, subject, _ in pieces if subject), "a person"))
     actions: list[Action] = []
     times = Schedule()
-    for piece, subject, words in pieces:
+    for (piece, subject, words), following in zip(pieces, [*pieces[1:], None]):
         clause, seconds = piece.text, piece.seconds
         times.note(piece, actions)
         if not clause and (piece.begin is not None or piece.each):
@@ -81,7 +84,8 @@ def timed_actions(pieces: list[tuple[Piece, str, str]]) -> list[Action]:
         action = finite(words, said.verb, somebody) if words or not seconds else STILL
         text = " ".join(action[0]) if action else ""
         if action is None:
-            log.warning("prompt: no action found in '%s', which is left out", clause.replace(" ,", ","))
+            alone = piece.opens and (following is None or following[0].opens)              # a sentence of its own: 'Tom was bored.'
+            log.log(logging.INFO if alone and is_state(words) else logging.WARNING, "prompt: no action found in '%s', which is left out", clause.replace(" ,", ","))
         elif actions and (not words or HELD.fullmatch(text)):                  # 'holds it for a second'
             who, before, lasted = actions[-1]
             actions[-1] = who, before, lasted + (seconds or VERBS["hold"][1])
@@ -192,6 +196,12 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     return [third_person(previous) if previous in BASE else previous, *words], previous
 
 
+def is_state(words: list[str]) -> bool:
+    """Whether a predicate only says what somebody is, has or sees, so that no action can be lost: 'was bored', 'hears a song'."""
+    said = words[:1] and words[0] in (*STATES, "was", "are", "were", "had")
+    return bool(said) and not any(verb_form(word) or is_gerund(word) or word in ("not", "never") for word in words[1:])
+
+
 def misspelt_verb(word: str) -> str | None:
     """The verb meant by a misspelt one, with a warning."""
     meant = meant_verb(word)
@@ -220,6 +230,8 @@ class Mentioned:
         rest = text.partition(third_person(self.verb))[2].strip() if handled else ""
         if self.limb and re.match(r"(?:it|them)\b", rest):
             text, rest = re.sub(r"\b(?:it|them)(?:\s+both)?\b", self.limb, text, count=1), self.limb
+        if self.limb and rest in ("up", "down", "out", "forward"):               # 'left arm up , then | down'
+            text, rest = f"moves {self.limb} {rest}", self.limb
         text = WITH_IT.sub(f"with {self.limb}", text) if self.limb else text
         text = BOTH_ALONE.sub("both feet" if self.part == "foot" else f"both {self.part or 'arm'}s", text)
         if self.side:
@@ -249,6 +261,7 @@ def with_movers(pieces: list[Piece]) -> Iterator[Piece]:
     part = ""
     for piece in pieces:
         text = SIDE_ALONE.sub(rf"\g<0> {part}", ONE_OF_A_SIDE.sub(rf"\1 \2 {part}", piece.text)) if part else piece.text
+        text = APPOSED.sub(lambda match: f"{match['whose'] or 'the'} {match['side']} {match['part']}", text)
         part = ([part] + re.findall(rf"\b({PART})s?\b", text))[-1]
         yield replace(piece, text=with_mover(text))
 

@@ -12,9 +12,10 @@ from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_C
                                BEFORE_THAT, CLAUSE_BREAK, CLAUSE_FIRST, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
                                FRAMED, FRAMES, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_IS_MOVED,
                                LIMB_MOVES, LIMB_PLACED, LIST_COMMA, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
-                               OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, TIME_SPAN,
+                               OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, SUBORDINATED, TIME_SPAN,
                                UNTIL_TIME, WHILE_DOING)
 from planning.plain import plain, repetitions, without_camera
+from planning.unread import further_verbs
 from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_person, is_unknown_verb, makes_noun, meant_verb,
                             predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
 
@@ -53,7 +54,8 @@ def listed(part: str) -> list[str]:
 def items(text: str) -> list[str]:
     """'body roll , spin left , freeze' -> each of them, where all are actions by themselves and not all begin with their verb."""
     named = LIST_COMMA.split(text.strip(" ,"))
-    by_verb = all(verb_form(each.partition(" ")[0]) for each in named)
+    forms = [verb_form(each.partition(" ")[0]) for each in named]
+    by_verb = all(form and form is forms[0] for form in forms)
     return named if not by_verb and all(map(is_item, named)) else [text]
 
 
@@ -88,9 +90,11 @@ def in_time_order(part: str) -> list[str]:
     match = INTERPOSED.match(part)
     if match and ADVERBIALS.fullmatch(match["front"]) and begins_verb(match["outer"].split(), FORMS):
         part = f"{match['front']} , {match['who']} {match['outer']}"
-    if found := in_front(part):
+    first = CLAUSE_FIRST.match(part)
+    first = first if first and split_subject(first["inner"])[1] else None                  # not 'before the king he bows'
+    if not first and (found := in_front(part)):
         return with_adverbial(*found)
-    if match := SUBORDINATE.match(part) or WHILE_DOING.match(part) or CLAUSE_FIRST.match(part):
+    if match := first or SUBORDINATE.match(part) or WHILE_DOING.match(part):
         word, inner, outer = match["word"], match["inner"], match["outer"]
         if word in ("while", "as") and is_action(inner.split()):
             return in_time_order(f"{outer} while {inner}")
@@ -210,7 +214,18 @@ def split_at_verbs(part: str) -> list[str]:
             pieces.append(begun)
             start = match.end()
             clause = part.find(front, start) + len(front) if front else start
-    return [*pieces, part[start:]]
+    return [each for piece in (*pieces, part[start:]) for each in run_on(piece)]
+
+
+def run_on(piece: str) -> list[str]:
+    """'walks forward stops waves' -> each verb with its words, also where no comma stands between them."""
+    words, predicate = piece.split(), split_subject(piece)[1]
+    main, before = predicate_of(predicate.split()).form, len(words) - len(predicate.split())
+    main_clause = SUBORDINATED.split(predicate)[0].split()
+    places = [before + i for i in further_verbs(main_clause) if main_clause[i - 1] != "," and (main_clause[i] in THIRD or main is BASE)]
+    if not places or main not in (THIRD, BASE):
+        return [piece]
+    return [" ".join(words[:places[0]]).removesuffix(" and to"), *run_on(" ".join(words[places[0]:]))]
 
 
 def adverbial_in_front(rest: str, behind_and: bool) -> str:
@@ -245,6 +260,8 @@ def begins_action(rest: str, forms: tuple[dict, ...], verb: str | None, begun: s
 
 def verb_forms(text: str) -> tuple[dict, ...]:
     """The forms that are verbs in this clause: bare ones in 'wave and kick', not in 'does a wave and a kick'."""
+    if any(pattern.match(text) for pattern in (LIMB_GOES, LIMB_PLACED)):       # 'hands on hips , nod'
+        return THIRD, GERUND, BASE
     predicate = predicate_of(split_subject(text)[1].split())
     form = predicate.form
     if form is None and predicate.rest:
@@ -293,7 +310,7 @@ def lacks_object(clause: str) -> bool:
     """'raises' in 'raises and lowers the arm': what is raised comes later."""
     predicate = predicate_of(split_subject(clause)[1].split())
     alone = ("wave", "stretch", "circle", "twist", "move", "bend", "flex")
-    return predicate.verb in HANDLING_VERBS and not predicate.rest and predicate.verb not in alone
+    return predicate.verb in HANDLING_VERBS and not predicate.rest and predicate.verb not in alone and not LIMB_PLACED.fullmatch(clause)
 
 
 # ---------------------------------------------------------------- what a clause says about time

@@ -79,7 +79,7 @@ UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the table
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
 MAX_TOTAL_SECONDS = 180.0                       # of one run
 NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-                   "eighteen nineteen".split(), range(1, 20)), couple=2, few=3, several=3, many=5, multiple=3)
+                   "eighteen nineteen".split(), range(1, 20)), couple=2, pair=2, few=3, several=3, many=5, multiple=3)
 NUMBER_WORDS = {number: word for word, number in list(NUMBERS.items())[:12]}
 TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10)))
 NUMBERS |= TENS
@@ -137,7 +137,13 @@ NO_THINGS = MORE_BODY_PARTS | frozenset("""
 WAYS = ("away", "overhand", "low", "high", "fast", "hard", "aloud", "open", "apart", "together", "dead", "along", "still", "upright", "like", "than",
         "above", "below", "behind", "beside", "across", "against", "near", "toward", "towards", "inside", "outside", "off", "past",
         "during", "without", "using", "between", "among", "beyond", "upon")
+# behind these a phrase is over: 'walks forward | stops'
+WAYS_BEHIND = ("forward", "forwards", "backward", "backwards", "sideways", "upwards", "downwards", "up", "down", "around", "round", 
+               "away", "back", "off", "aside", "ahead", "again", "there", "here", "still", "twice", "once", "times", "it", "them",
+               "himself", "herself", "themselves", "hello", "hi", "goodbye", "together", "apart", "overhead", "place", "spot", "floor", "ground", "air",
+               "seconds", "s")
 TAKES_THINGS = ("drink", "eat", "play", "read", "cook", "carry", "catch", "throw", "grab", "paint", "ride", "drive", "juggle", "sip", "hold")
+TAKES_NOTHING = ("stop", "halt", "pause", "wait", "freeze", "sit", "stand", "kneel", "bow", "nod", "shrug", "crouch")
 # 'in a circle' says how one moves, not where
 WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")
 MEANWHILE = ("while", "as", "when")
@@ -155,8 +161,8 @@ PREPOSITIONS = ("in", "at", "on", "of", "to", "into", "onto", "with", "for", "fr
                 "over", "under")
 # they open a sentence about the place
 SCENE_PREPOSITIONS = ("in", "at", "on", "inside", "outside", "under", "near", "with", "from", "during", "against")
-STATES = ("wears", "wearing", "feels", "feeling", "seems", "seeming", "has", "having", "is", "being")  # nothing is done
-SPEECH = ("says", "saying", "tells", "asks", "exclaims")                                 # ... by these alone
+STATES = ("hears", "hearing", "sees", "seeing", "notices", "noticing", "remembers", "realizes", "realises", "knows", "wears", "wearing", "feels", "feeling", "seems", "seeming", "has", "having", "is", "being")  # nothing is done
+SPEECH = ("says", "saying", "tells", "asks", "exclaims", "shouts", "yells")                                 # ... by these alone
 # they end in -s as 'walks' does
 NOT_VERBS = ("backwards", "forwards", "sideways", "upwards", "downwards", "towards", "across", "his", "its", "this",
              "always", "hers", "ours", "besides", "as", "is", "was", "has", "us", "perhaps", "indoors", "outdoors",

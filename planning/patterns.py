@@ -4,7 +4,7 @@ In those that are laid out over several lines (re.VERBOSE) spaces mean nothing: 
 """
 import re
 
-from planning.lexicon import BASE, BODY_PARTS, GERUND, MORE_BODY_PARTS, MULTIPLES, NOUNS, NUMBERS, PEOPLE, PRONOUNS, PUNCHES, TENS, THIRD
+from planning.lexicon import BASE, BODY_PARTS, GERUND, MORE_BODY_PARTS, MULTIPLES, NOUNS, NUMBERS, PEOPLE, PRONOUNS, PUNCHES, TENS, THINGS, THIRD
 
 NUMBER = r"\d+(?:\.\d+)?|" + "|".join(sorted(NUMBERS, key=len, reverse=True))
 ONES = "|".join(list(NUMBERS)[:9])
@@ -32,7 +32,7 @@ SPELLINGS = (                                              # (pattern, what it i
      lambda match: "0.75 " if match[1] else "0.25 "),
     (rf"\bsome\s+(?={UNIT}\b)", "few "),
     (r"\bfor\s+the\s+(?:first|next|last|final|following)\s+(?=(?:second|minute)\b)", "for 1 "),
-    (rf"\bfor\s+(?:(?:the\s+)?(?:first|next|last|final|following)\s+)?(?:{NUMBER})(?=\s*(?:[,;!\n]|\.(?!\d)|$)|\s+(?:{PRONOUN}|the|an?|then|and(?!\s+(?:an?\s+)?(?:half|[\d.])))\b)",  # 'for the next 2 she claps'
+    (rf"\bfor\s+(?:another\s+|(?:the\s+)?(?:first|next|last|final|following|remaining|other)\s+)?(?:{NUMBER})(?=\s*(?:[,;!\n]|\.(?!\d)|$)|\s+(?:{PRONOUN}|the|an?|then|and(?!\s+(?:an?\s+)?(?:half|[\d.])))\b)",  # 'for the next 2 she claps'
      lambda match: f"{match[0]} seconds"),
     (rf"\b({ONES}|ten)\s+point\s+({ONES})\b", lambda match: f"{NUMBERS[match[1]]}.{NUMBERS[match[2]]}"),
     (rf"\busing\s+(?=(?:(?:only|just|both|the|my|your|his|her|their|one|left|right)\s+)+{LIMBS}\b)", "with "),
@@ -40,6 +40,13 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\bw/(?=\s*\w)", "with "), (r"\s[•▪●‣·]\s", " ; "),
     (r"\b(?:rigth|rihgt|rgiht|rght|righ)\b", "right"), (r"\b(?:letf|lfet|elft|leftt)\b", "left"),
     (r"\b(?:tree|thre)\s+(?=times\b)", "three "), (r"\b(and|,)\s+than\b", r"\1 then"),
+    (r"\b(gim|lem)me\b", lambda match: dict(gim="give me", lem="let me")[match[1]]),
+    (r"\b(?:gonna|gotta|wanna)\b", "to"),
+    (r"\b(?:on\s+your\s+marks?|ready)\s*,?\s*(?:get\s+)?(?:set|steady)\s*,?\s*go\b\s*[:!,.]*", " "),
+    (rf"\b(?:make|let|have)\s+(?:it|({SOMEBODY}))(?:\s+do)?\s*:", lambda match: match[1] or " "),                    # 'make it: walk, turn'
+    (rf"\b(?:show|give)\s+(?:me|us)\s+(?=(?:{NUMBER}|an?|some)\s)", "do "),
+    (rf"\bha(s|ve|d|ving)\s+(?=an?\s+(?:[a-z]+\s+)?(?:{'|'.join(BASE.keys() - THINGS)})\b)",                     # 'has a sip'
+     lambda match: dict(s="takes ", ve="take ", d="took ", ving="taking ")[match[1]]),
     (r"\bur\b", "the"), (r"\bu\b", "you"), (r"\bda\b", "the"), (r"\b(?:i|I)'m\b", "i am"),
     (r"\b(?:lol|lmao|omg|fr|ngl|tbh|haha+)\b", " "),
     (r"\b(?:prson|persn|peson|perosn|pesron)\b", "person"), (r"\b(?:wman|womn|wonan|woamn)\b", "woman"), (r"\bwit\b", "with"),
@@ -99,7 +106,7 @@ FRACTION = re.compile(rf"""                                # '1 1/2 s'
 SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b(?=\s*([a-z]*))")        # 'jump jump jump', and the word behind it
 WITH_SLASHES = re.compile(r"\b[a-z]+(?:\s?/\s?[a-z]+)+\b")                 # 'wave/jump/clap'
 SIDES_LISTED = re.compile(                                 # 'left, right, left'
-    r"\b(?:left|right)(?:\s*,\s*(?:and\s+)?(?:left|right)\b)+(?:\s+and\s+(?:left|right)\b)?(?=\s*(?:[.;!?\n]|$))")
+    r"\b(?:left|right)(?:(?:\s*,\s*(?:and\s+)?|\s+)(?:left|right)\b)+(?:\s+and\s+(?:left|right)\b)?(?=\s*(?:[.;!?\n]|$))")
 REPEATED_LIST = re.compile(rf"""                           # 'repeat 3 times: jump, clap', '3 times: jump, clap'
     (?:\b (?:repeats?(?:\s+(?:this|these|the\s+following))? | do(?:es)?\s+(?:this|these|the\s+following)) \s+ |
        (?:^|(?<=[.;!?\n])) \s*)
@@ -108,7 +115,7 @@ HAVING_DONE = re.compile(r",?\s*\b(?:after\s+)?having\s+(?:(?:first|already|just
 SETS = re.compile(rf"\b({NUMBER})\s+(?:sets?|series|rounds?)\s+of\s+({NUMBER})\b")
 # ---------------------------------------------------------------- durations and counts
 
-ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|between|another|the\s+(?:first|next|last|final|following))\s+)?"
+ABOUT = r"(?:(?:about|around|roughly|exactly|at\s+least|almost|nearly|up\s+to|between|another|the\s+(?:first|next|last|final|following|remaining|other))\s+)?"
 AMOUNT = rf"""                                             # 'half a', 'a', '4-5', 'two and a half'; then the unit
     (?: (?P<half>half) \s+ (?:of\s+)? (?:an?\s+)? |
         an?\s+ (?:(?:split|brief|short|single|full|whole|long)\s+)? (?=mil|se|mi|h) |
@@ -200,7 +207,7 @@ MEANTIME = re.compile(                                     # 'she waves while th
 WHILE_DOING = re.compile(                                  # 'while jumping she waves'
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{PRONOUN}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
 CLAUSE_FIRST = re.compile(                                 # 'because he is cold he rubs his hands'
-    rf"^(?P<word>before|after|when|once|as\s+soon\s+as|if|because|since)\s+(?P<inner>(?:{PRONOUN}|the\s+(?:{PERSON}))\s+[^,]+?)\s+(?P<outer>(?:{PRONOUN})\s+[^,]+)$")
+    rf"^(?P<word>before|after|when|once|as\s+soon\s+as|if|because|since)\s+(?P<inner>(?:{PRONOUN}|(?:the|an?|his|her)\s+[a-z]+)\s+[^,]*?[a-z]{{3,}}(?<!that)(?<!than)(?<!but)(?<!and)(?<!when)(?<!while))\s+(?P<outer>(?:{PRONOUN})\s+.+)$")
 MANNER = r"(?:very\s+)?[a-z]{3,}ly|forwards?|backwards?|sideways|(?:up|down)wards?"
 ADVERB_PHRASE = r"""
     (?:with|without|using|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|
@@ -245,7 +252,7 @@ REQUESTS = re.compile(rf"""                                # 'can you make a vid
               (?=(?:{SOMEBODY}|{PICTURE})) |
           {PICTURE} \s* ,? \s* (?:should\s+)? (?:of|where|in\s+which|that\s+shows|showing|shows?|with)\s+ |
           there\s+(?:is|are)\s+ (?=an?\b|one\b) |
-          (?: (?:i|we)\s+(?:can\s+)? | let's\s+ | let\s+us\s+) (?:see|imagine|watch)\s+ |
+          (?: (?:i|we)\s+(?:can\s+)? | let's\s+ | let\s+(?:us|me)\s+) (?:see|imagine|watch)\s+ |
           (?:do\s+)? (?:the\s+following|this|these) (?:\s+(?:actions|moves|things))? \s* :) \s*""", re.VERBOSE)
 CAMERA_MOVES = re.compile(r"""                             # 'the camera zooms in while ...', not 'waves at the camera'
     (?P<before>^ | , | ; | \b(?:while|as|and|then|when|with)) \s*
@@ -289,13 +296,14 @@ LIMB = re.compile(rf"""
     ^ (?:(?:up|down)\s+)?
     ((?:the|his|her|their|its|both|one|two)\s+ (?:(?:left|right|other|of\s+(?:his|her|their))\s+)? {LIMBS}) \b""", re.VERBOSE)
 WITH_IT = re.compile(r"\bwith (?:it|them)\b")
-BOTH_ALONE = re.compile(r"\bboth$")
+BOTH_ALONE = re.compile(r"\bboth(?=$|\s+(?:up|down|out)\b)")
 THE_OTHER = re.compile(rf"\bthe\s+other(?:\s+one)?(?=\s+(?:{PART})\b|\s*$)")
 SIDE = re.compile(r"\b(left|right)\b")
 SIDE_ALONE = re.compile(rf"\b(?:with|on)\s+{WHOSE}\s+(?:left|right)$")
 ONE_OF_A_SIDE = re.compile(rf"\b({WHOSE}) (left|right) one\b")
+APPOSED = re.compile(rf"\b(?:(?P<whose>{WHOSE}|your)|one|an?) (?P<part>{PART}) , (?:the )?(?P<side>left|right)(?: one)?\b")      # 'her arm , the left one'
 COUNTED_AGAIN = re.compile(                                # 'once with the right', behind 'twice with the left'
-    rf"\s*(?:once|twice|thrice|(?:{NUMBER})\s+times?)\s+(?:with|on|to|using)\s+(?:{WHOSE}\s+)?(?:left|right|other)\b")
+    rf"\s*(?:once|twice|thrice|(?:{NUMBER})(?:\s+times?)?)\s+(?:(?:with|on|to|using)\s+)?(?:{WHOSE}\s+)?(?:left|right|other)\b")
 LIMB_ALONE = re.compile(rf"\s*(?:{WHOSE}\s+)?(?:left|right|both)\s+{LIMBS}\s*(?:,|\band\b|$)")
 ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+{LIMBS}$")
 EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
@@ -310,7 +318,7 @@ IS_DONE = re.compile(r"\b(?:is|are|was|were|gets?|got)\b")
 BY_SOMEBODY = re.compile(rf"\s+by\s+(?P<who>{SOMEBODY})")
 WITH_LIMB = re.compile(rf"\b(?:with|in|by)\s+{WHOSE}\s+(?:left|right)\s+{LIMBS}\b")
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
-    rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS})\s+(?P<way>up|down|out|forward|back|together|apart)")
+    rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS}|both)\s+(?P<way>up|down|out|forward|back|together|apart)")
 LIMB_PLACED = re.compile(rf"""                             # 'hands on hips', 'arms out to the sides', 'arms akimbo'
     (?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS}) \s+
     (?: (?P<place>(?:on|in(?!\s+circles?\b)|at|to|over|above|behind|against)\s+.+) | (?P<out>out\s+(?:wide|to\s+the\s+sides?)|wide) | (?P<held>akimbo|crossed|folded) )
@@ -320,5 +328,13 @@ TO_EACH_OTHER = re.compile(r"""
     """, re.VERBOSE)
 TOGETHER = re.compile(r"\s+together\b")
 EACH_LIMB = re.compile(rf"(?<!\bin )\b(?:each|every|per)\s+(?P<part>{PART})\b")           # 'kicks with each leg', '5 kicks per leg'
-MORE = re.compile(rf"\b({NUMBER})\s+more$")                # 'does ten more'
+MORE = re.compile(rf"\b({NUMBER})(?:\s+more$|(?=\s+(?:to|on|with)\s+{WHOSE}\s+(?:left|right)\b))")         # 'does ten more', 'one to the left'
 LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")
+# ---------------------------------------------------------------- what an action has one of
+
+SUBORDINATED = re.compile(r"\b(?:while|when|until|because|since|so|if|that|who|which|like|(?<!\bhigh\s)as)\b")
+BOTH_SIDES = re.compile(r"\b(?:left|right)\s+(?:and|or|to|then)\s+(?:to\s+)?(?:(?:the|his|her|their)\s+)?(?:left|right)\b")
+DIRECTION = re.compile(rf"\b(left|right)\b(?!\s+(?:{LIMBS}|one)\b)")
+LOOSE_NUMBER = re.compile(rf"""                            # '2 s', 'three times', 'for another 5', 'one to the left'; not 'high five'
+    (?: \b(?:once|twice|thrice) | \b(?:{NUMBER})\s+times? | \b(?<!\bto\s)(?:{NUMBER})\s*{UNIT} |
+        \b(?<!\bhigh\s)(?<!\bto\s)(?<!\bof\s)(?<!\bfigure\s)(?:{NUMBER})(?=\s+(?:to|on|with)\s+{WHOSE}\s+(?:left|right)\b | (?<!one)$) ) \b""", re.VERBOSE)

@@ -91,7 +91,7 @@ def predicate_of(words: list[str]) -> Predicate:
     adverbs, negated, start = [], False, 0
     while True:
         end = skip_adverbs(words, start)
-        negated = negated or "neither" in words[start:end]
+        negated = negated or bool({"neither", "almost", "nearly"} & set(words[start:end]))
         adverbs, start = adverbs + words[start:end], end
         word, behind = (words[start:] + ["", ""])[:2]
         if word in ("not", "never"):
@@ -142,7 +142,8 @@ def split_subject(text: str) -> tuple[str, str]:
     words = without_place(text.split())
     if words and words[0] in PRONOUNS:
         return "", " ".join(words[1:])
-    if words[1:] and words[0] in OBJECT_PRONOUNS and (words[1] == "to" or words[1] in BASE or is_gerund(words[1])):
+    done = words[skip_adverbs(words, 1):][:1]
+    if done and words[0] in OBJECT_PRONOUNS and (done[0] == "to" or done[0] in BASE or is_gerund(done[0])):
         return "", " ".join(words[1:])
     first = words[skip_adverbs(words, 0):][:1]
     if not first or first[0] in ("not", "never") or verb_form(first[0]) or is_gerund(first[0]):
@@ -288,9 +289,11 @@ def end_of_subject(words: list[str], person: int | None) -> int | None:
         return main if main is not None else relative + 1
     if finite:
         return finite[0]
-    shown = next((i for i in possible if words[i - 1] in PICTURES and (words[i] in BASE or is_gerund(words[i]))), None)
-    if person is not None and shown:                                           # 'the person in the photo | wave'
-        return shown
+    described = person is not None and words[person + 1:person + 2] and words[person + 1] in PREPOSITIONS
+    if described:                                                              # 'the person in the red dress | wave'
+        end = words.index(",") if "," in words else len(words)
+        return next((i for i in possible if person + 2 < i < end and (words[i] in BASE or is_gerund(words[i]))
+                     and (i + 1 < end or any(is_one_of(words[i - 1], names) for names in (THINGS, NO_THINGS, PICTURES)))), person + 1)
     return person + 1 if person is not None else None                          # a verb of no table follows, or nothing
 
 

@@ -1,0 +1,60 @@
+"""The planner's account of words: run-on actions are told apart, and what is no part of an action's one movement is named in a line."""
+import re
+
+import pytest
+
+from llm_planner import plan
+
+
+def done(prompt: str) -> list[str]:
+    return [re.sub(r"^(?:a|the) (?:person|man|woman|girl) (?!in )", "", segment.text) for segment in plan(prompt)]
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("a girl walks forward turns around waves with her left hand and sits down",
+     ["walks forward", "turns around", "waves with her left hand", "sits down"]),
+    ("she raises both arms lowers them stops claps", ["raises both arms", "lowers both arms", "stops", "claps"]),
+    ("jump clap jump clap bow", ["jumps", "claps", "jumps", "claps", "bows"]),
+    ("walk forward stop turn around", ["walks forward", "stops", "turns around"]),
+    ("arms crossed, nod, bow", ["stands with arms crossed", "nods", "bows"]), ("boxing 3s, rest 2s", ["boxes", "rests"]),
+    ("The man to lift the left knee and to clap", ["lifts the left knee", "claps"])])
+def test_actions_without_a_comma_between_them_are_told_apart(prompt, expected, caplog):
+    assert done(prompt) == expected and not caplog.messages
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("kick left right left", ["kicks left", "kicks right", "kicks left"]),
+    ("punch three times left, twice right", ["punches three times left", "punches twice right"]),
+    ("Take three steps to the left and two to the right", ["takes three steps to the left", "takes two steps to the right"]),
+    ("right arm up then down", ["moves the right arm up", "moves the right arm down"]),
+    ("Left arm up, right arm up, both down", ["moves the left arm up", "moves the right arm up", "moves both arms down"]),
+    ("He lifts his leg - the right one - and lowers it", ["lifts his right leg", "lowers his right leg"]), ("a pair of jumps", ["does a pair of jumps"])])
+def test_sides_and_numbers_of_a_list_go_with_their_own_action(prompt, expected, caplog):
+    assert done(prompt) == expected and not caplog.messages
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("make it: jump, bow", ["jumps", "bows"]), ("Ready, set, go: she runs!", ["runs"]), ("gimme two squats, a jump and a bow", ["does two squats", "does a jump", "does a bow"]),
+    ("lemme see him first clapping, then bowing", ["claps", "bows"]), ("She has a quick stretch and has a sip of tea", ["takes a quick stretch", "takes a sip of tea"]),
+    ("Make the girl in the green coat bow and wave", ["the girl in the green coat bows", "the girl in the green coat waves"]),
+    ("Once the old king had sat down he nodded and clapped.", ["the old king sits down", "the old king nods", "the old king claps"]),
+    ("When the bell rings he jumps, turns around and bows.", ["jumps", "turns around", "bows"]), ("Ann was sad. It is late. She waved.", ["waves"])])
+def test_what_frames_an_action_is_taken_off(prompt, expected, caplog):
+    assert done(prompt) == expected and not [line for line in caplog.messages if "bell" not in line]
+
+
+@pytest.mark.parametrize("prompt, left_out", [
+    ("He punches the air, not once but three times", "three times"), ("circle the left arm 3s, both arms 2s", "2 s"),
+    ("She almost jumps, then waves", "she almost jumps")])
+def test_words_beyond_one_movement_one_count_and_one_side_are_named(prompt, left_out, caplog):
+    plan(prompt)
+    assert [line for line in caplog.messages if f"'{left_out}'" in line and "left out" in line] == caplog.messages != []
+
+
+@pytest.mark.parametrize("prompt", [
+    "He backs away slowly, step by step", "draw circles in the air with both hands", "deliver a left hook", "steps forward into a left lunge",
+    "exercises with left leg lunges", "points left with the right hand", "looks left and right", "claps twice to cheer on his team",
+    "bends down to touch the floor", "gives a high five", "stretches to the left and to the right", "does left arm circles", "jumps as high as he can"])
+def test_what_belongs_to_one_movement_is_not_told(prompt, caplog):
+    plan(prompt)
+    assert not caplog.messages
