@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from planning.clauses import clauses, Piece
-from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
-                              NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, PARTICIPLES, PAST, past, POSSESSIVES, PRONOUNS, PUNCHES,
-                              SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person,
-                              UNKNOWN_SECONDS, VERBS)
+from planning.lexicon import (ADVERBS, AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
+                              NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, PARTICIPLES, PAST, past, POSSESSIVES, PREPOSITIONS, PRONOUNS, PUNCHES,
+                              SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person, TIMES,
+                              UNKNOWN_SECONDS, VERBS, WAYS, WAYS_BEHIND)
 from planning.patterns import (AGAIN, APPOSED, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_BACK,
                                HALF_TURNS, HELD, IS_DONE, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
                                MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, PASSIVE, SIDE, SIDE_ALONE,
@@ -85,7 +85,8 @@ def timed_actions(pieces: list[tuple[Piece, str, str]]) -> list[Action]:
         text = " ".join(action[0]) if action else ""
         if action is None:
             alone = piece.opens and (following is None or following[0].opens)              # a sentence of its own: 'Tom was bored.'
-            log.log(logging.INFO if alone and is_state(words) else logging.WARNING, "prompt: no action found in '%s', which is left out", clause.replace(" ,", ","))
+            only_named = piece.opens and is_person(subject.split(" ")[-1]) and (not words or words[0].endswith("ed"))      # 'a woman, dressed in white, ...'
+            log.log(logging.INFO if only_named or alone and is_state(words) else logging.WARNING, "prompt: no action found in '%s', which is left out", clause.replace(" ,", ","))
         elif actions and (not words or HELD.fullmatch(text)):                  # 'holds it for a second'
             who, before, lasted = actions[-1]
             actions[-1] = who, before, lasted + (seconds or VERBS["hold"][1])
@@ -178,7 +179,7 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     rest = rest if verb is None else words[len(words) - len(rest) - 1:]
     if not rest or rest[0] in STATES or rest[0] in SPEECH and len(rest) == 1:
         return None
-    noun = None if rest[0] in SCENE_PREPOSITIONS else action_noun(" ".join(rest))
+    noun = None if rest[0] in (*SCENE_PREPOSITIONS, "after", "before") else action_noun(" ".join(rest))
     if noun is None or somebody or meant_verb(rest[0]) in THIRD:
         if verb := misspelt_verb(rest[0]):
             return [*adverbs, third_person(verb), *rest[1:]], verb
@@ -193,7 +194,15 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
         return [*adverbs, third_person(verb), *rest], verb
     if previous is None:
         return None
+    if noun is None and not goes_on(rest[0]):
+        log.warning("prompt: '%s' is read as '%s': no verb that the planner knows is in it", " ".join(words), " ".join([third_person(previous), *words]))
     return [third_person(previous) if previous in BASE else previous, *words], previous
+
+
+def goes_on(word: str) -> bool:
+    """Whether a word may open what goes on with the verb before: 'then | backward', 'then | to the left', 'then | faster'."""
+    known = (*FUNCTION_WORDS, *WAYS, *PREPOSITIONS, *ADVERBS, *DETERMINERS, *NUMBERS, *POSSESSIVES, *TIMES, *WAYS_BEHIND)
+    return word in known or is_limb(word) or word.isdigit() or word.endswith(("ly", "er", "wards"))
 
 
 def is_state(words: list[str]) -> bool:

@@ -5,7 +5,7 @@ import logging
 import re
 from dataclasses import dataclass
 
-from planning.lexicon import (BASE, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HANDLING_VERBS, MEANWHILE, NUMBERS,
+from planning.lexicon import (BASE, BEHIND_VERB, CONJUNCTIONS, DETERMINERS, FORMS, GERUND, HANDLING_VERBS, MEANWHILE, NUMBERS,
                               OPPOSITE, past, PEOPLE, PREPOSITIONS, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS, THIRD,
                               TITLES, WAYS_TO_MOVE)
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
@@ -21,7 +21,6 @@ from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, i
 
 LONGEST_FRONT = 20        # words before a clause that describe it
 LONGEST_NAME = 5          # words of an action that is a noun
-BEHIND_VERB = ("the", "his", "her", "their", "it", "both", "up", "down", "away", "off")     # words that show a base form to be a verb
 log = logging.getLogger(__name__)
 
 
@@ -106,7 +105,8 @@ def in_time_order(part: str) -> list[str]:
             return in_time_order(outer)
     if match := MEANTIME.match(part):
         inner, outer = match["inner"], match["outer"]
-        if match["word"] == "until" and is_action(inner.split()):
+        going_on = re.search(r"\b(?:is|are|was|were)\s+\w+ing\b", outer) is not None               # 'was running when he stopped'
+        if (match["word"] == "until" or match["word"] == "when" and going_on) and is_action(inner.split()):
             return [piece for each in (outer, inner) for piece in in_time_order(each)]
         if thing_acts(inner, True):
             log.warning("prompt: '%s %s' is no action of the person and left out", match["word"], inner)
@@ -222,7 +222,7 @@ def run_on(piece: str) -> list[str]:
     words, predicate = piece.split(), split_subject(piece)[1]
     main, before = predicate_of(predicate.split()).form, len(words) - len(predicate.split())
     main_clause = SUBORDINATED.split(predicate)[0].split()
-    places = [before + i for i in further_verbs(main_clause) if main_clause[i - 1] != "," and (main_clause[i] in THIRD or main is BASE)]
+    places = [before + i for i in further_verbs(main_clause) if main_clause[i - 1] != "," and (main_clause[i] not in BASE or main is BASE)]
     if not places or main not in (THIRD, BASE):
         return [piece]
     return [" ".join(words[:places[0]]).removesuffix(" and to"), *run_on(" ".join(words[places[0]:]))]

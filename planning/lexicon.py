@@ -143,6 +143,7 @@ WAYS_BEHIND = ("forward", "forwards", "backward", "backwards", "sideways", "upwa
                "himself", "herself", "themselves", "hello", "hi", "goodbye", "together", "apart", "overhead", "place", "spot", "floor", "ground", "air",
                "seconds", "s")
 TAKES_THINGS = ("drink", "eat", "play", "read", "cook", "carry", "catch", "throw", "grab", "paint", "ride", "drive", "juggle", "sip", "hold")
+BEHIND_VERB = ("the", "his", "her", "their", "it", "both", "up", "down", "away", "off")     # words that show what stands before to be a verb
 TAKES_NOTHING = ("stop", "halt", "pause", "wait", "freeze", "sit", "stand", "kneel", "bow", "nod", "shrug", "crouch")
 # 'in a circle' says how one moves, not where
 WAYS_TO_MOVE = ("circle", "line", "row", "square", "zigzag", "way", "manner", "fashion", "spot", "time")

@@ -64,12 +64,13 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "),
     (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
     (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
-    (rf"[,;]?\s*(?:\b(?:and|but|before)\s+)?\b({PRONOUN}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+"       # 'she then waves'
+    (rf"[,;]?\s*(?:\b(?:and|but|before)\s+)?\b(?<!like\s)(?<!with\s)(?<!to\s)(?<!at\s)({PRONOUN}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+"       # 'she then waves'
      r"(?:then|finally|lastly|subsequently|later(?:\s+on)?|afterwards?)\s+(?=[a-z])", r" ; \1 "),
     (r"\btill\b", "until"),
     (rf"(\b(?:and|then|{PRONOUN}|{PERSON})\s|,\s*)leav(es?|ing)\b(?:\s+the\s+(?:room|scene|picture|stage|place|house|building))?"
      r"(?=\s*(?:$|[.,;!?]|and\b|then\b))", lambda match: f"{match[1]}walk{dict(es='s').get(match[2], match[2].strip('e'))} away"),
-    (r"[-=~]*>|[→⇒⇨⟶⟹➔➜➝➞]|\||\b(?:step|move|scene|part)\s+\d+\s*[:.]", ";"),
+    (r"[-=~]*>|[→⇒⇨⟶⟹➔➜➝➞]|\|", ";"), (rf"\b(?:step|move|scene|part)\s+(?:\d+\s*[:.]|(?:{ONES})\s*:)", ";"),
+    (rf"(?:^|(?<=[,;.\n]))\s*(?:(?:the\s+)?(?:first|next|last|final|then)\s+)?((?:{NUMBER})\s*{UNIT})\s*:\s*([^,;.\n]+)", r" ; \2 for \1 "),          # '3 s: clap'
     (r"[^\w\s.,;:!?'%°•–—-]", " "),                                                     # no quotes, brackets, emoji
     (rf"\b({'|'.join(PUNCHES)})\s+(?=(?:(?:left|right)\s+)?(?:{'|'.join(PUNCHES)})\b)", r"\1 , "),          # 'left jab right cross'
     (rf"\b(?:every|each)\s+(?:action|move|movement|one|exercise|pose)\s+(?:lasts|takes|for|lasting)\s+((?:{NUMBER})\s*{UNIT})\s*[:,]\s*([^.;\n]+)", r"\2 , \1 each"),
@@ -91,6 +92,8 @@ TIMED = re.compile(r"""                                    # '[0-3s]', '0:03 - 0
     (?:(?P<m2>\d{1,2}):)? (?P<s2>\d+(?:\.\d+)?) \s* (?:s(?:ec(?:ond)?s?)?)?
     (?(open) [\])] | (?(m2) (?!\d) | (?(unit) (?!\w) | \s*:)))        # it ends as it began, or is a time by 'm:' or 's'
     \s* :?""", re.VERBOSE)
+FROM_ZERO = re.compile(r"(?<![\w.:-])0\s*[-–]\s*\d+(?:\.\d+)?\s*s(?:ec(?:ond)?s?)?\b")           # '0-2s wave, 2-5s jump': times, not durations
+RANGE = re.compile(r"(?<![\w.:-])(\d+(?:\.\d+)?\s*[-–]\s*\d+(?:\.\d+)?\s*s(?:ec(?:ond)?s?)?)\b(?!\s*:)")
 EMOJIS = "[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]+"
 EMOJI = re.compile(rf"{EMOJIS}\s*([a-z]*)")
 EMOJI_ALONE = re.compile(rf"(?:^|[,;.!?]|\b(?:then|and|finally))\s*(?P<emoji>{EMOJIS})(?=\s*(?:$|[,;.!?]|(?:then|and)\b))")   # 'and then 🙏'
@@ -130,7 +133,7 @@ DURATION = re.compile(rf"""                                # 'for 3 seconds'
     (?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b)) \s+
     {ABOUT} {AMOUNT} (?:\s+(?:long|straight))? {PER}""", re.VERBOSE)
 BARE_DURATION = re.compile(rf"""                           # 'walks five seconds'
-    \s* ,? \s* (?<!\bafter\s) (?<!\bevery\s) (?<!\bhis\s) (?<!\bher\s) \b {EACH} {ABOUT}
+    \s* ,? \s* (?<!\bafter\s) (?<!\bevery\s) (?<!\bhis\s) (?<!\bher\s) (?<!\bpause\sof\s) \b {EACH} {ABOUT}
     (?= half\s+(?:of\s+)?an?\s | (?:an?\s+)?(?:{NUMBER})\b)
     {AMOUNT} (?:\s+long)? {PER} (?:\s+of(?=\s+\w+ing\b))?""", re.VERBOSE)
 ADJECTIVE = re.compile(rf"-{UNIT}$")
@@ -303,7 +306,7 @@ SIDE_ALONE = re.compile(rf"\b(?:with|on)\s+{WHOSE}\s+(?:left|right)$")
 ONE_OF_A_SIDE = re.compile(rf"\b({WHOSE}) (left|right) one\b")
 APPOSED = re.compile(rf"\b(?:(?P<whose>{WHOSE}|your)|one|an?) (?P<part>{PART}) , (?:the )?(?P<side>left|right)(?: one)?\b")      # 'her arm , the left one'
 COUNTED_AGAIN = re.compile(                                # 'once with the right', behind 'twice with the left'
-    rf"\s*(?:once|twice|thrice|(?:{NUMBER})(?:\s+times?)?)\s+(?:(?:with|on|to|using)\s+)?(?:{WHOSE}\s+)?(?:left|right|other)\b")
+    rf"\s*(?:once|twice|thrice|(?:{NUMBER})(?:\s+times?)?)\s+(?:(?:with|on|to|using)\s+)?(?:(?:{WHOSE}\s+)?(?:left|right|other)|forwards?|backwards?)\b")
 LIMB_ALONE = re.compile(rf"\s*(?:{WHOSE}\s+)?(?:left|right|both)\s+{LIMBS}\s*(?:,|\band\b|$)")
 ENDS_IN_LIMB = re.compile(rf"\b(?:left|right|both)\s+{LIMBS}$")
 EVERYTHING = re.compile(r"\b(?:all|everything|whole|sequence|motions?|movements?|routine|these)\b")
@@ -328,13 +331,14 @@ TO_EACH_OTHER = re.compile(r"""
     """, re.VERBOSE)
 TOGETHER = re.compile(r"\s+together\b")
 EACH_LIMB = re.compile(rf"(?<!\bin )\b(?:each|every|per)\s+(?P<part>{PART})\b")           # 'kicks with each leg', '5 kicks per leg'
-MORE = re.compile(rf"\b({NUMBER})(?:\s+more$|(?=\s+(?:to|on|with)\s+{WHOSE}\s+(?:left|right)\b))")         # 'does ten more', 'one to the left'
+MORE = re.compile(rf"\b({NUMBER})(?:\s+more$|(?=\s+(?:(?:to|on|with)\s+{WHOSE}\s+(?:left|right)|forwards?|backwards?)\b))")         # 'does ten more', 'one to the left'
 LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")
 # ---------------------------------------------------------------- what an action has one of
 
 SUBORDINATED = re.compile(r"\b(?:while|when|until|because|since|so|if|that|who|which|like|(?<!\bhigh\s)as)\b")
 BOTH_SIDES = re.compile(r"\b(?:left|right)\s+(?:and|or|to|then)\s+(?:to\s+)?(?:(?:the|his|her|their)\s+)?(?:left|right)\b")
 DIRECTION = re.compile(rf"\b(left|right)\b(?!\s+(?:{LIMBS}|one)\b)")
+OTHER_LIMB = re.compile(rf"\b(?:left|right) (?P<part>{PART}) and (?P<other>(?:{WHOSE} )?(?:left|right) (?!(?P=part)\b)(?:{PART}))\b")      # 'left arm and right leg'
 LOOSE_NUMBER = re.compile(rf"""                            # '2 s', 'three times', 'for another 5', 'one to the left'; not 'high five'
     (?: \b(?:once|twice|thrice) | \b(?:{NUMBER})\s+times? | \b(?<!\bto\s)(?:{NUMBER})\s*{UNIT} |
-        \b(?<!\bhigh\s)(?<!\bto\s)(?<!\bof\s)(?<!\bfigure\s)(?:{NUMBER})(?=\s+(?:to|on|with)\s+{WHOSE}\s+(?:left|right)\b | (?<!one)$) ) \b""", re.VERBOSE)
+        \b(?<!\bhigh\s)(?<!\bto\s)(?<!\bof\s)(?<!\bfigure\s)(?:{NUMBER})(?=\s+(?:(?:to|on|with)\s+{WHOSE}\s+(?:left|right)|forwards?|backwards?)\b | (?<!one)$) ) \b""", re.VERBOSE)

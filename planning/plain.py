@@ -7,8 +7,8 @@ import unicodedata
 
 from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, GERUND, gerund, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS,
                               NUMBERS, PARTS, PAST, SHORTEST_SECONDS, THINGS, third_person, TIMES)
-from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, HAVING_DONE,
-                               LIMB_OF_A_SIDE, LIST_BEGINS, LIST_NUMBER, NOT_BUT, PICTURE_LABEL, PICTURE_WORDS, REPEATED_LIST, SAID_AGAIN, SETS, SIDES_LISTED,
+from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, FROM_ZERO, HAVING_DONE,
+                               LIMB_OF_A_SIDE, LIST_BEGINS, LIST_NUMBER, NOT_BUT, PICTURE_LABEL, PICTURE_WORDS, RANGE, REPEATED_LIST, SAID_AGAIN, SETS, SIDES_LISTED,
                                SPELLINGS, TIMED, WITH_SLASHES)
 from planning.words import amount, is_one_of, LARGEST_AMOUNT, meant_verb, verb_form
 
@@ -43,7 +43,7 @@ def plain(prompt: str) -> str:
     text = SIDES_LISTED.sub(lambda match: " ; ".join(re.findall("left|right", match[0])), text)
     text = FRACTION.sub(in_decimals, text)
     text = CLOCK.sub(lambda match: f"{match['word']} {60 * int(match['m']) + int(match['s'])} seconds", text)
-    text = TIMED.sub(timed, text)
+    text = TIMED.sub(timed, RANGE.sub(r"\1:", text) if FROM_ZERO.search(text) else text)
     text = LIST_NUMBER.sub(" ; ", text) if LIST_BEGINS.match(text) else text
     for pattern, replacement in SPELLINGS:
         text = re.sub(pattern, replacement, text)

@@ -7,9 +7,10 @@ from __future__ import annotations
 import logging
 import re
 
-from planning.lexicon import BASE, DETERMINERS, LIGHT_VERBS, NOT_VERBS, NUMBERS, OPPOSITE, POSSESSIVES, SPEECH, TAKES_NOTHING, THINGS, THIRD, WAYS_BEHIND
-from planning.patterns import BOTH_SIDES, DIRECTION, LOOSE_NUMBER, SUBORDINATED
-from planning.words import action_noun, find_count, is_limb, is_one_of, predicate_of
+from planning.lexicon import (BASE, BEHIND_VERB, DETERMINERS, LIGHT_VERBS, NOT_VERBS, NUMBERS, OPPOSITE, POSSESSIVES, PRONOUNS, SPEECH,
+                              TAKES_NOTHING, THINGS, THIRD, WAYS, WAYS_BEHIND)
+from planning.patterns import BOTH_SIDES, DIRECTION, LOOSE_NUMBER, OTHER_LIMB, SUBORDINATED, UNIT
+from planning.words import action_noun, find_count, is_limb, is_one_of, predicate_of, verb_form
 
 log = logging.getLogger(__name__)
 
@@ -30,25 +31,34 @@ def further_verbs(words: list[str]) -> list[int]:
     start = len(words) - len(predicate.rest)
     if predicate.verb is None or predicate.form not in (THIRD, BASE):
         return []
-    return [i for i in range(start, len(words)) if (words[i] in THIRD or words[i] in BASE) and words[i] not in (*NOT_VERBS, *WAYS_BEHIND)
-            and not is_limb(words[i]) and is_over(words, start, i, predicate.verb)]
+    return [i for i in range(start, len(words)) if may_act(words[i], "".join(words[i + 1:i + 2])) and is_over(words, start, i, predicate.verb)]
+
+
+def may_act(word: str, behind: str) -> bool:
+    """Whether a word may be a verb with a person as its subject, or is somebody before a verb: 'stops', 'he | stops'."""
+    if word in PRONOUNS:
+        return word != "it" and verb_form(behind) is not None
+    finite = word in THIRD or word in BASE and not is_one_of(word, THINGS)
+    return finite and word not in (*NOT_VERBS, *WAYS, *WAYS_BEHIND, "slow") and not is_limb(word)
 
 
 def is_over(words: list[str], start: int, i: int, verb: str) -> bool:
     """Whether the phrase before word i is complete, so that a verb there is done, not named: not in 'does left | kicks'."""
-    before, earlier, first = words[i - 1], words[max(i - 2, 0)], words[max(i - 3, 0)]
-    if verb in (*LIGHT_VERBS, "throw", "repeat") and not action_noun(" ".join(words[start:i])):
+    before, earlier, first, behind = words[i - 1], words[max(i - 2, 0)], words[max(i - 3, 0)], words[i + 1:i + 2]
+    if verb in (*LIGHT_VERBS, *["throw"] * (before in OPPOSITE)) and not action_noun(" ".join(words[start:i])):
         return False
-    if words[i + 1:i + 2] in (["by"], ["after"]) and words[i + 2:i + 3] == [words[i]]:         # 'step by step'
+    if behind in (["by"], ["after"]) and words[i + 2:i + 3] == [words[i]]:     # 'step by step'
         return False
     if i == start:
-        return before not in SPEECH and (words[i] in BASE or verb in TAKES_NOTHING)            # not 'draws | circles'
+        return before not in SPEECH and (words[i] not in THIRD or verb in TAKES_NOTHING)       # not 'draws | circles'
     if before in OPPOSITE:
         return first == "to" or earlier not in DETERMINERS and earlier not in POSSESSIVES      # not 'a left | hook'
     if is_limb(before) or is_one_of(before, THINGS):
-        sided = earlier == "both" or earlier in OPPOSITE and first not in ("with", "of")         # not 'with left leg | lunges'
-        return sided or earlier in POSSESSIVES or earlier in NUMBERS or earlier in DETERMINERS and earlier not in ("a", "an")
-    return before in (",", *WAYS_BEHIND) or (earlier, before) == ("and", "to") or re.fullmatch("[a-z]{3,}ly", before) is not None
+        named = words[i] in THIRD and behind[:1] not in [[word] for word in BEHIND_VERB] and first in ("with", "of")
+        sided = earlier == "both" or earlier in OPPOSITE and not named         # not 'with left leg | lunges'
+        return sided or i == start + 1 and (words[i] not in THIRD or before.endswith("s")) or earlier in POSSESSIVES or earlier in NUMBERS or earlier in DETERMINERS and earlier not in ("a", "an")
+    over = before in (",", *WAYS_BEHIND) or (earlier, before) == ("and", "to")
+    return over or re.fullmatch(rf"[a-z]{{3,}}ly|{UNIT}", before) is not None
 
 
 def loose_numbers(text: str) -> list[str]:
@@ -58,6 +68,6 @@ def loose_numbers(text: str) -> list[str]:
 
 
 def other_sides(text: str) -> list[str]:
-    """The side beyond the first in 'punches left right'; none in 'looks left and right', 'points left with the right hand'."""
+    """The side beyond the first in 'punches left right', 'raises the left arm and right leg'; none in 'looks left and right', 'points left with the right hand'."""
     sides = DIRECTION.findall(BOTH_SIDES.sub("", text))
-    return [side for side in sides if side != sides[0]][:1]
+    return [side for side in sides if side != sides[0]][:1] or [match["other"] for match in OTHER_LIMB.finditer(text)]

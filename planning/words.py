@@ -314,7 +314,7 @@ def one_person(subject: str) -> str:
 
 def is_unknown_verb(word: str, behind: str = "") -> bool:
     """'adjusts (his tie)': a verb of no table, in the third person and with its object."""
-    object_begins = behind in DETERMINERS or behind in ("his", "her", "their", "its")
+    object_begins = behind in DETERMINERS or behind in ("his", "her", "their", "its", "it", "them", "him", "me", "us")
     return object_begins and word.endswith("s") and not word.endswith("ss") and word not in NOT_VERBS
 
 
