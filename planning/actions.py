@@ -192,7 +192,7 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     if noun is not None and not goes_with(previous, rest):
         verb = "throw" if any(is_one_of(word, PUNCHES) for word in rest) else "do"
         return [*adverbs, third_person(verb), *rest], verb
-    if previous is None:
+    if previous is None or words[0] in AUXILIARIES:
         return None
     if noun is None and not goes_on(rest[0]):
         log.warning("prompt: '%s' is read as '%s': no verb that the planner knows is in it", " ".join(words), " ".join([third_person(previous), *words]))

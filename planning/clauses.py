@@ -10,7 +10,7 @@ from planning.lexicon import (BASE, BEHIND_VERB, CONJUNCTIONS, DETERMINERS, FORM
                               TITLES, WAYS_TO_MOVE)
 from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_COUNT, BARE_DURATION, BEFORE_AFTER,
                                BEFORE_THAT, CLAUSE_BREAK, CLAUSE_FIRST, COLON, COUNTED_AGAIN, DURATION, ENDS_ADVERBIAL, ENDS_IN_LIMB,
-                               FRAMED, FRAMES, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_IS_MOVED,
+                               FRAMED, FRAMES, INSTEAD, INTERPOSED, LATER_CLAUSE, LIMB_ALONE, LIMB_GOES, LIMB_IS_MOVED,
                                LIMB_MOVES, LIMB_PLACED, LIST_COMMA, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
                                OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, SUBORDINATED, TIME_SPAN,
                                UNTIL_TIME, WHILE_DOING)
@@ -86,6 +86,9 @@ def in_time_order(part: str) -> list[str]:
     """'waves after jumping' -> ['jumping', 'waves']; 'before he sits' likewise; 'before the mirror' is left alone."""
     if found := framed(part):
         return found
+    if match := INSTEAD.match(part):
+        log.warning("prompt: '%s' is left out: motions are described by what is done", match["undone"])
+        return in_time_order(match["done"])
     match = INTERPOSED.match(part)
     if match and ADVERBIALS.fullmatch(match["front"]) and begins_verb(match["outer"].split(), FORMS):
         part = f"{match['front']} , {match['who']} {match['outer']}"

@@ -50,6 +50,7 @@ MORE_VERBS = """
     decline dream fail forget hesitate imagine neglect uncross unfold
     adjust apologize apologise check dab flail floss frown grimace hum miss munch pout pump scroll shush slouch slurp smirk sniff snore
     squirm switch twitch unlock vibe vogue weep whisper
+    button cartwheel pirouette somersault
     """.split()                                 # they last UNKNOWN_SECONDS
 # the noun behind them is the action
 LIGHT_VERBS = ("do", "perform", "make", "take", "execute", "complete", "give", "try", "practice", "practise")
@@ -96,7 +97,8 @@ PEOPLE = ("person", "man", "woman", "boy", "girl", "guy", "lady", "kid", "child"
           "grandpa", "grandmother", "grandfather", "sister", "brother", "cook", "clown", "wizard", "knight", "worker",
           "ballerina", "baby", "toddler", "nurse", "doctor", "king", "queen", "prince", "princess", "monk", "chef", "pirate",
           "captain", "astronaut", "mime", "ninja", "samurai", "superhero", "monster", "alien", "zombie", "witch", "bride",
-          "dude", "bro", "buddy", "groom", "judge", "coach", "guard", "priest", "bartender", "barista", "mannequin", "avatar")
+          "dude", "bro", "buddy", "groom", "lad", "lass", "bloke", "chap", "gal", "fella", "homie", "mum", "son", "daughter",
+          "wife", "husband", "uncle", "aunt", "cousin", "boss", "neighbour", "neighbor", "detective", "officer", "judge", "coach", "guard", "priest", "bartender", "barista", "mannequin", "avatar")
 MANY_PEOPLE = ("people", "men", "women", "dancers", "boys", "girls", "kids", "children")
 BODY_PARTS = ("arm", "hand", "leg", "foot", "knee", "head", "elbow", "fist", "shoulder", "hip", "wrist", "ankle",
               "thigh", "palm", "heel", "toe", "finger", "thumb", "biceps", "heels", "toes", "feet", "side")
@@ -139,7 +141,7 @@ WAYS = ("away", "overhand", "low", "high", "fast", "hard", "aloud", "open", "apa
         "during", "without", "using", "between", "among", "beyond", "upon")
 # behind these a phrase is over: 'walks forward | stops'
 WAYS_BEHIND = ("forward", "forwards", "backward", "backwards", "sideways", "upwards", "downwards", "up", "down", "around", "round", 
-               "away", "back", "off", "aside", "ahead", "again", "there", "here", "still", "twice", "once", "times", "it", "them",
+               "away", "back", "off", "aside", "ahead", "over", "out", "straight", "again", "there", "here", "still", "twice", "once", "times", "it", "them",
                "himself", "herself", "themselves", "hello", "hi", "goodbye", "together", "apart", "overhead", "place", "spot", "floor", "ground", "air",
                "seconds", "s")
 TAKES_THINGS = ("drink", "eat", "play", "read", "cook", "carry", "catch", "throw", "grab", "paint", "ride", "drive", "juggle", "sip", "hold")
@@ -157,7 +159,7 @@ AUXILIARIES = ("is", "are", "am", "was", "were", "be", "been", "being", "has", "
 ASKED = ("asked", "told", "supposed", "about", "ready", "able", "seen", "allowed")     # 'is asked to jump'
 # and words that end in -ly
 ADVERBS = ("just", "only", "neither", "now", "also", "again", "both", "once", "still", "straight", "immediately", "there", "all",
-           "first", "almost", "even", "always", "then")
+           "first", "almost", "even", "always", "then", "instead")
 PREPOSITIONS = ("in", "at", "on", "of", "to", "into", "onto", "with", "for", "from", "by", "around", "through",
                 "over", "under")
 # they open a sentence about the place

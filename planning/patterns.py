@@ -40,12 +40,13 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\bw/(?=\s*\w)", "with "), (r"\s[•▪●‣·]\s", " ; "),
     (r"\b(?:rigth|rihgt|rgiht|rght|righ)\b", "right"), (r"\b(?:letf|lfet|elft|leftt)\b", "left"),
     (r"\b(?:tree|thre)\s+(?=times\b)", "three "), (r"\b(and|,)\s+than\b", r"\1 then"),
+    (r"(?<=\w)\s+'?n'?\s+(?=\w)", " and "),
     (r"\b(gim|lem)me\b", lambda match: dict(gim="give me", lem="let me")[match[1]]),
     (r"\b(?:gonna|gotta|wanna)\b", "to"),
     (r"\b(?:on\s+your\s+marks?|ready)\s*,?\s*(?:get\s+)?(?:set|steady)\s*,?\s*go\b\s*[:!,.]*", " "),
     (rf"\b(?:make|let|have)\s+(?:it|({SOMEBODY}))(?:\s+do)?\s*:", lambda match: match[1] or " "),                    # 'make it: walk, turn'
     (rf"\b(?:show|give)\s+(?:me|us)\s+(?=(?:{NUMBER}|an?|some)\s)", "do "),
-    (rf"\bha(s|ve|d|ving)\s+(?=an?\s+(?:[a-z]+\s+)?(?:{'|'.join(BASE.keys() - THINGS)})\b)",                     # 'has a sip'
+    (rf"\bha(s|ve|d|ving)\s+(?=an?\s+(?:[a-z]+\s+)?(?:seat|{'|'.join(BASE.keys() - THINGS)})\b)",                     # 'has a sip'
      lambda match: dict(s="takes ", ve="take ", d="took ", ving="taking ")[match[1]]),
     (r"\bur\b", "the"), (r"\bu\b", "you"), (r"\bda\b", "the"), (r"\b(?:i|I)'m\b", "i am"),
     (r"\b(?:lol|lmao|omg|fr|ngl|tbh|haha+)\b", " "),
@@ -186,7 +187,7 @@ SENTENCE_END = re.compile(r"[!?]+|\.+(?=\s|$|[a-z]{2})|\n+")
 ORDER_WORDS = re.compile(rf"""
     [,;]? \s* (?:\b(?:and|but|only)\s+)?
     \b (?:then | (?<!\bthe\s)next(?!\s+to\b) |
-          after\s+(?:that|which|this|an?\s+(?:moment|while|pause|bit)) | afterwards? | thereafter | followed\s+by |
+          after\s+(?:that|which|this|an?\s+(?:(?:short|brief|long|little)\s+)?(?:moment|while|pause|bit)) | afterwards? | thereafter | followed\s+by |
           finally | lastly | subsequently | later(?:\s+on)? |
           (?:at|in)\s+the\s+(?:very\s+)?end(?!\s+of) | at\s+last | to\s+finish(?:\s+(?:off|up))? | to\s+end |
           before\s+finally) \b \s* ,? |
@@ -210,7 +211,7 @@ MEANTIME = re.compile(                                     # 'she waves while th
 WHILE_DOING = re.compile(                                  # 'while jumping she waves'
     rf"^(?P<word>while)\s+(?P<inner>\w+ing\b.*?)\s+(?P<outer>(?:{PRONOUN}|(?:the|a)\s+(?:{PERSON}))\b.+)$")
 CLAUSE_FIRST = re.compile(                                 # 'because he is cold he rubs his hands'
-    rf"^(?P<word>before|after|when|once|as\s+soon\s+as|if|because|since)\s+(?P<inner>(?:{PRONOUN}|(?:the|an?|his|her)\s+[a-z]+)\s+[^,]*?[a-z]{{3,}}(?<!that)(?<!than)(?<!but)(?<!and)(?<!when)(?<!while))\s+(?P<outer>(?:{PRONOUN})\s+.+)$")
+    rf"^(?P<word>before|after|when|once|as\s+soon\s+as|if|because|since|while|as)\s+(?P<inner>(?:{PRONOUN}|(?:the|an?|his|her)\s+[a-z]+)\s+[^,]*?[a-z]{{3,}}(?<!that)(?<!than)(?<!but)(?<!and)(?<!when)(?<!while))\s+(?P<outer>(?:{PRONOUN})\s+.+)$")
 MANNER = r"(?:very\s+)?[a-z]{3,}ly|forwards?|backwards?|sideways|(?:up|down)wards?"
 ADVERB_PHRASE = r"""
     (?:with|without|using|on|to|in|at|by|from|for|over|under|above|behind|across|along|around|through|into|onto|towards?|
@@ -230,6 +231,7 @@ INTERPOSED = re.compile(rf"""                              # 'she , with her lef
     ^ (?P<who>{PRONOUN}|(?:the|a|an)\s+(?:[a-z-]+\s+){{0,3}}(?:{PERSON}))
     \s* , \s* (?P<front>[^,]+?) \s* , \s* (?P<outer>.+) $""", re.VERBOSE)
 LATER_CLAUSE = re.compile(r"\s*,?\s+(?:before|after|while|until|when|because|since|as\s+(?:he|she|they|it|an?|the))\s")
+INSTEAD = re.compile(r"^(?P<undone>.+?)\s*,?\s+but\s+instead\s+(?P<done>.+)$")         # 'wants to wave but instead he bows'
 BEFORE_AFTER = re.compile(r"^(?P<first>.*?)[\s,]+(?P<word>before|after)\s+(?P<second>.+)$")
 # ---------------------------------------------------------------- what is no action
 
@@ -245,7 +247,7 @@ PICTURE = r"""
     (?:video|clip|animation|movie|film|scene|gif|shot|footage|close-?up)"""
 REQUESTS = re.compile(rf"""                                # 'can you make a video where', 'have the man'
     ^ (?: (?:make|animate|move|show|render|film)\s+ (?:it|the\s+(?:photo|picture|image)|{SOMEBODY} (?:\s+in\s+the\s+(?:photo|picture|image))?)
-              \s+ so(?:\s+that)? \s+ (?=(?:{PRONOUN}|{SOMEBODY})\b) |
+              \s+ (?:so(?:\s+that)?|such\s+that) \s+ (?=(?:{PRONOUN}|{SOMEBODY})\b) |
           (?:can|could|would|will)\s+ (?: (?:you|we)\s+ | (?=(?:he|she|they|{SOMEBODY})\b)) |
           (?: (?:i|we)\s+would\s+(?:like|love)\s+it | it\s+would\s+be\s+\w+ | how\s+about | what) \s+if\s+ |
           (?:i|we)\s+want\s+that\s+ |
@@ -338,7 +340,9 @@ LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")
 SUBORDINATED = re.compile(r"\b(?:while|when|until|because|since|so|if|that|who|which|like|(?<!\bhigh\s)as)\b")
 BOTH_SIDES = re.compile(r"\b(?:left|right)\s+(?:and|or|to|then)\s+(?:to\s+)?(?:(?:the|his|her|their)\s+)?(?:left|right)\b")
 DIRECTION = re.compile(rf"\b(left|right)\b(?!\s+(?:{LIMBS}|one)\b)")
-OTHER_LIMB = re.compile(rf"\b(?:left|right) (?P<part>{PART}) and (?P<other>(?:{WHOSE} )?(?:left|right) (?!(?P=part)\b)(?:{PART}))\b")      # 'left arm and right leg'
+OTHER_LIMB = re.compile(rf"""                              # 'left arm and right leg', 'right leg left leg', 'left hand on hip , right hand up'
+    \b(?:left|right)\s+(?P<part>{PART})\b (?:\s+and\s+(?!(?:{WHOSE}\s+)?\w+\s+(?P=part)\b) | [^,]*,\s+ | \s+)
+    (?P<other>(?:{WHOSE}\s+)?(?:left|right)\s+(?:{PART})\b.*)""", re.VERBOSE)
 LOOSE_NUMBER = re.compile(rf"""                            # '2 s', 'three times', 'for another 5', 'one to the left'; not 'high five'
     (?: \b(?:once|twice|thrice) | \b(?:{NUMBER})\s+times? | \b(?<!\bto\s)(?:{NUMBER})\s*{UNIT} |
         \b(?<!\bhigh\s)(?<!\bto\s)(?<!\bof\s)(?<!\bfigure\s)(?:{NUMBER})(?=\s+(?:(?:to|on|with)\s+{WHOSE}\s+(?:left|right)|forwards?|backwards?)\b | (?<!one)$) ) \b""", re.VERBOSE)

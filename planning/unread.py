@@ -57,8 +57,8 @@ def is_over(words: list[str], start: int, i: int, verb: str) -> bool:
         named = words[i] in THIRD and behind[:1] not in [[word] for word in BEHIND_VERB] and first in ("with", "of")
         sided = earlier == "both" or earlier in OPPOSITE and not named         # not 'with left leg | lunges'
         return sided or i == start + 1 and (words[i] not in THIRD or before.endswith("s")) or earlier in POSSESSIVES or earlier in NUMBERS or earlier in DETERMINERS and earlier not in ("a", "an")
-    over = before in (",", *WAYS_BEHIND) or (earlier, before) == ("and", "to")
-    return over or re.fullmatch(rf"[a-z]{{3,}}ly|{UNIT}", before) is not None
+    over = before in (",", *WAYS_BEHIND) or (earlier, before) == ("and", "to") or re.fullmatch("[a-z]{3,}ly", before)
+    return bool(over or re.fullmatch(UNIT, before) and first not in DETERMINERS)               # not 'with a 2 second | rest'
 
 
 def loose_numbers(text: str) -> list[str]:
