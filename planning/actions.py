@@ -79,7 +79,7 @@ def timed_actions(pieces: list[tuple[Piece, str, str]]) -> list[Action]:
             if is_another(said.subject, before):
                 log.warning("prompt: '%s': one person is animated, who does this as well", subject)
         said.verb = None if piece.opens else said.verb
-        words = by_one(OF_SOMEONE_ELSE.sub("", done_only(words))).split()
+        words = by_one(without_others(done_only(words))).split()
         somebody = bool(subject) or clause.partition(" ")[0] in PRONOUNS
         action = finite(words, said.verb, somebody) if words or not seconds else STILL
         text = " ".join(action[0]) if action else ""
@@ -148,6 +148,14 @@ def done_only(words: str) -> str:
         log.warning("prompt: '%s' is left out: motions are described by what is done", match[0].strip(" ,"))
         return NOT_DONE.sub("", words)
     return words
+
+
+def without_others(words: str) -> str:
+    """'waves at a friend , who waves back' -> 'waves at a friend': what is said of somebody else, with a line where it is an action."""
+    match = OF_SOMEONE_ELSE.search(words)
+    if match and any(word in form for word in match[0].split() for form in (THIRD, BASE, GERUND)):
+        log.warning("prompt: '%s' is left out: it says of somebody what he does", match[0].strip(" ,"))
+    return OF_SOMEONE_ELSE.sub("", words)
 
 
 def by_one(words: str) -> str:

@@ -50,7 +50,7 @@ MORE_VERBS = """
     decline dream fail forget hesitate imagine neglect uncross unfold
     adjust apologize apologise check dab flail floss frown grimace hum miss munch pout pump scroll shush slouch slurp smirk sniff snore
     squirm switch twitch unlock vibe vogue weep whisper
-    button cartwheel pirouette somersault
+    button cartwheel depart pirouette slip somersault wake
     """.split()                                 # they last UNKNOWN_SECONDS
 # the noun behind them is the action
 LIGHT_VERBS = ("do", "perform", "make", "take", "execute", "complete", "give", "try", "practice", "practise")
@@ -155,7 +155,7 @@ CONJUNCTIONS = ("and", "or", "but", "while", "as", "before", "after", "when", "b
 POSSESSIVES = ("his", "her", "their", "its", "your")
 RELATIVES = ("who", "that", "which")
 AUXILIARIES = ("is", "are", "am", "was", "were", "be", "been", "being", "has", "have", "had", "will", "shall",
-               "should", "must", "can", "could", "may", "might", "would")
+               "should", "must", "can", "could", "may", "might", "would", "ought")
 ASKED = ("asked", "told", "supposed", "about", "ready", "able", "seen", "allowed")     # 'is asked to jump'
 # and words that end in -ly
 ADVERBS = ("just", "only", "neither", "now", "also", "again", "both", "once", "still", "straight", "immediately", "there", "all",

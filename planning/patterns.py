@@ -134,7 +134,7 @@ DURATION = re.compile(rf"""                                # 'for 3 seconds'
     (?:for|during|lasting|lasts|takes|taking|in|within|over|of(?=[^,]*\beach\b)) \s+
     {ABOUT} {AMOUNT} (?:\s+(?:long|straight))? {PER}""", re.VERBOSE)
 BARE_DURATION = re.compile(rf"""                           # 'walks five seconds'
-    \s* ,? \s* (?<!\bafter\s) (?<!\bevery\s) (?<!\bhis\s) (?<!\bher\s) (?<!\bpause\sof\s) \b {EACH} {ABOUT}
+    \s* ,? \s* (?<!\bafter\s) (?<!\bevery\s) (?<!\bhis\s) (?<!\bher\s) (?<!\bpause\sof\s) (?<!\bwith\sa\s) \b {EACH} {ABOUT}
     (?= half\s+(?:of\s+)?an?\s | (?:an?\s+)?(?:{NUMBER})\b)
     {AMOUNT} (?:\s+long)? {PER} (?:\s+of(?=\s+\w+ing\b))?""", re.VERBOSE)
 ADJECTIVE = re.compile(rf"-{UNIT}$")
@@ -248,7 +248,7 @@ PICTURE = r"""
 REQUESTS = re.compile(rf"""                                # 'can you make a video where', 'have the man'
     ^ (?: (?:make|animate|move|show|render|film)\s+ (?:it|the\s+(?:photo|picture|image)|{SOMEBODY} (?:\s+in\s+the\s+(?:photo|picture|image))?)
               \s+ (?:so(?:\s+that)?|such\s+that) \s+ (?=(?:{PRONOUN}|{SOMEBODY})\b) |
-          (?:can|could|would|will)\s+ (?: (?:you|we)\s+ | (?=(?:he|she|they|{SOMEBODY})\b)) |
+          (?:can|could|would|will)\s+ (?: (?:you|we)\s+ (?:possibly\s+|maybe\s+|just\s+)? | (?=(?:he|she|they|{SOMEBODY})\b)) |
           (?: (?:i|we)\s+would\s+(?:like|love)\s+it | it\s+would\s+be\s+\w+ | how\s+about | what) \s+if\s+ |
           (?:i|we)\s+want\s+that\s+ |
           (?:i|we)\s+ (?:just\s+|really\s+)? (?:want|need|would\s+(?:like|love)|wish)\s+ (?:to\s+see\s+|you\s+to\s+)?
@@ -323,7 +323,7 @@ IS_DONE = re.compile(r"\b(?:is|are|was|were|gets?|got)\b")
 BY_SOMEBODY = re.compile(rf"\s+by\s+(?P<who>{SOMEBODY})")
 WITH_LIMB = re.compile(rf"\b(?:with|in|by)\s+{WHOSE}\s+(?:left|right)\s+{LIMBS}\b")
 LIMB_GOES = re.compile(                                    # 'hands up', 'right hand out'
-    rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS}|both)\s+(?P<way>up|down|out|forward|back|together|apart)")
+    rf"(?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS}|both)\s+(?P<way>up|down|out|in|forward|back|together|apart)")
 LIMB_PLACED = re.compile(rf"""                             # 'hands on hips', 'arms out to the sides', 'arms akimbo'
     (?P<limb>(?:both\s+|(?:left|right)\s+)?{LIMBS}) \s+
     (?: (?P<place>(?:on|in(?!\s+circles?\b)|at|to|over|above|behind|against)\s+.+) | (?P<out>out\s+(?:wide|to\s+the\s+sides?)|wide) | (?P<held>akimbo|crossed|folded) )

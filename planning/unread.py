@@ -10,7 +10,7 @@ import re
 from planning.lexicon import (BASE, BEHIND_VERB, DETERMINERS, LIGHT_VERBS, NOT_VERBS, NUMBERS, OPPOSITE, POSSESSIVES, PRONOUNS, SPEECH,
                               TAKES_NOTHING, THINGS, THIRD, WAYS, WAYS_BEHIND)
 from planning.patterns import BOTH_SIDES, DIRECTION, LOOSE_NUMBER, OTHER_LIMB, SUBORDINATED, UNIT
-from planning.words import action_noun, find_count, is_limb, is_one_of, predicate_of, verb_form
+from planning.words import action_noun, find_count, is_limb, is_one_of, makes_noun, predicate_of, verb_form
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ def is_over(words: list[str], start: int, i: int, verb: str) -> bool:
         named = words[i] in THIRD and behind[:1] not in [[word] for word in BEHIND_VERB] and first in ("with", "of")
         sided = earlier == "both" or earlier in OPPOSITE and not named         # not 'with left leg | lunges'
         return sided or i == start + 1 and (words[i] not in THIRD or before.endswith("s")) or earlier in POSSESSIVES or earlier in NUMBERS or earlier in DETERMINERS and earlier not in ("a", "an")
+    if "".join(behind[:1]) in BEHIND_VERB and before not in ("to", "and", "or", "no") and not makes_noun(before) and before not in POSSESSIVES:
+        return True                                                            # 'a deep squat hold | stand up'
     over = before in (",", *WAYS_BEHIND) or (earlier, before) == ("and", "to") or re.fullmatch("[a-z]{3,}ly", before)
     return bool(over or re.fullmatch(UNIT, before) and first not in DETERMINERS)               # not 'with a 2 second | rest'
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
+from planning.lexicon import (ADVERBS, ASKED, ASPECT_VERBS, AUXILIARIES, BASE, BEHIND_VERB, BODY_PARTS, CONJUNCTIONS, DETERMINERS,
                               FOREIGN_WORDS, FORMS, FUNCTION_WORDS, GERUND, LIGHT_VERBS, MANY_PEOPLE, MORE_BODY_PARTS,
                               MOVES_BY_ITSELF, NO_THINGS, NOT_DOING, NOT_GERUNDS, NOT_VERBS, NOUNS, NUMBERS, OBJECT_ACTIONS,
                               OBJECT_PRONOUNS, PAST, PEOPLE, POSSESSIVES, PREPOSITIONS, PRONOUNS, RELATIVES,
@@ -166,6 +166,8 @@ def split_subject(text: str) -> tuple[str, str]:
     subject = words[:relative] if relative > 1 or words[0] in PEOPLE else ["a", "person"]      # a name moves nothing
     if person is None and end > 1 and first[0] not in DETERMINERS:
         return "", " ".join(words)                                             # 'two squats', 'quick steps'
+    if words[start:start + 1] and words[start] in PRONOUNS and start + 1 < len(words):         # 'the girl | she raises'
+        start += 1
     return " ".join(subject).strip(" ,"), " ".join(words[start:]).lstrip(" ,")           # 'woman , | squatting'
 
 
@@ -306,7 +308,8 @@ def one_person(subject: str) -> str:
     """'two men' -> 'a person', 'person' -> 'a person'."""
     words = subject.split()
     many = words[0] not in ("a", "an") and any(word in MANY_PEOPLE or is_person(word) and word not in PEOPLE for word in words)
-    many = many or "and" in words[1:]                                          # 'a man and a woman'
+    head = next((i for i, word in enumerate(words) if word in (*PREPOSITIONS, "wearing")), len(words))
+    many = many or "and" in words[1:head]                                      # 'a man and a woman', not 'a man in a hat and a coat'
     if many or NUMBERS.get(words[0], 1) > 1:
         return "a person"
     return f"a {subject}" if words[0] in PEOPLE and words[0] not in ("someone", "somebody") else subject
@@ -315,6 +318,7 @@ def one_person(subject: str) -> str:
 def is_unknown_verb(word: str, behind: str = "") -> bool:
     """'adjusts (his tie)': a verb of no table, in the third person and with its object."""
     object_begins = behind in DETERMINERS or behind in ("his", "her", "their", "its", "it", "them", "him", "me", "us")
+    object_begins = object_begins or behind in BEHIND_VERB and not is_limb(word)                # 'wakes up', not 'thumbs up'
     return object_begins and word.endswith("s") and not word.endswith("ss") and word not in NOT_VERBS
 
 

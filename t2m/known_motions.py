@@ -22,8 +22,12 @@ COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack"
 TURNED = {0.0: "not at all", 0.25: "a quarter round", 0.5: "half way round", 0.75: "three quarters round", 1.0: "once round"}
 
 # In patterns that are laid out (re.VERBOSE) spaces mean nothing.
-AT_ONCE = re.compile(r"""                 # what joins movements at the same time: 'while', 'as she', 'and'; not 'as high as he can'
-    \b (while | as (?=\s+(?:he|she|they|it|the|an?)\b) (?!\s+\w+\s+(?:can|could|may|might)\b) | and) \b""", re.IGNORECASE | re.VERBOSE)
+AT_ONCE = re.compile(r"""                 # what joins movements at the same time: 'while', 'as she', 'and', 'jumps | clapping'; not 'as high as he can'
+    \b (while | as (?=\s+(?:he|she|they|it|you|i|we|the|an?)\b) (?!\s+\w+\s+(?:can|could|may|might)\b) | and |
+        with (?=\s+(?:\w+\s+){0,2}arms\s+(?:crossed|folded)\b)) \b |
+    (?<!\bby)(?<!\bof)(?<!\bin)(?<!\bto)(?<!\bat)(?<!\ba)(?<!\ban)(?<!\bthe)(?<!\bfor)(?<!\bfrom)(?<!\bwith)(?<!\bis)(?<!\bas)(?<!\bdo)
+    (?<!\bdoes)(?<!\bkeep)(?<!\bkeeps)(?<!\bstop)(?<!\bstops)(?<!\bstart)(?<!\bstarts)(?<!\bwhile)(?<!\band)(?<!\bsays,) \s+ (?=[a-z]+ing\b)
+    """, re.IGNORECASE | re.VERBOSE)
 LOOKS = re.compile(r"""                   # 'while looking angry', 'and smiles': of the face
     \s* ,? \s* \b (?:while|as\s+(?:he|she|they|it)|and) \s+ (?:(?:he|she|they|it|is|are|also)\s+)*
     (?P<look> (?:smil|grin|frown|scowl|blink|wink|laugh)\w* | (?:cries|crying) |
@@ -176,10 +180,10 @@ class KnownMotions:
         found = []
         for number, (word, part) in enumerate(zip(joined[::2], joined[1::2], strict=True)):
             words = [each for each in WORDS.findall(part.lower()) if each not in ADVERBS]
-            verbs = [verb for verb in words if stem(verb) in self.verbs or word != "and" and stem(verb) in self.vague]
+            verbs = [verb for verb in words if stem(verb) in self.verbs or word not in ("and", None) and stem(verb) in self.vague]
             kinds = self.meant(part) if verbs else frozenset()
             is_movement = kinds and "stand" not in kinds
-            is_unknown = number > 0 and word != "and" and not (verbs or self.covers(part))
+            is_unknown = number > 0 and word not in ("and", None) and not (verbs or self.covers(part))
             if is_movement or is_unknown:
                 found.append((verbs[0] if kinds else part.strip(" ,."), kinds))
         together = frozenset.intersection(*(kinds for _, kinds in found)) if found else frozenset()
