@@ -20,7 +20,7 @@ from planning.lexicon import (ADVERBS, AUXILIARIES, BASE, BODY_PARTS, DETERMINER
 from planning.patterns import (AGAIN, APPOSED, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_BACK,
                                HALF_TURNS, HELD, IS_DONE, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
                                MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, PASSIVE, SIDE, SIDE_ALONE,
-                               THE_OTHER, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
+                               THE_OTHER, THE_SAME, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
 from planning.plain import check_total, normal, require_english, shown
 from planning.unread import tell_unread
 from planning.words import (action_noun, base_form, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
@@ -252,7 +252,7 @@ class Mentioned:
         text = WITH_IT.sub(f"with {self.limb}", text) if self.limb else text
         text = BOTH_ALONE.sub("both feet" if self.part == "foot" else f"both {self.part or 'arm'}s", text)
         if self.side:
-            text = THE_OTHER.sub(f"the {OPPOSITE[self.side]}", text)
+            text = THE_SAME.sub(f"the {self.side}", THE_OTHER.sub(f"the {OPPOSITE[self.side]}", text))
         limb = LIMB.match(rest)
         names_more = any(word in DETERMINERS or word in POSSESSIVES for word in text.split())
         self.limb = limb[1] if limb else "" if names_more else self.limb           # 'raises her hand, waves and lowers it'

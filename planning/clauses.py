@@ -148,7 +148,7 @@ def in_front(part: str) -> tuple[str, str] | None:
     if not ADVERBIALS.fullmatch(front):
         return None
     kept = " , ".join(each for each in front.split(" , ") if not is_place(each.split()))
-    return (kept, " ".join(words[begins:])) if kept else None
+    return (kept, " ".join(words[begins:])) if kept or words[begins] in BASE else None          # 'on three , jump'
 
 
 def ends_in_verb(words: list[str]) -> bool:

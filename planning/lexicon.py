@@ -74,7 +74,7 @@ NOUNS = {                                       # actions that are nouns only; e
     "repetition": (2.0, 2.0), "time": (0.0, 0.0), "arm circle": (3.0, 1.2), "calf raise": (3.0, 1.5),
     "chin-up": (3.0, 2.5), "handstand": (4.0, 4.0), "headstand": (4.0, 4.0), "backflip": (2.5, 2.5), "front flip": (2.5, 2.5),
     "side step": (2.5, 1.0), "uppercut": (2.0, 1.0), "plank": (4.0, 4.0), "crunch": (3.0, 2.0), "deadlift": (3.0, 2.5), "handspring": (2.5, 2.5),
-    "flip": (2.5, 2.5), "block": (2.0, 1.5), "plié": (2.5, 2.0), "plie": (2.5, 2.0), "arabesque": (3.0, 3.0),
+    "toe touch": (3.0, 2.0), "flip": (2.5, 2.5), "block": (2.0, 1.5), "plié": (2.5, 2.0), "plie": (2.5, 2.0), "arabesque": (3.0, 3.0),
 }
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move

@@ -4,7 +4,7 @@ In those that are laid out over several lines (re.VERBOSE) spaces mean nothing: 
 """
 import re
 
-from planning.lexicon import BASE, BODY_PARTS, GERUND, MORE_BODY_PARTS, MULTIPLES, NOUNS, NUMBERS, PEOPLE, PRONOUNS, PUNCHES, TENS, THINGS, THIRD
+from planning.lexicon import BASE, BODY_PARTS, GERUND, MORE_BODY_PARTS, MULTIPLES, NOUNS, NUMBERS, PEOPLE, PRONOUNS, PUNCHES, TENS, THINGS, third_person, THIRD, VERBS
 
 NUMBER = r"\d+(?:\.\d+)?|" + "|".join(sorted(NUMBERS, key=len, reverse=True))
 ONES = "|".join(list(NUMBERS)[:9])
@@ -40,6 +40,9 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"[’‘`]", "'"), (r"…", "."), (r"[&+]", " and "), (r"\bw/(?=\s*\w)", "with "), (r"\s[•▪●‣·]\s", " ; "),
     (r"\b(?:rigth|rihgt|rgiht|rght|righ)\b", "right"), (r"\b(?:letf|lfet|elft|leftt)\b", "left"),
     (r"\b(?:tree|thre)\s+(?=times\b)", "three "), (r"\b(and|,)\s+than\b", r"\1 then"),
+    (r"\b([a-z]+s)\s*(?:\(x?(\d+)\)|:\s*(\d+)(?=\s*(?:[,;.]|$)))", r"\1 \2\3 times"),                              # 'squats (5)', 'jumps: 3'
+    (rf"\ban?\s+(double|triple)\s+({'|'.join(VERBS)})\b", lambda match: f"{dict(double='two', triple='three')[match[1]]} {third_person(match[2])}"),
+    (r"(?:^|(?<=[.;!?,\n]))\s*(?:first|second|third|fourth|fifth|next|then|last|finally)\s*:", " ; "),
     (r"(?<=\w)\s+'?n'?\s+(?=\w)", " and "),
     (r"\b(gim|lem)me\b", lambda match: dict(gim="give me", lem="let me")[match[1]]),
     (r"\b(?:gonna|gotta|wanna)\b", "to"),
@@ -302,7 +305,8 @@ LIMB = re.compile(rf"""
     ((?:the|his|her|their|its|both|one|two)\s+ (?:(?:left|right|other|of\s+(?:his|her|their))\s+)? {LIMBS}) \b""", re.VERBOSE)
 WITH_IT = re.compile(r"\bwith (?:it|them)\b")
 BOTH_ALONE = re.compile(r"\bboth(?=$|\s+(?:up|down|out)\b)")
-THE_OTHER = re.compile(rf"\bthe\s+other(?:\s+one)?(?=\s+(?:{PART})\b|\s*$)")
+THE_SAME = re.compile(rf"\bthe\s+same(?=\s+(?:{PART})\b)")
+THE_OTHER = re.compile(rf"\bthe\s+(?:other|opposite)(?:\s+one)?(?=\s+(?:{PART})\b|\s*$)")
 SIDE = re.compile(r"\b(left|right)\b")
 SIDE_ALONE = re.compile(rf"\b(?:with|on)\s+{WHOSE}\s+(?:left|right)$")
 ONE_OF_A_SIDE = re.compile(rf"\b({WHOSE}) (left|right) one\b")

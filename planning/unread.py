@@ -38,7 +38,7 @@ def may_act(word: str, behind: str) -> bool:
     """Whether a word may be a verb with a person as its subject, or is somebody before a verb: 'stops', 'he | stops'."""
     if word in PRONOUNS:
         return word != "it" and verb_form(behind) is not None
-    finite = word in THIRD or word in BASE and not is_one_of(word, THINGS)
+    finite = (word in THIRD or word in BASE) and not is_one_of(word, THINGS)
     return finite and word not in (*NOT_VERBS, *WAYS, *WAYS_BEHIND, "slow") and not is_limb(word)
 
 

@@ -28,7 +28,10 @@ def test_actions_without_a_comma_between_them_are_told_apart(prompt, expected, c
     ("Take three steps to the left and two to the right", ["takes three steps to the left", "takes two steps to the right"]),
     ("right arm up then down", ["moves the right arm up", "moves the right arm down"]),
     ("Left arm up, right arm up, both down", ["moves the left arm up", "moves the right arm up", "moves both arms down"]),
-    ("He lifts his leg - the right one - and lowers it", ["lifts his right leg", "lowers his right leg"]), ("a pair of jumps", ["does a pair of jumps"])])
+    ("He lifts his leg - the right one - and lowers it", ["lifts his right leg", "lowers his right leg"]), ("a pair of jumps", ["does a pair of jumps"]),
+    ("two jumps forward and one backwards", ["does two jumps forward", "does one jumps backwards"]), ("a double jump, then a bow", ["does two jumps", "does a bow"]),
+    ("squats: 5, then a bow", ["squats 5 times", "does a bow"]), ("wave the left hand, kick with the opposite leg", ["waves the left hand", "kicks with the right leg"]),
+    ("arms up, arms in", ["moves the arms up", "moves the arms in"]), ("throws a ball with the left hand catches it", ["throws a ball with the left hand", "catches it"])])
 def test_sides_and_numbers_of_a_list_go_with_their_own_action(prompt, expected, caplog):
     assert done(prompt) == expected and not caplog.messages
 
@@ -38,17 +41,34 @@ def test_sides_and_numbers_of_a_list_go_with_their_own_action(prompt, expected, 
     ("lemme see him first clapping, then bowing", ["first claps", "bows"]), ("She has a quick stretch and has a sip of tea", ["takes a quick stretch", "takes a sip of tea"]),
     ("Make the girl in the green coat bow and wave", ["the girl in the green coat bows", "the girl in the green coat waves"]),
     ("Once the old king had sat down he nodded and clapped.", ["the old king sits down", "the old king nods", "the old king claps"]),
-    ("When the bell rings he jumps, turns around and bows.", ["jumps", "turns around", "bows"]), ("Ann was sad. It is late. She waved.", ["waves"])])
+    ("When the bell rings he jumps, turns around and bows.", ["jumps", "turns around", "bows"]), ("Ann was sad. It is late. She waved.", ["waves"]),
+    ("Step one: jump. Step two: bow.", ["jumps", "bows"]), ("First: nod. Then: bow.", ["nods", "bows"]), ("He was running when he stopped", ["runs", "stops"]),
+    ("After a short pause she jumps", ["jumps"]), ("As she spins to the left she claps", ["claps while she spins to the left"]), ("the girl she jump", ["jumps"]),
+    ("She walks like a model then stops", ["walks like a model", "stops"]), ("On the count of three, jump", ["jumps"]), ("I walk forward I stop", ["walks forward", "stops"]),
+    ("A man in a hat and a long coat bows", ["a man in a hat and a long coat bows"]), ("a woman, dressed in white, bows", ["a woman bows"])])
 def test_what_frames_an_action_is_taken_off(prompt, expected, caplog):
     assert done(prompt) == expected and not [line for line in caplog.messages if "bell" not in line]
 
 
 @pytest.mark.parametrize("prompt, left_out", [
     ("He punches the air, not once but three times", "three times"), ("circle the left arm 3s, both arms 2s", "2 s"),
-    ("She almost jumps, then waves", "she almost jumps")])
+    ("She almost jumps, then waves", "she almost jumps"), ("raise the left arm and right leg", "right leg"), ("wants to wave but instead bows", "wants to wave"),
+    ("left hand on hip, right hand waving", "right hand waving"), ("claps 3 times with a pause of 1 second", "1 second")])
 def test_words_beyond_one_movement_one_count_and_one_side_are_named(prompt, left_out, caplog):
     plan(prompt)
     assert [line for line in caplog.messages if f"'{left_out}'" in line and "left out" in line] == caplog.messages != []
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("2s: wave, next 3s: clap", [("waves", 2), ("claps", 3)]), ("0-2s wave, 2-5s jump", [("waves", 2), ("jumps", 3)]),
+    ("wave for 2 seconds then clap for another 5", [("waves", 2), ("claps", 5)])])
+def test_a_timeline_says_how_long_each_action_lasts(prompt, expected, caplog):
+    assert [(segment.text.removeprefix("a person "), segment.seconds) for segment in plan(prompt)] == expected and not caplog.messages
+
+
+def test_words_of_no_known_verb_are_told_with_how_they_are_read(caplog):
+    assert done("He dances then zorbles along") == ["dances", "zorbles along"] and not caplog.messages
+    assert done("dance then shut down") == ["dances", "dances shut down"] and "'shut down' is read as 'dances shut down'" in caplog.text
 
 
 @pytest.mark.parametrize("prompt", [
