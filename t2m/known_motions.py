@@ -25,8 +25,8 @@ TURNED = {0.0: "not at all", 0.25: "a quarter round", 0.5: "half way round", 0.7
 AT_ONCE = re.compile(r"""                 # what joins movements at the same time: 'while', 'as she', 'and', 'jumps | clapping'; not 'as high as he can'
     \b (while | as (?=\s+(?:he|she|they|it|you|i|we|the|an?)\b) (?!\s+\w+\s+(?:can|could|may|might)\b) | and |
         with (?=\s+(?:\w+\s+){0,2}arms\s+(?:crossed|folded)\b)) \b |
-    (?<!\bby)(?<!\bof)(?<!\bin)(?<!\bto)(?<!\bat)(?<!\ba)(?<!\ban)(?<!\bthe)(?<!\bfor)(?<!\bfrom)(?<!\bwith)(?<!\bis)(?<!\bas)(?<!\bdo)
-    (?<!\bdoes)(?<!\bkeep)(?<!\bkeeps)(?<!\bstop)(?<!\bstops)(?<!\bstart)(?<!\bstarts)(?<!\bwhile)(?<!\band)(?<!\bsays,) \s+ (?=[a-z]+ing\b)
+    (?<!\bby)(?<!\bof)(?<!\bin)(?<!\bto)(?<!\bat)(?<!\ba)(?<!\ban)(?<!\bthe)(?<!\bfor)(?<!\bfrom)(?<!\bwith)(?<!\bis)(?<!\bas)
+    (?<!\bwhile)(?<!\band) \s+ (?=[a-z]+ing\b)
     """, re.IGNORECASE | re.VERBOSE)
 LOOKS = re.compile(r"""                   # 'while looking angry', 'and smiles': of the face
     \s* ,? \s* \b (?:while|as\s+(?:he|she|they|it)|and) \s+ (?:(?:he|she|they|it|is|are|also)\s+)*
@@ -182,6 +182,8 @@ class KnownMotions:
             words = [each for each in WORDS.findall(part.lower()) if each not in ADVERBS]
             verbs = [verb for verb in words if stem(verb) in self.verbs or word not in ("and", None) and stem(verb) in self.vague]
             kinds = self.meant(part) if verbs else frozenset()
+            if word is None and found and stem(found[-1][0]) not in self.verbs:
+                found.pop()                                                            # 'trains | boxing', 'says, | pointing'
             is_movement = kinds and "stand" not in kinds
             is_unknown = number > 0 and word not in ("and", None) and not (verbs or self.covers(part))
             if is_movement or is_unknown:

@@ -179,6 +179,13 @@ def test_looks_and_feats_that_are_not_drawn_are_told_in_one_line(t2m, text, told
     assert t2m.unknown_motion(text, sample_motion("punch", 4.0, np.random.default_rng(1), side="right").motion) == told
 
 
+@pytest.mark.parametrize("text, together", [
+    ("a person jumps up and down clapping", True), ("a person walks backwards waving the right hand", True), ("a person claps as you walk", True),
+    ("a person squats with the arms crossed", True), ("a person says hello by waving the right hand", False), ("a person keeps running", False)])
+def test_a_movement_joined_by_its_gerund_is_wanted_at_the_same_time(t2m, text, together):
+    assert ("at once" in (t2m.unknown_motion(text) or "")) == together
+
+
 def test_the_parts_of_a_long_action_are_warned_of_once(caplog):
     Models(InferenceConfig(motion=MotionConfig(weights=str(WEIGHTS))), progress=False).motions([Segment("a person does a cartwheel", 1.0)] * 3)
     assert [line.partition(":")[0] for line in caplog.messages] == ["segments 1 to 3 'a person does a cartwheel'"]
