@@ -17,7 +17,7 @@ from planning.lexicon import (ADVERBS, AUXILIARIES, BASE, BODY_PARTS, DETERMINER
                               NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, PARTICIPLES, PAST, past, POSSESSIVES, PREPOSITIONS, PRONOUNS, PUNCHES,
                               SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person, TIMES,
                               UNKNOWN_SECONDS, VERBS, WAYS, WAYS_BEHIND)
-from planning.patterns import (AGAIN, APPOSED, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_BACK,
+from planning.patterns import (AGAIN, APPOSED, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_AWAY, GOES_BACK,
                                HALF_TURNS, HELD, IS_DONE, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
                                MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, PASSIVE, SIDE, SIDE_ALONE,
                                THE_OTHER, THE_SAME, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
@@ -416,12 +416,13 @@ def half_turns(text: str) -> tuple[str, int]:
 
 
 def onward(text: str, before: list[Action]) -> str:
-    """'walks back' after a turn -> 'walks forward': whoever has turned returns face first; 'walks back' says backwards as well."""
-    back = GOES_BACK.match(text)
-    for _, what, _ in reversed(before if back else []):
+    """'walks back' and 'walks away' after a turn -> 'walks forward': whoever has turned goes on face first."""
+    back, away = GOES_BACK.match(text), GOES_AWAY.match(text)
+    goes = back or away
+    for _, what, _ in reversed(before if goes else []):
         if TURNS.match(what) and half_turns(what)[1] % 2:
-            return f"{back['manner']}{back['gait'] or 'walks'} forward{text[back.end():]}"
-        if GOES.match(what):
+            return f"{goes['manner']}{goes['gait'] or 'walks'} forward{text[goes.end():]}"
+        if back and GOES.match(what):
             return text
     return text
 

@@ -4,7 +4,7 @@ In those that are laid out over several lines (re.VERBOSE) spaces mean nothing: 
 """
 import re
 
-from planning.lexicon import BASE, BODY_PARTS, GERUND, MORE_BODY_PARTS, MULTIPLES, NOUNS, NUMBERS, PEOPLE, PRONOUNS, PUNCHES, TENS, THINGS, third_person, THIRD, VERBS
+from planning.lexicon import BASE, BODY_PARTS, MORE_BODY_PARTS, MULTIPLES, NOUNS, NUMBERS, PEOPLE, PRONOUNS, PUNCHES, TENS, THINGS, third_person, THIRD, VERBS
 
 NUMBER = r"\d+(?:\.\d+)?|" + "|".join(sorted(NUMBERS, key=len, reverse=True))
 ONES = "|".join(list(NUMBERS)[:9])
@@ -184,6 +184,7 @@ GOING = r"""
         goes|comes|heads|moves|gets|returns) \b"""
 GOES = re.compile(GOING, re.VERBOSE)
 GOES_BACK = re.compile(rf"{GOING} (?:(?<=returns) | \s+back\b(?!\s+(?:and|away|up|off)\b))", re.VERBOSE)        # not 'walks backwards'
+GOES_AWAY = re.compile(rf"{GOING} \s+(?:away|off)\b", re.VERBOSE)
 # ---------------------------------------------------------------- where one action ends and the next begins
 
 SENTENCE_END = re.compile(r"[!?]+|\.+(?=\s|$|[a-z]{2})|\n+")

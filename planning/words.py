@@ -236,7 +236,7 @@ def thing_behind(words: list[str], i: int) -> list[str]:
     end = next((j for j in range(i + 1, len(words)) if ends_noun(words, i + 1, j)), len(words))
     noun, behind = words[end - 1], words[end] if end < len(words) else ""
     opens_clause = i == 0 or words[i - 1] in (".", ",")
-    person = is_person(noun) or is_person(behind) or is_limb(behind)
+    person = is_person(noun) or noun.endswith(("self", "selves")) or is_person(behind) or is_limb(behind)
     acts = behind in THIRD or behind in AUXILIARIES or opens_clause and is_gerund(behind)
     return [noun] if end > i + 1 and not person and not acts and names_thing(words[end - 2:end], behind) else []
 
