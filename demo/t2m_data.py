@@ -51,7 +51,8 @@ TEXT_DIM = 128
 STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
 TEMPERATURE, DRAWS = 1.0, 12     # of the shipped model; of so many motions the one nearest to what was asked for is taken
-EXAMPLES, EXAMPLE_FRAMES, EXAMPLE_SEED = 3, 80, 7          # of a motion four seconds long
+EXAMPLES, REAL_EXAMPLES = 3, 8                # of a kind and side
+EXAMPLE_FRAMES, EXAMPLE_SEED = 80, 7          # of a motion four seconds long
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
     r"\b(walk|run|jog|march|strid|stroll)\w*\b.{0,20}\b(circles?|square|figure of eight)\b", r"\b(sit|push|pull|press|chin)[- ]?ups?\b",
     r"\b(cart|hand)(wheel|stand|spring)\w*|\bsomersault\w*|\b(back)?flips?\b")
@@ -357,13 +358,13 @@ def known_words() -> dict:
     return dict(words=sorted({*NAMED, *verbs}), phrases=phrases) | kinds
 
 
-def examples(encode: Callable[[Motion], list[int]], real: list[RealClip]) -> list[tuple[str, str | None, list[int]]]:
-    """Kind, side and tokens of a few motions of every kind and side, always the same ones; of real ones where they show one kind."""
+def examples(encode: Callable[[Motion], list[int]], real: list[RealClip]) -> list[tuple[str, str | None, list[int], bool]]:
+    """Kind, side, tokens, and whether it is a real one, of a few motions of every kind and side, always the same ones."""
     rng, found = np.random.default_rng(EXAMPLE_SEED), []
     seconds = (EXAMPLE_FRAMES + 1) / MOTION_FPS
     for kind in KINDS:
         for side in sides_of(kind) or (None,):
             made = [sample_motion(kind, seconds, rng, side=side).motion for _ in range(EXAMPLES)]
             seen = [clip.motion for clip in real if (clip.kind, clip.side) == (kind, side) and len(clip.motion) > EXAMPLE_FRAMES]
-            found += [(kind, side, encode(motion)) for motion in made + seen[:EXAMPLES]]
+            found += [(kind, side, encode(motion), False) for motion in made] + [(kind, side, encode(motion), True) for motion in seen[:REAL_EXAMPLES]]
     return found

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from t2m.features import features, FORWARD_SMOOTHING, joints_from_features
-from t2m.known_motions import asked_side, KnownMotions, LOOKS, miscount, motion_costs, MotionBank, unrest
+from t2m.known_motions import asked_side, Example, KnownMotions, LOOKS, miscount, motion_costs, MotionBank, unrest
 from t2m.motion import Motion, MOTION_FPS
 from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
 from t2m.text_encoder import TextEncoder
@@ -103,16 +104,18 @@ class TextToMotion:
     def misses(self, text: str, motion: Motion) -> tuple[int, float]:
         """How badly a motion does what a text asks for; the least of several is the best.
 
-        First how wrong it is: in kind, then in side, then in number. Then how unlike the examples of what is meant, and
-        how far from rest it ends.
+        First how wrong it is: in kind, then in side, then in number. Then how unlike the examples of what is meant, real
+        people's where there are any, and how far from rest it ends.
         """
         meant, side = self.known.meant(text), asked_side(text)
-        costs = motion_costs(motion.joints, self.examples)
+        costs, peoples = self.costs(motion)
         kind, done_with = min(costs, key=costs.get)
         other_kind = bool(meant) and kind not in meant
         other_side = side is not None and done_with in ("left", "right") and done_with != side
         other_number = miscount(text, kind, motion.joints) is not None
-        unlike = min((cost for (other, _), cost in costs.items() if not meant or other in meant), default=costs[kind, done_with])
+        of_meant = [[cost for (other, done), cost in each.items() if other in meant and (side is None or done in (side, None))]
+                    for each in (peoples, costs)]
+        unlike = min(of_meant[0] or of_meant[1] or [costs[kind, done_with]])
         return 4 * other_kind + 2 * other_side + other_number, unlike + unrest(kind, motion.joints)
 
     @torch.no_grad()
@@ -135,7 +138,7 @@ class TextToMotion:
     def other_motion(self, text: str, motion: Motion | None) -> str | None:
         """Why a text asks for other movements than those that were trained, or that were drawn for it; None where it does not."""
         covered, meant, together = self.known.covers(text), self.known.meant(text), self.known.at_once(text)
-        costs = motion_costs(motion.joints, self.examples) if motion is not None and self.known.examples else {}
+        costs, peoples = self.costs(motion) if motion is not None and self.known.examples else ({}, {})
         shown = min(costs, key=costs.get)[0] if costs else None
         seen = f"; the motion drawn for it looks like: {shown.replace('_', ' ')}" if shown else ""
         if words := self.known.beyond_training(text):
@@ -151,12 +154,25 @@ class TextToMotion:
             return f"the motion drawn for it looks like another: {shown.replace('_', ' ')} ({AGAIN})"
         if other := miscount(text, shown, motion.joints):
             return f"the motion drawn for it {other} ({AGAIN})"
-        return None if min(costs.values()) < UNLIKE else f"the motion drawn for it is unlike any known one ({AGAIN})"
+        return None if min(*costs.values(), *peoples.values()) < UNLIKE else f"the motion drawn for it is unlike any known one ({AGAIN})"
+
+    def costs(self, motion: Motion) -> tuple[dict, dict]:
+        """How badly each kind and side fits a motion: by the procedural examples, which tell what it is, and by real people's."""
+        return motion_costs(motion.joints, self.examples), motion_costs(motion.joints, self.people) if self.people else {}
 
     @cached_property
-    @torch.no_grad()
     def examples(self) -> MotionBank:
-        """The known motions' examples, decoded, to compare others with."""
-        codes = torch.tensor([example.codes for example in self.known.examples], device=self.mean.device)      # (S, L Q)
+        """The known motions' procedural examples, decoded, to compare others with."""
+        return self.bank_of([example for example in self.known.examples if not example.real])
+
+    @cached_property
+    def people(self) -> MotionBank | None:
+        """Those of real people, where there are any."""
+        real = [example for example in self.known.examples if example.real]
+        return self.bank_of(real) if real else None
+
+    @torch.no_grad()
+    def bank_of(self, examples: Sequence[Example]) -> MotionBank:
+        codes = torch.tensor([example.codes for example in examples], device=self.mean.device)                 # (S, L Q)
         motions = self.decoded(codes, FRAMES_PER_STEP * codes.shape[1] // self.vqvae.levels)
-        return MotionBank.of((example.kind, example.side, motion.joints) for example, motion in zip(self.known.examples, motions))
+        return MotionBank.of((example.kind, example.side, motion.joints) for example, motion in zip(examples, motions))

@@ -109,6 +109,7 @@ class Example:
     kind: str
     side: str | None
     codes: tuple[int, ...]
+    real: bool = False              # a person's, not made by a procedure
 
 
 @dataclass(frozen=True)
@@ -132,13 +133,13 @@ class KnownMotions:
     def of(cls, words: Iterable[str], phrases: Iterable[str], verbs: Mapping[str, Iterable[str]] | None = None,
            vague: Mapping[str, Iterable[str]] | None = None, nouns: Mapping[str, Iterable[str]] | None = None, beyond: Iterable[str] = (),
            senses: Iterable[tuple[str, Iterable[str]]] = (),
-           examples: Iterable[tuple[str, str | None, Iterable[int]]] = ()) -> KnownMotions:
-        """From the entries of known_motions.json; `beyond` are regular expressions."""
+           examples: Iterable[tuple] = ()) -> KnownMotions:
+        """From the entries of known_motions.json; `beyond` are regular expressions, `examples` the fields of `Example`."""
         return cls(frozenset(stem(word) for word in words), tuple(phrases), by_stem(verbs or {}),
                    tuple((re.compile(pattern, re.IGNORECASE), frozenset(kinds)) for pattern, kinds in senses),
                    by_stem(vague or {}), by_stem(nouns or {}),
                    tuple(re.compile(pattern, re.IGNORECASE) for pattern in beyond),
-                   tuple(Example(kind, side, tuple(codes)) for kind, side, codes in examples))
+                   tuple(Example(kind, side, tuple(codes), *real) for kind, side, codes, *real in examples))
 
     def covers(self, text: str) -> bool:
         return not self.stems.isdisjoint(stems(text))
