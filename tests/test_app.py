@@ -627,7 +627,8 @@ class Page:
 
     def block_thread(self):
         try:
-            threading.Event().wait()
+            while True:
+                time.sleep(0.1)
         except KeyboardInterrupt:                              # as Gradio's does
             pass
 
