@@ -52,7 +52,7 @@ STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
 TEMPERATURE, DRAWS = 1.0, 12     # of the shipped model; of so many motions the one nearest to what was asked for is taken
 EXAMPLES, REAL_EXAMPLES = 3, 8                # of a kind and side
-EXAMPLE_FRAMES, EXAMPLE_SEED = 80, 7          # of a motion four seconds long
+EXAMPLE_FRAMES, EXAMPLE_SEED = 80, 7          # at most: four seconds
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
     r"\b(walk|run|jog|march|strid|stroll)\w*\b.{0,20}\b(circles?|square|figure of eight)\b", r"\b(sit|push|pull|press|chin)[- ]?ups?\b",
     r"\b(cart|hand)(wheel|stand|spring)\w*|\bsomersault\w*|\b(back)?flips?\b")
@@ -323,7 +323,8 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     real += [clip.mirrored() for clip in real]
 
     def encode(motion: Motion) -> list[int]:
-        rows = (tokens.features(motion)[:EXAMPLE_FRAMES] - mean) / std
+        num_rows = min(len(motion) - 1, EXAMPLE_FRAMES) // FRAMES_PER_STEP * FRAMES_PER_STEP
+        rows = (tokens.features(motion)[:num_rows] - mean) / std
         return vqvae.encode(torch.from_numpy(rows).float()[None])[0].tolist()
 
     write_known_motions(folder / "known_motions.json", encode, real)
@@ -365,6 +366,6 @@ def examples(encode: Callable[[Motion], list[int]], real: list[RealClip]) -> lis
     for kind in KINDS:
         for side in sides_of(kind) or (None,):
             made = [sample_motion(kind, seconds, rng, side=side).motion for _ in range(EXAMPLES)]
-            seen = [clip.motion for clip in real if (clip.kind, clip.side) == (kind, side) and len(clip.motion) > EXAMPLE_FRAMES]
+            seen = sorted((clip.motion for clip in real if (clip.kind, clip.side) == (kind, side)), key=len, reverse=True)
             found += [(kind, side, encode(motion), False) for motion in made] + [(kind, side, encode(motion), True) for motion in seen[:REAL_EXAMPLES]]
     return found

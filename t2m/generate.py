@@ -18,7 +18,7 @@ from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
 from t2m.text_encoder import TextEncoder
 from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES, without_memory
 
-UNLIKE = 2.5                     # a cost of known_motions.motion_costs: 49 of 50 motions that are right cost less
+UNLIKE, UNLIKE_PEOPLE = 2.5, 5.5 # costs of known_motions.motion_costs: 49 of 50 motions that are right cost less; by real people's examples
 TAUGHT, AGAIN = "this checkpoint was trained on (docs/planner.md lists the demo's)", "another seed= draws another"
 SECONDS_PER_STEP = FRAMES_PER_STEP / MOTION_FPS        # 4 / 20 = 0.2 s
 
@@ -104,13 +104,13 @@ class TextToMotion:
     def misses(self, text: str, motion: Motion) -> tuple[int, float]:
         """How badly a motion does what a text asks for; the least of several is the best.
 
-        First how wrong it is: in kind, then in side, then in number. Then how unlike the examples of what is meant, real
-        people's where there are any, and how far from rest it ends.
+        First how wrong it is: in kind, by all examples and by the procedural ones, which are plainer; then in side, then in
+        number. Then how unlike the examples of what is meant, real people's where there are any, and how far from rest it ends.
         """
         meant, side = self.known.meant(text), asked_side(text)
         costs, peoples = self.costs(motion)
         kind, done_with = min(costs, key=costs.get)
-        other_kind = bool(meant) and kind not in meant
+        other_kind = sum(seen not in meant for seen in (kind, looks_like(costs, peoples)[0])) if meant else 0
         other_side = side is not None and done_with in ("left", "right") and done_with != side
         other_number = miscount(text, kind, motion.joints) is not None
         of_meant = [[cost for (other, done), cost in each.items() if other in meant and (side is None or done in (side, None))]
@@ -139,7 +139,7 @@ class TextToMotion:
         """Why a text asks for other movements than those that were trained, or that were drawn for it; None where it does not."""
         covered, meant, together = self.known.covers(text), self.known.meant(text), self.known.at_once(text)
         costs, peoples = self.costs(motion) if motion is not None and self.known.examples else ({}, {})
-        shown = min(costs, key=costs.get)[0] if costs else None
+        shown, unlike = looks_like(costs, peoples) if costs else (None, 0.0)
         seen = f"; the motion drawn for it looks like: {shown.replace('_', ' ')}" if shown else ""
         if words := self.known.beyond_training(text):
             return f"'{words}' is not among the motions {TAUGHT}{seen}"
@@ -154,10 +154,10 @@ class TextToMotion:
             return f"the motion drawn for it looks like another: {shown.replace('_', ' ')} ({AGAIN})"
         if other := miscount(text, shown, motion.joints):
             return f"the motion drawn for it {other} ({AGAIN})"
-        return None if min(*costs.values(), *peoples.values()) < UNLIKE else f"the motion drawn for it is unlike any known one ({AGAIN})"
+        return None if unlike < 1 else f"the motion drawn for it is unlike any known one ({AGAIN})"
 
     def costs(self, motion: Motion) -> tuple[dict, dict]:
-        """How badly each kind and side fits a motion: by the procedural examples, which tell what it is, and by real people's."""
+        """How badly each kind and side fits a motion: by the procedural examples, and by real people's."""
         return motion_costs(motion.joints, self.examples), motion_costs(motion.joints, self.people) if self.people else {}
 
     @cached_property
@@ -173,6 +173,16 @@ class TextToMotion:
 
     @torch.no_grad()
     def bank_of(self, examples: Sequence[Example]) -> MotionBank:
-        codes = torch.tensor([example.codes for example in examples], device=self.mean.device)                 # (S, L Q)
-        motions = self.decoded(codes, FRAMES_PER_STEP * codes.shape[1] // self.vqvae.levels)
-        return MotionBank.of((example.kind, example.side, motion.joints) for example, motion in zip(examples, motions))
+        samples = []
+        for example in examples:                                                                # of several lengths
+            codes = torch.tensor([example.codes], device=self.mean.device)                      # (1, L Q)
+            (motion,) = self.decoded(codes, FRAMES_PER_STEP * codes.shape[1] // self.vqvae.levels)
+            samples.append((example.kind, example.side, motion.joints))
+        return MotionBank.of(samples)
+
+
+def looks_like(costs: dict, peoples: dict) -> tuple[str, float]:
+    """The kind that a motion is most like, and how unlike that is: 1 where a motion is like none. See `TextToMotion.costs`."""
+    unlike = [(cost / UNLIKE, kind) for (kind, _), cost in costs.items()] + [(cost / UNLIKE_PEOPLE, kind) for (kind, _), cost in peoples.items()]
+    least, kind = min(unlike)
+    return kind, least
