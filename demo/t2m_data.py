@@ -61,9 +61,9 @@ SENSES = (                      # what words mean together, before each by itsel
     (r"\b(spin|twirl|whirl|pirouett)\w*\b(?!.{0,20}\barms?\b)", ("spin",)))
 VAGUE = frozenset(              # verbs of the phrases that say nothing about the motion by themselves
     "act be beat boot bring cast come confirm deliver deny display do down draw drive drop edge exercise express face "
-    "form get give go have head hide hit hold hook keep land launch look lower make move open pass pause pay perform "
+    "form get give go have head hide hit hold hook keep land launch look lower make move open pass pay perform "
     "pick place plant play pose practice pull put remain rest say set settle shoot show single slide slip split stay "
-    "stick stop strike swim take talk taste test thank tie trade train use wait warm work wrap agree answer call eat "
+    "stick strike swim take talk taste test thank tie trade train use warm work wrap agree answer call eat "
     "flag harden leap lift raise race shake shade swing speed "
     .split())
 NAMED = ("arms", "hands", "palms", "applause", "biceps", "muscles", "jack", "phone", "telephone", "ear", "seat", "chair",
