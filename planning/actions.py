@@ -13,16 +13,15 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from planning.clauses import clauses, Piece
-from planning.lexicon import (ADVERBS, AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS,
-                              NOT_VERBS, NUMBER_WORDS, NUMBERS, OPPOSITE, PARTICIPLES, PAST, past, POSSESSIVES, PREPOSITIONS, PRONOUNS, PUNCHES,
-                              SCENE_PREPOSITIONS, SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person, TIMES,
-                              UNKNOWN_SECONDS, VERBS, WAYS, WAYS_BEHIND)
+from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FUNCTION_WORDS, GERUND, HANDLING_VERBS, LIGHT_VERBS, NOT_VERBS,
+                              NUMBER_WORDS, NUMBERS, OPPOSITE, PARTICIPLES, PAST, past, POSSESSIVES, PRONOUNS, PUNCHES, SCENE_PREPOSITIONS,
+                              SHORTEST_SECONDS, SPEECH, STATES, THIRD, third_person, UNKNOWN_SECONDS, VERBS)
 from planning.patterns import (AGAIN, APPOSED, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_AWAY, GOES_BACK,
                                HALF_TURNS, HELD, IS_DONE, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
                                MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, PASSIVE, SIDE, SIDE_ALONE,
                                THE_OTHER, THE_SAME, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
 from planning.plain import check_total, normal, require_english, shown
-from planning.unread import tell_unread
+from planning.unread import goes_on, is_state, tell_unread
 from planning.words import (action_noun, base_form, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
                             meant_verb, one_person, predicate_of, split_subject, thing_acts, verb_form)
 
@@ -205,18 +204,6 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
     if noun is None and not goes_on(rest[0]):
         log.warning("prompt: '%s' is read as '%s': no verb that the planner knows is in it", " ".join(words), " ".join([third_person(previous), *words]))
     return [third_person(previous) if previous in BASE else previous, *words], previous
-
-
-def goes_on(word: str) -> bool:
-    """Whether a word may open what goes on with the verb before: 'then | backward', 'then | to the left', 'then | faster'."""
-    known = (*FUNCTION_WORDS, *WAYS, *PREPOSITIONS, *ADVERBS, *DETERMINERS, *NUMBERS, *POSSESSIVES, *TIMES, *WAYS_BEHIND)
-    return word in known or is_limb(word) or word.isdigit() or word.endswith(("ly", "er", "wards"))
-
-
-def is_state(words: list[str]) -> bool:
-    """Whether a predicate only says what somebody is, has or sees, so that no action can be lost: 'was bored', 'hears a song'."""
-    said = words[:1] and words[0] in (*STATES, "was", "are", "were", "had")
-    return bool(said) and not any(verb_form(word) or is_gerund(word) or word in ("not", "never") for word in words[1:])
 
 
 def misspelt_verb(word: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What an action's words say beyond its one movement: another verb, a number that counts nothing, the other side.
+"""What words say beyond an action's one movement: another verb, a number that counts nothing, the other side, or no action.
 
 An action is drawn as one movement with one count to one side, so that such words would be lost without a line.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 import logging
 import re
 
-from planning.lexicon import (BASE, BEHIND_VERB, DETERMINERS, LIGHT_VERBS, NOT_VERBS, NUMBERS, OPPOSITE, POSSESSIVES, PRONOUNS, SPEECH,
-                              TAKES_NOTHING, THINGS, THIRD, WAYS, WAYS_BEHIND)
+from planning.lexicon import (ADVERBS, BASE, BEHIND_VERB, DETERMINERS, FUNCTION_WORDS, LIGHT_VERBS, NOT_VERBS, NUMBERS, OPPOSITE,
+                              POSSESSIVES, PREPOSITIONS, PRONOUNS, SPEECH, STATES, TAKES_NOTHING, THINGS, THIRD, TIMES, WAYS, WAYS_BEHIND)
 from planning.patterns import BOTH_SIDES, DIRECTION, LOOSE_NUMBER, OTHER_LIMB, SUBORDINATED, UNIT
-from planning.words import action_noun, find_count, is_limb, is_one_of, makes_noun, predicate_of, verb_form
+from planning.words import action_noun, find_count, is_gerund, is_limb, is_one_of, makes_noun, predicate_of, verb_form
 
 log = logging.getLogger(__name__)
 
@@ -73,3 +73,15 @@ def other_sides(text: str) -> list[str]:
     """The side beyond the first in 'punches left right', 'raises the left arm and right leg'; none in 'looks left and right', 'points left with the right hand'."""
     sides = DIRECTION.findall(BOTH_SIDES.sub("", text))
     return [side for side in sides if side != sides[0]][:1] or [match["other"] for match in OTHER_LIMB.finditer(text)]
+
+
+def goes_on(word: str) -> bool:
+    """Whether a word may open what goes on with the verb before: 'then | backward', 'then | to the left', 'then | faster'."""
+    known = (*FUNCTION_WORDS, *WAYS, *PREPOSITIONS, *ADVERBS, *DETERMINERS, *NUMBERS, *POSSESSIVES, *TIMES, *WAYS_BEHIND)
+    return word in known or is_limb(word) or word.isdigit() or word.endswith(("ly", "er", "wards"))
+
+
+def is_state(words: list[str]) -> bool:
+    """Whether a predicate only says what somebody is, has or sees, so that no action can be lost: 'was bored', 'hears a song'."""
+    said = words[:1] and words[0] in (*STATES, "was", "are", "were", "had")
+    return bool(said) and not any(verb_form(word) or is_gerund(word) or word in ("not", "never") for word in words[1:])

@@ -33,8 +33,8 @@ from newmove.text_to_video import TextToVideo
 from run.checks import check_motion_weights
 from runtime.weights import read_tensors, save_tensors
 from t2m.networks import GPT, VQVAE
-from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES
 from t2m.text_encoder import text_folders, TextTower
+from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

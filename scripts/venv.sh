@@ -10,10 +10,13 @@ wanted="$(cat "$repo/requirements.txt" "$repo/pyproject.toml" | sha256sum | cut 
 if [[ ! -f "$stamp" ]]; then
     for argument in "$@"; do
         value="${argument#*=}"
-        if [[ "$argument" == @(image|driving_video)=?* && ! -e "$value" && ! -e "$repo/$value" ]]; then
-            echo "error: $value: expected a file (found none): nothing was installed" >&2
-            exit 2
-        fi
+        case "$argument" in
+            image=?* | driving_video=?*)
+                if [[ ! -e "$value" && ! -e "$repo/$value" ]]; then
+                    echo "error: $value: expected a file (found none): nothing was installed" >&2
+                    exit 2
+                fi ;;
+        esac
     done
 fi
 

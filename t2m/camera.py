@@ -145,7 +145,7 @@ def static(framing: Framing) -> Camera:
     """A camera that sees the whole motion and stays where it is; but who comes much nearer pushes it back, as on a treadmill:
     else the way to the camera would begin small, far behind where the picture's person stands."""
     nearer = np.maximum(framing.pelvis[:, 2] - framing.pelvis[0, 2], 0)               # (F,) metres than at first
-    pushed = nearer * (1 - APPROACH / max(nearer.max(), APPROACH))          # (F,) metres
+    pushed = nearer * (1 - APPROACH / max(nearer.max(), APPROACH))                    # (F,) metres
     seen = framing.pelvis - pushed[:, None] * (0.0, 0.0, 1.0)                         # (F, 3)
     low, high = seen.min(axis=0), seen.max(axis=0)
     x, _, z = (low + high) / 2

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -173,11 +174,13 @@ class TextToMotion:
 
     @torch.no_grad()
     def bank_of(self, examples: Sequence[Example]) -> MotionBank:
+        """Examples as motions; those of one length are decoded together."""
         samples = []
-        for example in examples:                                                                # of several lengths
-            codes = torch.tensor([example.codes], device=self.mean.device)                      # (1, L Q)
-            (motion,) = self.decoded(codes, FRAMES_PER_STEP * codes.shape[1] // self.vqvae.levels)
-            samples.append((example.kind, example.side, motion.joints))
+        for _, alike in groupby(sorted(examples, key=lambda each: len(each.codes)), key=lambda each: len(each.codes)):
+            alike = list(alike)
+            codes = torch.tensor([example.codes for example in alike], device=self.mean.device)                # (S, L Q)
+            motions = self.decoded(codes, FRAMES_PER_STEP * codes.shape[1] // self.vqvae.levels)
+            samples += [(example.kind, example.side, motion.joints) for example, motion in zip(alike, motions)]
         return MotionBank.of(samples)
 
 
