@@ -1,6 +1,6 @@
 """Several motions -> one: position and heading carried on, poses blended, and feet that step instead of sliding.
 
-Nothing is cut or added: the joined motion has the frames of its parts. At a seam the later part begins in the earlier
+Nothing is cut or added: the joined motion has the frames of its parts, all on the first one's floor. At a seam the later part begins in the earlier
 part's last pose; the difference fades away, and the feet step to their new places one after the other. A person who ends
 an action turned without having been told to turn (a throw, a punch) turns back over the seam.
 """
@@ -18,6 +18,8 @@ from t2m.motion import (bent_leg, bone_directions, bone_lengths, from_directions
                         smoothstep, STRAIGHTEST_LEG, unit, with_bone_lengths, within_half_turn, yaw_rotated)
 
 FLOOR = np.array([1.0, 0.0, 1.0])      # keeps x and z
+UP = 1 - FLOOR
+STANDING_SHARE = 25                    # percent of frames whose lowest joint is no higher than the floor: toes that push off are lower
 STEP_LIFT = 0.06                       # metres a foot rises on a step at a seam
 STEP_FROM = 0.02                       # metres; a foot this near its new place does not need to rise
 TURN_SPEED = np.pi                     # radians per second of turning back over a seam, at most
@@ -54,14 +56,21 @@ def join_motions(motions: list[Motion], transition_seconds: float = 0.5, texts: 
     lengths, fps = bone_lengths(motions[0].joints), motions[0].fps
     num_blended = round(transition_seconds * fps)
     joined = with_bone_lengths(motions[0].joints, lengths)
-    facing = heading(joined[0])
+    facing, floor = heading(joined[0]), floor_height(joined)
     for i, motion in enumerate(motions[1:]):
         ended = heading(joined[-1])
         facing = ended if texts is None else heading_meant(texts[i], facing, ended)
         to_turn = within_half_turn(facing - ended)
         num_turned = max(num_blended, round(abs(to_turn) / TURN_SPEED * fps)) if num_blended else 0
-        joined = appended(joined, on_body(motion.joints, lengths), num_turned, to_turn)
+        part = on_body(motion.joints, lengths)
+        part = part + (floor - floor_height(part)) * UP
+        joined = appended(joined, part, num_turned, to_turn)
     return Motion(without_foot_slide(joined), fps)
+
+
+def floor_height(joints: np.ndarray) -> float:
+    """Where a motion (T, 22, 3) has its floor, metres: weights draw some as standing in the air."""
+    return np.percentile(joints[..., 1].min(axis=1), STANDING_SHARE)
 
 
 def heading_meant(text: str, before: float, ended: float) -> float:
@@ -128,7 +137,7 @@ def stepping_ankles(before: np.ndarray, after: np.ndarray, num_blended: int) -> 
         done = np.clip((np.arange(len(after)) + 1 - turn * half) / half, 0, 1)        # (T2,) of this foot's step
         eased = smoothstep(done)[:, None]
         lift = min(np.linalg.norm(away[ankle]) / STEP_FROM, 1.0) * STEP_LIFT * np.sin(np.pi * done) ** 2
-        paths[ankle] = (1 - eased) * before[-1, ankle] + eased * after[:, ankle] + lift[:, None] * (1 - FLOOR)
+        paths[ankle] = (1 - eased) * before[-1, ankle] + eased * after[:, ankle] + lift[:, None] * UP
     return paths
 
 

@@ -187,6 +187,14 @@ def test_a_clean_motion_alone_is_left_as_it_is():
     np.testing.assert_allclose(join_motions([motion]).joints, motion.joints, atol=5e-3)
 
 
+def test_all_parts_stand_on_one_floor():
+    """The second motion is drawn 8 cm in the air, as weights do: it comes down over the seam."""
+    waving, floating = moving("wave").joints, Motion(moving("walk").joints + np.float32([0, 0.08, 0]))
+    joints = join_motions([Motion(waving), floating], transition_seconds=0.5).joints
+    low = joints[..., 1].min(axis=1)
+    assert np.abs(np.percentile(low[-40:], 25) - low[0]) < 0.01
+
+
 def test_feet_step_instead_of_sliding_at_a_seam():
     """A wide stance followed by a narrow one: a foot that moves across the floor is in the air while it does."""
     wide, narrow = moving("side_step", 2.0, seed=5, side="left"), moving("stand", 2.0)
