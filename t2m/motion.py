@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import convolve1d, maximum_filter1d
+from scipy.ndimage import convolve1d, maximum_filter1d, uniform_filter1d
 
 from media.files import save_arrays, stored_arrays
 
@@ -75,6 +75,7 @@ class Motion:
 
 RIGHTWARD, UP = (-1, 0, 0), (0, 1, 0)
 STRAIGHTEST_LEG = 0.999                # of the leg's length
+SINKING_FRAMES = 5                     # over which what bones of another length sink is averaged
 SAME_BONES = 0.02                      # share by which bone lengths may differ on one body
 
 
@@ -160,9 +161,12 @@ def from_directions(pelvis: np.ndarray, directions: np.ndarray, lengths: np.ndar
 
 
 def with_bone_lengths(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The same bone directions on bones that keep their length; decoded motions let it waver."""
+    """The same bone directions on bones that keep their length, as low as drawn; decoded motions let lengths waver."""
     joints = np.asarray(joints, dtype=np.float64)
-    return from_directions(joints[:, PELVIS], bone_directions(joints), lengths)
+    steady = from_directions(joints[:, PELVIS], bone_directions(joints), lengths)
+    sunk = joints[..., 1].min(axis=1) - steady[..., 1].min(axis=1)                    # (T,)
+    steady[..., 1] += uniform_filter1d(sunk, SINKING_FRAMES, mode="nearest")[:, None]
+    return steady
 
 
 def retargeted(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:

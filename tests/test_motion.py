@@ -187,6 +187,14 @@ def test_a_clean_motion_alone_is_left_as_it_is():
     np.testing.assert_allclose(join_motions([motion]).joints, motion.joints, atol=5e-3)
 
 
+def test_bones_that_are_steadied_leave_the_feet_where_they_were_drawn():
+    """Weights let bones waver: here all lengthen by 4 % and shorten again, on a person who squats with the feet on the floor."""
+    joints = moving("squat").joints
+    wavering = joints * (1 + 0.04 * np.sin(np.linspace(0, np.pi, len(joints)))[:, None, None])
+    low = join_motions([Motion(wavering)]).joints[..., 1].min(axis=1)
+    assert np.abs(low - wavering[..., 1].min(axis=1)).max() < 0.01
+
+
 def test_all_parts_stand_on_one_floor():
     """The second motion is drawn 8 cm in the air, as weights do: it comes down over the seam."""
     waving, floating = moving("wave").joints, Motion(moving("walk").joints + np.float32([0, 0.08, 0]))
