@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -53,15 +54,15 @@ MIN_FORESHORTENING = 0.3
 
 
 def phrasings(bench: Bench) -> Values:
-    """`kind`: the share of PHRASINGS whose motion is nearest, by joint angles, to an intended kind.
+    """`kind`: the share of PHRASINGS whose motion is nearest, by joint angles, to an intended kind; real people's count where they are given.
 
     `side`: of those with a side, the share whose motion is nearer to that side of the intended kind than to its others.
     `true_*` give the same figures for true motions instead of generated ones: what the comparison allows at best.
     `warned` and `false_alarms`: the share of wrong and of right motions that unknown_motion warns of.
     """
     rng = np.random.default_rng((HELD_OUT_SEED, bench.seed))
-    bank = MotionBank.of((sample.kind, sample.side, sample.motion.joints)
-                         for sample in true_motions(EXAMPLES, rng, "example motions"))
+    examples = [(sample.kind, sample.side, sample.motion.joints) for sample in true_motions(EXAMPLES, rng, "example motions")]
+    bank = MotionBank.of(examples + (real_examples(bench.mocap) if bench.mocap else []))
     made = bench.models.motions([Segment(phrasing.text, PHRASING_SECONDS) for phrasing in PHRASINGS])
     model = TextToMotion.load(bench.config.motion.weights)
     warned = [model.unknown_motion(phrasing.text, motion) is not None for phrasing, motion in zip(PHRASINGS, made)]
@@ -80,6 +81,12 @@ def phrasings(bench: Bench) -> Values:
             "side": share([verdict.right_side for verdict in verdicts]),
             "true_kind": share([verdict.right_kind for verdict in controls]),
             "true_side": share([verdict.right_side for verdict in controls])}
+
+
+def real_examples(mocap: Path) -> list[tuple[str, str | None, np.ndarray]]:
+    """Kind, side and joints (T, 22, 3) of the held-out real clips that show one kind and no more, and of their mirror images."""
+    clips = [clip for clip in split(read_clips(mocap))[1] if clip.kind]
+    return [(clip.kind, clip.side, clip.motion.joints) for each in clips for clip in (each, each.mirrored())]
 
 
 @dataclass(frozen=True)

@@ -24,17 +24,23 @@ from runtime.weights import save_tensors
 from synthetic.captions import ADJECTIVES, caption, PEOPLE, pick, SCENES, SUBJECTS
 from synthetic.motions import KINDS, sample_motion, sides_of
 from synthetic.phrases import PHRASES
-from t2m.features import FEATURE_BLOCKS, features, NUM_FEATURES, POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, ROTATIONS, VELOCITIES, YAW_VELOCITY
+from t2m.features import FEATURE_BLOCKS, features, joints_from_features, NUM_FEATURES, POSITIONS, ROOT_HEIGHT, ROOT_VELOCITY, ROTATIONS, VELOCITIES, YAW_VELOCITY
 from t2m.generate import SECONDS_PER_STEP
+from t2m.known_motions import Example
 from t2m.motion import JOINT_NAMES, Motion, MOTION_FPS
 from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
 from t2m.text_encoder import CLIP_WORDS, END_OF_TEXT, END_OF_WORD, START_OF_TEXT
+from t2m.weights import write_examples
 
 MIN_STEPS, MAX_STEPS = 6, 50                  # of four frames: 1.2 to 10 s
 ROOT_EMPHASIS = 5.0                           # the root's columns count this much more, as in HumanML3D's feat_bias
 HARD_TO_KEEP = {        # their gist is a few centimetres, or they travel or turn: they come so much more often
     "shake_head": 9, "dance": 6, "phone": 6, "nod": 5, "salute": 5, "spin": 5, "wave": 5, "raise_arm": 4, "hands_on_hips": 3, "run": 3,
     "turn": 3, "walk": 3, "walk_backwards": 3, "side_step": 3, "lunge": 3, "flex": 2, "drink": 2, "hands_up": 2}
+HARD_TO_SAY = {         # as often as others, their counts, ends or few centimetres were not learnt: so many more motions of them
+    "jump": 5, "squat": 4, "dance": 3, "stand": 2, "walk": 2, "run": 2, "sit": 2, "clap": 2, "jumping_jack": 2, "bow": 2,
+    "touch_toes": 2, "nod": 2, "shake_head": 2, "spin": 2, "kick": 2}
+SHORT = 1.6             # exponent: lengths lean to short ones, which plans ask for most
 VARIED, EXCHANGED = 0.3, 0.15                # shares of windows of real motion
 CURVE, STRIDES = 0.006, (0.75, 1.25)          # half the turn, rad a frame; of the root's velocity
 ABOVE_HIPS = [JOINT_NAMES.index(name) for name in JOINT_NAMES[1:] if not name.endswith(("hip", "knee", "ankle", "foot", "toe"))]
@@ -50,7 +56,7 @@ LONGEST_SUBJECT_FIRST = sorted({subject.name for subject in SUBJECTS if subject.
 TEXT_DIM = 128
 STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
-TEMPERATURE, DRAWS = 1.0, 12     # of the shipped model; of so many motions the one nearest to what was asked for is taken
+TEMPERATURE, DRAWS = 1.0, 32     # of the shipped model; of so many motions the one nearest to what was asked for is taken
 EXAMPLES, REAL_EXAMPLES = 3, 8                # of a kind and side
 EXAMPLE_FRAMES, EXAMPLE_SEED = 80, 7          # at most: four seconds
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
@@ -122,15 +128,15 @@ class MotionCache:
 
 
 def prepare(folder: Path, num_motions: int, seed: int, mocap: Path | None = None) -> MotionCache:
-    """Sample motions once; kinds in turn, those with sides twice as often. Real ones, where a folder is given, come first."""
+    """Sample motions once; kinds in turn, those with sides twice as often, those of HARD_TO_SAY more so. Real ones, where a folder is given, come first."""
     if not (folder / "facts.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         tokens = tokens_for(mocap)
         facts, rows = real_motions(mocap) if mocap else ([], [])
         rng = np.random.default_rng(seed)
-        order = [kind for kind in KINDS for _ in range(2 if sides_of(kind) else 1)]
+        order = [kind for kind in KINDS for _ in range((2 if sides_of(kind) else 1) * HARD_TO_SAY.get(kind, 1))]
         for index in tqdm(range(num_motions), desc="motions"):
-            num_rows = FRAMES_PER_STEP * int(rng.integers(MIN_STEPS, MAX_STEPS + 1))
+            num_rows = FRAMES_PER_STEP * (MIN_STEPS + int((MAX_STEPS + 1 - MIN_STEPS) * rng.random() ** SHORT))
             sample = sample_motion(order[index % len(order)], (num_rows + 1) / MOTION_FPS, rng)
             rows.append(tokens.features(sample.motion).astype(np.float16))
             facts.append(dict(kind=sample.kind, side=sample.side, repetitions=sample.repetitions,
@@ -322,12 +328,13 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     real = split(read_clips(mocap))[0] if mocap else []
     real += [clip.mirrored() for clip in real]
 
-    def encode(motion: Motion) -> list[int]:
+    def redrawn(motion: Motion) -> np.ndarray:
         num_rows = min(len(motion) - 1, EXAMPLE_FRAMES) // FRAMES_PER_STEP * FRAMES_PER_STEP
-        rows = (tokens.features(motion)[:num_rows] - mean) / std
-        return vqvae.encode(torch.from_numpy(rows).float()[None])[0].tolist()
+        rows = torch.from_numpy((tokens.features(motion)[:num_rows] - mean) / std).float()
+        return joints_from_features((vqvae.decode(vqvae.encode(rows[None])) * std + mean).float())[0].numpy()
 
-    write_known_motions(folder / "known_motions.json", encode, real)
+    write_known_motions(folder / "known_motions.json")
+    write_examples(folder, examples(redrawn, real))
     save_half(vqvae, folder / "vqvae.safetensors")
     save_half(gpt, folder / "gpt.safetensors")
     np.save(folder / "mean.npy", mean)
@@ -336,9 +343,9 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
 
 
-def write_known_motions(path: Path, encode: Callable[[Motion], list[int]], real: list[RealClip]) -> None:
-    """What KnownMotions.of reads: words and phrases of the training captions, and examples as tokens."""
-    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "examples": examples(encode, real)}
+def write_known_motions(path: Path) -> None:
+    """What KnownMotions.of reads: words and phrases of the training captions."""
+    listed = known_words() | {"beyond": BEYOND, "senses": SENSES}
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in listed.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -359,13 +366,14 @@ def known_words() -> dict:
     return dict(words=sorted({*NAMED, *verbs}), phrases=phrases) | kinds
 
 
-def examples(encode: Callable[[Motion], list[int]], real: list[RealClip]) -> list[tuple[str, str | None, list[int], bool]]:
-    """Kind, side, tokens, and whether it is a real one, of a few motions of every kind and side, always the same ones."""
+def examples(redrawn: Callable[[Motion], np.ndarray], real: list[RealClip]) -> list[Example]:
+    """A few motions of every kind and side, always the same ones, and those of real people, `redrawn` by the VQ-VAE: the data is
+    not given on."""
     rng, found = np.random.default_rng(EXAMPLE_SEED), []
-    seconds = (EXAMPLE_FRAMES + 1) / MOTION_FPS
     for kind in KINDS:
         for side in sides_of(kind) or (None,):
-            made = [sample_motion(kind, seconds, rng, side=side).motion for _ in range(EXAMPLES)]
+            made = [sample_motion(kind, EXAMPLE_FRAMES / MOTION_FPS, rng, side=side).motion for _ in range(EXAMPLES)]
             seen = sorted((clip.motion for clip in real if (clip.kind, clip.side) == (kind, side)), key=len, reverse=True)
-            found += [(kind, side, encode(motion), False) for motion in made] + [(kind, side, encode(motion), True) for motion in seen[:REAL_EXAMPLES]]
+            found += [Example(kind, side, motion.joints, real=False) for motion in made]
+            found += [Example(kind, side, redrawn(motion), real=True) for motion in seen[:REAL_EXAMPLES]]
     return found

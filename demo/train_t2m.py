@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 HELD_OUT = 164                  # motions at the end of the cache that no step sees
 REAL_WINDOWS, REAL_PROMPTS = 0.5, 0.2       # shares of what the VQ-VAE and the GPT see that are real, where there are any
-PLAIN_WEIGHT, HARD_WEIGHT = 3.0, 2.0        # in prompts: real clips that show one kind and no more, procedural ones of HARD_TO_KEEP
+PLAIN_WEIGHT = 200.0            # in prompts, of all real clips of one kind that show that and no more; any other real clip: 1
 VQVAE_BATCH = 64                # windows
 ENCODED_AT_ONCE = 32            # motions of one length
 CODE_LAYERS = ("trans_base.tok_emb.", "trans_head.head.")
@@ -88,8 +89,8 @@ class Prompts(Dataset):
     def __init__(self, cache: MotionCache, seed: int):
         self.cache, self.seed, self.lengths = cache, seed, num_steps(cache)
         facts = cache.facts[:-HELD_OUT]
-        weights = [PLAIN_WEIGHT if fact.get("plain") else HARD_WEIGHT if fact["kind"] in HARD_TO_KEEP and "captions" not in fact else 1.0
-                   for fact in facts]
+        plain = Counter(fact["kind"] for fact in facts if fact.get("plain"))
+        weights = [PLAIN_WEIGHT / plain[fact["kind"]] if fact.get("plain") else 1.0 for fact in facts]
         self.chances = cumulative_chances(facts, weights, REAL_PROMPTS)
 
     def __len__(self) -> int:

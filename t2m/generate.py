@@ -3,23 +3,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from t2m.features import features, FORWARD_SMOOTHING, joints_from_features
-from t2m.known_motions import asked_side, Example, KnownMotions, LOOKS, miscount, motion_costs, MotionBank, unrest
+from t2m.known_motions import asked_side, KnownMotions, LOOKS, miscount, motion_costs, MotionBank, unrest
 from t2m.motion import Motion, MOTION_FPS
 from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
 from t2m.text_encoder import TextEncoder
-from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_statistics, VQVAE_FILES, without_memory
+from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_examples, read_statistics, VQVAE_FILES, without_memory
 
-UNLIKE, UNLIKE_PEOPLE = 2.5, 5.5 # costs of known_motions.motion_costs: 49 of 50 motions that are right cost less; by real people's examples
+UNLIKE, UNLIKE_PEOPLE = 3.0, 5.5 # costs of known_motions.motion_costs: 49 of 50 motions that are right cost less; by real people's examples
+ALIKE = 0.5                      # share of the latter below which motions are as good as each other: people differ
 TAUGHT, AGAIN = "this checkpoint was trained on (docs/planner.md lists the demo's)", "another seed= draws another"
 SECONDS_PER_STEP = FRAMES_PER_STEP / MOTION_FPS        # 4 / 20 = 0.2 s
 
@@ -45,7 +44,7 @@ class TextToMotion:
              dtype: torch.dtype = torch.float32) -> TextToMotion:
         """From a folder with the weights of the VQ-VAE and the GPT, mean.npy, std.npy, and CLIP's text encoder.
 
-        Ours: config.json, vqvae.safetensors, gpt.safetensors, text_encoder/, tokenizer/, known_motions.json.
+        Ours: config.json, vqvae.safetensors, gpt.safetensors, text_encoder/, tokenizer/, known_motions.json, examples.npz.
         Released: net_last.pth, net_best_fid.pth (also in the folders they unpack to), text_encoder/, tokenizer/.
         """
         folder = Path(folder)
@@ -70,7 +69,7 @@ class TextToMotion:
             heading=config.get("heading", "published"),
             forward_smoothing=config.get("forward_smoothing", FORWARD_SMOOTHING),
             draws=config.get("draws", 1),
-            known=KnownMotions.of(**json.loads(known_path.read_text())) if known_path.exists() else None,
+            known=KnownMotions.of(**json.loads(known_path.read_text()), examples=read_examples(folder)) if known_path.exists() else None,
         )
 
     @property
@@ -114,9 +113,9 @@ class TextToMotion:
         other_kind = sum(seen not in meant for seen in (kind, looks_like(costs, peoples)[0])) if meant else 0
         other_side = side is not None and done_with in ("left", "right") and done_with != side
         other_number = miscount(text, kind, motion.joints) is not None
-        of_meant = [[cost for (other, done), cost in each.items() if other in meant and (side is None or done in (side, None))]
-                    for each in (peoples, costs)]
-        unlike = min(of_meant[0] or of_meant[1] or [costs[kind, done_with]])
+        of_meant = [[cost / least for (other, done), cost in each.items() if other in meant and (side is None or done in (side, None))]
+                    for each, least in ((peoples, UNLIKE_PEOPLE), (costs, UNLIKE))]
+        unlike = max(min(of_meant[0]), ALIKE) if of_meant[0] else min(of_meant[1] or [costs[kind, done_with] / UNLIKE])
         return 4 * other_kind + 2 * other_side + other_number, unlike + unrest(kind, motion.joints)
 
     @torch.no_grad()
@@ -163,25 +162,14 @@ class TextToMotion:
 
     @cached_property
     def examples(self) -> MotionBank:
-        """The known motions' procedural examples, decoded, to compare others with."""
-        return self.bank_of([example for example in self.known.examples if not example.real])
+        """The known motions' procedural examples, to compare others with."""
+        return MotionBank.of((each.kind, each.side, each.joints) for each in self.known.examples if not each.real)
 
     @cached_property
     def people(self) -> MotionBank | None:
         """Those of real people, where there are any."""
-        real = [example for example in self.known.examples if example.real]
-        return self.bank_of(real) if real else None
-
-    @torch.no_grad()
-    def bank_of(self, examples: Sequence[Example]) -> MotionBank:
-        """Examples as motions; those of one length are decoded together."""
-        samples = []
-        for _, alike in groupby(sorted(examples, key=lambda each: len(each.codes)), key=lambda each: len(each.codes)):
-            alike = list(alike)
-            codes = torch.tensor([example.codes for example in alike], device=self.mean.device)                # (S, L Q)
-            motions = self.decoded(codes, FRAMES_PER_STEP * codes.shape[1] // self.vqvae.levels)
-            samples += [(example.kind, example.side, motion.joints) for example, motion in zip(alike, motions)]
-        return MotionBank.of(samples)
+        real = [(each.kind, each.side, each.joints) for each in self.known.examples if each.real]
+        return MotionBank.of(real) if real else None
 
 
 def looks_like(costs: dict, peoples: dict) -> tuple[str, float]:

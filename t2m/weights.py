@@ -1,16 +1,17 @@
 """Files of text-to-motion weights, the released ones and ours: where they lie, and what is read of them, strictly."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from media.files import read_json
+from media.files import read_json, save_arrays, stored_arrays
 from runtime.weights import fill, read_tensors, without_parameters
 from t2m.features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
+from t2m.known_motions import Example
 
 VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
 GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/net_best_fid.pth",
@@ -18,6 +19,7 @@ GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/
 META_FOLDERS = ("", "meta", "VQVAEV3_CB1024_CMT_H1024_NRES3/meta",
                 "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
 CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "heading", "forward_smoothing", "draws")
+EXAMPLES_FILE = "examples.npz"
 RELEASED_KEYS = ("net", "trans")              # the one top-level key of each released .pth
 HUMANML3D_STD = ((YAW_VELOCITY, 0.012826), (CONTACTS, 0.355933))     # what the released weights were NOT trained with
 
@@ -88,3 +90,29 @@ def read_numbers(path: Path) -> np.ndarray:
             return np.lib.format.read_array(file, allow_pickle=False).astype(np.float64)
     except (ValueError, TypeError, EOFError) as error:
         raise ValueError(f"{path}: expected an .npy file of numbers ({error}): fetch it again") from None
+
+
+def write_examples(folder: Path, examples: Sequence[Example]) -> None:
+    """Motions to know others by, in half precision; every second frame is enough, since motions are compared at 10 fps."""
+    joints = [example.joints[::2].astype(np.float16) for example in examples]
+    save_arrays(folder / EXAMPLES_FILE, joints=np.concatenate(joints), lengths=np.array([len(each) for each in joints]),
+                kinds=np.array([example.kind for example in examples]), sides=np.array([example.side or "" for example in examples]),
+                real=np.array([example.real for example in examples]))
+
+
+def read_examples(folder: Path) -> list[Example]:
+    """What `write_examples` wrote, at 20 fps again; none where there is no such file."""
+    path = folder / EXAMPLES_FILE
+    if not path.exists():
+        return []
+    with stored_arrays(path, "example motions") as arrays:
+        joints = np.split(arrays["joints"].astype(np.float32), np.cumsum(arrays["lengths"])[:-1])        # S of (T / 2, 22, 3)
+        return [Example(str(kind), str(side) or None, at_20_fps(each), bool(real)) for kind, side, each, real in
+                zip(arrays["kinds"], arrays["sides"], joints, arrays["real"], strict=True)]
+
+
+def at_20_fps(joints: np.ndarray) -> np.ndarray:
+    """(T, 22, 3) at 10 fps -> (2 T - 1, 22, 3)"""
+    doubled = np.repeat(joints, 2, axis=0)[:-1]
+    doubled[1::2] = (joints[1:] + joints[:-1]) / 2
+    return doubled

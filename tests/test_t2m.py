@@ -12,11 +12,12 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 from synthetic.motions import sample_motion
 from t2m.features import NUM_FEATURES
 from t2m.generate import TextToMotion
-from t2m.known_motions import asked_count, asked_side, asked_turns, KnownMotions, miscount, stem, times_done, unrest
+from t2m.known_motions import (asked_count, asked_side, asked_turns, Example, KnownMotions, miscount, motion_costs, MotionBank, stem,
+                               times_done, unrest)
 from t2m.motion import PELVIS
 from t2m.networks import delayed, GPT, undelayed, VQVAE
 from t2m.text_encoder import TextEncoder, TextTower
-from t2m.weights import load_strictly
+from t2m.weights import load_strictly, read_examples, write_examples
 
 FIXTURES = Path(__file__).parent / "fixtures" / "t2m"
 VQVAE_SIZE = dict(num_codes=32, code_dim=16, width=24)
@@ -386,11 +387,26 @@ def test_repetitions_are_counted(kind):
         assert times_done(kind, sample_motion(kind, 4.5, rng, repetitions=count).motion.joints) == count
 
 
-def test_a_motion_cut_in_the_air_or_in_a_stride_does_not_end_at_rest():
+def test_a_motion_cut_in_the_air_or_crouched_does_not_end_at_rest_and_a_walk_may_go_on():
     rng = np.random.default_rng(0)
     jump = sample_motion("jump", 3.0, rng, repetitions=1).motion.joints
     top = int(jump[:, PELVIS, 1].argmax())
     walk = sample_motion("walk", 3.0, rng).motion.joints
-    assert unrest("jump", jump) < 0.5 and unrest("jump", jump[:top + 1]) > 1 and unrest("walk", walk[:30]) > 0.5
+    assert unrest("jump", jump) < 0.5 and unrest("jump", jump[:top + 1]) > 1 and unrest("walk", walk[:30]) == 0.0
     assert unrest("jump", np.repeat(jump[jump[:, PELVIS, 1].argmin()][None], 9, axis=0)) == 0.0          # began so, too
     assert unrest("jump", np.concatenate([jump[:1], jump[:jump[:, PELVIS, 1].argmin()]])) > 1           # crouched
+
+
+def test_example_motions_are_compared_as_they_were_written(tmp_path):
+    rng = np.random.default_rng(0)
+    made = [Example(kind, side, sample_motion(kind, seconds, rng, side=side).motion.joints, real)
+            for kind, side, seconds, real in (("wave", "left", 2.0, False), ("squat", None, 3.0, True))]
+    write_examples(tmp_path, made)
+    read = read_examples(tmp_path)
+    assert [(each.kind, each.side, each.real) for each in read] == [("wave", "left", False), ("squat", None, True)]
+    motion = sample_motion("squat", 3.0, rng).motion.joints
+    costs = [motion_costs(motion, MotionBank.of((each.kind, each.side, each.joints) for each in examples)) for examples in (made, read)]
+    assert costs[0] == pytest.approx(costs[1], abs=0.02)
+    (tmp_path / "examples.npz").write_bytes((tmp_path / "examples.npz").read_bytes()[:200])
+    with pytest.raises(ValueError, match="examples.npz: expected example motions"):
+        read_examples(tmp_path)

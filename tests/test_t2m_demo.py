@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from unseen_prompts import unseen_prompts
-from llm_planner import Segment
+from llm_planner import plan, Segment
 from run.models import Models
 from run.settings import InferenceConfig, MotionConfig
 from synthetic.captions import gerund, phrases_of, third_person
 from synthetic.motions import KINDS, sample_motion, sides_of
-from t2m.generate import TextToMotion
+from t2m.generate import looks_like, TextToMotion
 from t2m.joining import join_motions
 from t2m.motion import LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, PELVIS, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST
 from t2m.evaluation import round_trip_errors
@@ -21,7 +21,7 @@ from t2m.known_motions import motion_costs, MotionBank, times_done, unrest
 from t2m.task import Normalisation
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
-LARGEST_BYTES = 5.5e6
+LARGEST_BYTES = 9.2e6                        # three codes for real motion where one did for the procedural, and motions to compare with
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_what_was_never_trained_is_called_unknown(t2m):
 
 @pytest.mark.parametrize("text, count", [("a person does a squat", 1), ("she squats twice", 2), ("he bows once", 1)])
 def test_as_many_are_done_as_asked_for_and_the_end_is_at_rest(t2m, text, count):
-    joints = t2m(text, 3.0, torch.Generator().manual_seed(0)).joints
+    joints = t2m(text, plan(text)[0].seconds, torch.Generator().manual_seed(0)).joints
     kind, _ = motion_kind(joints, t2m.examples)
     assert times_done(kind, joints) == count and unrest(kind, joints) < 1.0
 
@@ -142,7 +142,8 @@ def test_a_motion_that_the_words_mean_as_well_is_no_other(t2m, text, kind):
 def test_what_the_model_cannot_do_is_done_or_warned_of(t2m, text):
     motion = t2m(text, 4.0, torch.Generator().manual_seed(0))
     kind, _ = motion_kind(motion.joints, bank(0, 2))
-    assert t2m.unknown_motion(text, motion) or kind == "stretch" and "bends" in text
+    right = kind == "stretch" and "bends" in text or kind == "spin" and ("pirouette" in text or "spin" in text)
+    assert t2m.unknown_motion(text, motion) or right
 
 
 def test_a_motion_drawn_for_other_words_is_called_another(t2m):
@@ -154,7 +155,7 @@ def test_a_motion_drawn_for_other_words_is_called_another(t2m):
 @pytest.mark.parametrize("text", ["a person plays the guitar", "a person flies to the moon", "a person cries"])
 def test_the_warning_of_an_unknown_motion_names_the_one_that_was_drawn(t2m, text):
     motion = t2m(text, 4.0, torch.Generator().manual_seed(0))
-    kind, _ = motion_kind(motion.joints, t2m.examples)
+    kind, _ = looks_like(*t2m.costs(motion))
     assert t2m.unknown_motion(text, motion).endswith(f"looks like: {kind.replace('_', ' ')}")
 
 
