@@ -63,13 +63,14 @@ def run_main(main: Callable[[], object]) -> None:
         sys.exit(130)
 
 
-def whole_number(least: int, step: int = 1) -> Callable[[str], int]:
-    """An option's type for argparse: a whole number of `least` or more, in multiples of `step`."""
+def whole_number(least: int, step: int = 1, most: int | None = None) -> Callable[[str], int]:
+    """An option's type for argparse: a whole number of `least` or more, up to `most`, in multiples of `step`."""
     def read(text: str) -> int:
         number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
-        if number is None or number < least or number % step:
+        if number is None or number < least or number % step or (most is not None and number > most):
             multiples = f" in multiples of {step}" if step > 1 else ""
-            raise argparse.ArgumentTypeError(f"expected a whole number{multiples}, {least} or more (found '{text}')")
+            numbers = f", {least} or more" if most is None else f" from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected a whole number{multiples}{numbers} (found '{text}')")
         return number
     return read
 
