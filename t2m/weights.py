@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from media.files import read_json
-from runtime.weights import fill, read_tensors, without_parameters
+from runtime.weights import fill, finite, read_tensors, without_parameters
 from t2m.features import CONTACTS, HEADINGS, NUM_FEATURES, YAW_VELOCITY
 
 VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
@@ -86,12 +86,12 @@ def without_memory(build: Callable[..., nn.Module], config: dict, part: str, fol
 
 
 def load_strictly(model: nn.Module, path: Path, device: str = "cpu") -> nn.Module:
-    """Fill `model` from `path` in float32; a missing, unexpected or misshapen tensor is named.
+    """Fill `model` from `path` in float32; a missing, unexpected, misshapen or not finite tensor is named.
 
     The model may be built without memory: it takes the file's tensors as they are. device="meta" compares and reads
     nothing.
     """
-    return fill(model, read_tensors(path, torch.float32, device, RELEASED_KEYS), path)
+    return fill(model, finite(read_tensors(path, torch.float32, device, RELEASED_KEYS), path), path)
 
 
 def read_statistics(folder: Path, released: bool) -> tuple[np.ndarray, np.ndarray]:

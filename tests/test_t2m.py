@@ -313,6 +313,17 @@ def test_a_missing_or_misshapen_tensor_is_named_with_its_file(vqvae, tmp_path):
         load_strictly(VQVAE(**VQVAE_SIZE), tmp_path / "cut.pth")
 
 
+@pytest.mark.parametrize("file, value", [("vqvae.safetensors", torch.nan), ("gpt.safetensors", torch.inf), ("text_encoder/model.safetensors", torch.nan)])
+def test_a_tensor_that_is_not_finite_is_named_with_its_file(model_folder, tmp_path, file, value):
+    folder = shutil.copytree(model_folder, tmp_path / "t2m")
+    tensors = load_file(folder / file)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, folder / file)
+    with pytest.raises(ValueError, match=rf"{file}: expected finite weights .found NaN or infinity in '{name}'.: the file is damaged"):
+        TextToMotion.load(folder)
+
+
 def test_a_missing_file_says_what_was_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match="net_last.pth"):
         TextToMotion.load(tmp_path)
