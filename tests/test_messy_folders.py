@@ -13,7 +13,7 @@ from rectangles import FPS, person, prepared
 from training_data.folder import DataFolder, write_summary
 from training_data.latents import LatentSettings
 from training_data.preparing import PrepareSettings
-from training_data.sources import discover, read_table
+from training_data.sources import caption_of, discover, read_table, Source
 
 ODD_NAMES = ("new\nline.mp4", "<b>&it's \"quoted\".mp4", "déjà vu ♥.mp4", os.fsdecode(b"caf\xe9.mp4"),
              "100%25 a?b#c.mp4")
@@ -85,6 +85,18 @@ def test_captions_may_be_json_and_may_be_missing(tmp_path):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(ValueError, match=f"bad.json: {says}"):
             read_table(tmp_path / "bad.json")
+
+
+def test_a_caption_that_is_not_utf8_is_left_out_by_name_and_a_table_is_refused(tmp_path, caplog):
+    source = Source(str(tmp_path / "a.mp4"), "file")
+    for written, caption in (("\ufeffshe  waves".encode(), "she waves"), ("Sie grüßt".encode("latin-1"), None), ("she waves".encode("utf-16"), None)):
+        caplog.clear()
+        (tmp_path / "a.txt").write_bytes(written)
+        assert caption_of(source, {}) == caption and len(caplog.messages) == (caption is None)
+        assert all(f"caption left out: {tmp_path / 'a.txt'}: expected text in UTF-8 (found the byte 0xf" in line for line in caplog.messages)
+    (tmp_path / "table.csv").write_bytes("file,caption\na.mp4,grüßt\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="table.csv: expected text in UTF-8 .found the byte 0xfc at 21.: save it as UTF-8"):
+        read_table(tmp_path / "table.csv")
 
 
 def test_a_read_only_disk_is_one_line(tmp_path, monkeypatch):
