@@ -155,6 +155,8 @@ def split_arguments(argv: list[str]) -> tuple[Path | None, list[str]]:
 
 def read_yaml(path: Path, schema: type) -> dict:
     """A YAML file's mapping, each key checked against the schema."""
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a YAML file (found a folder): name a file in it")
     if not path.is_file():
         here = Path.cwd()
         known = {file.name: str(file.relative_to(here) if file.is_relative_to(here) else file) for file in yaml_files()}
@@ -208,6 +210,9 @@ def yaml_mapping(path: Path) -> dict:
 def check_keys(values: dict, schema: type, source: str, prefix: str = "") -> None:
     for key, value in values.items():
         hint = type_of(schema, f"{prefix}{key}", source)
+        if "." in str(key):
+            raise ValueError(f"{source}: '{prefix}{key}': expected a key without dots (found one of the command line): "
+                             "write each of its words on a line of its own, below its group and indented")
         if is_dataclass(hint):
             if not isinstance(value, dict):
                 raise ValueError(f"{source}: '{prefix}{key}' is a group of keys (found {value!r})")
@@ -276,6 +281,8 @@ def in_our_words(error: Exception) -> str:
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if wrong := re.fullmatch(r"Value (.*?)(?: of type '.*')? (?:could not be converted to|is not a valid) (\w+).*", text):
         text = f"expected {KINDS.get(wrong[2], wrong[2])} (found {wrong[1]})"
+    if wrong := re.fullmatch(r"Cannot convert '(List|Dict)Config' to string: '(.*)'", text):
+        text = f"expected a text (found {wrong[2]}): write it without {'brackets' if wrong[1] == 'List' else 'braces'}"
     key = getattr(error, "full_key", None)
     return f"{key}: {text}" if key else text
 
