@@ -110,6 +110,7 @@ def test_a_read_only_disk_is_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize("make, says", [
     (lambda: PrepareSettings(fps=float("nan")), "fps: expected a finite number"),
     (lambda: LatentSettings([320, 190], "video", "bold", 4, 0.02), "size: expected multiples of 8"),
+    (lambda: LatentSettings([0, 0], "video", "bold", 4, 0.02), "size: expected multiples of 8, 8 or more .found 0x0"),
     (lambda: LatentSettings([320, 192], "video", "bold", 0, 0.02), "references: expected at least 1"),
     (lambda: LatentSettings([320, 192], "video", "bold", 4, -0.02), "noise_aug_strength: expected 0 or more"),
 ])
