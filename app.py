@@ -18,7 +18,7 @@ from contextlib import suppress
 from getpass import getpass
 from pathlib import Path
 
-from configs import run_main, say
+from configs import run_main, say, whole_number
 from media.files import locked
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ PATIENCE = 10.0                    # seconds that the step under way has to end 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of all runs (default: outputs)")
-    parser.add_argument("--port", type=int, default=7860, help="default: 7860")
+    parser.add_argument("--port", type=whole_number(1, most=65535), default=7860, help="default: 7860")
     parser.add_argument("--host", default=LOCAL[0], help="address to listen at; any but 127.0.0.1 needs a password")
     parser.add_argument("--share", action="store_true", help="a public address by Gradio's tunnel; needs a password")
     arguments = parser.parse_args(argv)

@@ -63,13 +63,14 @@ def run_main(main: Callable[[], object]) -> None:
         sys.exit(130)
 
 
-def whole_number(least: int, step: int = 1) -> Callable[[str], int]:
-    """An option's type for argparse: a whole number of `least` or more, in multiples of `step`."""
+def whole_number(least: int, step: int = 1, most: int | None = None) -> Callable[[str], int]:
+    """An option's type for argparse: a whole number of `least` or more, up to `most`, in multiples of `step`."""
     def read(text: str) -> int:
         number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
-        if number is None or number < least or number % step:
+        if number is None or number < least or number % step or (most is not None and number > most):
             multiples = f" in multiples of {step}" if step > 1 else ""
-            raise argparse.ArgumentTypeError(f"expected a whole number{multiples}, {least} or more (found '{text}')")
+            numbers = f", {least} or more" if most is None else f" from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected a whole number{multiples}{numbers} (found '{text}')")
         return number
     return read
 
@@ -154,6 +155,8 @@ def split_arguments(argv: list[str]) -> tuple[Path | None, list[str]]:
 
 def read_yaml(path: Path, schema: type) -> dict:
     """A YAML file's mapping, each key checked against the schema."""
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a YAML file (found a folder): name a file in it")
     if not path.is_file():
         here = Path.cwd()
         known = {file.name: str(file.relative_to(here) if file.is_relative_to(here) else file) for file in yaml_files()}
@@ -207,6 +210,9 @@ def yaml_mapping(path: Path) -> dict:
 def check_keys(values: dict, schema: type, source: str, prefix: str = "") -> None:
     for key, value in values.items():
         hint = type_of(schema, f"{prefix}{key}", source)
+        if "." in str(key):
+            raise ValueError(f"{source}: '{prefix}{key}': expected a key without dots (found one of the command line): "
+                             "write each of its words on a line of its own, below its group and indented")
         if is_dataclass(hint):
             if not isinstance(value, dict):
                 raise ValueError(f"{source}: '{prefix}{key}' is a group of keys (found {value!r})")
@@ -275,6 +281,8 @@ def in_our_words(error: Exception) -> str:
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if wrong := re.fullmatch(r"Value (.*?)(?: of type '.*')? (?:could not be converted to|is not a valid) (\w+).*", text):
         text = f"expected {KINDS.get(wrong[2], wrong[2])} (found {wrong[1]})"
+    if wrong := re.fullmatch(r"Cannot convert '(List|Dict)Config' to string: '(.*)'", text):
+        text = f"expected a text (found {wrong[2]}): write it without {'brackets' if wrong[1] == 'List' else 'braces'}"
     key = getattr(error, "full_key", None)
     return f"{key}: {text}" if key else text
 

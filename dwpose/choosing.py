@@ -66,6 +66,8 @@ def load_detector(detector: str = "auto", keypoints: str = "", device: str = "cp
     """
     check_detector(detector)
     files = detector_files(detector, keypoints, weights)
+    if detector == "auto" and files == detector_files("demo", weights=weights):
+        log.warning("pose detector: the demo's, which knows clay figures only: for people %s (or dwpose)", DOWNLOAD)
     if files[0].suffix == ".tflite":
         from dwpose.mediapipe import MediaPipeDetector              # with its runtime, which most runs do not need
 

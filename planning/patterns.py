@@ -67,7 +67,7 @@ SPELLINGS = (                                              # (pattern, what it i
     (rf"\b(\d+)\s?[x×]\s+(?=(?:[a-z-]+|(?:{'|'.join(name.split()[0] for name in NOUNS if ' ' in name)})\s+[a-z]+)s\b)", r"\1 "),          # '3x squats'
     (r"\bx\s?(\d+)\b|\b(\d+)\s?x\b|(?<=\w) ?[*×] ?(\d+)\b|\b(\d+) ?[*×](?= ?[a-z])", r" \1\2\3\4 times "),
     (r"\bminus\s+(?=\d|\w+\s+(?:times|sec|min|hour))", "-"),
-    (r"\b(?:can|could|do|does|did|will)\s+not\s+stop\s+(?=\w+ing\b)", "keeps "),
+    (r"\b(?:(?:can|could|do|does|did|will)\s+not|(?:(?:will|must|should|can|could|does|do|did)\s+)?never)\s+(?:stop(?:s|ped)?|quits?|ceases?)\s+(?=\w+ing\b)", "keeps "),
     (rf"[,;]?\s*(?:\b(?:and|but|before)\s+)?\b(?<!like\s)(?<!with\s)(?<!to\s)(?<!at\s)({PRONOUN}|(?:an?|the)\s+(?:[a-z-]+\s+){{0,2}}(?:{PERSON}))\s+"       # 'she then waves'
      r"(?:then|finally|lastly|subsequently|later(?:\s+on)?|afterwards?)\s+(?=[a-z])", r" ; \1 "),
     (r"\btill\b", "until"),

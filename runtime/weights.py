@@ -159,6 +159,15 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path | str, pref
     return module.requires_grad_(True).eval()
 
 
+def finite(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The tensors of a file as they are, or a ValueError that names one with NaN or infinity; those on "meta" are not looked at."""
+    for name, tensor in tensors.items():
+        if tensor.numel() and not tensor.is_meta and not torch.stack(tensor.aminmax()).isfinite().all():        # a NaN is both
+            raise ValueError(f"{path}: expected finite weights (found NaN or infinity in '{name}'): the file is damaged, fetch it again "
+                             "or train anew")
+    return tensors
+
+
 def check_safetensors(path: Path) -> None:
     """Every .safetensors under `path` is as long as its header says."""
     for file in sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]:

@@ -24,7 +24,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from configs import run_main, show_log
-from dwpose.choosing import chosen_detector, detector_files, load_detector
+from dwpose.choosing import detector_files, load_detector
 from dwpose.draw import STYLES
 from media.files import locked
 from mimicmotion.checkpoint import load_image_encoder, load_vae
@@ -112,9 +112,6 @@ def prepare(arguments: argparse.Namespace, folder: DataFolder, state: PartialSta
     detector = load_detector(arguments.detector, arguments.keypoints, str(state.device),
                              num_threads=1 if state.num_processes > 1 else 0)
     if state.is_main_process:
-        if arguments.detector == "auto" and chosen_detector() == "demo":
-            logging.warning("poses by the demo's detector, which knows clay figures only: for people "
-                            "python scripts/download_weights.py photograph (or dwpose)")
         files = detector_files(arguments.detector, arguments.keypoints)
         networks = dict(zip(("detector", "keypoints"), map(content_key, files))) if len(files) == 2 else {
             file.stem: content_key(file) for file in files}

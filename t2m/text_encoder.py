@@ -15,7 +15,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from media.files import read_json
-from runtime.weights import fill, read_tensors, save_tensors, without_parameters
+from runtime.weights import fill, finite, read_tensors, save_tensors, without_parameters
 from t2m.weights import found
 
 TEXT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -94,7 +94,7 @@ class TextTower(nn.Module):
         except (TypeError, ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{folder / 'config.json'}: expected the config of CLIP's text encoder ({error}): fetch it again") from None
         tensors, expected = read_tensors(path, dtype, device), model.state_dict()
-        return fill(model, {name: tensor for name, tensor in tensors.items() if name in expected}, path)
+        return fill(model, finite({name: tensor for name, tensor in tensors.items() if name in expected}, path), path)
 
     def save(self, folder: Path) -> None:
         """What `load` and transformers read: config.json and model.safetensors."""

@@ -3,14 +3,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from string import Formatter
 
 import numpy as np
 import torch
 from torch import nn
 
 from media.files import read_json, save_arrays, stored_arrays
-from runtime.weights import fill, read_tensors, without_parameters
-from t2m.features import CONTACTS, NUM_FEATURES, YAW_VELOCITY
+from runtime.weights import fill, finite, read_tensors, without_parameters
+from t2m.features import CONTACTS, HEADINGS, NUM_FEATURES, YAW_VELOCITY
 from t2m.known_motions import Example
 
 VQVAE_FILES = ("vqvae.safetensors", "net_last.pth", "VQVAE/net_last.pth", "pretrained/VQVAE/net_last.pth")
@@ -18,8 +19,13 @@ GPT_FILES = ("gpt.safetensors", "net_best_fid.pth", "VQTransformer_corruption05/
              "pretrained/VQTransformer_corruption05/net_best_fid.pth")
 META_FOLDERS = ("", "meta", "VQVAEV3_CB1024_CMT_H1024_NRES3/meta",
                 "checkpoints/t2m/VQVAEV3_CB1024_CMT_H1024_NRES3/meta")
-CONFIG_KEYS = ("vqvae", "gpt", "prompt", "temperature", "heading", "forward_smoothing", "draws")
 EXAMPLES_FILE = "examples.npz"
+RANGES = {                                    # of config.json's numbers
+    "temperature": (0.001, 1000.0),
+    "forward_smoothing": (0.01, 1000.0),      # frames
+    "draws": (1, 1000),
+}
+CONFIG_KEYS = ("vqvae", "gpt", "prompt", "heading", *RANGES)
 RELEASED_KEYS = ("net", "trans")              # the one top-level key of each released .pth
 HUMANML3D_STD = ((YAW_VELOCITY, 0.012826), (CONTACTS, 0.355933))     # what the released weights were NOT trained with
 
@@ -43,7 +49,32 @@ def read_config(folder: Path) -> dict:
     unknown = set(config) - set(CONFIG_KEYS)
     if unknown:
         raise ValueError(f"{path}: expected only {', '.join(CONFIG_KEYS)} (found {sorted(unknown)[0]!r})")
+    for key in sorted(config.keys() - {"vqvae", "gpt"}):
+        if wanted := unfit(key, config[key]):
+            raise ValueError(f"{path}: {key}: expected {wanted} (found {config[key]!r}): correct it, or leave it out")
     return config
+
+
+def unfit(key: str, value: object) -> str | None:
+    """What config.json's `key` should be, in words, where `value` is not that; None where it is."""
+    if key == "prompt":
+        return None if can_be_filled_in(value) else "a text with {text}, and no other field than {text} and {seconds}"
+    if key == "heading":
+        return None if value in tuple(HEADINGS) else " or ".join(HEADINGS)
+    least, most = RANGES[key]
+    is_number = type(value) is int or type(value) is float and isinstance(least, float)
+    kind = "a number" if isinstance(least, float) else "a whole number"
+    return None if is_number and least <= value <= most else f"{kind} from {least:g} to {most:g}"
+
+
+def can_be_filled_in(prompt: object) -> bool:
+    """Whether `prompt` is a text with {text} in it, into which nothing but a text and seconds is to be put."""
+    try:
+        names = {name for _, name, _, _ in Formatter().parse(prompt) if name is not None}
+        prompt.format(text="waves", seconds=1.0)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return False
+    return "text" in names and names <= {"text", "seconds"}
 
 
 def without_memory(build: Callable[..., nn.Module], config: dict, part: str, folder: Path) -> nn.Module:
@@ -57,12 +88,12 @@ def without_memory(build: Callable[..., nn.Module], config: dict, part: str, fol
 
 
 def load_strictly(model: nn.Module, path: Path, device: str = "cpu") -> nn.Module:
-    """Fill `model` from `path` in float32; a missing, unexpected or misshapen tensor is named.
+    """Fill `model` from `path` in float32; a missing, unexpected, misshapen or not finite tensor is named.
 
     The model may be built without memory: it takes the file's tensors as they are. device="meta" compares and reads
     nothing.
     """
-    return fill(model, read_tensors(path, torch.float32, device, RELEASED_KEYS), path)
+    return fill(model, finite(read_tensors(path, torch.float32, device, RELEASED_KEYS), path), path)
 
 
 def read_statistics(folder: Path, released: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -679,6 +679,14 @@ def test_importing_app_is_quick_and_brings_neither_gradio_nor_torch():
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "x"])
+def test_a_port_that_there_is_not_is_refused_before_anything_is_loaded(port, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        app.main(["--outputs", str(tmp_path / "runs"), f"--port={port}"])
+    assert f"--port: expected a whole number from 1 to 65535 (found '{port}')" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("word", ["", "short"])
 def test_an_open_server_without_a_good_password_is_refused(word):
     done = subprocess.run([sys.executable, "app.py", "--host", "0.0.0.0"], capture_output=True, text=True, cwd=ROOT, timeout=120, stdin=subprocess.DEVNULL,

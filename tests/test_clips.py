@@ -84,7 +84,7 @@ def test_short_videos_are_left_out_and_unequal_ones_refused_before_the_first_ste
 def test_a_clip_without_frames_or_latents_is_refused(folders):
     for change, says in ((dict(num_frames=0), "num_frames: expected at least 1"),
                          (dict(frame_stride=0), "frame_stride: expected at least 1"),
-                         (dict(size=(64, 60)), "height, width: expected multiples of 8 .found 64x60")):
+                         (dict(size=(64, 60)), "height, width: expected multiples of 8, 8 or more .found 64x60")):
         with pytest.raises(ValueError, match=says):
             PairedClips(*folders, **(dict(num_frames=2, size=(64, 64)) | change))
 

@@ -80,7 +80,7 @@ def test_a_path_may_begin_at_the_home_folder(tmp_path, monkeypatch):
     (["steps=many"], "steps: expected a whole number (found 'many')"), (["steps=1.5"], "steps: "), (["steps="], "steps: expected a value (found nothing after 'steps=')"), (["fast=perhaps"], "fast: expected true or false (found 'perhaps')"), (["optimizer=3"], "optimizer"),
     (["optimizer.name=lion"], "optimizer.name: must be one of adam, sgd (found 'lion')"), (["steps"], "'steps': expected --config"),
     (["--steps=3"], "did you mean steps=...?"), (["--config"], "expected one YAML file"), (["--config", "none.yaml"], "none.yaml: no such config file"),
-    (["steps=[1"], "steps=[1"),
+    (["steps=[1"], "steps=[1"), (["--config", str(Path(__file__).parent)], "tests: expected a YAML file (found a folder): name a file in it"),
 ])
 def test_a_mistake_is_one_line_that_names_the_key(arguments, says):
     with pytest.raises(ValueError) as caught:
@@ -98,6 +98,8 @@ def test_a_zero_byte_is_no_text():
     ("a: [1\n", "line 2"), ("steps: 1\nsteps: 2\n", "line 2: not YAML ('steps' is said twice: leave one out)"),
     ("optimizer:\n  name: adam\n  name: sgd\n", "'name' is said twice"), ("steps: many\n", "steps"), ("steps:\n", "steps: expected a value (found nothing)"), ("\x00", "not YAML"),
     ("optimizer: &o\n  name: *o\n", "hold themselves"), (f"steps: {'[' * 3000}\n", "not YAML"), ("steps: 1:30\n", "steps"), ("steps: 2024-13-45\n", "steps"),
+    ("optimizer.name: adam\n", "'optimizer.name': expected a key without dots"), ("text: [wave]\n", "text: expected a text (found ['wave']): write it without brackets"),
+    ("text: {a: wave}\n", "text: expected a text (found {'a': 'wave'}): write it without braces"),
 ])
 def test_a_mistake_in_a_file_names_the_file(tmp_path, content, says):
     path = tmp_path / "wrong.yaml"

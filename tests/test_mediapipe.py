@@ -439,5 +439,18 @@ def test_the_best_detector_whose_files_are_there_is_chosen(tmp_path, monkeypatch
         choosing.chosen_detector(tmp_path, "openpose")
 
 
+def test_whoever_gets_the_demos_detector_unasked_is_told_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(choosing.PoseDetector, "load", lambda *files, **settings: files)
+    for file in choosing.FILES["demo"]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    files = [str(tmp_path / file) for file in choosing.FILES["demo"]]
+    choosing.load_detector("demo", weights=tmp_path)
+    choosing.load_detector(*files, weights=tmp_path)
+    assert not caplog.messages
+    choosing.load_detector("auto", weights=tmp_path)
+    assert caplog.messages == ["pose detector: the demo's, which knows clay figures only: for people python scripts/download_weights.py photograph (or dwpose)"]
+
+
 def test_the_download_brings_what_the_detector_opens():
     assert {file.path for file in files_of("photograph")} == {f"mediapipe/{name}.tflite" for name in MODELS}

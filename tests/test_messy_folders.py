@@ -13,7 +13,7 @@ from rectangles import FPS, person, prepared
 from training_data.folder import DataFolder, write_summary
 from training_data.latents import LatentSettings
 from training_data.preparing import PrepareSettings
-from training_data.sources import discover, read_table
+from training_data.sources import caption_of, discover, read_table, Source
 
 ODD_NAMES = ("new\nline.mp4", "<b>&it's \"quoted\".mp4", "déjà vu ♥.mp4", os.fsdecode(b"caf\xe9.mp4"),
              "100%25 a?b#c.mp4")
@@ -87,6 +87,18 @@ def test_captions_may_be_json_and_may_be_missing(tmp_path):
             read_table(tmp_path / "bad.json")
 
 
+def test_a_caption_that_is_not_utf8_is_left_out_by_name_and_a_table_is_refused(tmp_path, caplog):
+    source = Source(str(tmp_path / "a.mp4"), "file")
+    for written, caption in (("\ufeffshe  waves".encode(), "she waves"), ("Sie grüßt".encode("latin-1"), None), ("she waves".encode("utf-16"), None)):
+        caplog.clear()
+        (tmp_path / "a.txt").write_bytes(written)
+        assert caption_of(source, {}) == caption and len(caplog.messages) == (caption is None)
+        assert all(f"caption left out: {tmp_path / 'a.txt'}: expected text in UTF-8 (found the byte 0xf" in line for line in caplog.messages)
+    (tmp_path / "table.csv").write_bytes("file,caption\na.mp4,grüßt\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="table.csv: expected text in UTF-8 .found the byte 0xfc at 21.: save it as UTF-8"):
+        read_table(tmp_path / "table.csv")
+
+
 def test_a_read_only_disk_is_one_line(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -98,6 +110,7 @@ def test_a_read_only_disk_is_one_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize("make, says", [
     (lambda: PrepareSettings(fps=float("nan")), "fps: expected a finite number"),
     (lambda: LatentSettings([320, 190], "video", "bold", 4, 0.02), "size: expected multiples of 8"),
+    (lambda: LatentSettings([0, 0], "video", "bold", 4, 0.02), "size: expected multiples of 8, 8 or more .found 0x0"),
     (lambda: LatentSettings([320, 192], "video", "bold", 0, 0.02), "references: expected at least 1"),
     (lambda: LatentSettings([320, 192], "video", "bold", 4, -0.02), "noise_aug_strength: expected 0 or more"),
 ])

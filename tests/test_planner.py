@@ -180,6 +180,7 @@ def test_what_was_said_before_is_put_in(prompt, expected):
     ("She walks, then stops walking.", ["a person walks", "a person stands still"]),
     ("She never sits but keeps walking.", ["a person walks"]),
     ("he dont move then he jumps", ["a person stands still", "a person jumps"]),
+    ("never stop waving", ["a person waves"]), ("She never stops waving.", ["a person waves"]), ("He will never stop jumping.", ["a person jumps"]),
     ("She can't stop clapping.", ["a person claps"]), ("He won't sit. He bows.", ["a person bows"]),
 ])
 def test_what_is_not_done_is_not_asked_for(prompt, expected):

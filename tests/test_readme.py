@@ -6,12 +6,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from configs import load_config
+from dwpose.mediapipe_networks import MODELS
 from run.settings import InferenceConfig
+from t2m.weights import GPT_FILES, VQVAE_FILES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -99,22 +102,47 @@ def test_a_picture_that_is_not_there_is_named_before_anything_is_installed(tmp_p
     assert done.returncode == 2 and done.stderr.startswith("error: me.jpg: expected a file") and not (tmp_path / ".venv").exists()
 
 
-def test_the_demo_script_keeps_an_argument_with_spaces_whole_and_an_empty_one_empty(tmp_path):
-    """demo.sh with a venv that is ready and whose python prints what it is given."""
-    (tmp_path / "scripts").mkdir()
-    for name in ("demo.sh", "venv.sh"):
-        (tmp_path / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
-    (tmp_path / "requirements.txt").write_text("nothing\n")
-    (tmp_path / "pyproject.toml").write_text("")
-    binaries = tmp_path / ".venv" / "bin"
+def with_talking_python(folder: Path, script: str) -> Path:
+    """A copy of a script in `folder`, with a venv that is ready and whose python prints what it is given."""
+    (folder / "scripts").mkdir()
+    for name in (script, "venv.sh"):
+        (folder / "scripts" / name).write_text((ROOT / "scripts" / name).read_text())
+    (folder / "requirements.txt").write_text("nothing\n")
+    (folder / "pyproject.toml").write_text("")
+    binaries = folder / ".venv" / "bin"
     binaries.mkdir(parents=True)
     (binaries / "activate").write_text(f'PATH="{binaries}:$PATH"\n')
     (binaries / "python").write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
     (binaries / "python").chmod(0o755)
+    return folder / "scripts" / script
+
+
+@pytest.mark.parametrize("vqvae, gpt", [*product(VQVAE_FILES, GPT_FILES[:1]), *product(VQVAE_FILES[:1], GPT_FILES)])
+def test_the_photo_script_takes_weights_whose_files_are_there_and_no_empty_folder(tmp_path, vqvae, gpt):
+    script, weights = with_talking_python(tmp_path, "photo.sh"), tmp_path / "weights"
+
+    def said() -> str:
+        return subprocess.run(["bash", script], capture_output=True, text=True, check=True).stdout
+
+    def place(*files: str) -> None:
+        for file in files:
+            (weights / file).parent.mkdir(parents=True, exist_ok=True)
+            (weights / file).touch()
+
+    place(*(f"mediapipe/{name}.tflite" for name in list(MODELS)[:-1]), f"t2m/{vqvae}")
+    assert "<scripts/download_weights.py>\n<photograph>\n" in said() and "motion.weights" not in said()
+    place(f"mediapipe/{list(MODELS)[-1]}.tflite", f"t2m/{gpt}")
+    assert "download" not in said() and said().endswith("<configs/photo.yaml>\n<motion.weights=weights/t2m>\n")
+    (weights / "t2m" / vqvae).unlink()
+    assert "motion.weights" not in said()
+
+
+def test_the_demo_script_keeps_an_argument_with_spaces_whole_and_an_empty_one_empty(tmp_path):
+    script = with_talking_python(tmp_path, "demo.sh")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "me.png").write_bytes(b"")
-    run = lambda: subprocess.run(["bash", tmp_path / "scripts" / "demo.sh", "prompt=two  words", "image=me.png", "driving_video=", "seed=7"],
+    run = lambda: subprocess.run(["bash", script, "prompt=two  words", "image=me.png", "driving_video=", "seed=7"],
                                  capture_output=True, text=True, cwd=elsewhere, check=True).stdout.splitlines()
     expected = ["<inference.py>", "<--config>", "<configs/demo.yaml>", "<prompt=two  words>", f"<image={elsewhere}/me.png>",
                 "<driving_video=>", "<seed=7>"]

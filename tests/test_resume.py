@@ -204,6 +204,13 @@ def test_a_loss_that_is_no_number_names_the_clip_and_keeps_the_checkpoint(folder
         train_video(PoseToVideo.load(*folders), ClipsThat(0), settings(tmp_path / "begun", max_steps=STEPS))
 
 
+def test_weights_that_hold_nan_from_the_start_are_named_before_the_clip(folders, tmp_path):
+    model = PoseToVideo.load(*folders)
+    model.unet.conv_out.bias.data[0] = torch.nan
+    with pytest.raises(ValueError, match="step 1: .*nan from clip .*look at the weights this run began with, which hold NaN or infinity, then at that clip, or"):
+        train_video(model, RandomClips(), settings(tmp_path, max_steps=1))
+
+
 def test_the_clips_to_look_at_are_one_or_several(tmp_path):
     accelerator = SimpleNamespace(gather=lambda tensors: tensors, is_main_process=False)
     log = TrainingLog(accelerator, SampleStream(range(8), 2, seed=3), settings(tmp_path), 0)

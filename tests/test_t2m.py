@@ -1,5 +1,6 @@
 """The VQ-VAE, the GPT and the text encoder against the published code's outputs, and generation around them."""
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from t2m.known_motions import (asked_count, asked_side, asked_turns, Example, Kn
 from t2m.motion import PELVIS
 from t2m.networks import delayed, GPT, undelayed, VQVAE
 from t2m.text_encoder import TextEncoder, TextTower
-from t2m.weights import load_strictly, read_examples, write_examples
+from t2m.weights import load_strictly, read_config, read_examples, write_examples
 
 FIXTURES = Path(__file__).parent / "fixtures" / "t2m"
 VQVAE_SIZE = dict(num_codes=32, code_dim=16, width=24)
@@ -313,6 +314,17 @@ def test_a_missing_or_misshapen_tensor_is_named_with_its_file(vqvae, tmp_path):
         load_strictly(VQVAE(**VQVAE_SIZE), tmp_path / "cut.pth")
 
 
+@pytest.mark.parametrize("file, value", [("vqvae.safetensors", torch.nan), ("gpt.safetensors", torch.inf), ("text_encoder/model.safetensors", torch.nan)])
+def test_a_tensor_that_is_not_finite_is_named_with_its_file(model_folder, tmp_path, file, value):
+    folder = shutil.copytree(model_folder, tmp_path / "t2m")
+    tensors = load_file(folder / file)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, folder / file)
+    with pytest.raises(ValueError, match=rf"{file}: expected finite weights .found NaN or infinity in '{name}'.: the file is damaged"):
+        TextToMotion.load(folder)
+
+
 def test_a_missing_file_says_what_was_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match="net_last.pth"):
         TextToMotion.load(tmp_path)
@@ -320,6 +332,27 @@ def test_a_missing_file_says_what_was_looked_for(tmp_path):
         TextToMotion.load(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="text encoder"):
         TextEncoder.load(tmp_path)
+
+
+@pytest.mark.parametrize("key, values, range_", [
+    ("draws", ["0", "-12", '"3"', "1.5", "true", "1e7", "null", "10000000"], "a whole number from 1 to 1000"),
+    ("temperature", ["0", "-1", "NaN", "Infinity", '"x"'], "a number from 0.001 to 1000"),
+    ("forward_smoothing", ["-2.0", '"x"', "0", "[2]"], "a number from 0.01 to 1000"),
+    ("heading", ['"foo"', "1", "[]"], "published or body"),
+    ("prompt", ['"{foo}"', "5", '"{"', '"{text} {}"', '"{text.upper}"', '"{text:d}"', '"no text"'], "a text with {text}"),
+])
+def test_a_value_of_the_config_that_cannot_be_used_is_named_with_its_range(tmp_path, key, values, range_):
+    for value in values:
+        (tmp_path / "config.json").write_text(f'{{"{key}": {value}}}')
+        with pytest.raises(ValueError, match=re.escape(f"config.json: {key}: expected {range_}") + r".*\(found .*\): correct it"):
+            read_config(tmp_path)
+
+
+def test_values_of_the_config_at_the_ends_of_their_ranges_are_taken(tmp_path):
+    for config in (dict(draws=1, temperature=1, forward_smoothing=2, heading="body", prompt="{text}"),
+                   dict(draws=1000, temperature=0.5, prompt="{text}, {seconds:.0f} seconds")):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert read_config(tmp_path) == config
 
 
 def test_inflected_words_share_a_stem_and_unlike_words_do_not():

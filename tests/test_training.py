@@ -290,7 +290,6 @@ def test_a_run_trains_in_what_its_device_has(tmp_path, monkeypatch, gpu, gpu_bf1
 
 
 @pytest.mark.parametrize("change, says", [
-    (dict(validate_every=1), "validate_every: expected validation_clips"),
     (dict(validation_clips=8), "expected more than the 8 held out"),
     (dict(report_to="wandb"), "report_to: expected wandb to be installed"),
     (dict(optimizer="adamw_8bit"), "adamw_8bit expects bitsandbytes"),
@@ -303,6 +302,11 @@ def test_what_cannot_be_had_is_one_line_before_training(model, tmp_path, change,
     monkeypatch.setattr(training_loop.importlib.util, "find_spec", lambda name: None if name == "wandb" else name)
     with pytest.raises(ValueError, match=says):
         train_video(model, RandomClips(), settings(tmp_path, **change))
+
+
+def test_a_validation_without_clips_is_refused_with_the_settings(tmp_path):
+    with pytest.raises(ValueError, match="validate_every: expected validation_clips of at least 1 .found 0.: .* or set train.validate_every=0"):
+        settings(tmp_path, validate_every=1)
 
 
 class Broken(RandomClips):

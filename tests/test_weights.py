@@ -137,6 +137,7 @@ TEXT = "t2m/text_encoder/model.safetensors"
     ("t2m/tokenizer/merges.txt", Path.unlink, "merges.txt: expected CLIP's tokenizer"),
     ("t2m/config.json", lambda p: p.write_text("{"), "config.json: expected JSON"),
     ("t2m/config.json", lambda p: p.write_text('{"vqvae": {"widht": 3}}'), "expected the sizes of a VQVAE in 'vqvae'"),
+    ("t2m/config.json", lambda p: p.write_text('{"draws": 0}'), "config.json: draws: expected a whole number from 1 to 1000 (found 0): correct"),
     ("t2m/std.npy", lambda p: p.write_text("<html>"), "std.npy: expected an .npy file of numbers"),
     ("t2m/mean.npy", lambda p: p.write_bytes(b""), "mean.npy: expected an .npy file of numbers"),
     ("t2m/tokenizer/merges.txt", lambda p: p.write_text("<html>"), "expected CLIP's vocab.json and merges.txt"),

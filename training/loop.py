@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +33,7 @@ from runtime.processes import shut_down, StopRequest
 from training.batches import batches_of, SampleStream
 from training.checkpoints import (by_the_main_process, cannot_write, CheckpointWriter, chosen_checkpoint,
                                   free_gigabytes, latest_checkpoint, LONGEST_SAVE, point_latest_at, require_writable, restore)
-from training.learner import Learner
+from training.learner import Learner, whole
 from training.task import Batch, Task, TrainConfig
 from training.validation import held_out, on_device, Validation
 
@@ -76,7 +76,7 @@ def trained(task: Task, clips: Dataset, config: TrainConfig, accelerator: Accele
                          f"that run has gone further; its model is in {chosen}")
     stream = SampleStream(split.trained, config.batch_size, config.seed, first=position,
                           num_processes=accelerator.num_processes, process_index=accelerator.process_index)
-    curves, signal = TrainingLog(accelerator, stream, config, step), 0                  # what all processes agree on
+    curves, signal = TrainingLog(accelerator, stream, config, step, list(learner.objective.parameters())), 0    # what all processes agree on
     with (StopRequest() as stop, task.training_mode(), faster_on_cpu(task.objective, accelerator.device, training=True),
           CheckpointWriter(output, learner) as save,
           batches_of(clips, stream, config, accelerator) if step < config.max_steps else nullcontext() as batches):
@@ -206,7 +206,10 @@ def trackers(report_to: str) -> list[str]:
 class TrainingLog:
     """The progress bar and curves: mean loss, learning rate and seconds per step, every `log_every` steps."""
 
-    def __init__(self, accelerator: Accelerator, stream: SampleStream, config: TrainConfig, start: int):
+    def __init__(self, accelerator: Accelerator, stream: SampleStream, config: TrainConfig, start: int,
+                 parameters: Sequence[Tensor] = ()):
+        """parameters: of the model, which are looked at where a loss is no number."""
+        self.parameters = parameters
         self.accelerator, self.stream, self.config = accelerator, stream, config
         self.losses, self.norms, self.began, self.first = [], [], time.perf_counter(), start
         self.bar = tqdm(total=config.max_steps, initial=start, desc="training", unit="step", dynamic_ncols=True,
@@ -244,6 +247,8 @@ class TrainingLog:
         """The error that says which clips to look at, and what is left to go on from."""
         intact = latest_checkpoint(Path(self.config.output))
         left = f"{intact} is intact" if intact else f"there is no checkpoint in {self.config.output} yet"
+        if not all(bool(whole(parameter.isfinite().all())) for parameter in self.parameters):
+            suspects = f"the weights this run began with, which hold NaN or infinity, then at {suspects}"
         return ValueError(f"step {step}: expected finite numbers (found {found}): look at {suspects}, or lower "
                           f"learning_rate, and run again; {left}")
 

@@ -143,6 +143,9 @@ class TrainConfig:
         self.require_at_least(0, "warmup_steps", "validate_every", "validation_clips", "validation_videos",
                               "num_workers", "checkpoints_total_limit", "max_grad_norm", "learning_rate",
                               "adam_learning_rate", "weight_decay", "seed")
+        if self.validate_every and not self.validation_clips:
+            raise ValueError("validate_every: expected validation_clips of at least 1 (found 0): say how many to hold out with "
+                             "train.validation_clips=, or set train.validate_every=0")
         self.require_at_most(MAX_SEED, "seed")
         self.require_at_most(MAX_WORKERS, "num_workers")
         self.require_at_most(MAX_BATCH, "batch_size", "gradient_accumulation")

@@ -82,8 +82,6 @@ def held_out(clips: Dataset, config: TrainConfig) -> Split:
     What is held out is a function of the names alone, so that new clips hardly change it.
     """
     count = config.validation_clips
-    if config.validate_every and not count:
-        raise ValueError("validate_every: expected validation_clips of at least 1 (found 0): say how many to hold out")
     if len(clips) - count < 1:
         raise ValueError(f"clips: expected more than the {count} held out for validation "
                          f"(found {len(clips)}): check the data folder, or lower validation_clips")

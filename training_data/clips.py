@@ -33,7 +33,7 @@ def check_window(num_frames: int, frame_stride: int, size: tuple[int, int]) -> N
         if value < 1:
             raise ValueError(f"{name}: expected at least 1 (found {value}): raise it")
     if min(size) < PIXELS_PER_LATENT or any(side % PIXELS_PER_LATENT for side in size):
-        raise ValueError(f"height, width: expected multiples of {PIXELS_PER_LATENT} (found {size[0]}x{size[1]}): "
+        raise ValueError(f"height, width: expected multiples of {PIXELS_PER_LATENT}, {PIXELS_PER_LATENT} or more (found {size[0]}x{size[1]}): "
                          "round them")
 
 

@@ -54,7 +54,7 @@ class LatentSettings:
         if self.target not in TARGETS:
             raise ValueError(f"target: expected one of {', '.join(TARGETS)} (found {self.target!r}): choose one")
         if min(self.size) < PIXELS_PER_LATENT or any(side % PIXELS_PER_LATENT for side in self.size):
-            raise ValueError(f"size: expected multiples of {PIXELS_PER_LATENT} "
+            raise ValueError(f"size: expected multiples of {PIXELS_PER_LATENT}, {PIXELS_PER_LATENT} or more "
                              f"(found {self.size[0]}x{self.size[1]}): round them")
         if self.references < 1:
             raise ValueError(f"references: expected at least 1 (found {self.references})")

@@ -5,11 +5,13 @@ import csv
 import hashlib
 import http.client
 import json
+import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
@@ -20,6 +22,8 @@ import numpy as np
 from media.files import one_line
 from media.images import is_picture, PICTURE_SUFFIXES, pictures_in, read_image, shrunk
 from media.video_reader import frame_stream, probe, VIDEO_SUFFIXES
+
+log = logging.getLogger(__name__)
 
 NO_VIDEOS = (*PICTURE_SUFFIXES, ".txt", ".csv", ".json", ".jsonl", ".srt", ".vtt", ".md", ".html", ".pdf",
              ".npy", ".npz", ".wav", ".mp3", ".zip")                             # what lies beside videos in good order
@@ -143,15 +147,14 @@ def read_table(path: Path, columns: tuple[str, ...] = TEXT_COLUMNS) -> dict[str,
     if path.suffix.lower() not in TABLES:
         raise ValueError(f"{path}: expected a table of captions, {', '.join(TABLES)} (found '{path.suffix}')")
     captions = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(TABLES[path.suffix.lower()](file, path), start=1):
-            if not row.keys() & set(NAME_COLUMNS) or not row.keys() & {*TEXT_COLUMNS, *PERSON_COLUMNS}:
-                raise ValueError(f"{path}, row {number}: expected a column {' or '.join(NAME_COLUMNS[:3])} and a "
-                                 f"column {' or '.join(TEXT_COLUMNS)} (found {', '.join(map(str, row))})")
-            name = next((str(row[column]) for column in NAME_COLUMNS if row.get(column)), None)
-            text = next((one_line(str(row[column])) for column in columns if row.get(column)), None)
-            if name and text:                               # a video without a caption is none to complain about
-                captions[name] = text
+    for number, row in enumerate(TABLES[path.suffix.lower()](StringIO(utf8_text(path), newline=""), path), start=1):
+        if not row.keys() & set(NAME_COLUMNS) or not row.keys() & {*TEXT_COLUMNS, *PERSON_COLUMNS}:
+            raise ValueError(f"{path}, row {number}: expected a column {' or '.join(NAME_COLUMNS[:3])} and a "
+                             f"column {' or '.join(TEXT_COLUMNS)} (found {', '.join(map(str, row))})")
+        name = next((str(row[column]) for column in NAME_COLUMNS if row.get(column)), None)
+        text = next((one_line(str(row[column])) for column in columns if row.get(column)), None)
+        if name and text:                               # a video without a caption is none to complain about
+            captions[name] = text
     return captions
 
 
@@ -203,7 +206,21 @@ def caption_of(source: Source, table: dict[str, str]) -> str | None:
     path = Path(source.name)
     beside = path.parent.with_suffix(".txt") if source.kind == "pictures" and path.name != source.label \
         else path.with_suffix(".txt")
-    return one_line(beside.read_text(encoding="utf-8", errors="replace")) or None if beside.is_file() else None
+    if not beside.is_file():
+        return None
+    try:
+        return one_line(utf8_text(beside)) or None
+    except ValueError as error:
+        log.warning("caption left out: %s", error)
+        return None
+
+
+def utf8_text(path: Path) -> str:
+    """A file's text, without a byte order mark."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8 (found the byte {error.object[error.start]:#04x} at {error.start}): save it as UTF-8") from None
 
 
 class DeadLink(ValueError):
