@@ -5,6 +5,7 @@
     torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --move                  # each picture by the puppet
     torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --encode weights/demo/svd/vae [--what poses]
     torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --encode weights/demo/svd/vae --tiny weights/demo/svd/tiny_vae --what moved
+    torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --draw weights/demo/svd weights/demo/video # by the video model
 
 Interrupt it at will: it goes on where it stopped. Seeds from 1,000,000 on are held out for evaluation.
 """
@@ -23,11 +24,12 @@ from dwpose.skeleton import Skeleton
 from media.images import as_tensor
 from mimicmotion.checkpoint import load_tiny_vae, load_vae
 from mimicmotion.latents import image_latents, moved_latents
+from mimicmotion.pipeline import PoseToVideo
 from renderers import PuppetConfig, Scene
 from renderers.puppet import Puppet
 from runtime.cpu_layers import faster_on_cpu
 from runtime.device import chosen_dtype
-from synthetic.clips import encode_cache, move_cache, render_cache
+from synthetic.clips import draw_cache, encode_cache, move_cache, render_cache
 
 
 def main() -> None:
@@ -45,9 +47,10 @@ def main() -> None:
     parser.add_argument("--tiny", type=Path, help="the tiny VAE for the moved pictures, as a run uses it")
     parser.add_argument("--what", choices=("frames", "poses", "moved"), default="frames",
                         help="encode the frames, the drawn poses (the adapter's targets), or the moved pictures")
-    parser.add_argument("--limit", type=int, help="move or encode only the first clips")
+    parser.add_argument("--draw", type=Path, nargs=2, metavar=("SVD", "CHECKPOINT"), help="cache what this video model draws, in latents")
+    parser.add_argument("--limit", type=int, help="move, encode or draw only the first clips")
     arguments = parser.parse_args()
-    if arguments.encode is None and not arguments.move:
+    if not (arguments.encode or arguments.draw or arguments.move):
         render_cache(arguments.folder, first_seed=arguments.first_seed, num_clips=arguments.clips,
                      num_frames=arguments.frames, fps=arguments.fps, size=tuple(arguments.size),
                      workers=arguments.workers)
@@ -56,6 +59,9 @@ def main() -> None:
     some = dict(limit=arguments.limit, share=slice(state.process_index, None, state.num_processes))
     if arguments.move:
         move_cache(arguments.folder, moved_by(Puppet(PuppetConfig(mask="colour"))), **some)
+        return
+    if arguments.draw:
+        draw_cache(arguments.folder, drawn_by(*arguments.draw, state.device), **some)
         return
     encode_cache(arguments.folder, encoder_of(arguments.encode, arguments.tiny, state.device, arguments.what), what=arguments.what, **some)
 
@@ -66,6 +72,18 @@ def moved_by(puppet: Puppet) -> Callable[[np.ndarray, Skeleton, Skeleton], np.nd
         return puppet(Scene(picture, reference, skeleton, "", None), torch.Generator().manual_seed(0), progress=False)
 
     return move
+
+
+def drawn_by(svd: Path, checkpoint: Path, device: torch.device) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """What `draw_cache` asks for, by a video model in one step, as configs/demo.yaml draws."""
+    model = PoseToVideo.load(svd, checkpoint, device, chosen_dtype("auto", device.type))
+
+    def draw_latents(picture: np.ndarray, poses: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        latents = model.sample(picture, poses, torch.Generator().manual_seed(0), moved=torch.from_numpy(moved).to(device), num_inference_steps=1,
+                               guidance_scale=1.0, noise_sharing=1.0, tile_size=max(len(poses), 2), tile_overlap=1, progress=False)
+        return (latents / model.vae.config.scaling_factor).cpu().numpy()
+
+    return draw_latents
 
 
 def encoder_of(vae_folder: Path, tiny_folder: Path | None, device: torch.device, what: str) -> Callable[[np.ndarray], np.ndarray]:

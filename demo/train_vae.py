@@ -5,8 +5,8 @@
     torchrun --nproc_per_node 2 demo/train_vae.py data/pictures weights/demo/svd/vae --steps 1500 --tiny weights/demo/svd/tiny_vae
 
 Only the spatial layers are trained; the decoder's temporal branches stay silent, so every frame is decoded by itself.
---decoder-only learns from the latents already in the cache and leaves the encoder, so that all latents stay true; --tiny leaves
-the whole VAE, and makes a small encoder and decoder beside it of the same latents.
+--decoder-only learns from the latents already in the cache and leaves the encoder, so that all latents stay true; with --drawn-share it
+also learns what to make of the latents that the video model draws (demo/prepare_clips.py --draw). --tiny leaves the whole VAE, and makes a small encoder and decoder beside it of the same latents.
 Interrupt it at will: it goes on from its last checkpoint.
 """
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 
 from configs import run_main, show_log
 from dwpose.draw import draw
-from dwpose.skeleton import (FACE, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST,
+from dwpose.skeleton import (hand_boxes, head_boxes, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST,
                              NOSE, RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER,
                              RIGHT_WRIST, Skeleton)
 from media.files import save_atomically
@@ -43,20 +43,24 @@ HAND_CENTRES = (LEFT_WRIST, RIGHT_WRIST, LEFT_HAND.start + 9, RIGHT_HAND.start +
 LIMBS = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_HIP, RIGHT_HIP, LEFT_KNEE, RIGHT_KNEE, LEFT_ANKLE,
          RIGHT_ANKLE)
 CENTRES = ((0.35, FACES), (0.20, HAND_CENTRES), (0.20, LIMBS))      # the rest of the crops fall anywhere
-WEIGHTED = (FACE, LEFT_HAND, RIGHT_HAND)
 TINY_VAE = dict(decoder_block_out_channels=(24,) * 4, num_decoder_blocks=(3, 3, 3, 1),
                 encoder_block_out_channels=(64,) * 4, num_encoder_blocks=(0, 0, 3, 4))      # 64 hold all 48 numbers of 4x4 pixels
 
 
 class Crops(Dataset):
-    """Square crops, most around faces, hands and limbs, with a loss weight; a share of them from drawn poses."""
+    """Square crops, most around faces, hands and limbs, with a loss weight; a share of them from drawn poses, and of the others a
+    share with the latents that the video model draws for the frame in place of the frame's own."""
 
-    def __init__(self, folder: Path, side: int, pose_share: float, detail_weight: float, seed: int, encoded: bool):
+    def __init__(self, folder: Path, side: int, pose_share: float, detail_weight: float, seed: int, encoded: bool,
+                 drawn_share: float = 0.0):
         self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
         self.clips = np.flatnonzero(open_array(folder, "latents_done" if encoded else "rendered"))
         self.latents = [open_array(folder, name) for name in ("latents", "pose_latents")] if encoded else None
         self.posed = np.flatnonzero(open_array(folder, "pose_latents_done")) if encoded else self.clips
-        self.side, self.pose_share, self.detail_weight, self.seed = side, pose_share, detail_weight, seed
+        self.drawn = open_array(folder, "drawn_latents") if drawn_share else None
+        self.drawn_clips = np.flatnonzero(open_array(folder, "drawn_latents_done")) if drawn_share else None
+        self.side, self.detail_weight, self.seed = side, detail_weight, seed
+        self.pose_share, self.drawn_share = pose_share, drawn_share
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -68,6 +72,9 @@ class Crops(Dataset):
         posed = rng.random() < self.pose_share
         clip = rng.choice(self.posed) if posed else self.clips[index]
         frame = rng.integers(self.frames.shape[1])
+        drawn = not posed and rng.random() < self.drawn_share
+        if drawn:
+            clip, frame = rng.choice(self.drawn_clips), rng.integers(1, self.frames.shape[1])
         picture, keypoints = self.frames[clip, frame], self.keypoints[clip, frame]
         height, width = picture.shape[:2]
         if posed:
@@ -77,7 +84,7 @@ class Crops(Dataset):
         weight = self._weight(keypoints, x, y)
         if self.latents is not None:
             rows, columns = (slice(start // LATENT_SHRINK, (start + self.side) // LATENT_SHRINK) for start in (y, x))
-            latents = self.latents[posed][clip, frame][:, rows, columns].astype(np.float32)
+            latents = (self.drawn if drawn else self.latents[posed])[clip, frame][:, rows, columns].astype(np.float32)
             return {"picture": as_tensor(crop), "weight": torch.from_numpy(weight[None]),
                     "latents": torch.from_numpy(latents), "position": torch.tensor(position)}
         if rng.random() < 0.5:
@@ -98,14 +105,11 @@ class Crops(Dataset):
         return left, top
 
     def _weight(self, keypoints: np.ndarray, x: int, y: int) -> np.ndarray:
-        """(side, side) float32: `detail_weight` over face and hands, 1 elsewhere."""
+        """(side, side) float32: `detail_weight` over head and hands, 1 elsewhere."""
         weight = np.ones((self.side, self.side), np.float32)
-        for part in WEIGHTED:
-            seen = keypoints[part][keypoints[part, 2] > 0.5, :2] - (x, y)
-            if len(seen) > 5:
-                left, top = (seen.min(0) - 2).astype(int).clip(0, self.side)
-                right, bottom = (seen.max(0) + 3).astype(int).clip(0, self.side)
-                weight[top:bottom, left:right] = self.detail_weight
+        boxes = np.concatenate([head_boxes(keypoints[None])[0], hand_boxes(keypoints[None])[0]])          # (3, 5)
+        for left, top, right, bottom in (boxes[:, :4] - (x, y, x, y)).clip(0, self.side).astype(int):
+            weight[top:bottom, left:right] = self.detail_weight
         return weight
 
 
@@ -223,11 +227,12 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=64, help="pixels")
     parser.add_argument("--learning-rate", type=float, default=0.015, help="Muon's; AdamW takes a twentieth")
     parser.add_argument("--pose-share", type=float, default=0.2, help="share of crops from drawn poses")
-    parser.add_argument("--detail-weight", type=float, default=2.5, help="loss weight over faces and hands")
+    parser.add_argument("--detail-weight", type=float, default=2.5, help="loss weight over heads and hands")
     parser.add_argument("--kl-weight", type=float, default=2e-4,
                         help="of the latents' distance to a normal distribution")
     parser.add_argument("--latent-noise", type=float, default=0.1, help="in standard deviations of the latents")
     parser.add_argument("--decoder-only", action="store_true", help="train on the cache's latents, the encoder rests")
+    parser.add_argument("--drawn-share", type=float, default=0.0, help="share of crops decoded from what the video model drew")
     parser.add_argument("--tiny", type=Path, help="folder for a tiny VAE of the same latents, trained in the VAE's place")
     parser.add_argument("--checkpoint-every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--work", type=Path, help="folder for checkpoints (default: in what is made, deleted at the end)")
@@ -241,7 +246,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train from the last checkpoint to `steps`, then put the VAE, or the tiny one, in its folder."""
     vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.vae, torch_dtype=torch.float32)
     crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight, arguments.seed,
-                  encoded=arguments.decoder_only or arguments.tiny is not None)
+                  encoded=arguments.decoder_only or arguments.tiny is not None, drawn_share=arguments.drawn_share)
     learns = dict(latent_noise=arguments.latent_noise, seed=arguments.seed)
     if arguments.tiny:
         torch.manual_seed(arguments.seed)

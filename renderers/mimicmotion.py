@@ -18,8 +18,10 @@ import numpy as np
 import torch
 
 from dwpose.draw import draw
+from dwpose.skeleton import head_boxes
 from media.images import as_tensor, check_size
 from mimicmotion.checkpoint import check_tiny_vae, check_video_model, load_tiny_vae, load_vae, size_multiple, takes_moved_picture
+from mimicmotion.detail import LostDetail, MovedPicture
 from mimicmotion.diffusion import check_schedule, check_tiling
 from mimicmotion.latents import decode, scaled_latents
 from mimicmotion.memory import fitting_plan, Footprint, OffloadedPoseToVideo, Plan, plans, Run
@@ -114,7 +116,8 @@ class MimicMotion(Renderer):
         own_pose = draw(scene.reference, style)[0]                                          # (H, W, 3) uint8
         state = generator.get_state()
         moved = self.moved(scene, torch.Generator().set_state(state)) if self.takes_moved_picture else None
-        job = VideoJob("generator", self.settings.generator, state, scene.image, poses, own_pose, self.final, moved)
+        heads = head_boxes(scene.skeleton.keypoints)[:, 0]                                  # (F, 5)
+        job = VideoJob("generator", self.settings.generator, state, scene.image, poses, own_pose, self.final, moved, heads)
         return self.models.video(job, show, progress)
 
     def moved(self, scene: Scene, generator: torch.Generator) -> np.ndarray | None:
@@ -189,6 +192,7 @@ class VideoJob:
     reference_pose: np.ndarray           # (H, W, 3) uint8 RGB
     final: bool = True                   # decoded by the VAE; else by the tiny one, where there is one
     moved: np.ndarray | None = None      # (F, H, W, 3) uint8 RGB, the picture moved into each pose, for weights that are told so
+    heads: np.ndarray | None = None      # (F, 5) boxes in it
     plan: Plan | None = None
 
     def arguments(self) -> dict:
@@ -253,13 +257,15 @@ class VideoModels:
         model = self.processes.agreed(lambda: self._model(job.settings, job.plan))
         generator = torch.Generator().set_state(job.random_state)
         tiny_vae = self._tiny_vae(job.settings.tiny_vae, job.plan.dtype) if job.settings.tiny_vae else None
-        moved = None
+        moved = detail = None
         if job.moved is not None:
             own = [job.image[None]] if job.settings.share_reference else []
             moved = model.moved_latents(job.image, np.concatenate([*own, job.moved]), tiny_vae)
+            if job.final:
+                detail = LostDetail(model.vae, job.image, MovedPicture(job.moved, moved[len(own):], job.heads))
         with feed_forward_in_parts(model.unet, job.plan.feed_forward_parts):
             return model(job.image, job.poses, generator, progress=progress, processes=self.processes, show=show,
-                         moved=moved, tiny_vae=None if job.final else tiny_vae, **job.arguments())
+                         moved=moved, tiny_vae=None if job.final else tiny_vae, detail=detail, **job.arguments())
 
     def _plans(self, job: VideoJob) -> Iterator[Plan]:
         """Plans that fit, the largest first."""

@@ -54,4 +54,9 @@ for model in video adapter; do
     cp "$runs/$model/"{config.json,model.safetensors} "$weights/$model/"
 done
 
+# the decoder again, on what the video model draws
+parallel demo/prepare_clips.py "$data" --draw "$weights/svd" "$weights/video" --limit 2400
+done_once drawn parallel demo/train_vae.py "$data" "$weights/svd/vae" --decoder-only --drawn-share 0.8 --latent-noise 0 --pose-share 0.03 \
+    --steps 2500 --crop 128 --batch-size 8 --learning-rate 0.008 --detail-weight 5 $(quick --steps 4)
+
 python scripts/evaluate_demo.py --weights "$weights" $(quick --only round_trip rescaling --clips 2)

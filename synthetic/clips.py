@@ -219,6 +219,22 @@ def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, wh
         done[index] = True
 
 
+def draw_cache(folder: Path, draw_latents: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], *, share: slice = slice(None),
+               limit: int | None = None) -> None:
+    """Cache the latents that `draw_latents` makes of each reference picture (H, W, 3) uint8, drawn poses (F, H, W, 3) uint8 and the moved
+    pictures' latents (F, C, h, w); the reference picture's own come first, as they are. share, limit: as `encode_cache`.
+    """
+    frames, keypoints, latents, moved, ready = (open_array(folder, name) for name in
+                                                ("frames", "keypoints", "latents", "moved_latents", "moved_latents_done"))
+    drawn, done = open_array(folder, "drawn_latents", latents.shape, np.float16), open_array(folder, "drawn_latents_done", ready.shape, np.bool_)
+    todo = [index for index in range(len(frames))[:limit][share] if ready[index] and not done[index]]
+    for index in tqdm(todo, desc="drawing latents", unit="clip"):
+        poses = draw(Skeleton(keypoints[index, 1:], frames.shape[2:4], fps=1))
+        drawn[index, 0] = latents[index, 0]
+        drawn[index, 1:] = draw_latents(np.array(frames[index, 0]), poses, moved[index, 1:].astype(np.float32))
+        done[index] = True
+
+
 class CachedClips(Dataset):
     """Training clips of a cache: frames for the video model, or drawn poses (with hands from without) for the adapter.
 

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from demo import train_vae as train_demo_vae
 from demo.train_vae import Crops, VAETask
 from mimicmotion.checkpoint import load_tiny_vae
-from synthetic.clips import open_array, render_cache
+from synthetic.clips import draw_cache, open_array, render_cache
 
 SIDE = 32
 
@@ -64,6 +64,19 @@ def test_latents_are_cut_where_the_picture_is(cache):
 def test_a_share_of_the_crops_are_drawn_poses(cache):
     dark = [float(Crops(cache, SIDE, share, 2.0, seed=0, encoded=False)[(0, 5)]["picture"].median()) for share in (0.0, 1.0)]
     assert dark[0] > -1 and dark[1] == -1
+
+
+def test_a_share_of_the_crops_has_the_latents_the_video_model_drew(cache):
+    def draw_latents(picture: np.ndarray, poses: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        assert picture.shape == poses.shape[1:] and len(poses) == len(moved) == 1
+        return np.full((1, 4, 12, 8), 7.0)
+
+    open_array(cache, "moved_latents", (2, 2, 4, 12, 8), np.float16)
+    open_array(cache, "moved_latents_done", (2,), np.bool_)[:] = True
+    draw_cache(cache, draw_latents)
+    drawn = [[bool((Crops(cache, SIDE, 0.0, 2.0, seed=0, encoded=True, drawn_share=share)[(0, position)]["latents"] == 7).all())
+              for position in range(6)] for share in (0.0, 1.0)]
+    assert drawn == [[False] * 6, [True] * 6]
 
 
 def saved_vae(folder: Path, scaling_factor: float) -> Path:

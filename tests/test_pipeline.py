@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from media.images import as_tensor
+from mimicmotion.detail import LostDetail, MovedPicture
 from mimicmotion.latents import added_time_ids, clip_pixels, image_embeddings, image_latents, scaled_latents
 from mimicmotion.latents import blended_windows, decode, decode_window, mixes_frames, windows
 from mimicmotion.pipeline import PoseToVideo
@@ -184,6 +185,24 @@ def test_every_frame_is_told_of_its_own_moved_picture_in_every_tile(guided, imag
     before, after = (guided.sample(image, poses, seed(), moved=latents, **FAST) - latents for latents in (moved, other))
     changed = (after - before).abs().amax(dim=(1, 2, 3))
     assert len(poses) > FAST["tile_size"] and changed[:-1].max() < 1e-5 and changed[-1] > 1e-3
+
+
+def test_what_the_vae_loses_of_a_picture_is_given_back_where_it_stands_and_at_heads_that_are_as_moved(guided, image):
+    moved = np.stack([image, image, 255 - image])
+    moved[1, 24:40, 16:32] ^= 128                                                           # something moves here
+    latents = guided.moved_latents(image, moved, None)
+    frames = np.concatenate([decode(guided.vae, each[None]).numpy() for each in latents])  # this VAE mixes frames
+    heads = np.float32([[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [10, 18, 38, 46, 1]])
+    whole = LostDetail(guided.vae, image, MovedPicture(moved, latents, heads)).given_back(frames, 0)
+    by_halves = [LostDetail(guided.vae, image, MovedPicture(moved, latents, heads)).given_back(frames[part], part.start) for part in (slice(0, 1), slice(1, 3))]
+    assert np.array_equal(whole, np.concatenate(by_halves))
+    assert np.abs(frames[0].astype(int) - image).mean() > 20 and np.abs(whole[0].astype(int) - image).max() <= 1
+    assert np.abs(whole[1, 24:40, 16:32].astype(int) - frames[1, 24:40, 16:32]).max() <= 3
+    given = [whole[index, 60:].astype(int) - frames[index, 60:] for index in (0, 1)]
+    assert np.median(np.abs(given[1] - given[0])) <= 1 < np.median(np.abs(given[0]))
+    head, away = np.s_[2, 30:34, 22:26], np.s_[2, :4]
+    assert np.abs(whole[head].astype(int) - moved[head]).mean() < 0.3 * np.abs(frames[head].astype(int) - moved[head]).mean()
+    assert np.abs(whole[away].astype(int) - frames[away]).max() <= 3
 
 
 @pytest.mark.parametrize("takes, given", [(True, 1), (False, 5)])

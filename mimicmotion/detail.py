@@ -1,0 +1,78 @@
+"""What the VAE loses of the picture is known, and is given back where the video shows the picture as it was moved.
+
+A VAE gives a wall back in another shade, and a face softer. Told of the picture moved into each pose, the UNet leaves most of it
+as it is: there the frames lack what the moved picture lacks after the VAE. Where nothing moves, that is measured on the picture
+once; at a head, which has the finest detail, in a box around it in every frame.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from media.images import as_tensor
+from mimicmotion.latents import decode, decode_window, scaled_latents
+
+STILL_LEVELS = 2                # 8-bit levels by which a place of the moved picture may differ from the picture and still be it
+STILL_REACH = 17                # pixels around it, which the VAE's latents mix, are to be the same
+SOFT = 3.0                      # pixels: sigma of the edges between places
+ALIKE_LEVELS = 8.0              # 8-bit levels between frame and moved picture at which a third of its detail is given back
+BORDER = 2                      # latents around a head's box: what the decoder sees beyond it
+
+
+@dataclass(frozen=True)
+class MovedPicture:
+    """The picture moved into each pose, as the UNet is told of it."""
+
+    pixels: np.ndarray          # (F, H, W, 3) uint8 RGB
+    latents: Tensor             # (F, 4, h, w) of `moved_latents`
+    heads: np.ndarray           # (F, 5) left, top, right, bottom and how surely a head is there, pixels
+
+
+class LostDetail:
+    """Gives frames back what the VAE loses of a picture (H, W, 3) uint8 that was moved into their poses."""
+
+    def __init__(self, vae, picture: np.ndarray, moved: MovedPicture):
+        self.vae, self.picture, self.moved = vae, picture, moved
+        with torch.no_grad():
+            latents = scaled_latents(vae, as_tensor(picture[None]).to(vae.device))                    # (1, 4, h, w)
+        self.of_picture = picture - decode(vae, latents)[0].numpy().astype(np.float32)                # (H, W, 3)
+        self.shrink = picture.shape[0] // latents.shape[-2]                                           # pixels of a latent
+        sides = (moved.heads[:, 2:4] - moved.heads[:, :2]).max(initial=0)
+        self.side = int(np.ceil(sides / self.shrink)) + 1 + 2 * BORDER                                # latents of a head's box
+
+    @torch.no_grad()
+    def given_back(self, frames: np.ndarray, first: int) -> np.ndarray:
+        """Decoded frames (K, H, W, 3) uint8, of which `first` is the number of the first, with the detail of the moved picture."""
+        made = frames.astype(np.float32)
+        for index, frame in enumerate(made, first):
+            frame += self.still(self.moved.pixels[index]) * self.of_picture
+        for index, frame in enumerate(made, first):
+            if self.moved.heads[index, 4] > 0:
+                self.give_head_back(frame, frames[index - first], index)
+        return made.round().clip(0, 255).astype(np.uint8)
+
+    def still(self, moved: np.ndarray) -> np.ndarray:
+        """How surely each place (H, W, 1) of a moved picture is the picture's own, 0 to 1."""
+        change = cv2.absdiff(moved, self.picture).max(axis=-1)                                        # (H, W)
+        change = cv2.dilate(change, np.ones((STILL_REACH, STILL_REACH), np.uint8))
+        return cv2.GaussianBlur((change <= STILL_LEVELS).astype(np.float32), (0, 0), SOFT)[..., None]
+
+    def give_head_back(self, frame: np.ndarray, decoded: np.ndarray, index: int) -> None:
+        """Changes a frame (H, W, 3) float32 inside a head's box, where it, as decoded, is like the moved picture there."""
+        height, width = self.moved.latents.shape[-2:]
+        left, top, right, bottom = self.moved.heads[index, :4]
+        row, column = (int(np.clip(round((low + high) / 2 / self.shrink - self.side / 2), 0, max(length - self.side, 0)))
+                       for low, high, length in ((top, bottom, height), (left, right, width)))
+        box = self.moved.latents[index:index + 1, :, row:row + self.side, column:column + self.side]
+        rows, columns = (slice(start * self.shrink, (start + self.side) * self.shrink) for start in (row, column))
+        rebuilt = 255 * decode_window(self.vae, box)[0].permute(1, 2, 0).float().cpu().numpy()        # (S, S, 3)
+        apart = cv2.GaussianBlur(np.abs(decoded[rows, columns] - rebuilt).mean(axis=-1), (0, 0), SOFT)
+        inside = np.zeros(rebuilt.shape[:2], np.float32)                                              # (S, S)
+        inside[max(int(top) - rows.start, 0):int(bottom) + 1 - rows.start, max(int(left) - columns.start, 0):int(right) + 1 - columns.start] = 1
+        inside = cv2.GaussianBlur(inside, (0, 0), SOFT)[..., None]
+        lost = np.exp(-apart / ALIKE_LEVELS)[..., None] * (self.moved.pixels[index][rows, columns] - rebuilt)
+        frame[rows, columns] += inside * (lost + decoded[rows, columns] - frame[rows, columns])
