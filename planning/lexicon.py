@@ -68,7 +68,7 @@ HANDLING_VERBS = ("raise", "lower", "lift", "put", "bring", "hold", "shake", "sw
                   "drop", "straighten", "rotate", "move", "wave", "keep", "cross", "open", "close", "twist", "circle",
                   "spread", "fold", "flap", "flex")
 NOUNS = {                                       # actions that are nouns only; every verb above serves as a noun, too
-    "jumping jack": (3.0, 1.1), "star jump": (3.0, 1.3), "push-up": (3.0, 2.0), "pushup": (3.0, 2.0),
+    "jumping jack": (2.0, 1.1), "star jump": (3.0, 1.3), "push-up": (3.0, 2.0), "pushup": (3.0, 2.0),
     "sit-up": (3.0, 2.2), "situp": (3.0, 2.2), "pull-up": (3.0, 2.5), "burpee": (3.5, 3.0), "high knee": (3.0, 0.6),
     "cartwheel": (3.0, 3.0), "somersault": (3.0, 3.0), "pirouette": (3.0, 2.0), "lap": (6.0, 6.0), "rep": (2.0, 2.0),
     "repetition": (2.0, 2.0), "time": (0.0, 0.0), "arm circle": (3.0, 1.2), "calf raise": (3.0, 1.5),

@@ -110,7 +110,7 @@ class TextToMotion:
         meant, side = self.known.meant(text), asked_side(text)
         costs, peoples = self.costs(motion)
         kind, done_with = min(costs, key=costs.get)
-        other_kind = sum(seen not in meant for seen in (kind, looks_like(costs, peoples)[0])) if meant else 0
+        other_kind = sum(seen not in meant for seen in (kind, looks_like(costs, peoples, meant)[0])) if meant else 0
         other_side = side is not None and done_with in ("left", "right") and done_with != side
         other_number = miscount(text, kind, motion.joints) is not None
         of_meant = [[cost / least for (other, done), cost in each.items() if other in meant and (side is None or done in (side, None))]
@@ -139,7 +139,7 @@ class TextToMotion:
         """Why a text asks for other movements than those that were trained, or that were drawn for it; None where it does not."""
         covered, meant, together = self.known.covers(text), self.known.meant(text), self.known.at_once(text)
         costs, peoples = self.costs(motion) if motion is not None and self.known.examples else ({}, {})
-        shown, unlike = looks_like(costs, peoples) if costs else (None, 0.0)
+        shown, unlike = looks_like(costs, peoples, meant) if costs else (None, 0.0)
         seen = f"; the motion drawn for it looks like: {shown.replace('_', ' ')}" if shown else ""
         if words := self.known.beyond_training(text):
             return f"'{words}' is not among the motions {TAUGHT}{seen}"
@@ -172,8 +172,12 @@ class TextToMotion:
         return MotionBank.of(real) if real else None
 
 
-def looks_like(costs: dict, peoples: dict) -> tuple[str, float]:
-    """The kind that a motion is most like, and how unlike that is: 1 where a motion is like none. See `TextToMotion.costs`."""
-    unlike = [(cost / UNLIKE, kind) for (kind, _), cost in costs.items()] + [(cost / UNLIKE_PEOPLE, kind) for (kind, _), cost in peoples.items()]
+def looks_like(costs: dict, peoples: dict, meant: frozenset[str]) -> tuple[str, float]:
+    """The kind that a motion is most like, and how unlike that is: 1 where a motion is like none. See `TextToMotion.costs`.
+
+    Real people's examples are few and varied: a motion can be known by them as what is meant, never as something else.
+    """
+    unlike = [(cost / UNLIKE, kind) for (kind, _), cost in costs.items()]
+    unlike += [(cost / UNLIKE_PEOPLE, kind) for (kind, _), cost in peoples.items() if kind in meant]
     least, kind = min(unlike)
     return kind, least

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from t2m.motion import across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, HEAD, MOTION_FPS, PELVIS, unit
+from t2m.motion import (across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, HEAD, LEFT_ANKLE, MOTION_FPS, PELVIS,
+                        RIGHT_ANKLE, unit)
 
 # -------------------------------------------------------------------------------------------- words of what is asked for
 
@@ -36,7 +37,7 @@ LOOKS = re.compile(r"""                   # 'while looking angry', 'and smiles':
               (?!(?:around|left|right|up|down|at|to|towards?|into|back|away|ahead|over|from|out|behind|for|sideways|straight|like|in)\b)
               (?:very\s+|so\s+)? \w+)""", re.IGNORECASE | re.VERBOSE)
 NUMBER = rf"({'|'.join(COUNTS)}|\d+)"
-SAID = "|".join(kind.replace("touch_toes", "toe touche?") for kind in UP_AND_DOWN)
+SAID = "|".join(kind.replace("touch_toes", "toe touche?").replace("_", "[ -]?") for kind in (*UP_AND_DOWN, "jumping_jack"))
 TIMES = re.compile(                       # 'three times', 'two deep squats', 'twice'
     rf"\b{NUMBER}\s+times?\b|\b{NUMBER}\s+(?:\w+\s+)?(?:{SAID})(?:s|es)?\b|\b(once|twice)\b", re.IGNORECASE)
 ONE = re.compile(rf"\b(?:a|an|single)\s+(?:\w+\s+)?(?:{SAID})\b", re.IGNORECASE)       # 'a deep squat'
@@ -266,15 +267,16 @@ def miscount(text: str, kind: str, joints: np.ndarray) -> str | None:
 
 
 def times_done(kind: str, joints: np.ndarray) -> int | None:
-    """How often a motion (T, 22, 3) of this kind does it: whole turns of a spin, else how often the head goes down and
-    comes up again, or up and down where it rises; None for kinds that this does not count.
+    """How often a motion (T, 22, 3) of this kind does it: whole turns of a spin, how often the feet of a jumping jack go apart,
+    else how often the head goes down and comes up again, or up and down where it rises; None for kinds that this does not count.
     """
     if kind == "spin":
         return round(turns_done(joints))
-    if kind not in UP_AND_DOWN:
+    if kind not in (*UP_AND_DOWN, "jumping_jack"):
         return None
-    height = joints[:, HEAD, 1] - np.median(joints[:FIRST_FRAMES, HEAD, 1])              # (T,)
-    away = height if height.max() > RISE else -height
+    gone = np.linalg.norm(joints[:, LEFT_ANKLE] - joints[:, RIGHT_ANKLE], axis=-1) if kind == "jumping_jack" else joints[:, HEAD, 1]
+    gone = gone - np.median(gone[:FIRST_FRAMES])                                         # (T,)
+    away = gone if gone.max() > RISE else -gone
     longest = max(away.max(), RISE)
     count, is_out = 0, False
     for metres in away:

@@ -413,7 +413,7 @@ def test_a_side_is_asked_for_only_where_one_is_named():
     assert [asked_side(text) for text in ("the Left hand", "left and right", "a hand")] == ["left", None, None]
 
 
-@pytest.mark.parametrize("kind", ["squat", "jump", "bow", "lunge", "spin"])
+@pytest.mark.parametrize("kind", ["squat", "jump", "bow", "lunge", "spin", "jumping_jack"])
 def test_repetitions_are_counted(kind):
     rng = np.random.default_rng(3)
     for count in (1, 2, 3):
