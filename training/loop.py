@@ -33,7 +33,7 @@ from runtime.processes import shut_down, StopRequest
 from training.batches import batches_of, SampleStream
 from training.checkpoints import (by_the_main_process, cannot_write, CheckpointWriter, chosen_checkpoint,
                                   free_gigabytes, latest_checkpoint, LONGEST_SAVE, point_latest_at, require_writable, restore)
-from training.learner import Learner, whole
+from training.learner import Learner, mine
 from training.task import Batch, Task, TrainConfig
 from training.validation import held_out, on_device, Validation
 
@@ -247,8 +247,8 @@ class TrainingLog:
         """The error that says which clips to look at, and what is left to go on from."""
         intact = latest_checkpoint(Path(self.config.output))
         left = f"{intact} is intact" if intact else f"there is no checkpoint in {self.config.output} yet"
-        if not all(bool(whole(parameter.isfinite().all())) for parameter in self.parameters):
-            suspects = f"the weights this run began with, which hold NaN or infinity, then at {suspects}"
+        if not all(mine(parameter).isfinite().all() for parameter in self.parameters):
+            suspects = f"the weights, which hold NaN or infinity (those this run began with?), then at {suspects}"
         return ValueError(f"step {step}: expected finite numbers (found {found}): look at {suspects}, or lower "
                           f"learning_rate, and run again; {left}")
 
