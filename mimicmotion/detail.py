@@ -38,7 +38,7 @@ class LostDetail:
     def __init__(self, vae, picture: np.ndarray, moved: MovedPicture):
         self.vae, self.picture, self.moved = vae, picture, moved
         with torch.no_grad():
-            latents = scaled_latents(vae, as_tensor(picture[None]).to(vae.device))                    # (1, 4, h, w)
+            latents = scaled_latents(vae, as_tensor(picture[None], moved.latents.device))             # (1, 4, h, w)
         self.of_picture = picture - decode(vae, latents)[0].numpy().astype(np.float32)                # (H, W, 3)
         self.shrink = picture.shape[0] // latents.shape[-2]                                           # pixels of a latent
         sides = (moved.heads[:, 2:4] - moved.heads[:, :2]).max(initial=0)
@@ -50,7 +50,6 @@ class LostDetail:
         made = frames.astype(np.float32)
         for index, frame in enumerate(made, first):
             frame += self.still(self.moved.pixels[index]) * self.of_picture
-        for index, frame in enumerate(made, first):
             if self.moved.heads[index, 4] > 0:
                 self.give_head_back(frame, frames[index - first], index)
         return made.round().clip(0, 255).astype(np.uint8)

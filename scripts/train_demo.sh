@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rebuilds everything in weights/demo, in order. Every step is seeded, resumable, and skipped when it is done:
-# interrupt it and run it again. About six and a half hours on two CPU cores, by the time of its steps; PROCESSES=8 on a larger machine.
+# interrupt it and run it again. About seven hours on two CPU cores, by the time of its steps; PROCESSES=8 on a larger machine.
 #     bash scripts/train_demo.sh [folder for weights, default weights/demo_rebuilt]
 #     MOCAP=FOLDER bash scripts/train_demo.sh # text to motion on real motion too; demo/mocap.py says what it holds
 #     QUICK=1 bash scripts/train_demo.sh      # a few pictures and steps of everything, to see that all of it runs

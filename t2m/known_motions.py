@@ -19,7 +19,7 @@ ADVERBS = ("back", "down", "side")        # 'comes back up', 'from side to side'
 COUNTS = {"once": 1, "twice": 2, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
           "nine": 9, "ten": 10}
 UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes")     # kinds a head's height counts
-GOES_ON = ("walk", "walk_backwards", "run", "side_step", "jog_in_place", "march")
+GOES_ON = ("walk", "walk_backwards", "run", "side_step", "jog_in_place", "march")           # kinds that may end in a stride
 COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack")            # kinds that end as they begin
 TURNED = {0.0: "not at all", 0.25: "a quarter round", 0.5: "half way round", 0.75: "three quarters round", 1.0: "once round"}
 
