@@ -29,6 +29,7 @@ MIRRORED_JOINTS = [JOINT_NAMES.index(name.replace("left", "x").replace("right", 
 PLAIN = {"walk": ("walk", "a person walks forward"), "run": ("run", "a person (runs|jogs) forward"),
          "jump": ("jump", "a person (crouches and )?jumps"), "kick": ("kick", "a person steps up and kicks"),
          "sit down": ("sit", "a person sits down"), "drink": ("drink", "a person (opens a bottle and )?drinks")}
+ONLY_WITH = {"kick": r"\b(?:foot|soccer)?[ -]?balls?\b|\bfootballers?\b|\bsoccer\b|\bgoals?\b"}       # what the clips of a kind have to do with
 
 
 @dataclass(frozen=True)

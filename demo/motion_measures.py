@@ -30,6 +30,7 @@ from t2m.known_motions import motion_costs, MotionBank, pose_descriptors
 from t2m.task import Normalisation
 
 PHRASING_SECONDS = 4.0              # of the motion asked for
+PHRASING_DRAWS = 4                  # of each: one of the 63 is 0.016, and several come out otherwise from draw to draw
 EXAMPLES = 8                        # of each kind and side, to compare a motion with
 TRUE_MOTIONS = 2                    # of each kind and side, to see how far the comparison itself can be trusted
 ROUND_TRIP_SECONDS = 3.2            # T2M-GPT's training window: 64 frames at 20 a second
@@ -54,7 +55,7 @@ MIN_FORESHORTENING = 0.3
 
 
 def phrasings(bench: Bench) -> Values:
-    """`kind`: the share of PHRASINGS whose motion is nearest, by joint angles, to an intended kind; real people's count where they are given.
+    """`kind`: the share of PHRASINGS, drawn PHRASING_DRAWS times, whose motion is nearest, by joint angles, to an intended kind; real people's count where they are given.
 
     `side`: of those with a side, the share whose motion is nearer to that side of the intended kind than to its others.
     `true_*` give the same figures for true motions instead of generated ones: what the comparison allows at best.
@@ -63,18 +64,19 @@ def phrasings(bench: Bench) -> Values:
     rng = np.random.default_rng((HELD_OUT_SEED, bench.seed))
     examples = [(sample.kind, sample.side, sample.motion.joints) for sample in true_motions(EXAMPLES, rng, "example motions")]
     bank = MotionBank.of(examples + (real_examples(bench.mocap) if bench.mocap else []))
-    made = bench.models.motions([Segment(phrasing.text, PHRASING_SECONDS) for phrasing in PHRASINGS])
+    asked = PHRASINGS * PHRASING_DRAWS
+    made = bench.models.motions([Segment(phrasing.text, PHRASING_SECONDS) for phrasing in asked])
     model = TextToMotion.load(bench.config.motion.weights)
-    warned = [model.unknown_motion(phrasing.text, motion) is not None for phrasing, motion in zip(PHRASINGS, made)]
-    verdicts = [judged(phrasing, motion.joints, bank) for phrasing, motion in zip(PHRASINGS, made)]
+    warned = [model.unknown_motion(phrasing.text, motion) is not None for phrasing, motion in zip(asked, made)]
+    verdicts = [judged(phrasing, motion.joints, bank) for phrasing, motion in zip(asked, made)]
     bench.output.mkdir(parents=True, exist_ok=True)
     answers = [asdict(phrasing) | asdict(verdict) | {"warned": told}
-               for phrasing, verdict, told in zip(PHRASINGS, verdicts, warned)]
+               for phrasing, verdict, told in zip(asked, verdicts, warned)]
     (bench.output / "phrasings.json").write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
     controls = []
     for sample in true_motions(TRUE_MOTIONS, rng, "true motions"):
-        asked = Phrasing(sample.caption, (sample.kind,), sample.side if sample.side in ("left", "right") else None)
-        controls.append(judged(asked, sample.motion.joints, bank))
+        true = Phrasing(sample.caption, (sample.kind,), sample.side if sample.side in ("left", "right") else None)
+        controls.append(judged(true, sample.motion.joints, bank))
     warned_of = {right: [told for told, verdict in zip(warned, verdicts) if verdict.right_kind == right] for right in (True, False)}
     return {"warned": share(warned_of[False] or [True]), "false_alarms": share(warned_of[True]),
             "kind": share([verdict.right_kind for verdict in verdicts]),

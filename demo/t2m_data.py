@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import nn, Tensor
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from demo.mocap import augmented, read_clips, RealClip, split
+from demo.mocap import augmented, ONLY_WITH, read_clips, RealClip, split
 from runtime.weights import save_tensors
 from synthetic.captions import ADJECTIVES, caption, PEOPLE, pick, SCENES, SUBJECTS
 from synthetic.motions import KINDS, sample_motion, sides_of
@@ -56,8 +56,9 @@ LONGEST_SUBJECT_FIRST = sorted({subject.name for subject in SUBJECTS if subject.
 TEXT_DIM = 128
 STARRED = re.compile(r"\*([a-z]+)")         # a verb in synthetic.phrases
 EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are", have="have", them_self="themselves")
+NOBODY = dict.fromkeys(EXAMPLE, "")         # a phrase without its side and its pronouns
 TEMPERATURE, DRAWS = 1.0, 32     # of the shipped model; of so many motions the one nearest to what was asked for is taken
-EXAMPLES, REAL_EXAMPLES = 3, 8                # of a kind and side
+EXAMPLES, REAL_EXAMPLES = 12, 8               # of a kind and side
 EXAMPLE_FRAMES, EXAMPLE_SEED = 80, 7          # at most: four seconds
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
     r"\b(walk|run|jog|march|strid|stroll)\w*\b.{0,20}\b(circles?|square|figure of eight)\b", r"\b(sit|push|pull|press|chin)[- ]?ups?\b",
@@ -345,13 +346,13 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
 
 def write_known_motions(path: Path) -> None:
     """What KnownMotions.of reads: words and phrases of the training captions."""
-    listed = known_words() | {"beyond": BEYOND, "senses": SENSES}
+    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "only_with": ONLY_WITH}
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in listed.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def known_words() -> dict:
-    """Words that name a motion, one phrase per motion, and which kinds verbs and nouns may mean."""
+    """Words that name a motion, one phrase per motion, which kinds verbs and nouns may mean, and what each kind is called."""
     verbs, vague, nouns = defaultdict(set), defaultdict(set), defaultdict(set)
     for listed, phrases in PHRASES.items():
         kind = listed.split(":")[0]
@@ -360,10 +361,18 @@ def known_words() -> dict:
                 (vague if verb in VAGUE else verbs)[verb].add(kind)
             for noun in set(re.findall("[a-z]+", phrase)) & set(NAMED):
                 nouns[noun].add(kind)
-    phrases = [" ".join(STARRED.sub(r"\1", listed[0]).format_map(EXAMPLE).split()) for listed in PHRASES.values()]
+    phrases = [plain(listed[0], EXAMPLE) for listed in PHRASES.values()]
+    wordings = defaultdict(list)
+    for listed, said in PHRASES.items():
+        wordings[listed.split(":")[0]] += [plain(phrase, NOBODY) for phrase in said]
     kinds = {name: {word: sorted(listed[word]) for word in sorted(listed)}
              for name, listed in (("verbs", verbs), ("vague", vague), ("nouns", nouns))}
-    return dict(words=sorted({*NAMED, *verbs}), phrases=phrases) | kinds
+    return dict(words=sorted({*NAMED, *verbs}), phrases=phrases) | kinds | {"wordings": wordings}
+
+
+def plain(phrase: str, filled_in: Mapping[str, str]) -> str:
+    """A phrase without the stars of its verbs."""
+    return " ".join(STARRED.sub(r"\1", phrase).format_map(filled_in).split())
 
 
 def examples(redrawn: Callable[[Motion], np.ndarray], real: list[RealClip]) -> list[Example]:

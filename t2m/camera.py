@@ -16,7 +16,8 @@ SMALLEST_SHARE = 0.5          # of the canvas height: with less, "auto" follows 
 HEAD_TOP = 0.22               # metres from the head joint to the crown
 ANKLE_HEIGHT = 0.08           # metres
 NEAREST_DISTANCE = 5.2        # metres from lens to person at the least
-APPROACH = 0.45               # metres that somebody may come nearer to a still camera: a tenth larger
+APPROACH = 0.45               # metres that somebody may come nearer to a still camera, a tenth larger; or go sideways on a narrow canvas
+REACH = 1.0                   # metres across somebody whose arms are half out
 FOLLOW_SMOOTHING = 0.5        # seconds, standard deviation of the filter on the followed path
 ORBIT_YAW = (-0.7, 0.7)       # radians, start and end
 ZOOM = 1.6                    # how much larger the end of a zoom is
@@ -142,15 +143,23 @@ def whole_in_view(framing: Framing, **fields: float | np.ndarray) -> Camera:
 
 
 def static(framing: Framing) -> Camera:
-    """A camera that sees the whole motion and stays where it is; but who comes much nearer pushes it back, as on a treadmill:
-    else the way to the camera would begin small, far behind where the picture's person stands."""
-    nearer = np.maximum(framing.pelvis[:, 2] - framing.pelvis[0, 2], 0)               # (F,) metres than at first
-    pushed = nearer * (1 - APPROACH / max(nearer.max(), APPROACH))                    # (F,) metres
-    seen = framing.pelvis - pushed[:, None] * (0.0, 0.0, 1.0)                         # (F, 3)
+    """A camera that sees the whole motion and stays where it is; but who comes much nearer pushes it back, and who goes far
+    sideways takes it along, as on a treadmill: the picture's person is as large as the picture shows them, so that the way to the
+    camera would begin far behind where they stand, and the way to the side would lead out of the picture."""
+    width = LARGEST_SHARE * framing.size[1] / framing.size[0] / (STANDING_SHARE / framing.standing)      # metres beside a standing person
+    ahead = np.maximum(framing.pelvis[:, 2] - framing.pelvis[0, 2], 0)                # (F,) metres nearer than at first
+    aside = framing.pelvis[:, 0] - framing.pelvis[0, 0]                               # (F,) metres to the side
+    moved = np.stack([beyond(aside, max(APPROACH, (width - REACH) / 2)), 0 * ahead, beyond(ahead, APPROACH)], axis=-1)       # (F, 3)
+    seen = framing.pelvis - moved
     low, high = seen.min(axis=0), seen.max(axis=0)
     x, _, z = (low + high) / 2
     distance = max(NEAREST_DISTANCE, 1.5 * float(high[2] - low[2]) + 3.0)
-    return whole_in_view(framing, target_x=float(x), target_z=z + pushed, height=framing.standing / 2, distance=distance)
+    return whole_in_view(framing, target_x=x + moved[:, 0], target_z=z + moved[:, 2], height=framing.standing / 2, distance=distance)
+
+
+def beyond(way: np.ndarray, most: float) -> np.ndarray:
+    """(F,) metres of a way that are left over where it is shortened to `most` metres as a whole."""
+    return way * (1 - most / max(np.abs(way).max(), most))
 
 
 def follow(framing: Framing) -> Camera:

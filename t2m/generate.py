@@ -19,6 +19,8 @@ from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_examp
 
 UNLIKE, UNLIKE_PEOPLE = 3.0, 5.5 # costs of known_motions.motion_costs: 49 of 50 motions that are right cost less; by real people's examples
 ALIKE = 0.5                      # share of the latter below which motions are as good as each other: people differ
+LIKE_PEOPLE = 0.3                # share below which a motion is surely of their kind, even if procedural examples say another: a kick begins with a step
+MISTAKABLE = 0.5                 # weight of how near a motion is to another kind's examples
 TAUGHT, AGAIN = "this checkpoint was trained on (docs/planner.md lists the demo's)", "another seed= draws another"
 SECONDS_PER_STEP = FRAMES_PER_STEP / MOTION_FPS        # 4 / 20 = 0.2 s
 
@@ -99,24 +101,30 @@ class TextToMotion:
         codes = self.gpt.sample(feature.expand(draws, -1), min_steps=num_steps, max_steps=num_steps,
                                 generator=generator, temperature=self.temperature)
         motions = self.decoded(torch.stack(codes), num_frames)
-        return motions[0] if draws == 1 else min(motions, key=lambda motion: self.misses(text, motion))
+        if draws == 1:
+            return motions[0]
+        meant = self.known.meant(text)
+        return min(motions, key=lambda motion: self.misses(text, meant, motion))
 
-    def misses(self, text: str, motion: Motion) -> tuple[int, float]:
-        """How badly a motion does what a text asks for; the least of several is the best.
+    def misses(self, text: str, meant: frozenset[str], motion: Motion) -> tuple[int, float]:
+        """How badly a motion does what a text asks for, one of the kinds `meant`; the least of several is the best.
 
-        First how wrong it is: in kind, by all examples and by the procedural ones, which are plainer; then in side, then in
-        number. Then how unlike the examples of what is meant, real people's where there are any, and how far from rest it ends.
+        First how wrong it is: in kind, unless it is much like real people's examples of what is meant; then in side, then in
+        number. Then how unlike the examples of what is meant, real people's where there are any; how easily it is taken for
+        something else; and how far from rest it ends.
         """
-        meant, side = self.known.meant(text), asked_side(text)
-        costs, peoples = self.costs(motion)
+        side, (costs, peoples) = asked_side(text), self.costs(text, motion)
         kind, done_with = min(costs, key=costs.get)
-        other_kind = sum(seen not in meant for seen in (kind, looks_like(costs, peoples, meant)[0])) if meant else 0
+        of_procedure = least_of(costs, meant, side, default=costs[kind, done_with]) / UNLIKE
+        of_people = least_of(peoples, meant, side, default=math.inf) / UNLIKE_PEOPLE
+        of_others = min(cost for (other, _), cost in costs.items() if other not in meant) / UNLIKE
+        is_peoples = of_people < LIKE_PEOPLE
+        other_kind = sum(seen not in meant for seen in (kind, looks_like(costs, peoples, meant)[0])) if meant and not is_peoples else 0
         other_side = side is not None and done_with in ("left", "right") and done_with != side
         other_number = miscount(text, kind, motion.joints) is not None
-        of_meant = [[cost / least for (other, done), cost in each.items() if other in meant and (side is None or done in (side, None))]
-                    for each, least in ((peoples, UNLIKE_PEOPLE), (costs, UNLIKE))]
-        unlike = max(min(of_meant[0]), ALIKE) if of_meant[0] else min(of_meant[1] or [costs[kind, done_with] / UNLIKE])
-        return 4 * other_kind + 2 * other_side + other_number, unlike + unrest(kind, motion.joints)
+        unlike = max(of_people, ALIKE) if of_people < math.inf else of_procedure
+        mistakable = 0 if is_peoples else MISTAKABLE * of_procedure / of_others
+        return 4 * other_kind + 2 * other_side + other_number, unlike + mistakable + unrest(kind, motion.joints)
 
     @torch.no_grad()
     def decoded(self, codes: Tensor, num_frames: int) -> list[Motion]:
@@ -138,7 +146,7 @@ class TextToMotion:
     def other_motion(self, text: str, motion: Motion | None) -> str | None:
         """Why a text asks for other movements than those that were trained, or that were drawn for it; None where it does not."""
         covered, meant, together = self.known.covers(text), self.known.meant(text), self.known.at_once(text)
-        costs, peoples = self.costs(motion) if motion is not None and self.known.examples else ({}, {})
+        costs, peoples = self.costs(text, motion) if motion is not None and self.known.examples else ({}, {})
         shown, unlike = looks_like(costs, peoples, meant) if costs else (None, 0.0)
         seen = f"; the motion drawn for it looks like: {shown.replace('_', ' ')}" if shown else ""
         if words := self.known.beyond_training(text):
@@ -156,9 +164,11 @@ class TextToMotion:
             return f"the motion drawn for it {other} ({AGAIN})"
         return None if unlike < 1 else f"the motion drawn for it is unlike any known one ({AGAIN})"
 
-    def costs(self, motion: Motion) -> tuple[dict, dict]:
-        """How badly each kind and side fits a motion: by the procedural examples, and by real people's."""
-        return motion_costs(motion.joints, self.examples), motion_costs(motion.joints, self.people) if self.people else {}
+    def costs(self, text: str, motion: Motion) -> tuple[dict, dict]:
+        """How badly each kind and side fits a motion: by the procedural examples, and by real people's of what a text may mean."""
+        peoples = motion_costs(motion.joints, self.people) if self.people else {}
+        return motion_costs(motion.joints, self.examples), {
+            (kind, side): cost for (kind, side), cost in peoples.items() if self.known.is_shown_by_people(kind, text)}
 
     @cached_property
     def examples(self) -> MotionBank:
@@ -170,6 +180,12 @@ class TextToMotion:
         """Those of real people, where there are any."""
         real = [(each.kind, each.side, each.joints) for each in self.known.examples if each.real]
         return MotionBank.of(real) if real else None
+
+
+def least_of(costs: dict, kinds: frozenset[str], side: str | None, default: float) -> float:
+    """How badly that example fits best which is of these kinds, and of this side where one is named."""
+    return min((cost for (kind, done_with), cost in costs.items() if kind in kinds and (side is None or done_with in (side, None))),
+               default=default)
 
 
 def looks_like(costs: dict, peoples: dict, meant: frozenset[str]) -> tuple[str, float]:

@@ -1,9 +1,11 @@
 """What a checkpoint was taught, and whether a motion shows it: the words it knows, and examples to compare with."""
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +23,7 @@ COUNTS = {"once": 1, "twice": 2, "one": 1, "two": 2, "three": 3, "four": 4, "fiv
 UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes")     # kinds a head's height counts
 GOES_ON = ("walk", "walk_backwards", "run", "side_step", "jog_in_place", "march")           # kinds that may end in a stride
 COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack")            # kinds that end as they begin
+NEARLY, UNSAID = 2.5, 0.4                 # of `likeliest`: in sums of words' rarity; weight of words that a text has not
 TURNED = {0.0: "not at all", 0.25: "a quarter round", 0.5: "half way round", 0.75: "three quarters round", 1.0: "once round"}
 
 # In patterns that are laid out (re.VERBOSE) spaces mean nothing.
@@ -118,8 +121,8 @@ class Example:
 class KnownMotions:
     """What a checkpoint was trained to do: stems of the words that name a motion, and one example phrase per motion.
 
-    Where it is listed: which kinds a verb or a noun may mean, what is beyond the training though the words are known, and
-    examples of every kind.
+    Where it is listed: which kinds a verb or a noun may mean, the phrases of every kind, what is beyond the training though the
+    words are known, and examples of every kind.
     """
 
     stems: frozenset[str]
@@ -128,23 +131,30 @@ class KnownMotions:
     senses: tuple[tuple[re.Pattern, frozenset[str]], ...] = ()              # patterns whose kinds go before all words
     vague: Mapping[str, frozenset[str]] = field(default_factory=dict)       # of verbs that say little by themselves
     nouns: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    wordings: Mapping[str, tuple[frozenset[str], ...]] = field(default_factory=dict)         # kind: the stems of each phrase
     beyond: tuple[re.Pattern, ...] = ()
+    only_with: Mapping[str, re.Pattern] = field(default_factory=dict)       # kind: what real people's examples of it have to do with
     examples: tuple[Example, ...] = ()
 
     @classmethod
     def of(cls, words: Iterable[str], phrases: Iterable[str], verbs: Mapping[str, Iterable[str]] | None = None,
            vague: Mapping[str, Iterable[str]] | None = None, nouns: Mapping[str, Iterable[str]] | None = None, beyond: Iterable[str] = (),
-           senses: Iterable[tuple[str, Iterable[str]]] = (),
-           examples: Iterable[Example] = ()) -> KnownMotions:
+           senses: Iterable[tuple[str, Iterable[str]]] = (), wordings: Mapping[str, Iterable[str]] | None = None,
+           only_with: Mapping[str, str] | None = None, examples: Iterable[Example] = ()) -> KnownMotions:
         """From the entries of known_motions.json, whose `beyond` are regular expressions, and examples."""
         return cls(frozenset(stem(word) for word in words), tuple(phrases), by_stem(verbs or {}),
                    tuple((re.compile(pattern, re.IGNORECASE), frozenset(kinds)) for pattern, kinds in senses),
                    by_stem(vague or {}), by_stem(nouns or {}),
+                   {kind: tuple(frozenset(stems(phrase)) for phrase in listed) for kind, listed in (wordings or {}).items()},
                    tuple(re.compile(pattern, re.IGNORECASE) for pattern in beyond),
-                   tuple(examples))
+                   {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in (only_with or {}).items()}, tuple(examples))
 
     def covers(self, text: str) -> bool:
         return not self.stems.isdisjoint(stems(text))
+
+    def is_shown_by_people(self, kind: str, text: str) -> bool:
+        """Whether real people's examples of a kind, if there are any, do it as a text may mean: theirs may be of a ball that is kicked."""
+        return kind not in self.only_with or self.only_with[kind].search(text) is not None
 
     def beyond_training(self, text: str) -> str | None:
         """The words of a text that ask for more than was trained, or None."""
@@ -164,7 +174,7 @@ class KnownMotions:
 
     def meant(self, text: str) -> frozenset[str]:
         """Kinds a text may mean: those all its verbs may mean, else any of them, and any that a vague verb may mean; by
-        its nouns where it has no verb.
+        its nouns where it has no verb. Of these, those whose phrases are nearest to the text.
         """
         also = frozenset().union(*(kinds for pattern, kinds in ALSO_MEANT if pattern.search(text)))
         for pattern, kinds in self.senses:
@@ -172,7 +182,27 @@ class KnownMotions:
                 return kinds | also
         verbs, vague, nouns = ([kinds[s] for s in stems(text) if s in kinds] for kinds in (self.verbs, self.vague, self.nouns))
         clear = frozenset.intersection(*verbs) or frozenset.union(*verbs) if verbs else frozenset()
-        return clear.union(*vague, also) or frozenset().union(*nouns)
+        possible = clear.union(*vague, also) or frozenset().union(*nouns)
+        return possible & self.likeliest(text) | also or possible
+
+    def likeliest(self, text: str) -> frozenset[str]:
+        """Kinds one of whose phrases shares nearly as many words with a text as any other's; none where no phrases are listed.
+
+        A rare word says more than a common one, and a phrase's words that are not in the text speak a little against it.
+        """
+        said = frozenset(stems(text))
+        shared = {kind: max(self.weight(phrase & said) - UNSAID * self.weight(phrase - said) for phrase in listed)
+                  for kind, listed in self.wordings.items()}
+        return frozenset(kind for kind, most in shared.items() if most >= max(shared.values()) - NEARLY)
+
+    def weight(self, words: frozenset[str]) -> float:
+        return sum(self.rarity[word] for word in words)
+
+    @cached_property
+    def rarity(self) -> dict[str, float]:
+        """Of every stem in the phrases: ln(1 + kinds / kinds whose phrases have it)."""
+        by_kind = [frozenset().union(*listed) for listed in self.wordings.values()]
+        return {word: math.log(1 + len(by_kind) / sum(word in words for words in by_kind)) for word in frozenset().union(*by_kind)}
 
     def at_once(self, text: str) -> list[tuple[str, frozenset[str]]]:
         """The movements that a text wants at the same time, as in 'claps while she kicks': a verb, and the kinds it may mean.
@@ -307,7 +337,7 @@ def by_stem(kinds: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
 
 
 def pose_descriptors(joints: np.ndarray) -> np.ndarray:
-    """Rows that are the same for every place, heading and body size. joints: (T, 22, 3) at 20 fps -> (F, D)
+    """Rows that are the same for every place, heading and body size. joints: (T, 22, 3) at 20 fps -> (F, D) float32
 
     Bone directions seen by the person, how fast they change, and the pelvis: velocity, turning and height.
     """
@@ -324,7 +354,7 @@ def pose_descriptors(joints: np.ndarray) -> np.ndarray:
                            10 * (pelvis[:, [1]] - joints[:, :, 1].min() / body)], axis=1)           # (T, 5)
     poses = directions.reshape(len(joints), -1)                                       # (T, 63)
     rows = np.concatenate([poses, DIRECTION_SPEED * speed(poses), ROOT_WEIGHTS * root], axis=1)
-    return rows[::COMPARED_EVERY]
+    return rows[::COMPARED_EVERY].astype(np.float32)
 
 
 def speed(track: np.ndarray) -> np.ndarray:
@@ -350,6 +380,16 @@ class MotionBank:
         return cls(np.concatenate(rows), np.cumsum([0, *map(len, rows)]),
                    tuple((kind, side) for kind, side, _ in samples))
 
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(N,) of the rows, squared."""
+        return (self.rows**2).sum(axis=1)
+
+    @cached_property
+    def members(self) -> dict[tuple[str, str | None], list[int]]:
+        """The samples of each kind and side."""
+        return {label: [index for index, other in enumerate(self.labels) if other == label] for label in dict.fromkeys(self.labels)}
+
 
 def motion_costs(joints: np.ndarray, bank: MotionBank) -> dict[tuple[str, str | None], float]:
     """How badly each kind and side fits a motion (T, 22, 3): a mean squared distance of descriptors, both ways.
@@ -359,11 +399,7 @@ def motion_costs(joints: np.ndarray, bank: MotionBank) -> dict[tuple[str, str | 
     """
     mine = pose_descriptors(joints)                                                   # (F, D)
     distance = np.maximum(
-        (mine**2).sum(1)[:, None] - 2 * mine @ bank.rows.T + (bank.rows**2).sum(1), 0)  # (F, N)
+        (mine**2).sum(1)[:, None] - 2 * mine @ bank.rows.T + bank.lengths, 0)         # (F, N)
     to_sample = np.minimum.reduceat(distance, bank.starts[:-1], axis=1)               # (F, S)
     covered = np.add.reduceat(distance.min(axis=0), bank.starts[:-1]) / np.diff(bank.starts)        # (S,)
-    costs = {}
-    for label in dict.fromkeys(bank.labels):
-        members = [index for index, other in enumerate(bank.labels) if other == label]
-        costs[label] = float(to_sample[:, members].min(axis=1).mean() + covered[members].min())
-    return costs
+    return {label: float(to_sample[:, members].min(axis=1).mean() + covered[members].min()) for label, members in bank.members.items()}
