@@ -19,7 +19,7 @@ from planning.lexicon import (AUXILIARIES, BASE, BODY_PARTS, DETERMINERS, FUNCTI
 from planning.patterns import (AGAIN, APPOSED, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBODY, CLOCKWISE, DEGREES, EACH_LIMB, EVERYTHING, GOES, GOES_AWAY, GOES_BACK,
                                HALF_TURNS, HELD, IS_DONE, LIMB, LIMB_GOES, LIMB_IS_MOVED, LIMB_MOVES, LIMB_OF_A_SIDE, LIMB_PLACED,
                                MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, PASSIVE, SIDE, SIDE_ALONE,
-                               THE_OTHER, THE_SAME, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
+                               SOMEBODY_TO_THEM, THE_OTHER, THE_SAME, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
 from planning.plain import check_total, normal, require_english, shown
 from planning.unread import goes_on, is_state, tell_unread
 from planning.words import (action_noun, base_form, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
@@ -113,8 +113,11 @@ def is_done(clause: str) -> bool:
 def of_the_person(pieces: list[tuple[Piece, str, str]]) -> Iterator[tuple[Piece, str, str]]:
     """The pieces with their subject and predicate that a person does, not a thing: 'the curtain falls', 'music plays'."""
     known, thing, heads = any(is_person(word) for _, subject, _ in pieces for word in subject.split()[1:]), False, set()
-    for piece, subject, words in pieces:
+    for (piece, subject, words), following in zip(pieces, [*pieces[1:], None]):
         first = (piece.text.split() or [""])[0]
+        if following and SOMEBODY_TO_THEM.match(piece.text) and following[0].text.partition(" ")[0] in PRONOUNS:
+            log.warning("prompt: '%s' is left out: somebody else does it", piece.text.replace(" ,", ","))
+            continue
         if first != "it" and (subject or piece.opens or first in PRONOUNS or first in POSSESSIVES):
             thing = subject not in heads and thing_acts(piece.text, known)
         if thing and piece.text:

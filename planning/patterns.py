@@ -295,6 +295,7 @@ PICTURE_WORD = r"""(?: (?:cinematic|(?:hyper|photo)?-?realistic|ultra|highly|ver
 PICTURE_WORDS = re.compile(                                # words for an image generator, between commas
     rf"(?:^|,) \s* (?P<words>{PICTURE_WORD} (?:\s+ (?:and\s+)? {PICTURE_WORD})*) \s* (?=[,:]|$)", re.VERBOSE)
 OF_SOMEONE_ELSE = re.compile(r"\s*,?\s*\b(?:who|which)\b.*$")                  # 'waves at a friend, who waves back'
+SOMEBODY_TO_THEM = re.compile(r"(?:someone|somebody)\b.*\b(?:him|her|them)\b")              # 'someone calls him', 'so he turns around'
 NOBODY = re.compile(r"(?:nobody|no\s*one|none(?:\s+of\s+\w+)?)\b")
 BY_NO_LIMB = re.compile(rf"\bneither\s+(?:of\s+{WHOSE}\s+)?{LIMBS}\b")
 # ---------------------------------------------------------------- what was said before

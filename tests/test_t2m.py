@@ -387,6 +387,21 @@ def test_what_a_text_may_mean_is_what_its_verbs_share():
         assert known.meant(text) == kinds, text
 
 
+def test_a_text_means_what_the_phrases_nearest_to_it_mean():
+    known = KnownMotions.of([], [], vague={"take": ["sit", "walk", "drink"], "lift": ["drink", "wave"]}, verbs={"wave": ["wave"]}, wordings={
+        "sit": ["take a seat", "sit down"], "walk": ["take a few steps"], "drink": ["take a sip", "lift a cup"], "wave": ["wave", "lift the hand"],
+        **{letter: [3 * letter] for letter in "bcdfghjklmnpqrst"}})                                  # among many kinds a word of one says much
+    for text, kinds in (("he takes the seat", {"sit"}), ("takes steps", {"walk"}), ("takes a sip", {"drink"}), ("lifts a cup", {"drink"}),
+                        ("lifts it", {"drink", "wave"}), ("waves", {"wave"}), ("plays the violin", set())):
+        assert known.meant(text) == kinds, text
+
+
+def test_examples_of_real_people_count_for_what_they_do_only():
+    known = KnownMotions.of(["kick"], ["kicks"], only_with={"kick": r"\bball\b"})
+    assert known.is_shown_by_people("kick", "kicks the ball") and known.is_shown_by_people("walk", "walks")
+    assert not known.is_shown_by_people("kick", "a high kick")
+
+
 @pytest.mark.parametrize("text, count", [
     ("squats", None), ("does a squat", 1), ("makes one deep bow", 1), ("jumps twice", 2), ("Jumps three times.", 3),
     ("does 4 squats", 4), ("waves a hand", None), ("a man jumps", None)])
