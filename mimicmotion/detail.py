@@ -50,8 +50,14 @@ class LostDetail:
         made = frames.astype(np.float32)
         for index, frame in enumerate(made, first):
             frame += self.still(self.moved.pixels[index]) * self.of_picture
-            if self.moved.heads[index, 4] > 0:
-                self.give_head_back(frame, frames[index - first], index)
+        with_head = [index for index in range(first, first + len(frames)) if self.moved.heads[index, 4] > 0]
+        if with_head:
+            places = [self.place(index) for index in with_head]
+            boxes = [self.moved.latents[index, :, row:row + self.side, column:column + self.side]
+                     for index, (row, column) in zip(with_head, places)]
+            rebuilt = 255 * decode_window(self.vae, torch.stack(boxes)).permute(0, 2, 3, 1).float().cpu().numpy()        # (K, S, S, 3)
+            for index, place, head in zip(with_head, places, rebuilt):
+                self.give_head_back(made[index - first], frames[index - first], index, place, head)
         return made.round().clip(0, 255).astype(np.uint8)
 
     def still(self, moved: np.ndarray) -> np.ndarray:
@@ -60,15 +66,20 @@ class LostDetail:
         change = cv2.dilate(change, np.ones((STILL_REACH, STILL_REACH), np.uint8))
         return cv2.GaussianBlur((change <= STILL_LEVELS).astype(np.float32), (0, 0), SOFT)[..., None]
 
-    def give_head_back(self, frame: np.ndarray, decoded: np.ndarray, index: int) -> None:
-        """Changes a frame (H, W, 3) float32 inside a head's box, where it, as decoded, is like the moved picture there."""
+    def place(self, index: int) -> tuple[int, int]:
+        """Row and column, in latents, where the box around a frame's head begins."""
         height, width = self.moved.latents.shape[-2:]
         left, top, right, bottom = self.moved.heads[index, :4]
-        row, column = (int(np.clip(round((low + high) / 2 / self.shrink - self.side / 2), 0, max(length - self.side, 0)))
-                       for low, high, length in ((top, bottom, height), (left, right, width)))
-        box = self.moved.latents[index:index + 1, :, row:row + self.side, column:column + self.side]
-        rows, columns = (slice(start * self.shrink, (start + self.side) * self.shrink) for start in (row, column))
-        rebuilt = 255 * decode_window(self.vae, box)[0].permute(1, 2, 0).float().cpu().numpy()        # (S, S, 3)
+        return tuple(int(np.clip(round((low + high) / 2 / self.shrink - self.side / 2), 0, max(length - self.side, 0)))
+                     for low, high, length in ((top, bottom, height), (left, right, width)))
+
+    def give_head_back(self, frame: np.ndarray, decoded: np.ndarray, index: int, place: tuple[int, int], rebuilt: np.ndarray) -> None:
+        """Changes a frame (H, W, 3) float32 inside a head's box, where it, as decoded, is like the moved picture there.
+
+        rebuilt: (S, S, 3) the moved picture's box after the VAE.
+        """
+        left, top, right, bottom = self.moved.heads[index, :4]
+        rows, columns = (slice(start * self.shrink, (start + self.side) * self.shrink) for start in place)
         apart = cv2.GaussianBlur(np.abs(decoded[rows, columns] - rebuilt).mean(axis=-1), (0, 0), SOFT)
         inside = np.zeros(rebuilt.shape[:2], np.float32)                                              # (S, S)
         inside[max(int(top) - rows.start, 0):int(bottom) + 1 - rows.start, max(int(left) - columns.start, 0):int(right) + 1 - columns.start] = 1
