@@ -1,8 +1,7 @@
-"""What the VAE loses of the picture is known, and is given back where the video shows the picture as it was moved.
+"""Where a video shows the picture as it was moved, the picture itself is known better than a VAE can decode it.
 
-A VAE gives a wall back in another shade, and a face softer. Told of the picture moved into each pose, the UNet leaves most of it
-as it is: there the frames lack what the moved picture lacks after the VAE. Where nothing moves, that is measured on the picture
-once; at a head, which has the finest detail, in a box around it in every frame.
+Where nothing moves a frame is the picture, and only the box around the rest is decoded. At a head, which has the finest detail and
+which a VAE gives back softer, what it loses of the moved picture is measured in every frame, and given back.
 """
 from __future__ import annotations
 
@@ -13,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from media.images import as_tensor
-from mimicmotion.latents import decode, decode_window, scaled_latents
+from mimicmotion.latents import decode_window, in_pixels, moving_box
 
 STILL_LEVELS = 2                # 8-bit levels by which a place of the moved picture may differ from the picture and still be it
 STILL_REACH = 17                # pixels around it, which the VAE's latents mix, are to be the same
@@ -32,32 +30,35 @@ class MovedPicture:
     heads: np.ndarray           # (F, 5) left, top, right, bottom and how surely a head is there, pixels
 
 
-class LostDetail:
-    """Gives frames back what the VAE loses of a picture (H, W, 3) uint8 that was moved into their poses."""
+class KnownDetail:
+    """Completes the decoded part of frames by what is known of a picture (H, W, 3) uint8 that was moved into their poses.
+
+    box: rows and columns of the latents that are to be decoded.
+    """
 
     def __init__(self, vae, picture: np.ndarray, moved: MovedPicture):
         self.vae, self.picture, self.moved = vae, picture, moved
-        with torch.no_grad():
-            latents = scaled_latents(vae, as_tensor(picture[None], moved.latents.device))             # (1, 4, h, w)
-        self.of_picture = picture - decode(vae, latents)[0].numpy().astype(np.float32)                # (H, W, 3)
-        self.shrink = picture.shape[0] // latents.shape[-2]                                           # pixels of a latent
+        self.shrink = picture.shape[0] // moved.latents.shape[-2]                                     # pixels of a latent
+        moves = np.any([cv2.absdiff(frame, picture).max(axis=-1) > STILL_LEVELS for frame in moved.pixels], axis=0)        # (H, W)
+        self.box = moving_box(moves, self.shrink)
         sides = (moved.heads[:, 2:4] - moved.heads[:, :2]).max(initial=0)
         self.side = int(np.ceil(sides / self.shrink)) + 1 + 2 * BORDER                                # latents of a head's box
 
     @torch.no_grad()
-    def given_back(self, frames: np.ndarray, first: int) -> np.ndarray:
-        """Decoded frames (K, H, W, 3) uint8, of which `first` is the number of the first, with the detail of the moved picture."""
-        made = frames.astype(np.float32)
+    def completed(self, parts: np.ndarray, first: int) -> np.ndarray:
+        """Decoded boxes (K, h, w, 3) uint8 of frames, of which `first` is the number of the first, as whole frames (K, H, W, 3) uint8."""
+        decoded = np.repeat(self.picture[None], len(parts), axis=0)
+        decoded[(slice(None), *in_pixels(self.box, self.shrink))] = parts
+        made = decoded.astype(np.float32)
         for index, frame in enumerate(made, first):
-            frame += self.still(self.moved.pixels[index]) * self.of_picture
-        with_head = [index for index in range(first, first + len(frames)) if self.moved.heads[index, 4] > 0]
+            frame += self.still(self.moved.pixels[index]) * (self.picture - frame)
+        with_head = [index for index in range(first, first + len(parts)) if self.moved.heads[index, 4] > 0]
         if with_head:
             places = [self.place(index) for index in with_head]
-            boxes = [self.moved.latents[index, :, row:row + self.side, column:column + self.side]
-                     for index, (row, column) in zip(with_head, places)]
+            boxes = [self.moved.latents[(index, slice(None), *place)] for index, place in zip(with_head, places)]
             rebuilt = 255 * decode_window(self.vae, torch.stack(boxes)).permute(0, 2, 3, 1).float().cpu().numpy()        # (K, S, S, 3)
             for index, place, head in zip(with_head, places, rebuilt):
-                self.give_head_back(made[index - first], frames[index - first], index, place, head)
+                self.give_head_back(made[index - first], decoded[index - first], index, place, head)
         return made.round().clip(0, 255).astype(np.uint8)
 
     def still(self, moved: np.ndarray) -> np.ndarray:
@@ -66,20 +67,21 @@ class LostDetail:
         change = cv2.dilate(change, np.ones((STILL_REACH, STILL_REACH), np.uint8))
         return cv2.GaussianBlur((change <= STILL_LEVELS).astype(np.float32), (0, 0), SOFT)[..., None]
 
-    def place(self, index: int) -> tuple[int, int]:
-        """Row and column, in latents, where the box around a frame's head begins."""
+    def place(self, index: int) -> tuple[slice, slice]:
+        """Rows and columns, in latents, of the box around a frame's head."""
         height, width = self.moved.latents.shape[-2:]
         left, top, right, bottom = self.moved.heads[index, :4]
-        return tuple(int(np.clip(round((low + high) / 2 / self.shrink - self.side / 2), 0, max(length - self.side, 0)))
-                     for low, high, length in ((top, bottom, height), (left, right, width)))
+        starts = (int(np.clip(round((low + high) / 2 / self.shrink - self.side / 2), 0, max(length - self.side, 0)))
+                  for low, high, length in ((top, bottom, height), (left, right, width)))
+        return tuple(slice(start, start + self.side) for start in starts)
 
-    def give_head_back(self, frame: np.ndarray, decoded: np.ndarray, index: int, place: tuple[int, int], rebuilt: np.ndarray) -> None:
+    def give_head_back(self, frame: np.ndarray, decoded: np.ndarray, index: int, place: tuple[slice, slice], rebuilt: np.ndarray) -> None:
         """Changes a frame (H, W, 3) float32 inside a head's box, where it, as decoded, is like the moved picture there.
 
         rebuilt: (S, S, 3) the moved picture's box after the VAE.
         """
         left, top, right, bottom = self.moved.heads[index, :4]
-        rows, columns = (slice(start * self.shrink, (start + self.side) * self.shrink) for start in place)
+        rows, columns = in_pixels(place, self.shrink)
         apart = cv2.GaussianBlur(np.abs(decoded[rows, columns] - rebuilt).mean(axis=-1), (0, 0), SOFT)
         inside = np.zeros(rebuilt.shape[:2], np.float32)                                              # (S, S)
         inside[max(int(top) - rows.start, 0):int(bottom) + 1 - rows.start, max(int(left) - columns.start, 0):int(right) + 1 - columns.start] = 1

@@ -2,6 +2,7 @@
 import logging
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
@@ -18,6 +19,7 @@ from runtime.progress import Steps
 log = logging.getLogger(__name__)
 
 STILL = 2 / 127.5                                 # of pixels in [-1, 1]: two levels of 8 bits
+AROUND = 4                                        # latents around all that moves
 
 
 def gaussian_kernel(num_taps: int, sigma: float) -> Tensor:
@@ -72,18 +74,37 @@ def scaled_latents(vae, images: Tensor) -> Tensor:
 def moved_latents(vae, picture: Tensor, moved: Tensor, tiny_vae: AutoencoderTiny | None) -> Tensor:
     """Scaled latents (F, 4, h, w) of a picture (1, 3, H, W) moved into poses (F, 3, H, W), by the tiny VAE if there is one.
 
-    A tiny VAE is wrong by a shade of the whole picture. Where the picture still stands, the latents are the VAE's own.
+    A tiny VAE is wrong by a shade of the whole picture, and encodes only the box around what moves. Where the picture still stands,
+    the latents are the VAE's own.
     """
     encoder = tiny_vae or vae
     with faster_on_cpu(encoder.encoder, picture.device), faster_on_cpu(vae.encoder, picture.device):
-        latents = torch.cat([scaled_latents(encoder, frame[None]) for frame in moved])
         if tiny_vae is None:
-            return latents
-        wrong = scaled_latents(vae, picture) - scaled_latents(tiny_vae, picture)              # (1, 4, h, w)
-    side = picture.shape[-1] // wrong.shape[-1]                                               # pixels of a latent
-    changed = (moved - picture).abs().amax(dim=1, keepdim=True)                               # (F, 1, H, W)
-    still = F.max_pool2d(changed, 3 * side, stride=side, padding=side) <= STILL               # (F, 1, h, w): nor any neighbour
-    return latents + still * wrong
+            return torch.cat([scaled_latents(vae, frame[None]) for frame in moved])
+        latents = scaled_latents(vae, picture).repeat(len(moved), 1, 1, 1)                    # (F, 4, h, w)
+        side = picture.shape[-1] // latents.shape[-1]                                         # pixels of a latent
+        changed = (moved - picture).abs().amax(dim=1, keepdim=True)                           # (F, 1, H, W)
+        box = moving_box((changed > STILL).any(dim=0)[0].cpu().numpy(), side)
+        inside = (..., *in_pixels(box, side))
+        wrong = latents[:1][(..., *box)] - scaled_latents(tiny_vae, picture[inside])
+        still = F.max_pool2d(changed, 3 * side, stride=side, padding=side) <= STILL           # (F, 1, h, w): nor any neighbour
+        latents[(..., *box)] = torch.cat([scaled_latents(tiny_vae, frame[None]) for frame in moved[inside]]) + still[(..., *box)] * wrong
+    return latents
+
+
+def moving_box(moves: np.ndarray, side: int) -> tuple[slice, slice]:
+    """Rows and columns of the latents, `side` pixels each, of all pixels (H, W) bool that move and AROUND more at every end; a corner
+    where none move."""
+    def around(moving: np.ndarray, most: int) -> slice:
+        first, last = (int(moving[0]), int(moving[-1])) if len(moving) else (0, 0)
+        return slice(max(first // side - AROUND, 0), min(last // side + 1 + AROUND, most))
+
+    return tuple(around(np.flatnonzero(moves.any(axis=1 - axis)), moves.shape[axis] // side) for axis in (0, 1))
+
+
+def in_pixels(box: tuple[slice, slice], side: int) -> tuple[slice, slice]:
+    """A box of latents in pixels."""
+    return tuple(slice(each.start * side, each.stop * side) for each in box)
 
 
 def added_time_ids(fps: int, motion_bucket_id: int, noise_aug_strength: float | Tensor, batch_size: int = 1) -> Tensor:

@@ -17,7 +17,7 @@ from transformers import CLIPVisionModelWithProjection
 from media.images import as_tensor, check_rgb, check_size
 from mimicmotion import image_encoder_folder
 from mimicmotion.checkpoint import load_image_encoder, load_scheduler, load_vae, load_video_model, refuse_other_width
-from mimicmotion.detail import LostDetail
+from mimicmotion.detail import KnownDetail
 from mimicmotion.diffusion import ALL_LEVELS, check_schedule, Denoiser, guided_levels, mixed_noise, NO_LEVELS, scheduled, Tile, tile_ranges
 from mimicmotion.latents import added_time_ids, decoded_windows, image_embeddings, image_latents, moved_latents
 from mimicmotion.networks import PoseNet, PoseUNet, size_multiple
@@ -61,7 +61,7 @@ class PoseToVideo:
                  reference_pose: np.ndarray | None = None, decode_chunk_size: int = 8,
                  decode_overlap: int | None = None, tiles: str = "published", progress: bool = True,
                  processes: Processes = ALONE, show: Callable[[np.ndarray], None] | None = None,
-                 moved: Tensor | None = None, tiny_vae: AutoencoderTiny | None = None, detail: LostDetail | None = None,
+                 moved: Tensor | None = None, tiny_vae: AutoencoderTiny | None = None, detail: KnownDetail | None = None,
                  **sampling) -> np.ndarray:
         """The video, (F, H, W, 3) uint8. image: (H, W, 3), poses: (F, H, W, 3), uint8 RGB; `sampling` as in `sample`.
 
@@ -70,17 +70,18 @@ class PoseToVideo:
         decode_overlap: frames decoded twice and blended where chunks meet; None is 0 for published tiles (as published)
         and a quarter of the chunk otherwise. show: is given finished frames (K, H, W, 3),
         in order, while later ones are decoded. moved: for each pose, the reference's first, as in `sample`. tiny_vae: decodes in the
-        VAE's place, many times faster and less exactly. detail: of the moved picture, given back to the frames.
+        VAE's place, many times faster and less exactly. detail: of the moved picture, which then completes the frames.
         """
         if reference_pose is not None:
             poses = np.concatenate([reference_pose[None], poses])
         if decode_overlap is None:
             decode_overlap = 0 if tiles == "published" else decode_chunk_size // 4
         latents = self.sample(image, poses, generator, moved=moved, tiles=tiles, progress=progress, processes=processes, **sampling)
+        latents = latents if detail is None else latents[(..., *detail.box)]
         made, unseen = [], 0 if reference_pose is None else 1                 # leading frames to leave out
         for window in decoded_windows(tiny_vae or self.vae, latents, decode_chunk_size, decode_overlap, progress, processes):
             frames, unseen = window[unseen:].numpy(), 0                       # (K, H, W, 3)
-            made.append(detail.given_back(frames, sum(map(len, made))) if detail else frames)
+            made.append(detail.completed(frames, sum(map(len, made))) if detail else frames)
             if show is not None:
                 show(made[-1])
         return np.concatenate(made)

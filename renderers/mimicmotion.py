@@ -21,7 +21,7 @@ from dwpose.draw import draw
 from dwpose.skeleton import head_boxes
 from media.images import as_tensor, check_size
 from mimicmotion.checkpoint import check_tiny_vae, check_video_model, load_tiny_vae, load_vae, size_multiple, takes_moved_picture
-from mimicmotion.detail import LostDetail, MovedPicture
+from mimicmotion.detail import KnownDetail, MovedPicture
 from mimicmotion.diffusion import check_schedule, check_tiling
 from mimicmotion.latents import decode, scaled_latents
 from mimicmotion.memory import fitting_plan, Footprint, OffloadedPoseToVideo, Plan, plans, Run
@@ -116,7 +116,7 @@ class MimicMotion(Renderer):
         own_pose = draw(scene.reference, style)[0]                                          # (H, W, 3) uint8
         state = generator.get_state()
         moved = self.moved(scene, torch.Generator().set_state(state)) if self.takes_moved_picture else None
-        heads = head_boxes(scene.skeleton.keypoints)[:, 0]                                  # (F, 5)
+        heads = head_boxes(scene.skeleton.keypoints)[:, 0] * self.final                     # (F, 5); of a first pass only the pose is looked at
         job = VideoJob("generator", self.settings.generator, state, scene.image, poses, own_pose, self.final, moved, heads)
         return self.models.video(job, show, progress)
 
@@ -261,8 +261,7 @@ class VideoModels:
         if job.moved is not None:
             own = [job.image[None]] if job.settings.share_reference else []
             moved = model.moved_latents(job.image, np.concatenate([*own, job.moved]), tiny_vae)
-            if job.final:
-                detail = LostDetail(model.vae, job.image, MovedPicture(job.moved, moved[len(own):], job.heads))
+            detail = KnownDetail(model.vae, job.image, MovedPicture(job.moved, moved[len(own):], job.heads))
         with feed_forward_in_parts(model.unet, job.plan.feed_forward_parts):
             return model(job.image, job.poses, generator, progress=progress, processes=self.processes, show=show,
                          moved=moved, tiny_vae=None if job.final else tiny_vae, detail=detail, **job.arguments())

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from media.images import as_tensor
-from mimicmotion.detail import LostDetail, MovedPicture
+from mimicmotion.detail import KnownDetail, MovedPicture
 from mimicmotion.latents import added_time_ids, clip_pixels, image_embeddings, image_latents, scaled_latents
-from mimicmotion.latents import blended_windows, decode, decode_window, mixes_frames, windows
+from mimicmotion.latents import blended_windows, decode, decode_window, mixes_frames, moving_box, windows
 from mimicmotion.pipeline import PoseToVideo
 from mimicmotion.savings import zero_temporal_branches
 
@@ -173,7 +173,7 @@ def test_where_the_moved_picture_stands_still_its_latents_are_the_vaes(guided, i
     near[:3, 1:4] = True                                                                    # it and its neighbours
     assert_close(latents[0], by_vae[0], rtol=0, atol=1e-4)
     assert_close(latents[1][:, ~near] - by_tiny[1][:, ~near], by_vae[0][:, ~near] - by_tiny[0][:, ~near], rtol=0, atol=1e-4)
-    assert_close(latents[1][:, near], by_tiny[1][:, near], rtol=0, atol=1e-4)
+    assert_close(latents[1][:, near], by_tiny[1][:, near], rtol=0, atol=2e-3)                # of a box, not of the whole
     assert (by_vae - by_tiny).abs().min(dim=1).values.max() > 0.1                           # the two are not alike
 
 
@@ -187,22 +187,25 @@ def test_every_frame_is_told_of_its_own_moved_picture_in_every_tile(guided, imag
     assert len(poses) > FAST["tile_size"] and changed[:-1].max() < 1e-5 and changed[-1] > 1e-3
 
 
-def test_what_the_vae_loses_of_a_picture_is_given_back_where_it_stands_and_at_heads_that_are_as_moved(guided, image):
-    moved = np.stack([image, image, 255 - image])
-    moved[1, 24:40, 16:32] ^= 128                                                           # something moves here
+def test_only_what_moves_is_decoded_and_the_rest_is_the_picture(guided, image):
+    moved = np.stack([image] * 3)
+    moved[1:, 8:24, 8:24] ^= 128                                                            # something moves here, a head in the last frame
     latents = guided.moved_latents(image, moved, None)
-    frames = np.concatenate([decode(guided.vae, each[None]).numpy() for each in latents])  # this VAE mixes frames
-    heads = np.float32([[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [10, 18, 38, 46, 1]])
-    whole = LostDetail(guided.vae, image, MovedPicture(moved, latents, heads)).given_back(frames, 0)
-    by_halves = [LostDetail(guided.vae, image, MovedPicture(moved, latents, heads)).given_back(frames[part], part.start) for part in (slice(0, 1), slice(1, 3))]
-    assert np.array_equal(whole, np.concatenate(by_halves))
-    assert np.abs(frames[0].astype(int) - image).mean() > 20 and np.abs(whole[0].astype(int) - image).max() <= 1
-    assert np.abs(whole[1, 24:40, 16:32].astype(int) - frames[1, 24:40, 16:32]).max() <= 3
-    given = [whole[index, 60:].astype(int) - frames[index, 60:] for index in (0, 1)]
-    assert np.median(np.abs(given[1] - given[0])) <= 1 < np.median(np.abs(given[0]))
-    head, away = np.s_[2, 30:34, 22:26], np.s_[2, :4]
-    assert np.abs(whole[head].astype(int) - moved[head]).mean() < 0.3 * np.abs(frames[head].astype(int) - moved[head]).mean()
-    assert np.abs(whole[away].astype(int) - frames[away]).max() <= 3
+    heads = np.float32([[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [8, 8, 23, 23, 1]])
+    known = KnownDetail(guided.vae, image, MovedPicture(moved, latents, heads))
+    assert known.box == (slice(0, 7), slice(0, 6))                                          # 4 latents around, in 8 x 6
+    parts = np.concatenate([decode(guided.vae, each[None, :, :7]).numpy() for each in latents])         # this VAE mixes frames
+    whole = known.completed(parts, 0)
+    assert np.array_equal(whole, np.concatenate([known.completed(parts[part], part.start) for part in (slice(0, 1), slice(1, 3))]))
+    assert np.array_equal(whole[0], image) and np.array_equal(whole[1, 60:], image[60:]) and np.abs(parts[0].astype(int) - image[:56]).mean() > 20
+    moving = np.s_[12:20, 12:20]
+    assert np.abs(whole[1][moving].astype(int) - parts[1][moving]).max() <= 3
+    given, decoded = (np.abs(frame[moving].astype(int) - moved[2][moving]).mean() for frame in (whole[2], parts[2]))
+    assert given < 0.3 * decoded
+
+
+def test_where_nothing_moves_a_corner_is_decoded():
+    assert moving_box(np.zeros((64, 48), bool), 8) == (slice(0, 5), slice(0, 5))
 
 
 @pytest.mark.parametrize("takes, given", [(True, 1), (False, 5)])
