@@ -20,6 +20,7 @@ from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from demo.mocap import augmented, ONLY_WITH, read_clips, RealClip, split
+from media.files import save_array, save_text
 from runtime.weights import save_tensors
 from synthetic.captions import ADJECTIVES, caption, PEOPLE, pick, SCENES, SUBJECTS
 from synthetic.motions import KINDS, sample_motion, sides_of
@@ -144,7 +145,7 @@ def prepare(folder: Path, num_motions: int, seed: int, mocap: Path | None = None
                               caption=sample.caption))
         np.save(folder / "rows.npy", np.concatenate(rows))
         np.save(folder / "starts.npy", np.cumsum([0, *map(len, rows)]))
-        (folder / "facts.json").write_text(json.dumps(facts))
+        save_text(folder / "facts.json", json.dumps(facts))
     return MotionCache(np.load(folder / "rows.npy", mmap_mode="r"), np.load(folder / "starts.npy"),
                        json.loads((folder / "facts.json").read_text()))
 
@@ -176,7 +177,7 @@ def statistics(cache: MotionCache, folder: Path) -> tuple[np.ndarray, np.ndarray
         std[block] /= ROOT_EMPHASIS
     assert mean.shape == (NUM_FEATURES,)
     for path, values in zip(paths, (mean, std), strict=True):
-        np.save(path, values)
+        save_array(path, values)
     return mean, std
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -226,11 +227,13 @@ def vqvae_to_train(arguments: argparse.Namespace) -> VQVAE:
 
 def reader_to_train(cache: MotionCache, arguments: argparse.Namespace) -> TextReader:
     """Fresh, with a tokenizer made for the captions, or the encoder and tokenizer of --start-from."""
-    tokenizer = arguments.work / "tokenizer"
-    if not tokenizer.exists() and arguments.start_from:
-        shutil.copytree(arguments.start_from / "tokenizer", tokenizer)
+    tokenizer, partial = arguments.work / "tokenizer", arguments.work / "tokenizer.partial"
     if not tokenizer.exists():
-        train_tokenizer(tokenizer, caption_corpus(40000, arguments.seed), vocab_size=1700)
+        if arguments.start_from:
+            shutil.copytree(arguments.start_from / "tokenizer", partial, dirs_exist_ok=True)
+        else:
+            train_tokenizer(partial, caption_corpus(40000, arguments.seed), vocab_size=1700)
+        os.replace(partial, tokenizer)
     torch.manual_seed(arguments.seed)
     reader = TextReader(cache, CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True))
     if arguments.start_from:
