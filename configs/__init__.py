@@ -19,7 +19,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from media.files import one_line
+from media.files import is_full_disk, one_line
 
 Schema = TypeVar("Schema")
 CONFIG_FOLDER = Path(__file__).parent
@@ -47,10 +47,7 @@ def run_main(main: Callable[[], object]) -> None:
     try:
         sys.exit(main())
     except (ValueError, OSError) as error:
-        said = str(error)
-        if isinstance(error, OSError) and error.filename is not None and error.strerror:        # the system's own words
-            said = f"{error.filename}: cannot be used ({error.strerror}): check the path, and what may be read and written there"
-        line = f"error: {one_line(said)}"
+        line = f"error: {one_line(told(error))}"
         if isinstance(error, AgreedError):
             say(line)
         elif os.environ.get("LOCAL_RANK", "0") == "0":
@@ -61,6 +58,18 @@ def run_main(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
+
+
+def told(error: ValueError | OSError) -> str:
+    """What a user reads of an error; the system's own words get the file and what to do."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if is_full_disk(error):
+        place = error.filename2 or error.filename or "a file"             # of two, the one that was written
+        return f"{place}: cannot be written ({error.strerror}): make room and run the same command again"
+    if error.filename is None:
+        return str(error)
+    return f"{error.filename}: cannot be used ({error.strerror}): check the path, and what may be read and written there"
 
 
 def whole_number(least: int, step: int = 1, most: int | None = None) -> Callable[[str], int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from demo.mocap import augmented, ONLY_WITH, read_clips, RealClip, split
-from media.files import save_array, save_text
+from media.files import copy_folder, save_array, save_text
 from runtime.weights import save_tensors
 from synthetic.captions import ADJECTIVES, caption, PEOPLE, pick, SCENES, SUBJECTS
 from synthetic.motions import KINDS, sample_motion, sides_of
@@ -342,7 +341,7 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     np.save(folder / "mean.npy", mean)
     np.save(folder / "std.npy", std)
     encoder.half().save_pretrained(folder / "text_encoder")
-    shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
+    copy_folder(tokenizer, folder / "tokenizer")
 
 
 def write_known_motions(path: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from configs import run_main
 from demo.mocap import read_clips, split
 from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, HARD_TO_KEEP, MAX_STEPS, MotionCache, prepare, save_half,
                            statistics, text_encoder, tokens_for, train_tokenizer, training_prompt, varied, window_of)
+from media.files import copy_folder
 from t2m.evaluation import round_trip_errors
 from t2m.generate import TextToMotion
 from t2m.task import gpt_loss, Normalisation, VQVAETask
@@ -230,7 +230,7 @@ def reader_to_train(cache: MotionCache, arguments: argparse.Namespace) -> TextRe
     tokenizer, partial = arguments.work / "tokenizer", arguments.work / "tokenizer.partial"
     if not tokenizer.exists():
         if arguments.start_from:
-            shutil.copytree(arguments.start_from / "tokenizer", partial, dirs_exist_ok=True)
+            copy_folder(arguments.start_from / "tokenizer", partial)
         else:
             train_tokenizer(partial, caption_corpus(40000, arguments.seed), vocab_size=1700)
         os.replace(partial, tokenizer)

@@ -2,18 +2,23 @@
 
 import ast
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from configs import help_text, load_config, rows, run_main, yaml_files
+from media.files import copy_folder, save_arrays, save_atomically, save_text
 from motionbench.settings import MotionBenchConfig
 from renderers import renderer_class
 from run.settings import InferenceConfig
+from runtime.weights import save_tensors
 from t2m.task import T2MConfig
 from train_motion_customization import MotionCustomizationConfig
 from train_musepose import MusePoseTraining
@@ -207,6 +212,27 @@ def test_main_turns_a_mistake_into_one_line_and_an_exit_code(raised, code, capsy
     with pytest.raises(SystemExit) as ended:
         run_main(main)
     assert ended.value.code == code and capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name, write", [
+    ("a.npz", lambda path: save_arrays(path, values=np.zeros(4096))),
+    ("a.txt", lambda path: save_text(path, 8192 * "a")),
+    ("a.safetensors", lambda path: save_tensors({"values": torch.zeros(4096)}, path)),
+    ("b.safetensors", lambda path: save_atomically(path, lambda partial: save_tensors({"values": torch.zeros(4096)}, partial))),
+    ("folder/large", lambda path: copy_folder(path.parents[1] / "source", path.parent)),
+])
+def test_a_disk_that_takes_no_more_is_one_line_with_the_file_and_what_to_do(tmp_path, capsys, name, write):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "large").write_bytes(bytes(8192))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            run_main(lambda: write(tmp_path / name))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / name}: cannot be written (File too large): make room and run the same command again\n"
 
 
 def test_our_own_bugs_keep_their_traceback():
