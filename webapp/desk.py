@@ -83,8 +83,6 @@ class Desk:
         if other := self.jobs.working_on(name):
             raise ValueError(f"this run: a {other.title} is under way: stop it, or wait for its end")
         is_new = not folder.exists()
-        self.store(folder, picture, driving)
-        write_settings(config, folder)
         work = self.previewed if title == "preview" else self.workshops["render"].render
 
         def unless_refused(job: Job) -> None:
@@ -96,7 +94,14 @@ class Desk:
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
 
-        job = self.jobs.submit(title, title, name, unless_refused)
+        try:
+            self.store(folder, picture, driving)
+            write_settings(config, folder)
+            job = self.jobs.submit(title, title, name, unless_refused)
+        except (ValueError, OSError):
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         return {"run": name, "job": job.key, "pictures": [seen, digest(folder / runs.PICTURE)], "planned": prompt}
 
     def previewed(self, job: Job, config: InferenceConfig, segments: list[Segment] | None) -> None:
