@@ -88,6 +88,7 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
     try:
         import gradio
         from starlette.middleware import Middleware
+        from starlette.requests import ClientDisconnect
     except ImportError as error:
         raise ValueError(f"{error.name}: expected Gradio (found none): pip install -r requirements-app.txt") from None
     from webapp.desk import Desk
@@ -95,6 +96,7 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
     from webapp.runs import remove_deleted
     from webapp.safety import Guard, LOCAL_HOSTS, VIDEO_BYTES
 
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not (record.exc_info and record.exc_info[0] is ClientDisconnect))    # a reader who went
     remove_deleted(outputs)
     log.info("imports: %.1f s", time.perf_counter() - start)
     desk = Desk(outputs.absolute(), served)

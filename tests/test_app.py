@@ -572,6 +572,16 @@ def test_a_server_killed_in_the_middle_keeps_every_finished_stage_and_goes_on(tm
     assert all((run.path / name).stat().st_mtime_ns == before[name] for name in ("reference.npz", "plan.json", "motion.npz", "skeleton.npz"))
 
 
+def test_uploads_that_were_aborted_an_hour_ago_go_with_the_next_wish(tmp_path):
+    desk = Desk(tmp_path, tmp_path / ".app")
+    desk.served.mkdir()
+    for name, seconds in (("tmp1", 3700), ("tmp2", 3500), ("0123abc", 3700)):
+        (desk.served / name).touch()
+        os.utime(desk.served / name, (0, time.time() - seconds))
+    desk.jobs.cancel(desk.begin("render", Wish(str(ROOT / "assets" / "person_large.png"), ONE_WAVE, values=TINY), {})["job"])
+    assert {"tmp2", "0123abc"} == {path.name for path in desk.served.iterdir()}
+
+
 def test_a_wish_that_is_refused_leaves_no_run(tmp_path):
     desk, gate = Desk(tmp_path, tmp_path / ".app"), threading.Event()
     wish = Wish(str(ROOT / "assets" / "person_large.png"), ONE_WAVE, values=TINY)
