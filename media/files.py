@@ -80,6 +80,14 @@ def write_numpy(save: Callable, path: Path, *arrays: np.ndarray, **named: np.nda
         save(file, *arrays, **named)
 
 
+def utf8_text(path: Path) -> str:
+    """A file's text, without a byte order mark."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8 (found the byte {error.object[error.start]:#04x} at {error.start}): save it as UTF-8") from None
+
+
 def read_json(path: Path) -> dict:
     """The names and values of a JSON config file."""
     if not path.is_file():
