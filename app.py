@@ -7,6 +7,11 @@
 
 Needs requirements-app.txt. Runs are folders below --outputs, as inference.py makes them.
 """
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 import os
@@ -18,8 +23,9 @@ from contextlib import suppress
 from getpass import getpass
 from pathlib import Path
 
-from configs import run_main, say, whole_number
+from configs import run_main, whole_number
 from media.files import locked
+from runtime.terminal import say
 
 log = logging.getLogger(__name__)
 

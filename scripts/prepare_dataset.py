@@ -11,6 +11,11 @@ DATASET/manifest.jsonl for what was left out and why.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 from collections import Counter
