@@ -24,8 +24,13 @@ def ended_by(error: KeyboardInterrupt, consequence: str = "") -> int:
 
 
 def interruptible() -> None:
-    """From here on Ctrl-C and SIGTERM end the program in one line, also while its modules are imported; forked processes end as ever."""
+    """From here on Ctrl-C and SIGTERM end the program in one line, also while its modules are imported.
+
+    Forked processes end by SIGTERM as ever, and so do several that were launched: one that waits for another would not hear it.
+    """
     sys.excepthook = end_where_interrupted
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return
     signal.signal(signal.SIGTERM, terminate)
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
