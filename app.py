@@ -7,6 +7,11 @@
 
 Needs requirements-app.txt. Runs are folders below --outputs, as inference.py makes them.
 """
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 import os
@@ -18,8 +23,9 @@ from contextlib import suppress
 from getpass import getpass
 from pathlib import Path
 
-from configs import run_main, say, whole_number
+from configs import run_main, whole_number
 from media.files import locked
+from runtime.terminal import say
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +94,7 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
     try:
         import gradio
         from starlette.middleware import Middleware
+        from starlette.requests import ClientDisconnect
     except ImportError as error:
         raise ValueError(f"{error.name}: expected Gradio (found none): pip install -r requirements-app.txt") from None
     from webapp.desk import Desk
@@ -95,6 +102,7 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
     from webapp.runs import remove_deleted
     from webapp.safety import Guard, LOCAL_HOSTS, VIDEO_BYTES
 
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not (record.exc_info and record.exc_info[0] is ClientDisconnect))    # a reader who went
     remove_deleted(outputs)
     log.info("imports: %.1f s", time.perf_counter() - start)
     desk = Desk(outputs.absolute(), served)

@@ -9,7 +9,7 @@ limb stays as foreshortened as it was. Feet that touched the floor touch the ref
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from configs import interruptible
+    from runtime.terminal import interruptible
 
     interruptible()                     # also while the following is imported
 

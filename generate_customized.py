@@ -10,7 +10,7 @@ A prompts file has one `seed,prompt` a line. The same command again makes what i
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from configs import interruptible
+    from runtime.terminal import interruptible
 
     interruptible()                     # also while the following is imported
 

@@ -22,7 +22,7 @@ stop_after=skeleton ends before the renderer starts. resume=true reuses every st
 change; plan.json and the .npz files may be edited in between.
 """
 if __name__ == "__main__":
-    from configs import interruptible
+    from runtime.terminal import interruptible
 
     interruptible()                     # also while the following is imported
 
@@ -38,7 +38,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from configs import CONFIG_FOLDER, HELP, load_config, run_main, say
+from configs import CONFIG_FOLDER, HELP, load_config, run_main
 from configs.published import is_musepose, OPTION, read_cases, without_option
 from dwpose.alignment import in_view
 from dwpose.draw import draw
@@ -59,6 +59,7 @@ from run.preview import predicted, preview, risks, save_preview
 from run.settings import InferenceConfig
 from run.storyboard import Row, video_writers, write_outputs, write_settings
 from runtime.device import seed_for
+from runtime.terminal import ended_by, say
 from t2m.joining import join_motions
 from t2m.motion import Motion
 from t2m.project import body_depth, project
@@ -385,9 +386,11 @@ def main(argv: list[str] | None = None) -> int:
                 return run_all(configs, models)
             with report.listening():
                 run(checked(configs[0]), models, report)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted: what is finished stays in {models.config.folder}: resume=true goes on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        if not models.config.folder.is_dir():
+            raise
+        print(file=sys.stderr)                                  # below the bar
+        return ended_by(error, f": what is finished stays in {models.config.folder}: resume=true goes on")
     return 0
 
 

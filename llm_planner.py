@@ -7,6 +7,11 @@ understands. Three backends give the same result type:
   local   a transformers chat model in the folder --model
 Prints the plan as JSON, the format of plan.json in a run folder.
 """
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import json
 import logging

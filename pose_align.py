@@ -9,7 +9,7 @@ picture, its pose, the aligned pose, the dance and its own pose side by side.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from configs import interruptible
+    from runtime.terminal import interruptible
 
     interruptible()                     # also while the following is imported
 

@@ -11,7 +11,7 @@ name the motion by a rare word ("a woman doing the sks dance"). prior: other cli
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from configs import interruptible
+    from runtime.terminal import interruptible
 
     interruptible()                     # also while the following is imported
 

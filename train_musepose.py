@@ -8,6 +8,11 @@ Stage 1 writes denoiser, reference network and pose guider; stage 2 takes them (
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -7,6 +7,11 @@ of the reference person.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import sys
 from dataclasses import dataclass
 from typing import ClassVar

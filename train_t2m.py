@@ -8,7 +8,7 @@ is what `TextToMotion.load` reads; every stage goes on exactly where it was stop
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from configs import interruptible
+    from runtime.terminal import interruptible
 
     interruptible()                     # also while the following is imported
 

@@ -12,14 +12,14 @@ import typing
 from collections.abc import Callable
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from media.files import one_line
+from media.files import is_full_disk, one_line
+from runtime.terminal import ended_by, say
 
 Schema = TypeVar("Schema")
 CONFIG_FOLDER = Path(__file__).parent
@@ -40,17 +40,14 @@ class AgreedError(ValueError):
 
 
 def run_main(main: Callable[[], object]) -> None:
-    """Ends the program with main's result: 2 and a line for a user's mistake or a file's, 130 for Ctrl-C, a traceback for ours.
+    """Ends the program with main's result: 2 and a line for a user's mistake or a file's, 130 for Ctrl-C, 143 for SIGTERM, a traceback for ours.
 
     Of several processes the first on each machine says it; another one says what only it has met.
     """
     try:
         sys.exit(main())
     except (ValueError, OSError) as error:
-        said = str(error)
-        if isinstance(error, OSError) and error.filename is not None and error.strerror:        # the system's own words
-            said = f"{error.filename}: cannot be used ({error.strerror}): check the path, and what may be read and written there"
-        line = f"error: {one_line(said)}"
+        line = f"error: {one_line(told(error))}"
         if isinstance(error, AgreedError):
             say(line)
         elif os.environ.get("LOCAL_RANK", "0") == "0":
@@ -58,9 +55,20 @@ def run_main(main: Callable[[], object]) -> None:
         elif joined():
             print(f"process {os.environ['RANK']}: {line}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        say("interrupted")
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        sys.exit(ended_by(error))
+
+
+def told(error: ValueError | OSError) -> str:
+    """What a user reads of an error; the system's own words get the file and what to do."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if is_full_disk(error):
+        place = error.filename2 or error.filename or "a file"             # of two, the one that was written
+        return f"{place}: cannot be written ({error.strerror}): make room and run the same command again"
+    if error.filename is None:
+        return str(error)
+    return f"{error.filename}: cannot be used ({error.strerror}): check the path, and what may be read and written there"
 
 
 def whole_number(least: int, step: int = 1, most: int | None = None) -> Callable[[str], int]:
@@ -75,30 +83,10 @@ def whole_number(least: int, step: int = 1, most: int | None = None) -> Callable
     return read
 
 
-def interruptible() -> None:
-    """From here on Ctrl-C ends the program as in `run_main`, also while its modules are imported."""
-    sys.excepthook = end_where_interrupted
-
-
-def end_where_interrupted(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """What is done about an exception that nobody caught: one word for Ctrl-C, a traceback for every other."""
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, traceback)
-        return
-    say("interrupted")
-    sys.exit(130)
-
-
 def joined() -> bool:
     """Have the launched processes met? Before, all of a machine read the same and fail alike."""
     distributed = sys.modules.get("torch.distributed")
     return distributed is not None and distributed.is_available() and distributed.is_initialized()
-
-
-def say(line: str, stream: TextIO | None = None) -> None:
-    """A line for the user, on stderr by default, once for all processes a launcher started."""
-    if os.environ.get("RANK", "0") == "0":
-        print(line, file=stream or sys.stderr)
 
 
 def show_log() -> None:

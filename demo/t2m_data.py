@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from demo.mocap import augmented, ONLY_WITH, read_clips, RealClip, split
+from media.files import copy_folder, save_array, save_text
 from runtime.weights import save_tensors
 from synthetic.captions import ADJECTIVES, caption, PEOPLE, pick, SCENES, SUBJECTS
 from synthetic.motions import KINDS, sample_motion, sides_of
@@ -144,7 +144,7 @@ def prepare(folder: Path, num_motions: int, seed: int, mocap: Path | None = None
                               caption=sample.caption))
         np.save(folder / "rows.npy", np.concatenate(rows))
         np.save(folder / "starts.npy", np.cumsum([0, *map(len, rows)]))
-        (folder / "facts.json").write_text(json.dumps(facts))
+        save_text(folder / "facts.json", json.dumps(facts))
     return MotionCache(np.load(folder / "rows.npy", mmap_mode="r"), np.load(folder / "starts.npy"),
                        json.loads((folder / "facts.json").read_text()))
 
@@ -176,7 +176,7 @@ def statistics(cache: MotionCache, folder: Path) -> tuple[np.ndarray, np.ndarray
         std[block] /= ROOT_EMPHASIS
     assert mean.shape == (NUM_FEATURES,)
     for path, values in zip(paths, (mean, std), strict=True):
-        np.save(path, values)
+        save_array(path, values)
     return mean, std
 
 
@@ -341,7 +341,7 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
     np.save(folder / "mean.npy", mean)
     np.save(folder / "std.npy", std)
     encoder.half().save_pretrained(folder / "text_encoder")
-    shutil.copytree(tokenizer, folder / "tokenizer", dirs_exist_ok=True)
+    copy_folder(tokenizer, folder / "tokenizer")
 
 
 def write_known_motions(path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from configs import run_main
 from demo.mocap import read_clips, split
 from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, HARD_TO_KEEP, MAX_STEPS, MotionCache, prepare, save_half,
                            statistics, text_encoder, tokens_for, train_tokenizer, training_prompt, varied, window_of)
+from media.files import copy_folder
 from t2m.evaluation import round_trip_errors
 from t2m.generate import TextToMotion
 from t2m.task import gpt_loss, Normalisation, VQVAETask
@@ -226,11 +227,13 @@ def vqvae_to_train(arguments: argparse.Namespace) -> VQVAE:
 
 def reader_to_train(cache: MotionCache, arguments: argparse.Namespace) -> TextReader:
     """Fresh, with a tokenizer made for the captions, or the encoder and tokenizer of --start-from."""
-    tokenizer = arguments.work / "tokenizer"
-    if not tokenizer.exists() and arguments.start_from:
-        shutil.copytree(arguments.start_from / "tokenizer", tokenizer)
+    tokenizer, partial = arguments.work / "tokenizer", arguments.work / "tokenizer.partial"
     if not tokenizer.exists():
-        train_tokenizer(tokenizer, caption_corpus(40000, arguments.seed), vocab_size=1700)
+        if arguments.start_from:
+            copy_folder(arguments.start_from / "tokenizer", partial)
+        else:
+            train_tokenizer(partial, caption_corpus(40000, arguments.seed), vocab_size=1700)
+        os.replace(partial, tokenizer)
     torch.manual_seed(arguments.seed)
     reader = TextReader(cache, CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True))
     if arguments.start_from:

@@ -93,6 +93,7 @@ TEXT = dict(hidden_size=TEXT_WIDTH, intermediate_size=64, num_hidden_layers=2, n
 NOISE = {"_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
          "clip_sample": False, "num_train_timesteps": 1000, "prediction_type": "v_prediction", "set_alpha_to_one": False,
          "steps_offset": 1}
+LAST_WRITTEN = "vae/diffusion_pytorch_model.safetensors"       # of a base: with it, all is there
 SHARED_SIZES = ("block_out_channels", "down_block_types", "latent_channels", "layers_per_block", "scaling_factor", "sample_size")
 
 
@@ -123,8 +124,8 @@ def with_vae(folder: Path, vae: Path) -> Path:
     single = AutoencoderKL(**{key: config[key] for key in SHARED_SIZES},
                            up_block_types=["UpDecoderBlock2D"] * len(config["block_out_channels"]))
     tensors = framewise(read_tensors(vae / "diffusion_pytorch_model.safetensors", torch.float32), single.state_dict())
-    write_component(folder / "vae", dict(single.config), tensors, "diffusion_pytorch_model", torch.float32)
     write_index(folder)
+    write_component(folder / "vae", dict(single.config), tensors, "diffusion_pytorch_model", torch.float32)          # ends with LAST_WRITTEN
     return folder
 
 
@@ -192,7 +193,7 @@ def main() -> None:
     chosen = parser.parse_args()
     show_log()
     base = chosen.work / "base"
-    if not (base / "vae" / "diffusion_pytorch_model.safetensors").is_file():
+    if not (base / LAST_WRITTEN).is_file():
         write_base(base, chosen.vae)
     model = TextToVideo.load(base)
     clips = MotionClips(write_clips(chosen.work / "clips", chosen.clips), [], FRAMES, SIZE, fps=FPS)

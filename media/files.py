@@ -5,9 +5,11 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC, errorcode
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +25,38 @@ def one_line(said: object) -> str:
     return line or type(said).__name__ if isinstance(said, BaseException) else line
 
 
+def is_full_disk(error: BaseException) -> bool:
+    """Does an error say that nothing more can be written?"""
+    return isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG)
+
+
 def save_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then give it its name: readers see the whole file or none."""
+    """Let `write` fill a temporary file beside `path`, then give it its name: readers see the whole file or none.
+
+    What the system refuses is an OSError that names `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         write(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in errorcode and (is_full_disk(error) or error.filename is None or str(error.filename) == str(temporary)):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder's files into another, which may be there. Where some cannot be copied, the OSError is that of the first."""
+    try:
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    except shutil.Error as error:
+        _, place, said = error.args[0][0]
+        if system := re.match(r"\[Errno (\d+)\]", said):
+            raise OSError(int(system[1]), os.strerror(int(system[1])), place) from error
+        raise OSError(f"{place}: {said}") from error
 
 
 def save_text(path: Path, text: str, errors: str = "strict") -> None:
@@ -53,6 +78,14 @@ def write_numpy(save: Callable, path: Path, *arrays: np.ndarray, **named: np.nda
     """Call np.save or np.savez on an open file, whose name NumPy then leaves as it is."""
     with path.open("wb") as file:
         save(file, *arrays, **named)
+
+
+def utf8_text(path: Path) -> str:
+    """A file's text, without a byte order mark."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8 (found the byte {error.object[error.start]:#04x} at {error.start}): save it as UTF-8") from None
 
 
 def read_json(path: Path) -> dict:

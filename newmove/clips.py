@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from media.files import one_line, save_atomically
+from media.files import one_line, save_atomically, utf8_text
 from media.images import as_tensor, fit_to_canvas
 from media.video_reader import frames_at, probe, stored_frames, videos_in
 from runtime.device import generator_for
@@ -94,7 +94,7 @@ def clips_in(folder: str | Path, fallback: Sequence[str] = (), *, from_name: boo
     fallback = tuple(text for text in (one_line(text or "") for text in fallback) if text)
     for stem, path in videos_in(folder).items():
         beside = path.with_suffix(".txt")
-        own = one_line(beside.read_text(encoding="utf-8-sig", errors="replace")) if beside.is_file() else ""
+        own = one_line(utf8_text(beside)) if beside.is_file() else ""
         captions = (own,) if own else table.get(path.name) or table.get(stem) or fallback
         if not captions and from_name:
             captions = (one_line(stem.replace("_", " ")),)

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from media.files import locked, read_json, render_page, save_text
+from media.files import locked, read_json, render_page, save_text, utf8_text
 from media.video_reader import frame_stream, probe, videos_in
 from media.video_writer import write_video
 from newmove import text_to_video, wan
@@ -161,12 +161,8 @@ def read_prompts(path: str | Path, default_seed: int | str) -> list[Prompt]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a prompts file (found none): check the path")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text (found byte {error.start} that is none): save it as UTF-8") from None
     found = []
-    for number, line in enumerate(LINE_END.split(text), start=1):
+    for number, line in enumerate(LINE_END.split(utf8_text(path)), start=1):
         line = line.strip()
         if line and not line.startswith("#"):
             found.append(prompt_of(line, default_seed, f"{path}, line {number}"))
@@ -340,7 +336,7 @@ def copies(exemplars: Path, folder: Path) -> list[Exemplar]:
             frames = islice(frame_stream(path, max_short_side=EXEMPLAR_SIDE), round(EXEMPLAR_SECONDS * fps))
             write_video(target, frames, fps)
         beside = path.with_suffix(".txt")
-        caption = beside.read_text(encoding="utf-8-sig", errors="replace").strip() if beside.is_file() else stem
+        caption = utf8_text(beside).strip() if beside.is_file() else stem
         found.append(Exemplar(f"exemplars/{target.name}", caption))
     return found
 

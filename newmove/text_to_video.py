@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from media.files import read_json, save_atomically, save_text
+from media.files import copy_folder, read_json, save_atomically, save_text
 from runtime.cpu_layers import faster_on_cpu
 from runtime.weights import empty_from, fill, present_vae_name, read_tensors, save_tensors
 
@@ -168,7 +167,7 @@ class TextToVideo:
         tensors = {f"text_model.{name}": tensor for name, tensor in self.text_encoder.state_dict().items()}
         config = self.text_encoder.config.to_dict() | {"architectures": ["CLIPTextModel"]}
         write_component(folder / "text_encoder", config, tensors, "model", dtype)
-        shutil.copytree(self.source / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+        copy_folder(self.source / "tokenizer", folder / "tokenizer")
         # as it was read: a key more, such as timestep_spacing, and every sampler built from it changes
         save_text(folder / "scheduler" / "scheduler_config.json", json.dumps(self.scheduler, indent=2) + "\n")
         save_text(folder / "model_index.json", (self.source / "model_index.json").read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """Tensors on disk: strict reading without executing anything, errors that name file and tensor, and atomic saving."""
 import json
+import os
 import pickle
 import re
 import warnings
@@ -231,10 +232,18 @@ def empty_from(folder: Path, build) -> nn.Module:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a .safetensors file with the usual permissions; the library alone would make it readable by its owner only."""
+    """Write a .safetensors file with the usual permissions; the library alone would make it readable by its owner only.
+
+    What the system refuses is an OSError.
+    """
     path.touch()
     mode = path.stat().st_mode
-    save_file(tensors, path, metadata=metadata)
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        if system := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(system[1]), os.strerror(int(system[1])), str(path)) from error
+        raise
     path.chmod(mode)
 
 

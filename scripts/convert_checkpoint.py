@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from configs import run_main
@@ -67,7 +66,7 @@ def convert(source: Path, target: Path, svd: Path, dtype: torch.dtype, overwrite
         os.replace(new, target)
     except FileNotFoundError:
         raise
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise ValueError(f"{target}: cannot be written ({error}): make room, or choose another place") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)

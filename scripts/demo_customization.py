@@ -9,7 +9,6 @@ people are nearest, and none where even that is further off than true videos eve
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ import torch
 from tqdm import tqdm
 
 from configs import run_main, whole_number
-from demo.train_text_to_video import (caption_of, COLOURS, FPS, MOTIONS, NEW_MOTION, NEW_WORDS, pictures, ROOM, SIZE,
-                                      with_vae)
-from media.files import read_json, save_arrays, save_text
+from demo.train_text_to_video import (caption_of, COLOURS, FPS, LAST_WRITTEN, MOTIONS, NEW_MOTION, NEW_WORDS, pictures,
+                                      ROOM, SIZE, with_vae)
+from media.files import copy_folder, read_json, save_arrays, save_text
 from media.images import as_tensor
 from media.video_reader import read_video
 from media.video_writer import write_video
@@ -42,8 +41,8 @@ TRUE_CLIPS = 6                                         # of each motion, to see 
 
 def prepare(folder: Path, draws: int) -> None:
     """Write the base model with its VAE, exemplars, prior clips and prompts.txt into the folder."""
-    if not (folder / "base" / "vae" / "config.json").is_file():
-        shutil.copytree(WEIGHTS, folder / "base", dirs_exist_ok=True)
+    if not (folder / "base" / LAST_WRITTEN).is_file():
+        copy_folder(WEIGHTS, folder / "base")
         with_vae(folder / "base", VAE)
     clips = [("exemplars", colour, NEW_WORDS, NEW_MOTION) for colour in EXEMPLARS]
     clips += [("prior", colour, words, motion) for words, motion in MOTIONS.items() for colour in COLOURS]

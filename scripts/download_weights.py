@@ -9,6 +9,11 @@ by a script is explained: terms to accept on a page, files to place by hand.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import datetime
 import errno

@@ -14,6 +14,11 @@ stopped; what was made and measured is kept. A clip that fails counts as failed.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import logging
 import shlex
 import shutil

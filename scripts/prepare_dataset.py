@@ -11,6 +11,11 @@ DATASET/manifest.jsonl for what was left out and why.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 from collections import Counter
@@ -26,12 +31,12 @@ from tqdm import tqdm
 from configs import run_main, show_log
 from dwpose.choosing import detector_files, load_detector
 from dwpose.draw import STYLES
-from media.files import locked
+from media.files import is_full_disk, locked
 from mimicmotion.checkpoint import load_image_encoder, load_vae
 from runtime.weights import weights_file
 from training_data.folder import DataFolder, total_seconds, write_summary
 from training_data.latents import cache_latents, LatentCache, LatentSettings, TARGETS
-from training_data.preparing import full_disk, Preparation, PrepareSettings, write_pose_videos
+from training_data.preparing import Preparation, PrepareSettings, write_pose_videos
 from training_data.shards import asked, write_shards
 from training_data.sources import content_key, discover, PERSON_COLUMNS, read_table, TEXT_COLUMNS
 
@@ -175,7 +180,7 @@ def work(arguments: argparse.Namespace, folder: DataFolder, state: PartialState)
         if arguments.shards and state.is_main_process:
             write_shards(folder, arguments.shards)
     except Exception as error:
-        if full_disk(error):
+        if is_full_disk(error):
             raise ValueError(f"{folder.path}: no space left to write ({error}): make room and run the same command "
                              "again, what is done is kept") from error
         raise

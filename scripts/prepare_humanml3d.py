@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs import run_main, whole_number
-from media.files import locked, save_array
+from media.files import locked, save_array, save_text
 from t2m.features import (canonical, CONTACTS, FEATURE_BLOCKS, features, NUM_FEATURES, ROOT_HEIGHT, ROOT_VELOCITY,
                           YAW_VELOCITY)
 from t2m.motion import HEAD, JOINT_NAMES, LEFT_ANKLE, LEFT_KNEE, Motion, NUM_JOINTS, PARENTS, retargeted, RIGHT_ANKLE, RIGHT_KNEE
@@ -207,7 +207,7 @@ def split_names(target: Path, names: list[str], seed: int) -> None:
     ends = round(0.8 * len(order)), round(0.85 * len(order))
     for part, chosen in zip(("train", "val", "test"), (order[:ends[0]], order[ends[0]:ends[1]], order[ends[1]:])):
         lines = [name for plain_name in chosen for name in (plain_name, MIRRORED + plain_name) if name in there]
-        (target / f"{part}.txt").write_text("".join(f"{name}\n" for name in lines))
+        save_text(target / f"{part}.txt", "".join(f"{name}\n" for name in lines))
 
 
 def main() -> None:

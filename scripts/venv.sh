@@ -20,16 +20,25 @@ if [[ ! -f "$stamp" ]]; then
     done
 fi
 
-if [[ ! -x "$venv/bin/python" ]]; then
-    echo "making $venv"
-    python3 -m venv "$venv"
-fi
-if [[ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]]; then
+is_installed() {
+    [[ -x "$venv/bin/python" && "$(cat "$stamp" 2>/dev/null || true)" == "$wanted" ]]
+}
+
+# Of two first runs the second waits and finds it installed; a venv that an interrupted one left without pip is made anew.
+install() {
+    if command -v flock > /dev/null; then flock 9; fi
+    if is_installed; then return; fi
+    if ! "$venv/bin/python" -m pip --version > /dev/null 2>&1; then
+        echo "making $venv"
+        python3 -m venv --clear "$venv"
+    fi
     echo "installing requirements.txt (once, a few minutes)"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$repo/requirements.txt"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable "$repo"
     echo "$wanted" > "$stamp"
-fi
+}
+
+if ! is_installed; then install 9> "$venv.lock"; fi
 source "$venv/bin/activate"
 
 # resolve_paths FOLDER ARGUMENT...: fills the array `arguments`, in which a relative path is meant from FOLDER, where the

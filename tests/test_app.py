@@ -572,6 +572,29 @@ def test_a_server_killed_in_the_middle_keeps_every_finished_stage_and_goes_on(tm
     assert all((run.path / name).stat().st_mtime_ns == before[name] for name in ("reference.npz", "plan.json", "motion.npz", "skeleton.npz"))
 
 
+def test_uploads_that_were_aborted_an_hour_ago_go_with_the_next_wish(tmp_path):
+    desk = Desk(tmp_path, tmp_path / ".app")
+    desk.served.mkdir()
+    for name, seconds in (("tmp1", 3700), ("tmp2", 3500), ("0123abc", 3700)):
+        (desk.served / name).touch()
+        os.utime(desk.served / name, (0, time.time() - seconds))
+    desk.jobs.cancel(desk.begin("render", Wish(str(ROOT / "assets" / "person_large.png"), ONE_WAVE, values=TINY), {})["job"])
+    assert {"tmp2", "0123abc"} == {path.name for path in desk.served.iterdir()}
+
+
+def test_a_wish_that_is_refused_leaves_no_run(tmp_path):
+    desk, gate = Desk(tmp_path, tmp_path / ".app"), threading.Event()
+    wish = Wish(str(ROOT / "assets" / "person_large.png"), ONE_WAVE, values=TINY)
+    first = desk.jobs.submit("render", "render", "first", lambda job: gate.wait(30))
+    wait_for(lambda: first.state == RUNNING)
+    for number in range(MAX_WAITING):
+        desk.jobs.submit("render", "render", f"{number}", lambda job: None)
+    with pytest.raises(ValueError, match="jobs are waiting already"):
+        desk.begin("render", wish, {})
+    assert not [path for path in tmp_path.iterdir() if path.name != ".app"]
+    gate.set()
+
+
 def test_a_disk_that_fills_up_is_told_in_one_line_and_the_run_goes_on_when_there_is_room(tmp_path, monkeypatch):
     desk = Desk(tmp_path, tmp_path / ".app")
 

@@ -1,5 +1,6 @@
 """What nobody with good intentions sends: each request below is refused, shows nothing, changes no run, and the server stands."""
 
+import logging
 import signal
 import socket
 import time
@@ -184,6 +185,23 @@ def test_a_length_that_nobody_needs_is_refused_before_anything_comes(server, len
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(request.encode())
         assert status in connection.recv(200)
+
+
+def test_a_browser_that_goes_in_the_middle_of_an_upload_is_no_error_on_the_terminal(server):
+    told, handler = [], logging.Handler()
+    handler.emit = told.append
+    logging.getLogger("uvicorn.error").addHandler(handler)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall((f"POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 9000\r\n"
+                            "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\nContent-Disposition: form-data; "
+                            'name="files"; filename="a.png"\r\n\r\n' + "x" * 999).encode())
+        deadline = time.monotonic() + 30
+        while not list((server.outputs / ".app").glob("tmp*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    time.sleep(0.5)
+    logging.getLogger("uvicorn.error").removeHandler(handler)
+    assert told == []
 
 
 def test_of_many_pages_that_delete_one_run_each_is_answered_and_nothing_else_goes(server):

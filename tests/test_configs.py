@@ -2,18 +2,25 @@
 
 import ast
 import os
+import resource
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from configs import help_text, load_config, rows, run_main, yaml_files
+from media.files import copy_folder, save_arrays, save_atomically, save_text
 from motionbench.settings import MotionBenchConfig
 from renderers import renderer_class
 from run.settings import InferenceConfig
+from runtime.terminal import Terminated
+from runtime.weights import save_tensors
 from t2m.task import T2MConfig
 from train_motion_customization import MotionCustomizationConfig
 from train_musepose import MusePoseTraining
@@ -200,13 +207,34 @@ def test_help_explains_keys_and_configs(script):
     assert max(map(len, done.stdout.splitlines())) <= 160
 
 
-@pytest.mark.parametrize("raised, code", [(ValueError("x: is wrong\n  really"), 2), (FileNotFoundError("y: not there"), 2), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize("raised, code", [(ValueError("x: is wrong\n  really"), 2), (FileNotFoundError("y: not there"), 2), (KeyboardInterrupt(), 130), (Terminated(), 143)])
 def test_main_turns_a_mistake_into_one_line_and_an_exit_code(raised, code, capsys):
     def main():
         raise raised
     with pytest.raises(SystemExit) as ended:
         run_main(main)
     assert ended.value.code == code and capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name, write", [
+    ("a.npz", lambda path: save_arrays(path, values=np.zeros(4096))),
+    ("a.txt", lambda path: save_text(path, 8192 * "a")),
+    ("a.safetensors", lambda path: save_tensors({"values": torch.zeros(4096)}, path)),
+    ("b.safetensors", lambda path: save_atomically(path, lambda partial: save_tensors({"values": torch.zeros(4096)}, partial))),
+    ("folder/large", lambda path: copy_folder(path.parents[1] / "source", path.parent)),
+])
+def test_a_disk_that_takes_no_more_is_one_line_with_the_file_and_what_to_do(tmp_path, capsys, name, write):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "large").write_bytes(bytes(8192))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            run_main(lambda: write(tmp_path / name))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / name}: cannot be written (File too large): make room and run the same command again\n"
 
 
 def test_our_own_bugs_keep_their_traceback():
@@ -216,8 +244,22 @@ def test_our_own_bugs_keep_their_traceback():
         run_main(main)
 
 
-@pytest.mark.parametrize("script", ["inference", "train_t2m", "generate_customized", "train_motion_customization"])
-def test_ctrl_c_while_a_script_imports_ends_in_one_word(tmp_path, script):
-    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt\n")
-    done = subprocess.run([sys.executable, f"{script}.py"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+INTERRUPTIBLE = ("inference", "app", "finer_scale", "pose_align", "llm_planner", "generate_customized", "train_t2m", "train_musepose",
+                 "train_motion_customization", "train_skeleton_adapter", "train_video_generation", "scripts/eval_motionbench",
+                 "scripts/prepare_dataset", "scripts/download_weights")
+
+
+@pytest.mark.parametrize("number, word", [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize("script", INTERRUPTIBLE)
+def test_a_signal_while_a_script_imports_ends_it_in_one_word(tmp_path, script, number, word):
+    for module in ("yaml", "numpy", "torch"):                       # the first that is asked for
+        (tmp_path / f"{module}.py").write_text(f"import signal; signal.signal({signal.SIGINT}, signal.default_int_handler); signal.raise_signal({number})\n")
+    done = subprocess.run([sys.executable, f"{script}.py"], cwd=ROOT, env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"{word}\n")
+
+
+def test_a_forked_process_ends_by_sigterm_as_ever():
+    code = ("import multiprocessing, time; from runtime.terminal import interruptible; interruptible(); "
+            "child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,)); child.start(); time.sleep(0.5); child.terminate(); child.join(); print(child.exitcode)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("-15\n", "")

@@ -1,5 +1,7 @@
 """The demo's text-to-video model and what scripts/demo_customization.sh measures: the shipped weights and the judge of motions."""
+import filecmp
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -56,6 +58,19 @@ def test_every_word_of_a_caption_is_one_token(model):
         assert len(pieces_of(model.tokenizer, caption)) == len(caption.split()), caption
     ids = model.tokenizer(WORDS, add_special_tokens=False).input_ids
     assert len({tuple(one) for one in ids}) == len(WORDS)
+
+
+def test_a_base_whose_writing_was_interrupted_is_made_whole_by_the_next_run(folder, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("base"))
+    monkeypatch.chdir(ROOT)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("newmove.text_to_video.save_tensors", interrupted)
+        prepare(tmp_path, draws=1)
+    prepare(tmp_path, draws=1)
+    assert filecmp.cmpfiles(folder, tmp_path, [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()])[1:] == ([], [])
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {                                       # room -> other local rooms or modules it may import
     "media": set(),
-    "configs": {"media.files"},
+    "configs": {"media.files", "runtime.terminal"},
     "runtime": {"media"},
     "training": {"media", "runtime", "configs"},
     "planning": set(),

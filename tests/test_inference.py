@@ -32,6 +32,7 @@ from renderers.mimicmotion import SkeletonAdapter
 from media.files import locked
 from run.models import Models
 from run.settings import InferenceConfig
+from runtime.terminal import Terminated
 from synthetic.motions import sample_motion
 from t2m.camera import Camera
 from t2m.project import body_depth, project
@@ -316,6 +317,19 @@ def test_ctrl_c_keeps_finished_stages_and_resuming_equals_never_stopping(models,
     assert inference.main(arguments + ["resume=true"]) == 0
     assert models.calls[0] == stage
     assert contents(folder) == contents(tmp_path / "out" / "whole")
+
+
+def test_a_signal_before_there_is_a_folder_promises_nothing_and_a_later_one_what_is_there(models, arguments, tmp_path, monkeypatch, capsys):
+    def terminated(*_):
+        raise Terminated
+
+    with monkeypatch.context() as patched, pytest.raises(Terminated):
+        patched.setattr(inference, "checked", terminated)
+        inference.main(arguments)
+    assert "stays" not in capsys.readouterr().err and not (tmp_path / "out" / "run").exists()
+    monkeypatch.setattr(inference, "animate", terminated)
+    assert inference.main(arguments) == 143
+    assert f"\nterminated: what is finished stays in {tmp_path / 'out' / 'run'}: resume=true goes on\n" in capsys.readouterr().err
 
 
 def test_the_seed_decides_the_video(models, arguments, tmp_path):

@@ -192,6 +192,14 @@ def test_captions_come_from_text_files_then_the_table_then_the_fallback(tmp_path
     assert clips_in(films(tmp_path / "prior", "a_man_waves.mp4"), from_name=True)[0].captions == ("a man waves",)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_caption_that_is_not_utf8_is_refused_by_name(tmp_path, encoding):
+    folder = films(tmp_path / "clips", "a.mp4")
+    (folder / "a.txt").write_bytes("Sie grüßt.".encode(encoding))
+    with pytest.raises(ValueError, match="a.txt: expected text in UTF-8 .found the byte 0xf.*: save it as UTF-8"):
+        clips_in(folder)
+
+
 def test_a_word_that_no_caption_has_is_warned_about(caplog):
     clips = [Clip("a.mp4", ("a woman doing the SKS dance",))]
     warn_about_word(clips, "sks")

@@ -64,6 +64,13 @@ def test_exemplars_whose_names_differ_in_a_space_alone_keep_a_copy_each(tmp_path
     assert [round(read_video(tmp_path / "out" / exemplar.file)[0].mean(), -1) for exemplar in shown] == [40, 200]
 
 
+def test_an_exemplars_caption_that_is_not_utf8_is_refused_by_name(tmp_path):
+    write_video(tmp_path / "clips" / "a.mp4", np.zeros((2, 32, 32, 3), np.uint8), 8)
+    (tmp_path / "clips" / "a.txt").write_bytes("she waves".encode("utf-16"))
+    with pytest.raises(ValueError, match="a.txt: expected text in UTF-8"):
+        copies(tmp_path / "clips", tmp_path / "out")
+
+
 def test_a_second_run_makes_only_what_is_missing(tmp_path):
     made = []
     make = lambda prompt, seed: made.append(seed) or frames_of(prompt, seed)

@@ -1,5 +1,6 @@
 """The README's commands exist and mean what they say."""
 
+import os
 import re
 import runpy
 import shlex
@@ -149,3 +150,26 @@ def test_the_demo_script_keeps_an_argument_with_spaces_whole_and_an_empty_one_em
     first, second = run(), run()
     assert first[-7:] == expected and any("requirements.txt" in line for line in first)
     assert second == expected                                       # the stamp fits: nothing is installed again
+
+
+def first_runs(folder: Path, count: int) -> tuple[list[str], list[str]]:
+    """demo.sh so often at once, with a python3 that makes venvs whose pip takes a while: what they print, and each venv and pip."""
+    script, log, binaries = with_talking_python(folder, "demo.sh"), folder / "log", folder / ".venv" / "bin"
+    (binaries / "python").replace(folder / "whole")
+    (binaries / "python").write_text("#!/bin/sh\nexit 1\n")                       # a venv that was interrupted before it had pip
+    (binaries / "python").chmod(0o755)
+    (folder / "whole").write_text(f'#!/bin/sh\ncase "$*" in *install*) echo begins >> "{log}"; sleep 0.3; echo ends >> "{log}";; esac\necho "<$1>"\n')
+    (folder / "python3").write_text(f'#!/bin/sh\necho "$1 $2 $3" >> "{log}"\ncp -p "{folder}/whole" "$4/bin/python"\n')
+    (folder / "python3").chmod(0o755)
+    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+    started = [subprocess.Popen(["bash", script], stdout=subprocess.PIPE, text=True, env=environment) for _ in range(count)]
+    return [process.communicate(timeout=60)[0].splitlines()[-1] for process in started], log.read_text().splitlines()
+
+
+def test_a_venv_that_an_interrupted_run_left_without_pip_is_made_anew(tmp_path):
+    assert first_runs(tmp_path, 1) == (["<inference.py>"], ["-m venv --clear", "begins", "ends", "begins", "ends"])
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="the system has no flock")
+def test_of_two_first_runs_one_installs_and_the_other_waits_for_it(tmp_path):
+    assert first_runs(tmp_path, 2) == (2 * ["<inference.py>"], ["-m venv --clear", "begins", "ends", "begins", "ends"])

@@ -1,11 +1,14 @@
 """The prompts that train text to motion still say what is done, whatever is written around it."""
 import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
-from demo import t2m_data as text
+from demo import t2m_data as text, train_t2m
 from unseen_prompts import unseen_prompts
 from synthetic.captions import caption
 
@@ -52,3 +55,21 @@ def test_the_tokenizer_keeps_prompts_it_has_never_seen_whole(tmp_path):
     assert max(map(len, ids)) <= text.CONTEXT_LENGTH
     decoded = tokenizer.batch_decode(ids, skip_special_tokens=True)
     assert ["".join(line.split()) for line in decoded] == ["".join(prompt.lower().split()) for prompt in prompts]
+
+
+def test_a_tokenizer_whose_writing_was_interrupted_is_made_again(tmp_path, monkeypatch):
+    def interrupted(folder, corpus, vocab_size):
+        folder.mkdir()
+        (folder / "vocab.json").write_text("{")
+        raise KeyboardInterrupt
+
+    def whole(folder, corpus, vocab_size):
+        shutil.copytree(Path(__file__).parents[1] / "weights" / "demo" / "t2m" / "tokenizer", folder, dirs_exist_ok=True)
+
+    arguments = SimpleNamespace(work=tmp_path, start_from=None, seed=0)
+    monkeypatch.setattr(train_t2m, "caption_corpus", lambda count, seed: [])
+    monkeypatch.setattr(train_t2m, "train_tokenizer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_t2m.reader_to_train(SimpleNamespace(facts=[FACT]), arguments)
+    monkeypatch.setattr(train_t2m, "train_tokenizer", whole)
+    assert train_t2m.reader_to_train(SimpleNamespace(facts=[FACT]), arguments).tokens(["a man waves"]).shape == (1, 5)

@@ -196,7 +196,7 @@ def writing(partial: Path, final: Path) -> Iterator[None]:
     """Within the context files are written; where they cannot be, they go, and a ValueError says what is left."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError, CheckpointException) as error:
+    except (OSError, RuntimeError, CheckpointException) as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in TORCH_CANNOT_WRITE):
             raise

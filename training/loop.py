@@ -20,7 +20,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import (DistributedType, gather_object, GradientAccumulationPlugin, InitProcessGroupKwargs,
                               ProjectConfiguration, set_seed)
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -122,7 +121,7 @@ def finish(learner: Learner, output: Path) -> None:
     def export() -> None:
         try:
             learner.task.export(output)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             raise ValueError(cannot_write(output / "model", error)) from error
         log.info("wrote the model to %s", output)
 

@@ -19,6 +19,7 @@ from configs import setting
 from dwpose.detector import Detector
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, FACE, LEFT_EAR, LEFT_EYE, LEFT_HAND, NOSE, RIGHT_EAR, RIGHT_EYE, RIGHT_HAND, Skeleton
+from media.files import is_full_disk
 from media.video_reader import probe, VIDEO_SUFFIXES
 from media.video_writer import write_video
 from training_data.folder import DataFolder, read_json, write_json
@@ -156,7 +157,7 @@ class Preparation:
         except DeadLink as error:
             record["skips"].append({"reason": "dead link", "detail": str(error)})
         except (ValueError, OSError) as error:          # unreadable, broken or no video at all
-            if full_disk(error):
+            if is_full_disk(error):
                 raise
             record["skips"].append({"reason": "cannot be read", "detail": str(error)})
             record["again"] = not of_the_file(error)
@@ -242,11 +243,6 @@ def of_the_file(error: BaseException | None) -> bool:
             return False
         error = error.__cause__ or error.__context__
     return True
-
-
-def full_disk(error: BaseException) -> bool:
-    """Does an error say that nothing more can be written?"""
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
 
 
 def colour_histogram(frame: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from media.files import one_line
+from media.files import one_line, utf8_text
 from media.images import is_picture, PICTURE_SUFFIXES, pictures_in, read_image, shrunk
 from media.video_reader import frame_stream, probe, VIDEO_SUFFIXES
 
@@ -213,14 +213,6 @@ def caption_of(source: Source, table: dict[str, str]) -> str | None:
     except ValueError as error:
         log.warning("caption left out: %s", error)
         return None
-
-
-def utf8_text(path: Path) -> str:
-    """A file's text, without a byte order mark."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text in UTF-8 (found the byte {error.object[error.start]:#04x} at {error.start}): save it as UTF-8") from None
 
 
 class DeadLink(ValueError):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -35,6 +37,7 @@ STAGES = dict.fromkeys(("person", "people", "reference"), "Finding the person") 
     "plan": "Planning the actions", "motion": "From text to 3D motion", "skeleton": "Fitting the skeleton to the person", "preview": "Puppet preview",
     "price": "What a render takes", "poses": "Drawing hands (skeleton adapter)", "video": "Making the video", "outputs": "Storyboard"}
 KEPT = "What is finished is kept: press again to go on."
+UPLOAD_SECONDS = 3600              # without a byte more, after which an upload was aborted
 VIEWER_FRAMES = 150                # of the turnable motion; longer ones are thinned
 EMPTY = ("<div class='card quiet'><b>Three steps to a video</b><ol><li>Drop a picture of a person, head to feet, or take an example.</li>"
          "<li>Say what the person does.</li><li>Press <i>Preview</i>: plan, skeleton and a puppet come in seconds. Then <i>Render</i>.</li></ol></div>")
@@ -83,8 +86,6 @@ class Desk:
         if other := self.jobs.working_on(name):
             raise ValueError(f"this run: a {other.title} is under way: stop it, or wait for its end")
         is_new = not folder.exists()
-        self.store(folder, picture, driving)
-        write_settings(config, folder)
         work = self.previewed if title == "preview" else self.workshops["render"].render
 
         def unless_refused(job: Job) -> None:
@@ -96,7 +97,15 @@ class Desk:
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
 
-        job = self.jobs.submit(title, title, name, unless_refused)
+        self.remove_aborted_uploads()
+        try:
+            self.store(folder, picture, driving)
+            write_settings(config, folder)
+            job = self.jobs.submit(title, title, name, unless_refused)
+        except (ValueError, OSError):
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         return {"run": name, "job": job.key, "pictures": [seen, digest(folder / runs.PICTURE)], "planned": prompt}
 
     def previewed(self, job: Job, config: InferenceConfig, segments: list[Segment] | None) -> None:
@@ -110,6 +119,13 @@ class Desk:
         known = session.get("pictures")
         run = runs.run_named(self.outputs, session.get("run")) if isinstance(known, list) and seen in known else None
         return run and run.name
+
+    def remove_aborted_uploads(self) -> None:
+        """Deletes what is left of uploads that ended before they were whole; Gradio knows only of whole ones."""
+        for partial in self.served.glob("tmp*"):
+            with suppress(FileNotFoundError):                # another wish has just deleted it
+                if time.time() - partial.stat().st_mtime > UPLOAD_SECONDS:
+                    partial.unlink()
 
     def store(self, folder: Path, picture: Path, driving: Path | None) -> None:
         """The uploads under names of ours; the picture is written anew, so that nothing but pixels stays of it."""
