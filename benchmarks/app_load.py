@@ -8,6 +8,11 @@ server's, as Linux counts them. Needs requirements-app.txt.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import json
 import re

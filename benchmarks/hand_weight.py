@@ -10,6 +10,11 @@ train one half each, before the same command without them compares.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import json
 from collections.abc import Iterator

@@ -11,6 +11,11 @@ scripts/prepare_dataset.py --cache-latents. What hands gain from their weight: b
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import json
 import statistics

@@ -11,6 +11,11 @@ Interrupt it at will: it goes on where it stopped. Seeds from 1,000,000 on are h
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 from collections.abc import Callable
 from pathlib import Path

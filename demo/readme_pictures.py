@@ -7,6 +7,11 @@ Runs that are there already are reused stage by stage. The figure and the loop n
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 from dataclasses import replace
 from pathlib import Path

@@ -7,6 +7,11 @@ About 90 minutes on one CPU core. Interrupted, it goes on from its last checkpoi
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 from collections.abc import Callable, Sequence

@@ -7,6 +7,11 @@ when started again. demo/mocap.py says what the folder holds.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 import os

@@ -7,6 +7,11 @@ will: it goes on from its last checkpoint. scripts/demo_customization.py teaches
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import json
 import shutil

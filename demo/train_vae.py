@@ -11,6 +11,11 @@ Interrupt it at will: it goes on from its last checkpoint.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import copy
 import os

@@ -13,6 +13,11 @@ Results: benchmark.json and benchmark.png in --output, and a table. Ctrl-C keeps
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import json
 import logging

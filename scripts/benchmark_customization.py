@@ -10,6 +10,11 @@ Without a model weights are random, and every part has as many layers as the rea
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import statistics
 import tempfile

@@ -11,6 +11,11 @@ clip, frames decoded one by one.
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import json
 import resource

@@ -7,6 +7,11 @@ Every file is held against the model it is for, built without memory. Nothing in
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import os
 from collections import Counter

@@ -12,6 +12,11 @@ steps change. A LoRA of Wan needs no conversion: WanPipeline.load_lora_weights r
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import inspect
 import json

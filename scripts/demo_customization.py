@@ -8,6 +8,11 @@ people are nearest, and none where even that is further off than true videos eve
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -9,6 +9,11 @@ pictures beside it. A measure that was made with the same weights and arguments 
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import json
 import logging

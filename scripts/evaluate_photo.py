@@ -11,6 +11,11 @@ Needs weights/mediapipe (scripts/download_weights.py photograph). Results go to 
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 import os

@@ -9,6 +9,11 @@ that exist are kept, so an interrupted run goes on; a motion that cannot be used
 """
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.terminal import interruptible
+
+    interruptible()                     # also while the following is imported
+
 import argparse
 import logging
 from pathlib import Path

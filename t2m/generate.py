@@ -117,7 +117,7 @@ class TextToMotion:
         kind, done_with = min(costs, key=costs.get)
         of_procedure = least_of(costs, meant, side, default=costs[kind, done_with]) / UNLIKE
         of_people = least_of(peoples, meant, side, default=math.inf) / UNLIKE_PEOPLE
-        of_others = min(cost for (other, _), cost in costs.items() if other not in meant) / UNLIKE
+        of_others = min((cost for (other, _), cost in costs.items() if other not in meant), default=math.inf) / UNLIKE
         is_peoples = of_people < LIKE_PEOPLE
         other_kind = sum(seen not in meant for seen in (kind, looks_like(costs, peoples, meant)[0])) if meant and not is_peoples else 0
         other_side = side is not None and done_with in ("left", "right") and done_with != side

@@ -120,6 +120,14 @@ def test_functions_stay_short_and_nothing_edits_the_search_path(path):
             assert node.end_lineno - node.lineno < 60, f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if "    run_main(" in path.read_text()], ids=dotted)
+def test_a_command_can_be_stopped_from_its_first_import_on(path):
+    body = [node for node in ast.parse(path.read_text()).body if not isinstance(node, ast.Expr)]
+    if getattr(body[0], "module", None) == "__future__":
+        body.pop(0)
+    assert ast.unparse(body[0]).splitlines() == ["if __name__ == '__main__':", "    from runtime.terminal import interruptible", "    interruptible()"]
+
+
 def test_every_room_and_root_script_is_installed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert sorted(project["packages"]) == sorted(ROOMS)
