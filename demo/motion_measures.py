@@ -5,9 +5,10 @@ Motions are of held-out seeds; each function gives one measure's values.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from demo.measures import Bench, Values
 from demo.mocap import read_clips, split
+from demo.t2m_data import VARIED
 from dwpose import skeleton as coco
 from dwpose.proportions import BONES
 from dwpose.skeleton import necks, NUM_KEYPOINTS, Skeleton
@@ -31,7 +33,7 @@ from t2m.task import Normalisation
 
 PHRASING_SECONDS = 4.0              # of the motion asked for
 PHRASING_DRAWS = 4                  # of each: one of the 63 is 0.016, and several come out otherwise from draw to draw
-EXAMPLES = 8                        # of each kind and side, to compare a motion with
+EXAMPLES = 8                        # of each kind and side, to compare a motion with; of a kind of VARIED more
 TRUE_MOTIONS = 2                    # of each kind and side, to see how far the comparison itself can be trusted
 ROUND_TRIP_SECONDS = 3.2            # T2M-GPT's training window: 64 frames at 20 a second
 ROUND_TRIPS_PER_KIND = 4
@@ -62,7 +64,7 @@ def phrasings(bench: Bench) -> Values:
     `warned` and `false_alarms`: the share of wrong and of right motions that unknown_motion warns of.
     """
     rng = np.random.default_rng((HELD_OUT_SEED, bench.seed))
-    examples = [(sample.kind, sample.side, sample.motion.joints) for sample in true_motions(EXAMPLES, rng, "example motions")]
+    examples = [(sample.kind, sample.side, sample.motion.joints) for sample in true_motions(EXAMPLES, rng, "example motions", VARIED)]
     bank = MotionBank.of(examples + (real_examples(bench.mocap) if bench.mocap else []))
     asked = PHRASINGS * PHRASING_DRAWS
     made = bench.models.motions([Segment(phrasing.text, PHRASING_SECONDS) for phrasing in asked])
@@ -115,9 +117,9 @@ def share(answers: list[bool | None]) -> float:
     return float(np.mean([answer for answer in answers if answer is not None]))
 
 
-def true_motions(number: int, rng: np.random.Generator, description: str) -> Iterator[MotionSample]:
-    """`number` held-out motions of each kind and side, 3 to 6 seconds long."""
-    wanted = [(kind, side) for kind in KINDS for side in sides_of(kind) or (None,)] * number
+def true_motions(number: int, rng: np.random.Generator, description: str, more: Mapping[str, int] = MappingProxyType({})) -> Iterator[MotionSample]:
+    """`number` held-out motions of each kind and side, 3 to 6 seconds long; of the kinds of `more` so many times as many."""
+    wanted = [(kind, side) for kind in KINDS for side in sides_of(kind) or (None,) for _ in range(number * more.get(kind, 1))]
     for kind, side in tqdm(wanted, desc=description, unit="motion", dynamic_ncols=True):
         yield sample_motion(kind, rng.uniform(3, 6), rng, side=side)
 

@@ -59,6 +59,7 @@ EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are",
 NOBODY = dict.fromkeys(EXAMPLE, "")         # a phrase without its side and its pronouns
 TEMPERATURE, DRAWS = 1.0, 32     # of the shipped model; of so many motions the one nearest to what was asked for is taken
 EXAMPLES, REAL_EXAMPLES = 12, 8               # of a kind and side
+VARIED, SPREAD = {"dance": 4}, {"dance": 2.0}   # so many times the examples, as far apart from each other as none of other kinds
 EXAMPLE_FRAMES, EXAMPLE_SEED = 80, 7          # at most: four seconds
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
     r"\b(walk|run|jog|march|strid|stroll)\w*\b.{0,20}\b(circles?|square|figure of eight)\b", r"\b(sit|push|pull|press|chin)[- ]?ups?\b",
@@ -346,7 +347,7 @@ def export(folder: Path, vqvae: VQVAE, gpt: GPT, encoder: CLIPTextModelWithProje
 
 def write_known_motions(path: Path) -> None:
     """What KnownMotions.of reads: words and phrases of the training captions."""
-    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "only_with": ONLY_WITH}
+    listed = known_words() | {"beyond": BEYOND, "senses": SENSES, "only_with": ONLY_WITH, "spread": SPREAD}
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in listed.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -381,7 +382,7 @@ def examples(redrawn: Callable[[Motion], np.ndarray], real: list[RealClip]) -> l
     rng, found = np.random.default_rng(EXAMPLE_SEED), []
     for kind in KINDS:
         for side in sides_of(kind) or (None,):
-            made = [sample_motion(kind, EXAMPLE_FRAMES / MOTION_FPS, rng, side=side).motion for _ in range(EXAMPLES)]
+            made = [sample_motion(kind, EXAMPLE_FRAMES / MOTION_FPS, rng, side=side).motion for _ in range(EXAMPLES * VARIED.get(kind, 1))]
             seen = sorted((clip.motion for clip in real if (clip.kind, clip.side) == (kind, side)), key=len, reverse=True)
             found += [Example(kind, side, motion.joints, real=False) for motion in made]
             found += [Example(kind, side, redrawn(motion), real=True) for motion in seen[:REAL_EXAMPLES]]

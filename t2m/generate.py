@@ -20,6 +20,7 @@ from t2m.weights import found, GPT_FILES, load_strictly, read_config, read_examp
 UNLIKE, UNLIKE_PEOPLE = 3.0, 5.5 # costs of known_motions.motion_costs: 49 of 50 motions that are right cost less; by real people's examples
 ALIKE = 0.5                      # share of the latter below which motions are as good as each other: people differ
 LIKE_PEOPLE = 0.3                # share below which a motion is surely of their kind, even if procedural examples say another: a kick begins with a step
+SURELY, CLEARLY = 1.1, 0.02      # the costs of other kinds are to be so many times, and so much more than, that of what is meant
 MISTAKABLE = 0.5                 # weight of how near a motion is to another kind's examples
 TAUGHT, AGAIN = "this checkpoint was trained on (docs/planner.md lists the demo's)", "another seed= draws another"
 SECONDS_PER_STEP = FRAMES_PER_STEP / MOTION_FPS        # 4 / 20 = 0.2 s
@@ -119,7 +120,7 @@ class TextToMotion:
         of_people = least_of(peoples, meant, side, default=math.inf) / UNLIKE_PEOPLE
         of_others = min((cost for (other, _), cost in costs.items() if other not in meant), default=math.inf) / UNLIKE
         is_peoples = of_people < LIKE_PEOPLE
-        other_kind = sum(seen not in meant for seen in (kind, looks_like(costs, peoples, meant)[0])) if meant and not is_peoples else 0
+        other_kind = sum(seen not in meant for seen in (kind, self.looks_like(costs, peoples, meant)[0])) if meant and not is_peoples else 0
         other_side = side is not None and done_with in ("left", "right") and done_with != side
         other_number = miscount(text, kind, motion.joints) is not None
         unlike = max(of_people, ALIKE) if of_people < math.inf else of_procedure
@@ -147,7 +148,7 @@ class TextToMotion:
         """Why a text asks for other movements than those that were trained, or that were drawn for it; None where it does not."""
         covered, meant, together = self.known.covers(text), self.known.meant(text), self.known.at_once(text)
         costs, peoples = self.costs(text, motion) if motion is not None and self.known.examples else ({}, {})
-        shown, unlike = looks_like(costs, peoples, meant) if costs else (None, 0.0)
+        shown, unlike = self.looks_like(costs, peoples, meant) if costs else (None, 0.0)
         seen = f"; the motion drawn for it looks like: {shown.replace('_', ' ')}" if shown else ""
         if words := self.known.beyond_training(text):
             return f"'{words}' is not among the motions {TAUGHT}{seen}"
@@ -160,6 +161,8 @@ class TextToMotion:
             return None
         if shown not in meant:
             return f"the motion drawn for it looks like another: {shown.replace('_', ' ')} ({AGAIN})"
+        if mistaken := self.hardly_told_from(costs, peoples, meant):
+            return f"the motion drawn for it can hardly be told from another: {mistaken.replace('_', ' ')} ({AGAIN})"
         if other := miscount(text, shown, motion.joints):
             return f"the motion drawn for it {other} ({AGAIN})"
         return None if unlike < 1 else f"the motion drawn for it is unlike any known one ({AGAIN})"
@@ -169,6 +172,25 @@ class TextToMotion:
         peoples = motion_costs(motion.joints, self.people) if self.people else {}
         return motion_costs(motion.joints, self.examples), {
             (kind, side): cost for (kind, side), cost in peoples.items() if self.known.is_shown_by_people(kind, text)}
+
+    def looks_like(self, costs: dict, peoples: dict, meant: frozenset[str]) -> tuple[str, float]:
+        """The kind that a motion of these `costs` is most like, and how unlike that is: 1 where a motion is like none.
+
+        Real people's examples are few and varied: a motion can be known by them as what is meant, never as something else.
+        """
+        nearest, _ = min(costs, key=costs.get)
+        unlike = [(min(costs.values()) / UNLIKE / self.known.spread.get(nearest, 1), nearest)]
+        unlike += [(cost / UNLIKE_PEOPLE, kind) for (kind, _), cost in peoples.items() if kind in meant]
+        least, kind = min(unlike)
+        return kind, least
+
+    def hardly_told_from(self, costs: dict, peoples: dict, meant: frozenset[str]) -> str | None:
+        """The other kind whose examples a motion of these `costs` is nearly as much like as those of what is meant, or None."""
+        if least_of(peoples, meant, None, default=math.inf) < LIKE_PEOPLE * UNLIKE_PEOPLE:
+            return None
+        others = {kind: cost for (kind, _), cost in costs.items() if kind not in meant}
+        nearest = min(others, key=others.get, default=None)
+        return nearest if others and others[nearest] < SURELY * least_of(costs, meant, None, default=0.0) + CLEARLY else None
 
     @cached_property
     def examples(self) -> MotionBank:
@@ -186,14 +208,3 @@ def least_of(costs: dict, kinds: frozenset[str], side: str | None, default: floa
     """How badly that example fits best which is of these kinds, and of this side where one is named."""
     return min((cost for (kind, done_with), cost in costs.items() if kind in kinds and (side is None or done_with in (side, None))),
                default=default)
-
-
-def looks_like(costs: dict, peoples: dict, meant: frozenset[str]) -> tuple[str, float]:
-    """The kind that a motion is most like, and how unlike that is: 1 where a motion is like none. See `TextToMotion.costs`.
-
-    Real people's examples are few and varied: a motion can be known by them as what is meant, never as something else.
-    """
-    unlike = [(cost / UNLIKE, kind) for (kind, _), cost in costs.items()]
-    unlike += [(cost / UNLIKE_PEOPLE, kind) for (kind, _), cost in peoples.items() if kind in meant]
-    least, kind = min(unlike)
-    return kind, least

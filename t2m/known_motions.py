@@ -23,6 +23,7 @@ COUNTS = {"once": 1, "twice": 2, "one": 1, "two": 2, "three": 3, "four": 4, "fiv
 UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes")     # kinds a head's height counts
 GOES_ON = ("walk", "walk_backwards", "run", "side_step", "jog_in_place", "march")           # kinds that may end in a stride
 COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack")            # kinds that end as they begin
+MOST, ENOUGH = 0.75, 4.0                  # of a phrase: share of its words, weighed by their rarity, and their sum
 NEARLY, UNSAID = 2.5, 0.4                 # of `likeliest`: in sums of words' rarity; weight of words that a text has not
 TURNED = {0.0: "not at all", 0.25: "a quarter round", 0.5: "half way round", 0.75: "three quarters round", 1.0: "once round"}
 
@@ -68,7 +69,7 @@ MOVED_IN = {                              # part of the body: the kinds that mov
     "arm": ("wave raise_arm hands_up arms_out arm_circles clap punch throw point salute drink phone hands_on_hips cross_arms flex "
             "jumping_jack touch_toes stretch"),
     "leg": "knee_raise kick jumping_jack squat crouch lunge kneel touch_toes march jog_in_place hop jump side_step walk run stretch",
-    "head": "nod shake_head bow", "shoulder": "shrug arm_circles", "hip": "dance hands_on_hips squat lunge"}
+    "head": "nod shake_head bow", "shoulder": "shrug arm_circles", "hip": "dance hands_on_hips squat lunge stretch"}
 MOVED_IN = {part: frozenset(kinds.split()) for part, kinds in MOVED_IN.items()}
 KINDS_OF_A_PART = frozenset().union(*MOVED_IN.values(), ("turn", "spin", "stand", "sit", "walk_backwards"))
 WHOSE = r"(?:(?:the|his|her|their|its|both|two|one|of|left|right|own)\s+)"
@@ -134,23 +135,28 @@ class KnownMotions:
     wordings: Mapping[str, tuple[frozenset[str], ...]] = field(default_factory=dict)         # kind: the stems of each phrase
     beyond: tuple[re.Pattern, ...] = ()
     only_with: Mapping[str, re.Pattern] = field(default_factory=dict)       # kind: what real people's examples of it have to do with
+    spread: Mapping[str, float] = field(default_factory=dict)               # kind: how far apart its motions are; of others, 1
     examples: tuple[Example, ...] = ()
 
     @classmethod
     def of(cls, words: Iterable[str], phrases: Iterable[str], verbs: Mapping[str, Iterable[str]] | None = None,
            vague: Mapping[str, Iterable[str]] | None = None, nouns: Mapping[str, Iterable[str]] | None = None, beyond: Iterable[str] = (),
            senses: Iterable[tuple[str, Iterable[str]]] = (), wordings: Mapping[str, Iterable[str]] | None = None,
-           only_with: Mapping[str, str] | None = None, examples: Iterable[Example] = ()) -> KnownMotions:
+           only_with: Mapping[str, str] | None = None, spread: Mapping[str, float] | None = None,
+           examples: Iterable[Example] = ()) -> KnownMotions:
         """From the entries of known_motions.json, whose `beyond` are regular expressions, and examples."""
         return cls(frozenset(stem(word) for word in words), tuple(phrases), by_stem(verbs or {}),
                    tuple((re.compile(pattern, re.IGNORECASE), frozenset(kinds)) for pattern, kinds in senses),
                    by_stem(vague or {}), by_stem(nouns or {}),
                    {kind: tuple(frozenset(stems(phrase)) for phrase in listed) for kind, listed in (wordings or {}).items()},
                    tuple(re.compile(pattern, re.IGNORECASE) for pattern in beyond),
-                   {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in (only_with or {}).items()}, tuple(examples))
+                   {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in (only_with or {}).items()}, spread or {}, tuple(examples))
 
     def covers(self, text: str) -> bool:
-        return not self.stems.isdisjoint(stems(text))
+        """Whether a text has a word that names a motion, or most of a phrase: 'boots the ball with his foot'."""
+        said = frozenset(stems(text))
+        return not self.stems.isdisjoint(said) or any(self.weight(phrase & said) >= max(MOST * self.weight(phrase), ENOUGH)
+                                                      for listed in self.wordings.values() for phrase in listed)
 
     def is_shown_by_people(self, kind: str, text: str) -> bool:
         """Whether real people's examples of a kind, if there are any, do it as a text may mean: theirs may be of a ball that is kicked."""

@@ -367,6 +367,11 @@ def test_motions_outside_the_training_words_are_known_as_such():
     assert known.covers("She is Waving goodbye.") and not known.covers("plays the violin")
 
 
+def test_most_of_a_phrase_is_known_as_a_motion_too():
+    known = KnownMotions.of([], [], wordings={"kick": ["boot a ball with foot"], **{letter: [3 * letter] for letter in "bcdfghjklmnpqrst"}})
+    assert known.covers("A footballer boots the ball with his foot.") and not known.covers("a ball with stripes")
+
+
 def test_without_a_word_list_nothing_is_called_unknown(model_folder):
     assert TextToMotion.load(model_folder).unknown_motion("plays the violin") is None
 

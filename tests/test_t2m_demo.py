@@ -13,7 +13,7 @@ from run.models import Models
 from run.settings import InferenceConfig, MotionConfig
 from synthetic.captions import gerund, phrases_of, third_person
 from synthetic.motions import KINDS, sample_motion, sides_of
-from t2m.generate import looks_like, TextToMotion
+from t2m.generate import TextToMotion
 from t2m.joining import join_motions
 from t2m.motion import LEFT_ANKLE, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, PELVIS, RIGHT_ANKLE, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST
 from t2m.evaluation import round_trip_errors
@@ -163,7 +163,7 @@ def test_a_motion_drawn_for_other_words_is_called_another(t2m):
 @pytest.mark.parametrize("text", ["a person plays the guitar", "a person flies to the moon", "a person cries"])
 def test_the_warning_of_an_unknown_motion_names_the_one_that_was_drawn(t2m, text):
     motion = t2m(text, 4.0, torch.Generator().manual_seed(0))
-    kind, _ = looks_like(*t2m.costs(text, motion), t2m.known.meant(text))
+    kind, _ = t2m.looks_like(*t2m.costs(text, motion), t2m.known.meant(text))
     assert t2m.unknown_motion(text, motion).endswith(f"looks like: {kind.replace('_', ' ')}")
 
 
@@ -207,3 +207,10 @@ def test_the_planners_page_lists_what_the_weights_were_taught(t2m):
 
 def test_the_weights_stay_small():
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) <= LARGEST_BYTES
+
+
+def test_a_motion_that_two_kinds_fit_alike_is_told_of(t2m):
+    meant = frozenset({"dance"})
+    assert t2m.hardly_told_from({("dance", None): 4.0, ("clap", None): 4.2}, {}, meant) == "clap"
+    assert t2m.hardly_told_from({("dance", None): 4.0, ("clap", None): 5.0}, {}, meant) is None
+    assert t2m.hardly_told_from({("walk", None): 4.0, ("run", None): 4.1}, {("walk", None): 0.5}, frozenset({"walk"})) is None     # as real people walk
