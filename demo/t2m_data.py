@@ -59,7 +59,8 @@ EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are",
 NOBODY = dict.fromkeys(EXAMPLE, "")         # a phrase without its side and its pronouns
 TEMPERATURE, DRAWS = 1.0, 32     # of the shipped model; of so many motions the one nearest to what was asked for is taken
 EXAMPLES, REAL_EXAMPLES = 12, 8               # of a kind and side
-VARIED, SPREAD = {"dance": 4}, {"dance": 2.0}   # so many times the examples, as far apart from each other as none of other kinds
+VARIED = {"dance": 4}                         # so many times the examples
+SPREAD = {"dance": 2.0, "run": 1.5, "jump": 1.5}        # how far apart motions of a kind are, where others are 1
 EXAMPLE_FRAMES, EXAMPLE_SEED = 80, 7          # at most: four seconds
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
     r"\b(walk|run|jog|march|strid|stroll)\w*\b.{0,20}\b(circles?|square|figure of eight)\b", r"\b(sit|push|pull|press|chin)[- ]?ups?\b",

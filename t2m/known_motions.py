@@ -22,6 +22,7 @@ COUNTS = {"once": 1, "twice": 2, "one": 1, "two": 2, "three": 3, "four": 4, "fiv
           "nine": 9, "ten": 10}
 UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes")     # kinds a head's height counts
 GOES_ON = ("walk", "walk_backwards", "run", "side_step", "jog_in_place", "march")           # kinds that may end in a stride
+GOES_A_WAY = ("walk", "run", "side_step")
 COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack")            # kinds that end as they begin
 MOST, ENOUGH = 0.75, 4.0                  # of a phrase: share of its words, weighed by their rarity, and their sum
 NEARLY, UNSAID = 2.5, 0.4                 # of `likeliest`: in sums of words' rarity; weight of words that a text has not
@@ -49,6 +50,7 @@ TURNING = re.compile(r"""                 # of the body: 'turns around', 'a full
     \b (?:(?P<whole>spin|spun|twirl|whirl|pirouett) | turn|rotat|pivot|swivel|revol|wheel|about-face) \w* \b
     (?! \s+ (?:(?:the|his|her|their|its|both|one|left|right|upper)\s+)*
         (?:arm|hand|wrist|head|body|fist|leg|foot|feet|shoulder))""", re.IGNORECASE | re.VERBOSE)
+WAY = re.compile(r"\bto\s+(?:(?:the|his|her|their|its)\s+)?(left|right)\b|\b(left|right)wards?\b", re.IGNORECASE)       # 'runs to the left'
 DEGREES = re.compile(r"\b(\d+)\s*(?:-?\s*degrees?\b|°)", re.IGNORECASE)
 SHARES = (                                # (pattern, the share of a whole turn that it says), the first one found counts
     (re.compile(r"\bthree[ -]quarters?\b", re.IGNORECASE), 0.75),
@@ -237,6 +239,12 @@ def asked_side(text: str) -> str | None:
     return sides.pop() if len(sides) == 1 else None
 
 
+def asked_way(text: str) -> str | None:
+    """The side a text wants the person to go to, or None."""
+    found = WAY.search(text)
+    return (found[1] or found[2]).lower() if found else None
+
+
 def asked_count(text: str) -> int | None:
     """How often a text wants its motion done: "twice", "3 times", "a squat"; None where it does not say."""
     if found := TIMES.search(text):
@@ -269,6 +277,7 @@ COMPARED_EVERY = 2                # frames: motions are compared at 10 fps
 VELOCITY_SPAN = 4                 # frames over which velocities are taken
 DIRECTION_SPEED = 0.2             # weight of a bone's turning, in seconds: radians per second against radians
 ROOT_WEIGHTS = np.array([1.0, 1.0, 0.6, 1.0, 3.0])    # of velocity right, ahead, yaw speed, rise and height
+GONE = 0.4                        # metres to a side that are a way
 RISE = 0.08                       # metres the head rises in a jump
 AWAY, BACK = 0.5, 0.3             # shares of the head's longest way: beyond the one it is out, within the other it is back
 TURNED_NEARLY = 1 / 8             # of a turn: so far off is near enough
@@ -289,9 +298,12 @@ def in_turns(turns: float) -> str:
 
 
 def miscount(text: str, kind: str, joints: np.ndarray) -> str | None:
-    """What a motion (T, 22, 3) of this kind does another number of times, or turns another part of the way round, than a text
-    wants; None where it fits.
+    """What a motion (T, 22, 3) of this kind does another number of times, turns another part of the way round, or does not go the
+    way, that a text wants; None where it fits.
     """
+    if (way := asked_way(text)) and kind in GOES_A_WAY:
+        aside = float(joints[-1, PELVIS, 0] - joints[0, PELVIS, 0]) * (1 if way == "left" else -1)            # the person's left is +x
+        return None if aside > GONE else f"does not go to the {way}"
     asked = asked_turns(text)
     if asked is not None and kind in ("turn", "spin"):
         turned = turns_done(joints)

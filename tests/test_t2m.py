@@ -414,6 +414,16 @@ def test_the_number_a_text_asks_for(text, count):
     assert asked_count(text) == count
 
 
+@pytest.mark.parametrize("text, metres, told", [
+    ("runs to the left", 2.0, False), ("runs to the left", -2.0, True), ("walks to her right", -1.0, False), ("walks to her right", 0.1, True),
+    ("walks forward", 0.0, False), ("runs leftwards", 3.0, False)])
+def test_who_is_to_go_to_a_side_and_does_not_is_told(text, metres, told):
+    joints = np.zeros((20, 22, 3), np.float32)
+    joints[..., 0] = np.linspace(0, metres, 20)[:, None]                                    # the person's left is +x
+    assert (miscount(text, "run", joints) is not None) == told
+    assert miscount(text, "jump", joints + [0, 1, 0]) != "does not go to the left"
+
+
 @pytest.mark.parametrize("text, turns", [
     ("turns around", 0.5), ("a person turns around twice", 1), ("turns 360 degrees clockwise, 2 times", 2), ("makes a full turn", 1),
     ("does two quarter turns", 0.5), ("rotates 90° to the left", 0.25), ("spins three times", 3), ("spins", None), ("turns to the left", None),
