@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from demo.measures import Bench, Values
 from demo.mocap import read_clips, split
-from demo.t2m_data import VARIED
+from demo.t2m_data import TIMES_AS_MANY
 from dwpose import skeleton as coco
 from dwpose.proportions import BONES
 from dwpose.skeleton import necks, NUM_KEYPOINTS, Skeleton
@@ -33,7 +33,7 @@ from t2m.task import Normalisation
 
 PHRASING_SECONDS = 4.0              # of the motion asked for
 PHRASING_DRAWS = 4                  # of each: one of the 63 is 0.016, and several come out otherwise from draw to draw
-EXAMPLES = 8                        # of each kind and side, to compare a motion with; of a kind of VARIED more
+EXAMPLES = 8                        # of each kind and side, to compare a motion with; of a kind of TIMES_AS_MANY more
 TRUE_MOTIONS = 2                    # of each kind and side, to see how far the comparison itself can be trusted
 ROUND_TRIP_SECONDS = 3.2            # T2M-GPT's training window: 64 frames at 20 a second
 ROUND_TRIPS_PER_KIND = 4
@@ -64,7 +64,7 @@ def phrasings(bench: Bench) -> Values:
     `warned` and `false_alarms`: the share of wrong and of right motions that unknown_motion warns of.
     """
     rng = np.random.default_rng((HELD_OUT_SEED, bench.seed))
-    examples = [(sample.kind, sample.side, sample.motion.joints) for sample in true_motions(EXAMPLES, rng, "example motions", VARIED)]
+    examples = [(sample.kind, sample.side, sample.motion.joints) for sample in true_motions(EXAMPLES, rng, "example motions", TIMES_AS_MANY)]
     bank = MotionBank.of(examples + (real_examples(bench.mocap) if bench.mocap else []))
     asked = PHRASINGS * PHRASING_DRAWS
     made = bench.models.motions([Segment(phrasing.text, PHRASING_SECONDS) for phrasing in asked])

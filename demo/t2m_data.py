@@ -59,7 +59,7 @@ EXAMPLE = dict(side="right", their="their", them="them", they="they", are="are",
 NOBODY = dict.fromkeys(EXAMPLE, "")         # a phrase without its side and its pronouns
 TEMPERATURE, DRAWS = 1.0, 32     # of the shipped model; of so many motions the one nearest to what was asked for is taken
 EXAMPLES, REAL_EXAMPLES = 12, 8               # of a kind and side
-VARIED = {"dance": 4}                         # so many times the examples
+TIMES_AS_MANY = {"dance": 4}                  # so many times the examples
 SPREAD = {"dance": 2.0, "run": 1.5, "jump": 1.5}        # how far apart motions of a kind are, where others are 1
 EXAMPLE_FRAMES, EXAMPLE_SEED = 80, 7          # at most: four seconds
 BEYOND = (                      # known words in a sense, or so often, as no training motion has it
@@ -383,7 +383,7 @@ def examples(redrawn: Callable[[Motion], np.ndarray], real: list[RealClip]) -> l
     rng, found = np.random.default_rng(EXAMPLE_SEED), []
     for kind in KINDS:
         for side in sides_of(kind) or (None,):
-            made = [sample_motion(kind, EXAMPLE_FRAMES / MOTION_FPS, rng, side=side).motion for _ in range(EXAMPLES * VARIED.get(kind, 1))]
+            made = [sample_motion(kind, EXAMPLE_FRAMES / MOTION_FPS, rng, side=side).motion for _ in range(EXAMPLES * TIMES_AS_MANY.get(kind, 1))]
             seen = sorted((clip.motion for clip in real if (clip.kind, clip.side) == (kind, side)), key=len, reverse=True)
             found += [Example(kind, side, motion.joints, real=False) for motion in made]
             found += [Example(kind, side, redrawn(motion), real=True) for motion in seen[:REAL_EXAMPLES]]

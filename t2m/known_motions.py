@@ -67,12 +67,11 @@ OFTEN = re.compile(rf"""                  # 'two times', 'three quick spins', 'o
 BODY = {part: name for name, parts in (
     ("arm", "arm forearm hand fist finger palm elbow wrist thumb biceps"), ("leg", "leg foot feet knee ankle toe heel thigh"),
     ("head", "head face chin neck"), ("shoulder", "shoulder"), ("hip", "hip waist")) for part in parts.split()}
-MOVED_IN = {                              # part of the body: the kinds that move it
+MOVED_IN = {part: frozenset(kinds.split()) for part, kinds in {       # part of the body: the kinds that move it
     "arm": ("wave raise_arm hands_up arms_out arm_circles clap punch throw point salute drink phone hands_on_hips cross_arms flex "
             "jumping_jack touch_toes stretch"),
     "leg": "knee_raise kick jumping_jack squat crouch lunge kneel touch_toes march jog_in_place hop jump side_step walk run stretch",
-    "head": "nod shake_head bow", "shoulder": "shrug arm_circles", "hip": "dance hands_on_hips squat lunge stretch"}
-MOVED_IN = {part: frozenset(kinds.split()) for part, kinds in MOVED_IN.items()}
+    "head": "nod shake_head bow", "shoulder": "shrug arm_circles", "hip": "dance hands_on_hips squat lunge stretch"}.items()}
 KINDS_OF_A_PART = frozenset().union(*MOVED_IN.values(), ("turn", "spin", "stand", "sit", "walk_backwards"))
 WHOSE = r"(?:(?:the|his|her|their|its|both|two|one|of|left|right|own)\s+)"
 PARTS = rf"(?:{'|'.join(BODY)})"

@@ -128,6 +128,14 @@ def test_a_command_can_be_stopped_from_its_first_import_on(path):
     assert ast.unparse(body[0]).splitlines() == ["if __name__ == '__main__':", "    from runtime.terminal import interruptible", "    interruptible()"]
 
 
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_a_constant_is_given_its_value_once(path):
+    given = [target.id for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)
+             for each in node.targets for target in ast.walk(each) if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store) and target.id.isupper()]
+    again = {name for name in given if given.count(name) > 1}
+    assert not again, f"{dotted(path)} gives {', '.join(sorted(again))} another value"
+
+
 def test_every_room_and_root_script_is_installed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert sorted(project["packages"]) == sorted(ROOMS)

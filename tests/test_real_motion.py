@@ -3,8 +3,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from demo.mocap import augmented, read_clips, split
+from demo.t2m_data import EXCHANGED, UPPER_BODY, VARIED, varied
 from synthetic.motions import sample_motion
 from t2m.motion import LEFT_WRIST, RIGHT_WRIST
 
@@ -46,3 +48,11 @@ def test_files_that_do_not_belong_together_are_refused(folder):
     (folder / "mocap.npz").unlink()
     with pytest.raises(FileNotFoundError, match="--mocap"):
         read_clips(folder)
+
+
+def test_windows_of_real_motion_are_varied_now_and_then():
+    rng, rows, other = np.random.default_rng(0), torch.ones(8, 263), torch.zeros(8, 263)
+    made = [varied(rows, other, rng) for _ in range(400)]
+    exchanged = np.mean([bool((window[:, UPPER_BODY] == 0).all()) for window in made])
+    curved = np.mean([bool((window[:, 0] != 1).any()) for window in made])
+    assert abs(exchanged - EXCHANGED) < 0.06 and abs(curved - VARIED) < 0.08 and (rows == 1).all()
