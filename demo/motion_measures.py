@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -57,7 +56,8 @@ MIN_FORESHORTENING = 0.3
 
 
 def phrasings(bench: Bench) -> Values:
-    """`kind`: the share of PHRASINGS, drawn PHRASING_DRAWS times, whose motion is nearest, by joint angles, to an intended kind; real people's count where they are given.
+    """`kind`: the share of PHRASINGS, each drawn PHRASING_DRAWS times, whose motion is nearest, by joint angles, to an intended kind.
+    Held-out real people are among the examples where their folder is given.
 
     `side`: of those with a side, the share whose motion is nearer to that side of the intended kind than to its others.
     `true_*` give the same figures for true motions instead of generated ones: what the comparison allows at best.
@@ -117,9 +117,9 @@ def share(answers: list[bool | None]) -> float:
     return float(np.mean([answer for answer in answers if answer is not None]))
 
 
-def true_motions(number: int, rng: np.random.Generator, description: str, more: Mapping[str, int] = MappingProxyType({})) -> Iterator[MotionSample]:
+def true_motions(number: int, rng: np.random.Generator, description: str, more: Mapping[str, int] | None = None) -> Iterator[MotionSample]:
     """`number` held-out motions of each kind and side, 3 to 6 seconds long; of the kinds of `more` so many times as many."""
-    wanted = [(kind, side) for kind in KINDS for side in sides_of(kind) or (None,) for _ in range(number * more.get(kind, 1))]
+    wanted = [(kind, side) for kind in KINDS for side in sides_of(kind) or (None,) for _ in range(number * (more or {}).get(kind, 1))]
     for kind, side in tqdm(wanted, desc=description, unit="motion", dynamic_ncols=True):
         yield sample_motion(kind, rng.uniform(3, 6), rng, side=side)
 

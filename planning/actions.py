@@ -111,17 +111,15 @@ def is_done(clause: str) -> bool:
 
 
 def of_the_person(pieces: list[tuple[Piece, str, str]]) -> Iterator[tuple[Piece, str, str]]:
-    """The pieces with their subject and predicate that a person does, not a thing: 'the curtain falls', 'music plays'."""
+    """The pieces, with subject and predicate, that the person does: not a thing ('music plays'), nor another ('someone calls him, so he turns')."""
     known, thing, heads = any(is_person(word) for _, subject, _ in pieces for word in subject.split()[1:]), False, set()
     for (piece, subject, words), following in zip(pieces, [*pieces[1:], None]):
         first = (piece.text.split() or [""])[0]
-        if following and SOMEBODY_TO_THEM.match(piece.text) and following[0].text.partition(" ")[0] in PRONOUNS:
-            log.warning("prompt: '%s' is left out: somebody else does it", piece.text.replace(" ,", ","))
-            continue
         if first != "it" and (subject or piece.opens or first in PRONOUNS or first in POSSESSIVES):
             thing = subject not in heads and thing_acts(piece.text, known)
-        if thing and piece.text:
-            log.warning("prompt: '%s' is left out: only the person moves", piece.text.replace(" ,", ","))
+        by_another = following and SOMEBODY_TO_THEM.match(piece.text) and following[0].text.partition(" ")[0] in PRONOUNS
+        if by_another or thing and piece.text:
+            log.warning("prompt: '%s' is left out: %s", piece.text.replace(" ,", ","), "somebody else does it" if by_another else "only the person moves")
             continue
         known = known or bool(subject) or first in PRONOUNS
         heads.add(subject)

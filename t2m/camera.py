@@ -149,7 +149,7 @@ def static(framing: Framing) -> Camera:
     width = LARGEST_SHARE * framing.size[1] / framing.size[0] / (STANDING_SHARE / framing.standing)      # metres beside a standing person
     ahead = np.maximum(framing.pelvis[:, 2] - framing.pelvis[0, 2], 0)                # (F,) metres nearer than at first
     aside = framing.pelvis[:, 0] - framing.pelvis[0, 0]                               # (F,) metres to the side
-    moved = np.stack([beyond(aside, max(APPROACH, (width - REACH) / 2)), 0 * ahead, beyond(ahead, APPROACH)], axis=-1)       # (F, 3)
+    moved = np.stack([beyond(aside, max(APPROACH, (width - REACH) / 2)), np.zeros_like(ahead), beyond(ahead, APPROACH)], axis=-1)       # (F, 3)
     seen = framing.pelvis - moved
     low, high = seen.min(axis=0), seen.max(axis=0)
     x, _, z = (low + high) / 2

@@ -22,7 +22,7 @@ COUNTS = {"once": 1, "twice": 2, "one": 1, "two": 2, "three": 3, "four": 4, "fiv
           "nine": 9, "ten": 10}
 UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes")     # kinds a head's height counts
 GOES_ON = ("walk", "walk_backwards", "run", "side_step", "jog_in_place", "march")           # kinds that may end in a stride
-GOES_A_WAY = ("walk", "run", "side_step")
+LEADS_AWAY = ("walk", "run", "side_step")                                                    # kinds that can go to a side
 COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack")            # kinds that end as they begin
 MOST, ENOUGH = 0.75, 4.0                  # of a phrase: share of its words, weighed by their rarity, and their sum
 NEARLY, UNSAID = 2.5, 0.4                 # of `likeliest`: in sums of words' rarity; weight of words that a text has not
@@ -200,9 +200,11 @@ class KnownMotions:
         said = frozenset(stems(text))
         shared = {kind: max(self.weight(phrase & said) - UNSAID * self.weight(phrase - said) for phrase in listed)
                   for kind, listed in self.wordings.items()}
-        return frozenset(kind for kind, most in shared.items() if most >= max(shared.values()) - NEARLY)
+        most = max(shared.values(), default=0.0)
+        return frozenset(kind for kind, weight in shared.items() if weight >= most - NEARLY)
 
     def weight(self, words: frozenset[str]) -> float:
+        """How much these words of the phrases say in all."""
         return sum(self.rarity[word] for word in words)
 
     @cached_property
@@ -276,7 +278,7 @@ COMPARED_EVERY = 2                # frames: motions are compared at 10 fps
 VELOCITY_SPAN = 4                 # frames over which velocities are taken
 DIRECTION_SPEED = 0.2             # weight of a bone's turning, in seconds: radians per second against radians
 ROOT_WEIGHTS = np.array([1.0, 1.0, 0.6, 1.0, 3.0])    # of velocity right, ahead, yaw speed, rise and height
-GONE = 0.4                        # metres to a side that are a way
+SIDEWAYS = 0.4                    # metres to a side, from which on somebody has gone there
 RISE = 0.08                       # metres the head rises in a jump
 AWAY, BACK = 0.5, 0.3             # shares of the head's longest way: beyond the one it is out, within the other it is back
 TURNED_NEARLY = 1 / 8             # of a turn: so far off is near enough
@@ -300,9 +302,9 @@ def miscount(text: str, kind: str, joints: np.ndarray) -> str | None:
     """What a motion (T, 22, 3) of this kind does another number of times, turns another part of the way round, or does not go the
     way, that a text wants; None where it fits.
     """
-    if (way := asked_way(text)) and kind in GOES_A_WAY:
+    if (way := asked_way(text)) and kind in LEADS_AWAY:
         aside = float(joints[-1, PELVIS, 0] - joints[0, PELVIS, 0]) * (1 if way == "left" else -1)            # the person's left is +x
-        return None if aside > GONE else f"does not go to the {way}"
+        return None if aside > SIDEWAYS else f"does not go to the {way}"
     asked = asked_turns(text)
     if asked is not None and kind in ("turn", "spin"):
         turned = turns_done(joints)

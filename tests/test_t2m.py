@@ -421,7 +421,7 @@ def test_who_is_to_go_to_a_side_and_does_not_is_told(text, metres, told):
     joints = np.zeros((20, 22, 3), np.float32)
     joints[..., 0] = np.linspace(0, metres, 20)[:, None]                                    # the person's left is +x
     assert (miscount(text, "run", joints) is not None) == told
-    assert miscount(text, "jump", joints + [0, 1, 0]) != "does not go to the left"
+    assert "does not go" not in (miscount(text, "jump", joints) or "")                        # who jumps need not go anywhere
 
 
 @pytest.mark.parametrize("text, turns", [
