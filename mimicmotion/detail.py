@@ -1,6 +1,6 @@
 """Where a video shows the picture as it was moved, the picture itself is known better than a VAE can decode it.
 
-Where nothing moves a frame is the picture, and only the box around the rest is decoded. At a head, which has the finest detail and
+Where nothing moves a frame is the picture, and only a box around the rest of each frame is decoded. At a head, which has the finest detail and
 which a VAE gives back softer, what it loses of the moved picture is measured in every frame, and given back.
 """
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mimicmotion.latents import decode_window, in_pixels, moving_box
+from mimicmotion.latents import Box, decode_window, in_pixels, mixes_frames, moving_boxes
 
 STILL_LEVELS = 2                # 8-bit levels by which a place of the moved picture may differ from the picture and still be it
 STILL_REACH = 17                # pixels around it, which the VAE's latents mix, are to be the same
@@ -31,24 +31,31 @@ class MovedPicture:
 
 
 class KnownDetail:
-    """Completes the decoded part of frames by what is known of a picture (H, W, 3) uint8 that was moved into their poses.
+    """Completes the decoded parts of frames by what is known of a picture (H, W, 3) uint8 that was moved into their poses.
 
-    box: rows and columns of the latents that are to be decoded.
+    boxes: of each frame, the latents that are to be decoded; one for all where the decoder mixes frames.
     """
 
     def __init__(self, vae, picture: np.ndarray, moved: MovedPicture):
         self.vae, self.picture, self.moved = vae, picture, moved
         self.shrink = picture.shape[0] // moved.latents.shape[-2]                                     # pixels of a latent
-        moves = np.any([cv2.absdiff(frame, picture).max(axis=-1) > STILL_LEVELS for frame in moved.pixels], axis=0)        # (H, W)
-        self.box = moving_box(moves, self.shrink)
+        moves = [cv2.absdiff(frame, picture).max(axis=-1) > STILL_LEVELS for frame in moved.pixels]                        # F of (H, W)
+        if mixes_frames(vae):
+            moves = [np.any(moves, axis=0)] * len(moves)
+        self.boxes = moving_boxes(moves, self.shrink)
         sides = (moved.heads[:, 2:4] - moved.heads[:, :2]).max(initial=0)
         self.side = int(np.ceil(sides / self.shrink)) + 1 + 2 * BORDER                                # latents of a head's box
+
+    def parts(self, latents: Tensor) -> Tensor:
+        """Of latents (F, C, h, w) of all frames their boxes, (F, C, rows, columns)."""
+        return torch.stack([frame[(slice(None), *box)] for frame, box in zip(latents, self.boxes, strict=True)])
 
     @torch.no_grad()
     def completed(self, parts: np.ndarray, first: int) -> np.ndarray:
         """Decoded boxes (K, h, w, 3) uint8 of frames, of which `first` is the number of the first, as whole frames (K, H, W, 3) uint8."""
         decoded = np.repeat(self.picture[None], len(parts), axis=0)
-        decoded[(slice(None), *in_pixels(self.box, self.shrink))] = parts
+        for frame, part, box in zip(decoded, parts, self.boxes[first:]):
+            frame[in_pixels(box, self.shrink)] = part
         made = decoded.astype(np.float32)
         for index, frame in enumerate(made, first):
             frame += self.still(self.moved.pixels[index]) * (self.picture - frame)
@@ -67,7 +74,7 @@ class KnownDetail:
         change = cv2.dilate(change, np.ones((STILL_REACH, STILL_REACH), np.uint8))
         return cv2.GaussianBlur((change <= STILL_LEVELS).astype(np.float32), (0, 0), SOFT)[..., None]
 
-    def place(self, index: int) -> tuple[slice, slice]:
+    def place(self, index: int) -> Box:
         """Rows and columns, in latents, of the box around a frame's head."""
         height, width = self.moved.latents.shape[-2:]
         left, top, right, bottom = self.moved.heads[index, :4]
@@ -75,7 +82,7 @@ class KnownDetail:
                   for low, high, length in ((top, bottom, height), (left, right, width)))
         return tuple(slice(start, start + self.side) for start in starts)
 
-    def give_head_back(self, frame: np.ndarray, decoded: np.ndarray, index: int, place: tuple[slice, slice], rebuilt: np.ndarray) -> None:
+    def give_head_back(self, frame: np.ndarray, decoded: np.ndarray, index: int, place: Box, rebuilt: np.ndarray) -> None:
         """Changes a frame (H, W, 3) float32 inside a head's box, where it, as decoded, is like the moved picture there.
 
         rebuilt: (S, S, 3) the moved picture's box after the VAE.

@@ -1,6 +1,6 @@
 """Pictures to what the UNet is told about them, and latents back to frames."""
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ from runtime.progress import Steps
 log = logging.getLogger(__name__)
 
 STILL = 2 / 127.5                                 # of pixels in [-1, 1]: two levels of 8 bits
-AROUND = 4                                        # latents around all that moves
+AROUND = 2                                        # latents around what moves
+
+Box = tuple[slice, slice]                         # rows and columns
 
 
 def gaussian_kernel(num_taps: int, sigma: float) -> Tensor:
@@ -74,7 +76,7 @@ def scaled_latents(vae, images: Tensor) -> Tensor:
 def moved_latents(vae, picture: Tensor, moved: Tensor, tiny_vae: AutoencoderTiny | None) -> Tensor:
     """Scaled latents (F, 4, h, w) of a picture (1, 3, H, W) moved into poses (F, 3, H, W), by the tiny VAE if there is one.
 
-    A tiny VAE is wrong by a shade of the whole picture, and encodes only the box around what moves. Where the picture still stands,
+    A tiny VAE is wrong by a shade of the whole picture: it encodes a box around what a frame moves, and where the picture still stands
     the latents are the VAE's own.
     """
     encoder = tiny_vae or vae
@@ -84,25 +86,33 @@ def moved_latents(vae, picture: Tensor, moved: Tensor, tiny_vae: AutoencoderTiny
         latents = scaled_latents(vae, picture).repeat(len(moved), 1, 1, 1)                    # (F, 4, h, w)
         side = picture.shape[-1] // latents.shape[-1]                                         # pixels of a latent
         changed = (moved - picture).abs().amax(dim=1, keepdim=True)                           # (F, 1, H, W)
-        box = moving_box((changed > STILL).any(dim=0)[0].cpu().numpy(), side)
-        inside = (..., *in_pixels(box, side))
-        wrong = latents[:1][(..., *box)] - scaled_latents(tiny_vae, picture[inside])
-        still = F.max_pool2d(changed, 3 * side, stride=side, padding=side) <= STILL           # (F, 1, h, w): nor any neighbour
-        latents[(..., *box)] = torch.cat([scaled_latents(tiny_vae, frame[None]) for frame in moved[inside]]) + still[(..., *box)] * wrong
+        moves = F.max_pool2d(changed, 3 * side, stride=side, padding=side) > STILL            # (F, 1, h, w): it or a neighbour
+        boxes = moving_boxes((frame > STILL for frame in changed[:, 0].cpu().numpy()), side)
+        for frame, moves_here, pixels, box in zip(latents, moves, moved, boxes):
+            part = scaled_latents(tiny_vae, pixels[None][(..., *in_pixels(box, side))])[0]    # (4, rows, columns)
+            frame[(slice(None), *box)] = torch.where(moves_here[(slice(None), *box)], part, frame[(slice(None), *box)])
     return latents
 
 
-def moving_box(moves: np.ndarray, side: int) -> tuple[slice, slice]:
-    """Rows and columns of the latents, `side` pixels each, of all pixels (H, W) bool that move and AROUND more at every end; a corner
-    where none move."""
-    def around(moving: np.ndarray, most: int) -> slice:
-        first, last = (int(moving[0]), int(moving[-1])) if len(moving) else (0, 0)
-        return slice(max(first // side - AROUND, 0), min(last // side + 1 + AROUND, most))
+def moving_boxes(moves: Iterable[np.ndarray], side: int) -> list[Box]:
+    """For every frame of pixels (H, W) bool a box of latents, `side` pixels each, around those that move and AROUND more at every end.
 
-    return tuple(around(np.flatnonzero(moves.any(axis=1 - axis)), moves.shape[axis] // side) for axis in (0, 1))
+    All are of one size, and inside the frame; where nothing moves it is any place.
+    """
+    ends = np.array([[_ends(frame.any(axis=1 - axis), side) for axis in (0, 1)] for frame in moves])      # (F, 2, 3) first, last, most
+    sizes = (ends[..., 1] - ends[..., 0]).max(axis=0)                                                     # (2,)
+    starts = np.minimum(ends[..., 0], ends[..., 2] - sizes).tolist()                                      # (F, 2)
+    return [tuple(slice(start, start + size) for start, size in zip(corner, sizes.tolist())) for corner in starts]
 
 
-def in_pixels(box: tuple[slice, slice], side: int) -> tuple[slice, slice]:
+def _ends(moves: np.ndarray, side: int) -> tuple[int, int, int]:
+    """Of rows or columns (L,) bool of pixels the first latent that is near to a moving one, the one after the last, and how many there are."""
+    moving, most = np.flatnonzero(moves), len(moves) // side
+    first, last = (moving[0] // side, moving[-1] // side) if len(moving) else (0, 0)
+    return max(first - AROUND, 0), min(last + 1 + AROUND, most), most
+
+
+def in_pixels(box: Box, side: int) -> Box:
     """A box of latents in pixels."""
     return tuple(slice(each.start * side, each.stop * side) for each in box)
 

@@ -77,8 +77,9 @@ class PoseToVideo:
         if decode_overlap is None:
             decode_overlap = 0 if tiles == "published" else decode_chunk_size // 4
         latents = self.sample(image, poses, generator, moved=moved, tiles=tiles, progress=progress, processes=processes, **sampling)
-        latents = latents if detail is None else latents[(..., *detail.box)]
         made, unseen = [], 0 if reference_pose is None else 1                 # leading frames to leave out
+        if detail is not None:
+            latents, unseen = detail.parts(latents[unseen:]), 0
         for window in decoded_windows(tiny_vae or self.vae, latents, decode_chunk_size, decode_overlap, progress, processes):
             frames, unseen = window[unseen:].numpy(), 0                       # (K, H, W, 3)
             made.append(detail.completed(frames, sum(map(len, made))) if detail else frames)
