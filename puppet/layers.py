@@ -17,7 +17,7 @@ from puppet.cutout import (capsule, carried_across, filled, least_cover, matte, 
 from puppet.parts import bones, distance_to, drawable, head_disc, joined, limb_width, shares_of, wears_skirt, with_pelvis, with_sleeves
 from puppet.points import HEAD, inside, last_joint, Limb, LIMBS, NECK, PELVIS, unit
 from puppet.shadows import darkened, Shadow, shaded, shadow_of, shadow_zones, unshaded
-from puppet.unseen import back_of_head, beyond, drawn_hand, skin_colour
+from puppet.unseen import back_of_head, beyond, drawn_hand, hand_length, HAND_SHOWN, hidden_hands, skin_colour
 
 HAIR_REACH = (1.6, 2.4)             # radii of the head from its centre, between which strands of hair end
 SHOULDER_INSET = -0.3               # of an arm's half width from its joint outwards: the trunk's edge below the arm
@@ -34,8 +34,6 @@ OWN = 0.6                           # share of a pixel from which its colour is 
 ORDER = {"upper leg": -0.25, "lower leg": -0.22, "trunk": 0.0, "upper arm": 0.1, "head": 0.13, "hand": 0.249,
          "lower arm": 0.25}
                                     # metres by which a layer counts as nearer: how a body that stands still overlaps
-HAND_SIZE = 0.34                    # of the trunk's length
-HAND_SHOWN = 0.12                   # square hand lengths beyond the wrist that belong to the arm, where the picture shows a hand
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,8 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     widths = {limb.name: limb_width(alpha, limb, points, widths[limb.name]) for limb in limbs}
     background, shadows, glow = background_of(image, fill, lit, alpha, hole, zones, shadows)
     skirt = wears_skirt(image, alpha, points, limbs, widths)
-    cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt)
+    hidden = hidden_hands(image, keypoints, points, alpha)
+    cloth = shares_of(image, alpha, points, limbs, widths, trunk, skirt, hidden)
     cloth = with_sleeves(cloth, points, limbs, widths)
     shares = with_pelvis(cloth, points, limbs, widths)
     sheets = sheets_of(alpha, points, limbs, widths, shares, cloth, trunk, skirt)
@@ -131,7 +130,7 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     layers = [below_edge(layer, size[0]) if is_cut_below(layer, points, size) else layer for layer in layers]
     layers = [replace(layer, back=back_of_head(layer.pixels, layer.corner, keypoints, points, skin)) if layer.kind == "head" else layer for layer in layers]
     if hands:
-        layers += hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk)
+        layers += hand_layers(alpha, points, limbs, shares, skin, hidden)
     return Cut(background, layers, shadows, skirt)
 
 
@@ -289,21 +288,21 @@ def painted(image: np.ndarray, alpha: np.ndarray, background: np.ndarray, sheets
     return layers
 
 
-def hidden_hands(image, alpha, points, limbs, widths, shares, keypoints, trunk) -> list[Layer]:
-    """A drawn hand, in the colour of the face, for each arm that ends in a pocket or behind something."""
-    skin = skin_colour(image, keypoints)
+def hand_layers(alpha, points, limbs, shares, skin, hidden) -> list[Layer]:
+    """A drawn hand, in the colour of the face, for each arm that ends in a pocket (`hidden`) or behind something."""
     if skin is None:
         return []
-    layers = []
+    layers, length = [], hand_length(points)
     for limb in limbs:
         if limb.trunk == "pelvis" or last_joint(limb, points) < 2:
             continue
-        root, middle, end, tip = limb.points
+        _, middle, end, tip = limb.points
         way = unit(points[end, :2] - points[middle, :2])
-        if points[tip, 2] or not inside(points[end], image.shape[:2]) or beyond(alpha * shares[limb.name], points[end, :2], way, HAND_SIZE * trunk) > HAND_SHOWN:
+        behind = not points[tip, 2] and beyond(alpha * shares[limb.name], points[end, :2], way, length) <= HAND_SHOWN
+        if not inside(points[end], alpha.shape) or not (limb in hidden or behind):
             continue
         left_side = limb.points[0] == coco.LEFT_SHOULDER
-        pixels, corner = drawn_hand(points[end, :2], way, HAND_SIZE * trunk, skin, thumb=1 if left_side else -1)
+        pixels, corner = drawn_hand(points[end, :2], way, length, skin, thumb=1 if left_side else -1)
         layers.append(Layer("hand", f"{limb.name} tip", limb, way, (), pixels, corner, outline(pixels[..., 3], corner), hidden=True))
     return layers
 

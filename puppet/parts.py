@@ -11,6 +11,7 @@ from puppet.points import cut_off, HEAD, inside, last_joint, Limb, NECK, PELVIS,
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
 SLEEVE = 0.6                        # of an arm's half width below its shoulder, from where its outer side is its own
+IN_POCKET = 0.3                     # of the forearm's length above the wrist, from where the cloth about a hidden hand may be a pocket's
 CROTCH = 0.3                        # of the thigh's length below the hips
 
 
@@ -105,8 +106,11 @@ def distance_to(line, size: tuple[int, int]) -> np.ndarray:
     return np.hypot(x - along * dx, y - along * dy)
 
 
-def shares_of(image, alpha, points, limbs, widths, trunk, skirt) -> dict[str, np.ndarray]:
-    """By part (trunk, head, each limb's name), the share (H, W) of every pixel that belongs to it."""
+def shares_of(image, alpha, points, limbs, widths, trunk, skirt, hidden=()) -> dict[str, np.ndarray]:
+    """By part (trunk, head, each limb's name), the share (H, W) of every pixel that belongs to it.
+
+    hidden: arms that end at the wrist, in a pocket.
+    """
     size, xy = alpha.shape, points[:, :2]
     canvas = lambda: np.zeros(size, np.uint8)
     arms = canvas()
@@ -117,9 +121,11 @@ def shares_of(image, alpha, points, limbs, widths, trunk, skirt) -> dict[str, np
         lines = [(0.7 * xy[root] + 0.3 * xy[middle], xy[middle])]
         far = distance_to((xy[root], xy[middle]), size)
         if last_joint(limb, points) == 2:
-            lines.append((xy[middle], xy[end]))
-            far = np.minimum(far, distance_to((xy[middle], xy[end]), size))
-            far = np.minimum(far, distance_to((xy[end], xy[tip]), size))
+            last = xy[end] if limb not in hidden else xy[end] + IN_POCKET * (xy[middle] - xy[end])
+            lines.append((xy[middle], last))
+            far = np.minimum(far, distance_to((xy[middle], last), size))
+            if limb not in hidden:
+                far = np.minimum(far, distance_to((xy[end], xy[tip]), size))
             if limb.trunk == "pelvis" or points[tip, 2]:
                 lines.append((xy[end], 0.2 * xy[end] + 0.8 * xy[tip]))
         elif cut_off(limb, points, size):

@@ -7,12 +7,16 @@ import numpy as np
 from dwpose import skeleton as coco
 from dwpose.skeleton import is_seen
 from puppet.cutout import capsule, softened, spread
-from puppet.points import HEAD, inside, NECK, unit
+from puppet.points import HEAD, inside, Limb, LIMBS, NECK, PELVIS, unit
 
 HAND = (                            # start, end along the forearm and towards the thumb, and half width, in hand lengths
     ((-0.1, 0.0), (0.35, 0.0), 0.17), ((0.1, 0.0), (0.4, 0.05), 0.19),
     ((0.5, 0.17), (0.88, 0.2), 0.055), ((0.5, 0.06), (0.97, 0.06), 0.058), ((0.5, -0.06), (0.92, -0.07), 0.055),
     ((0.48, -0.16), (0.8, -0.19), 0.048), ((0.2, 0.14), (0.55, 0.34), 0.062))
+HAND_SIZE = 0.34                    # of the trunk's length
+HAND_SHOWN = 0.12                   # square hand lengths of skin beyond the wrist, where the picture shows a hand
+SKIN_RANGE = 30.0                   # difference in Lab from the face's colour, within which a hand's is
+LIT = 200.0                         # level of the face's brightest colour, as which colours are compared
 FINE = 4                            # times as fine a hand is drawn
 FACE_GROWN, BROWS_RAISED = 1.45, 0.6            # about its middle; of its height: with the forehead, what hair covers behind
 NOT_SKIN = 16.0                     # difference in Lab from the skin's colour, beyond which a pixel of the head is hair
@@ -26,6 +30,57 @@ def beyond(cover: np.ndarray, wrist: np.ndarray, way: np.ndarray, length: float)
     x, y = np.arange(cover.shape[1])[None] - wrist[0], np.arange(cover.shape[0])[:, None] - wrist[1]
     along, aside = (x * way[0] + y * way[1]) / length, (y * way[0] - x * way[1]) / length
     return float(cover[(along > 0.35) & (along < 1.1) & (abs(aside) < 0.5)].sum()) / length**2
+
+
+def hidden_hands(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, person: np.ndarray) -> list[Limb]:
+    """The arms whose fingers are unseen and beyond whose wrist the person shows no skin, but a pocket or nothing.
+
+    image: (H, W, 3) uint8; keypoints: (133, 3) and points: (25, 3) of its person, who covers `person` (H, W).
+    Without a face nobody knows the skin, and no hand is said to be hidden.
+    """
+    skin, size = skin_colour(image, keypoints), image.shape[:2]
+    if skin is None:
+        return []
+    length, found = hand_length(points), []
+    for limb in LIMBS:
+        _, middle, end, tip = limb.points
+        if limb.trunk == "chest" and points[[middle, end], 2].all() and inside(points[end], size) and not points[tip, 2]:
+            wrist, way = points[end, :2], unit(points[end, :2] - points[middle, :2])
+            others = [points[joint, :2] for joint in (coco.LEFT_HIP, coco.RIGHT_HIP, PELVIS)]
+            others.append(0.5 * (points[middle, :2] + wrist))                                                  # the sleeve
+            low, high = (np.clip(np.add(wrist, reach * length), 0, size[::-1]).astype(int) for reach in (-1.3, 1.3))
+            box = slice(low[1], high[1]), slice(low[0], high[0])
+            bare = like_skin(image[box], skin, [colour_at(image, place, length / 8) for place in others if inside(place, size)])
+            if beyond(bare * person[box], wrist - low, way, length) <= HAND_SHOWN:
+                found.append(limb)
+    return found
+
+
+def hand_length(points: np.ndarray) -> float:
+    """Pixels, of the person whose points (25, 3) are known."""
+    return HAND_SIZE * max(float(np.linalg.norm(points[PELVIS, :2] - points[NECK, :2])), 4.0)
+
+
+def colour_at(image: np.ndarray, place: np.ndarray, reach: float) -> np.ndarray:
+    """RGB (3,): the median within `reach` pixels of a place of the picture."""
+    low, high = (np.maximum(np.add(place, sign * max(reach, 1)), 0).astype(int) for sign in (-1, 1))
+    return np.median(image[low[1]:high[1] + 1, low[0]:high[0] + 1].reshape(-1, 3), axis=0)
+
+
+def like_skin(image: np.ndarray, skin: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
+    """(h, w) bool: where a picture's colour is within SKIN_RANGE of the skin's and nearer to it than to the others', RGB (3,) each.
+
+    Of the others only those count that are not the skin's own. All are compared as if the face was well lit.
+    """
+    lab = lambda colours: cv2.cvtColor(np.minimum(colours * (LIT / max(skin.max(), 1) / 255), 1).astype(np.float32), cv2.COLOR_RGB2LAB)
+    pixels, own = lab(image), lab(skin[None, None])
+    away = np.linalg.norm(pixels - own, axis=-1)
+    like = away < SKIN_RANGE
+    for other in others:
+        colour = lab(other[None, None])
+        if np.linalg.norm(colour - own) > NOT_SKIN:
+            like &= away < np.linalg.norm(pixels - colour, axis=-1)
+    return like
 
 
 def skin_colour(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """The puppet moves the picture's own pixels: limbs arrive where they are told to, and what they covered shows again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -263,6 +264,32 @@ def test_a_hand_hidden_in_a_pocket_stays_hidden_at_rest_and_comes_out_with_the_a
     frame = rendered(skeleton(keypoints(**RAISED)), image)[0].astype(int)
     hand = frame[8:30, 12:36].reshape(-1, 3)
     assert (np.abs(hand - np.array(SKIN) * 0.9).max(axis=1) < 45).sum() > 20
+
+
+def half_with_pockets(hand: tuple | None) -> tuple[np.ndarray, Skeleton]:
+    """The figure down to its thighs, in wide trousers, with the right sleeve's end in a pocket, or a hand of a colour on it."""
+    image, half = figure(), keypoints(left_knee=None, right_knee=None, left_ankle=None, right_ankle=None, left_big_toe=None, right_big_toe=None)
+    trousers = np.zeros(SIZE, np.uint8)
+    cv2.fillConvexPoly(trousers, np.array([(78, 158), (122, 158), (136, 210), (52, 210)], np.int32), 1)
+    image[(trousers > 0) & (np.abs(image.astype(int) - TRUNK).max(axis=2) > 60)] = LEG
+    cv2.line(image, JOINTS[coco.RIGHT_ELBOW], (70, 160), ARM, 13)
+    if hand is not None:
+        cv2.line(image, (71, 164), (75, 186), hand, 12)
+    return np.ascontiguousarray(image[:210]), skeleton(half, size=(210, SIZE[1]))
+
+
+@pytest.mark.parametrize("hand", [None, SKIN])
+def test_of_half_a_body_a_pocket_is_no_hand_and_a_hand_is(hand):
+    image, reference = half_with_pockets(hand)
+    assert psnr(rendered(reference, image, reference, mask=mask_of), image[None]) >= 40
+    raised = replace(reference, keypoints=reference.keypoints.copy())
+    for name, place in RAISED.items():
+        raised.keypoints[0, getattr(coco, name.upper()), :2] = np.add(place, (0, 20))
+    frame = rendered(raised, image, reference)[0].astype(int)
+    away = lambda box, colour: np.abs(frame[box].reshape(-1, 3) - np.array(colour)).max(axis=1)
+    lifted, pocket = (slice(10, 48), slice(0, 60)), (slice(178, 196), slice(66, 84))
+    assert (away(lifted, LEG) < 60).sum() < 30 and (away(lifted, np.array(SKIN) * 0.9) < 45).sum() > 60
+    assert ((away(pocket, LEG) < 40).mean() > 0.95) == (hand is None)
 
 
 def test_the_shadow_at_the_feet_goes_with_the_person():
