@@ -204,7 +204,7 @@ class Stages:
         seconds, memory = render_cost(config, len(scene.skeleton))
         for doubt in doubts:
             log.warning("%s: %s", config.renderer, doubt)
-        found, nothing = risks(scene), "nothing else found" if doubts else "nothing found"
+        found, nothing = risks(scene, config.puppet), "nothing else found" if doubts else "nothing found"
         report.facts |= {"risks": [*found, *doubts], "predicted": {"seconds": seconds, "bytes": memory}}
         self.folder.write_report()
         log.info("%s: what may look wrong: %s", self.folder.path / "preview.mp4", "; ".join(found) or nothing)

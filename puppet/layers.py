@@ -95,13 +95,8 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     shadow: take the shadows at the feet apart, too; hands: draw those that the picture hides.
     """
     size = image.shape[:2]
-    limbs = [limb for limb in LIMBS if drawable(limb, points, size)]
-    trunk = max(np.linalg.norm(points[PELVIS, :2] - points[NECK, :2]), 4.0)
-    widths = {limb.name: limb.width * trunk for limb in limbs}
-    if mask is None:
-        mask = person_mask(image, bones(points, limbs, widths, trunk, size), head_disc(points))
-    else:
-        mask = refined_mask(image, mask, bones(points, limbs, widths, trunk, size))
+    limbs, widths, trunk = sized_limbs(points, size)
+    mask = found_person(image, points, mask)
     if not (mask > 0.5).any():
         raise ValueError("puppet: expected a person in the picture's mask (found an empty mask): choose a picture in which "
                          "the person stands out from the background")
@@ -132,6 +127,20 @@ def cut_layers(image: np.ndarray, keypoints: np.ndarray, points: np.ndarray, mas
     if hands:
         layers += hand_layers(alpha, points, limbs, shares, skin, hidden)
     return Cut(background, layers, shadows, skirt)
+
+
+def sized_limbs(points: np.ndarray, size: tuple[int, int]) -> tuple[list[Limb], dict[str, float], float]:
+    """The limbs that a picture of `size` shows of a person's points (25, 3), their expected half widths, and the trunk's length, in pixels."""
+    limbs = [limb for limb in LIMBS if drawable(limb, points, size)]
+    trunk = max(np.linalg.norm(points[PELVIS, :2] - points[NECK, :2]), 4.0)
+    return limbs, {limb.name: limb.width * trunk for limb in limbs}, trunk
+
+
+def found_person(image: np.ndarray, points: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """What a person with points (25, 3) covers of a picture, (H, W) in [0, 1]: a network's mask made exact, or by colour without one."""
+    limbs, widths, trunk = sized_limbs(points, image.shape[:2])
+    lines = bones(points, limbs, widths, trunk, image.shape[:2])
+    return person_mask(image, lines, head_disc(points)) if mask is None else refined_mask(image, mask, lines)
 
 
 def background_of(image: np.ndarray, fill: np.ndarray, lit: np.ndarray, alpha: np.ndarray, hole: np.ndarray, zones: dict[int, np.ndarray],

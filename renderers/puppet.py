@@ -20,10 +20,11 @@ from dwpose.choosing import has_photograph_weights
 from dwpose.plausibility import hides_too_much
 from dwpose.skeleton import Skeleton
 from puppet.cutout import smoothstep
-from puppet.layers import Cut, cut_layers, Joint, Layer, ORDER
+from puppet.layers import Cut, cut_layers, found_person, Joint, Layer, ORDER
 from puppet.limbs import in_face, Pose, posed
 from puppet.points import BOW, body_points, followed, HEAD, KNEES, last_joint, NECK, PELVIS, unit, whole_reference, with_cut_arms_kept, with_cut_edge_kept
 from puppet.shadows import cast
+from puppet.unseen import hidden_hands
 from renderers import PuppetConfig, Renderer, Scene, Show
 from runtime.progress import Steps
 
@@ -103,6 +104,12 @@ class Puppet(Renderer):
         if bent.sum() > BRIEF * fps:
             told.append(f"the puppet bends forward or back only so far that its head stays above the chest, {for_how_long(bent)}")
         return told
+
+    def hidden_hands(self, scene: Scene) -> list[str]:
+        """left hand, right hand: those whose fingers are unseen and that the picture's person does not show either."""
+        points = whole_reference(body_points(scene.reference.keypoints)[0])
+        person = found_person(scene.image, points, None if self.mask is None else self.mask(scene.image, scene.reference))
+        return [limb.name.replace("arm", "hand") for limb in hidden_hands(scene.image, scene.reference.keypoints[0], points, person)]
 
     def __call__(self, scene: Scene, generator: torch.Generator, *, poses: np.ndarray | None = None,
                  show: Show | None = None, progress: bool = True) -> np.ndarray:

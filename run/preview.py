@@ -104,11 +104,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 2 * 60 else f"{seconds:.0f} s"
 
 
-def risks(scene: Scene) -> list[str]:
-    """What may look wrong in any renderer's video, each in a few words."""
+def risks(scene: Scene, settings: PuppetConfig) -> list[str]:
+    """What may look wrong in any renderer's video, each in a few words. settings: of the puppet, which finds the person's outline."""
     plan = Movement.of(scene)
-    return [*missing_parts(scene.reference), *needed(plan), *leaving(plan), *nobody(plan), *turning_away(plan), *too_fast(plan), *overlapping(plan),
-            *sliding(plan), *other_proportions(scene), *things(scene.prompt)]
+    return [*missing_parts(scene.reference), *hidden_hands(scene, settings), *needed(plan), *leaving(plan), *nobody(plan),
+            *turning_away(plan), *too_fast(plan), *overlapping(plan), *sliding(plan), *other_proportions(scene), *things(scene.prompt)]
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,20 @@ def missing_parts(reference: Skeleton) -> Iterator[str]:
     missing = [name for name, points in PARTS.items() if not on_canvas(reference, points)[0]]
     if missing:
         yield f"not in the picture: {', '.join(missing)}"
-    hands = {"left hand": LEFT_HAND, "right hand": RIGHT_HAND}
-    hidden = [name for name, points in hands.items() if name not in missing and not reference.seen[0, points].any()]
-    if hidden:
-        yield f"fingers not seen: {' and '.join(hidden)}"
     points = reference.xy[0, BODY][reference.seen[0, BODY]]
     share = np.ptp(points[:, 1]) / reference.size[0] if len(points) else 0.0
     if not missing and share < SMALL:
         yield f"the person is small, {100 * share:.0f} % of the frame's height"
+
+
+def hidden_hands(scene: Scene, settings: PuppetConfig) -> Iterator[str]:
+    """Hands of which the picture shows the wrist alone, in a pocket or behind something; fingers that are merely not found do not count."""
+    hands = {"left hand": LEFT_HAND, "right hand": RIGHT_HAND}
+    unseen = [name for name, points in hands.items() if on_canvas(scene.reference, PARTS[name])[0] and not scene.reference.seen[0, points].any()]
+    if unseen and any(scene.reference.seen[0, list(pair)].all() for pair in (SHOULDERS, HIPS)):
+        hidden = renderer_class("puppet").load(settings).hidden_hands(small(scene))
+        if hidden := [name for name in unseen if name in hidden]:
+            yield f"{' and '.join(hidden)} not seen: what they look like is invented"
 
 
 def needed(plan: Movement) -> Iterator[str]:

@@ -16,6 +16,7 @@ from t2m.project import project
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE, FPS = (320, 192), 10.0
+COLOUR = PuppetConfig(mask="colour")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def standing() -> Skeleton:
 
 
 def told(skeleton: Skeleton, reference: Skeleton | None = None, prompt: str = "") -> list[str]:
-    return risks(Scene(np.zeros((*SIZE, 3), np.uint8), reference or skeleton[0], skeleton, prompt, None))
+    return risks(Scene(np.zeros((*SIZE, 3), np.uint8), reference or skeleton[0], skeleton, prompt, None), COLOUR)
 
 
 def changed(skeleton: Skeleton, joints: list[int], frames: slice, change) -> Skeleton:
@@ -81,11 +82,26 @@ def test_another_persons_arm_is_found_by_its_length(standing):
 def test_what_the_picture_does_not_show_and_what_cannot_be_drawn_are_named(standing):
     half = changed(standing[0], [LEFT_ANKLE, RIGHT_ANKLE, RIGHT_WRIST, *range(LEFT_HAND.start, LEFT_HAND.stop)], slice(None), lambda points: 0 * points)
     words = told(standing, half, "A person kicks a Ball and sits on a chair.")
-    assert "not in the picture: right hand, left foot, right foot" in words and "fingers not seen: left hand" in words
+    assert "not in the picture: right hand, left foot, right foot" in words
     assert "not drawn, as only the person moves: ball, chair" in words and not any("needs" in line for line in words)
     lifted = lambda wrist: changed(standing, [wrist], slice(10, None), lambda points: points - (0, 60, 0))
     assert "the movement needs what the picture does not show: right hand (from 1.0 s)" in told(lifted(RIGHT_WRIST), half)
     assert not any("needs" in line for line in told(lifted(LEFT_WRIST), half))
+
+
+@pytest.mark.parametrize("pockets", [False, True])
+def test_a_hand_in_a_pocket_is_told_and_one_whose_fingers_are_merely_not_found_is_not(pockets):
+    clip = sample_clip(3, "stand", num_frames=1, size=(640, 384))
+    keypoints, picture = clip.reference_skeleton.keypoints.copy(), clip.reference.copy()
+    for hand, wrist in ((LEFT_HAND, LEFT_WRIST), (RIGHT_HAND, RIGHT_WRIST)):
+        if pockets:
+            x, y = keypoints[0, wrist, :2].astype(int)
+            picture[y + 4:y + 44, x - 20:x + 20] = (20, 40, 120)
+        keypoints[:, hand] = 0
+    reference = replace(clip.reference_skeleton, keypoints=keypoints)
+    words = risks(Scene(picture, reference, reference, "", None), COLOUR)
+    assert ("left hand and right hand not seen: what they look like is invented" in words) == pockets
+    assert pockets or not any("hand" in line or "finger" in line for line in words)
 
 
 @pytest.mark.parametrize("prompt, named", [
