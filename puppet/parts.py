@@ -11,7 +11,7 @@ from puppet.points import cut_off, HEAD, inside, last_joint, Limb, NECK, PELVIS,
 HEAD_RADIUS = 0.5                   # of the way from the neck to the middle of the head
 WIDTH_RANGE = (0.6, 1.7)            # of a limb against an adult's
 SLEEVE = 0.6                        # of an arm's half width below its shoulder, from where its outer side is its own
-IN_POCKET = 0.3                     # of the forearm's length above the wrist, from where the cloth about a hidden hand may be a pocket's
+IN_POCKET = 0.2                     # of the forearm's length above the wrist, from where the cloth about a hidden hand may be a pocket's
 CROTCH = 0.3                        # of the thigh's length below the hips
 
 
@@ -123,7 +123,7 @@ def shares_of(image, alpha, points, limbs, widths, trunk, skirt, hidden=()) -> d
         if last_joint(limb, points) == 2:
             last = xy[end] if limb not in hidden else xy[end] + IN_POCKET * (xy[middle] - xy[end])
             lines.append((xy[middle], last))
-            far = np.minimum(far, distance_to((xy[middle], last), size))
+            far = np.minimum(far, distance_to((xy[middle], xy[end]), size))
             if limb not in hidden:
                 far = np.minimum(far, distance_to((xy[end], xy[tip]), size))
             if limb.trunk == "pelvis" or points[tip, 2]:

@@ -9,11 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dwpose.skeleton import ANKLES, BODY, FACE, Skeleton
+from dwpose.proportions import CHILDREN, distances, PARENTS, pixels_per_metre, with_middles
+from dwpose.skeleton import ANKLES, BODY, FACE, SHOULDERS, Skeleton
 from media.images import read_image, shrunk
 
 log = logging.getLogger(__name__)
 
+UPRIGHT = 1.5                           # metres from the nose to the ankles of somebody whose legs the picture does not show
 ROOMS = 1.0, 0.6, 0.3, 0.1              # of the room around the person that is kept, to leave somebody else out
 CROWN = 0.06                            # above the highest seen point, of the body's extent
 HAIR = 0.8                              # above the brows, of the distance from them to the chin
@@ -76,17 +78,25 @@ def window_with_room(person: Skeleton, size: tuple[int, int], room: float) -> Wi
     points = person.xy[0, person.seen[0]]                                               # (N, 2)
     (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
     extent = max(y1 - y0, x1 - x0)
-    y0 = y0 - CROWN * extent
+    cut_off = not person.seen[0, list(ANKLES)].any()
+    body = max(extent, UPRIGHT * scale_of(person)) if cut_off else extent              # arms are as long where legs are cut off
+    y0 = y0 - CROWN * body
     aspect = size[1] / size[0]
-    height = max((y1 - y0) + room * (ABOVE + BELOW) * extent, max(2 * room * BESIDE * extent, x1 - x0) / aspect)
+    height = max((y1 - y0) + room * (ABOVE + BELOW) * body, max(2 * room * BESIDE * body, x1 - x0) / aspect)
     most = np.array(person.size) + 2 * OUTSIDE * extent                                 # height, width
     height = min(height, most[0], most[1] / aspect)
     spare = height - (y1 - y0)
     top = y0 - spare * ABOVE / (ABOVE + BELOW)
-    left = (x0 + x1) / 2 - height * aspect / 2
-    cut_off = not person.seen[0, list(ANKLES)].any()
+    shoulders = person.xy[0, list(SHOULDERS), 0]
+    centre = shoulders.mean() if person.seen[0, list(SHOULDERS)].all() else (x0 + x1) / 2           # as far as either arm reaches
+    left = float(np.clip(centre, min(x1 - height * aspect / 2, (x0 + x1) / 2), max(x0 + height * aspect / 2, (x0 + x1) / 2))) - height * aspect / 2
     top, left = inside(top, height, person.size[0], cut_off), inside(left, height * aspect, person.size[1])
     return Window(round(left), round(top), max(round(height * aspect), 1), max(round(height), 1))
+
+
+def scale_of(person: Skeleton) -> float:
+    """Pixels per metre of the person (F = 1) of a picture; 0 where no bone is seen."""
+    return float(pixels_per_metre(distances(with_middles(person.keypoints), PARENTS, CHILDREN)[0]))
 
 
 def inside(start: float, length: float, limit: float, ends_there: bool = False) -> float:

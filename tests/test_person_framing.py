@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dwpose import skeleton
 from dwpose.skeleton import BODY, LEFT_ANKLE, LEFT_WRIST, NOSE, NUM_KEYPOINTS, Skeleton
 from media.images import read_image
 from run.framing import around_person, framed, load_boxes, person_window, read_picture, save_boxes, share_inside, Window
@@ -68,6 +69,34 @@ def test_half_a_body_fills_the_frame_and_its_missing_points_stay_absent():
     half = Skeleton(keypoints, (800, 600), 15.0)
     image, reference, _ = around_person(marked((800, 600), half), half, SIZE, "me.png")
     assert (reference.present == half.present).all() and not reference.keypoints[~reference.present].any()
+
+
+def standing(x: float, metre: float, **elsewhere) -> np.ndarray:
+    """(1, 133, 3): an adult of so many pixels a metre, the shoulders about x; names of joints with where else they are, in metres."""
+    places = dict(nose=(0, 0.1), left_shoulder=(0.17, 0.3), right_shoulder=(-0.17, 0.3), left_elbow=(0.24, 0.57), right_elbow=(-0.24, 0.57),
+                  left_wrist=(0.28, 0.81), right_wrist=(-0.28, 0.81), left_hip=(0.1, 0.8), right_hip=(-0.1, 0.8), left_knee=(0.1, 1.2),
+                  right_knee=(-0.1, 1.2), left_ankle=(0.1, 1.6), right_ankle=(-0.1, 1.6)) | elsewhere
+    keypoints = np.zeros((1, NUM_KEYPOINTS, 3))
+    for name, (across, down) in places.items():
+        keypoints[0, getattr(skeleton, name.upper())] = x + metre * across, metre * (0.5 + down), 1
+    return keypoints
+
+
+def test_half_a_body_has_as_much_room_for_its_arms_as_a_whole_one():
+    whole = standing(2000, 1000)
+    half = np.where(whole[..., 1:2] > 1350, 0, whole)
+    windows = [person_window(Skeleton(keypoints, size, 15.0), SIZE) for keypoints, size in ((whole, (3000, 4000)), (half, (1400, 4000)))]
+    assert windows[0].width == pytest.approx(2 * 0.47 * 1500, rel=0.15)
+    assert windows[1].width > 2 * 0.45 * 1000 and windows[1].top + windows[1].height == 1400       # down to where the picture cuts it off
+
+
+def test_both_arms_have_the_same_room_wherever_one_of_them_is():
+    person = Skeleton(standing(2000, 1000, left_wrist=(0.7, 0.3)), (3000, 4000), 15.0)
+    window = person_window(person, SIZE)
+    assert window.left + window.width / 2 == pytest.approx(2000, abs=2)
+    far = Skeleton(standing(2000, 1000, left_wrist=(1.5, 0.3), left_elbow=(0.8, 0.3)), (3000, 4000), 15.0)
+    window = person_window(far, SIZE)
+    assert window.left <= 1720 and window.left + window.width >= 3500                       # and yet who reaches far is whole
 
 
 def test_a_person_wider_than_the_video_is_named(caplog):
