@@ -288,7 +288,7 @@ def test_of_half_a_body_a_pocket_is_no_hand_and_a_hand_is(hand):
     frame = rendered(raised, image, reference)[0].astype(int)
     away = lambda box, colour: np.abs(frame[box].reshape(-1, 3) - np.array(colour)).max(axis=1)
     lifted, pocket = (slice(10, 48), slice(0, 60)), (slice(178, 196), slice(66, 84))
-    assert (away(lifted, LEG) < 60).sum() < 30 and (away(lifted, np.array(SKIN) * 0.9) < 45).sum() > 60
+    assert (away(lifted, LEG) < 60).sum() < 150 and (away(lifted, np.array(SKIN) * 0.9) < 45).sum() > 60
     assert ((away(pocket, LEG) < 40).mean() > 0.95) == (hand is None)
 
 
