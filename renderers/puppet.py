@@ -7,7 +7,7 @@ add up to the picture.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -47,6 +47,9 @@ LAP_BEFORE = (0.55, 0.85)           # of pointing at the viewer: from where a th
 LAP_FADE = (-0.1, 0.55)            # half widths from the hip along the thigh or the spine, between which it comes out of the trunk
 BENT = (0.2, 0.55)                  # less of the cosine of an elbow than in the picture, from where what sticks out is taken off to all of it
 ELBOW_ROUND = (0.7, 0.85)           # half widths from the elbow, between which a bent arm ends
+SEAT_ENDS = (0.15, 0.19)            # of the trunk's length from the pelvis, between which it ends where both thighs turn to one side
+KNEE_ENDS, HIP_ENDS = (0.85, 1.0), (1.35, 1.6)      # and from the knee or the hip, between which a bent leg does
+HIP_BACK = 1.5                      # half widths of a thigh from the hip, to where the cloth across the inseam reaches
 KNEE_ROUND = (1.1, 1.22)            # half widths from the knee, between which a shin's upper corners end
 SEAT = (0.42, 0.56)                 # of the hips' width below them, between which the seat ends
 LAP_SHADE, SEAT_SHADE, SHIN_SHADE = 0.4, 0.5, 0.15      # of the light that is missing: at the hip, between the thighs, below the knee
@@ -213,29 +216,61 @@ def drawn(cut: Cut, pose: Pose, own: np.ndarray, index: int, ranks: np.ndarray, 
         pixels = layer.pixels if layer.back is None else cv2.addWeighted(layer.pixels, 1 - turned, layer.back, turned, 0)
         pixels = cv2.remap(pixels, *sources_of(layer, pose, index, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         x, y, width, height = box
-        pixels = at_elbow(layer, pixels, pose, own, index, box) if layer.kind in ("upper arm", "lower arm") else in_lap(layer, pixels, pose, index, box)
+        pixels = in_lap(layer, at_bends(layer, pixels, pose, own, index, box), pose, index, box)
         pasted(canvas[y:y + height, x:x + width], pixels, share)
     return cv2.convertScaleAbs(canvas)
 
 
-def at_elbow(layer: Layer, pixels: np.ndarray, pose: Pose, own: np.ndarray, index: int, box: tuple[int, int, int, int]) -> np.ndarray:
-    """Pixels (h, w, 4) of an arm, in its place of the box, without what would stick out beyond an elbow that is bent more than in the picture.
+@dataclass(frozen=True)
+class Fold:
+    """Where a layer ends round beyond a joint that is bent more than in the picture."""
 
-    A wide sleeve would otherwise stand as a ring beside it.
+    place: np.ndarray               # (2,) pixels
+    way: np.ndarray                 # (2,) out of the layer
+    half: float                     # pixels, the layer's half width there
+    weight: float                   # 0 leaves it as it is
+    ends: tuple[float, float]       # half widths from the joint, between which it ends
+    back: float = 0.0               # half widths back along the layer, to where it is no wider
+
+
+def at_bends(layer: Layer, pixels: np.ndarray, pose: Pose, own: np.ndarray, index: int, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Pixels (h, w, 4) of a layer, in its place of the box, without what would stick out beyond a joint that is bent more than in the picture.
+
+    A wide sleeve would otherwise stand as a ring beside the elbow, and a trouser leg hang in rags below the hip.
     """
-    if last_joint(layer.limb, own) < 2:
-        return pixels
-    root, middle, end, _ = layer.limb.points
-    straight = [float(unit(points[middle] - points[root]) @ unit(points[end] - points[middle])) for points in (own[:, :2], pose.points[index])]
-    bent = float(smoothstep(*BENT, np.float64(straight[0] - straight[1])))
-    if bent <= 0:
-        return pixels
-    elbow, half = pose.points[index, middle], layer.joints[0].radius * pose.size[index]
-    way = unit(elbow - pose.points[index, root]) if layer.kind == "upper arm" else unit(elbow - pose.points[index, end])
-    x = np.arange(box[2], dtype=np.float32)[None] + np.float32(box[0] - elbow[0])
-    y = np.arange(box[3], dtype=np.float32)[:, None] + np.float32(box[1] - elbow[1])
-    outside = smoothstep(*ELBOW_ROUND, np.hypot(x, y) / half) * smoothstep(-0.5, 0, (x * way[0] + y * way[1]) / half)
-    return cv2.convertScaleAbs(pixels * (1 - bent * outside)[..., None].astype(np.float32))
+    for fold in folds_of(layer, pose, own, index):
+        if fold.weight > 0:
+            x = np.arange(box[2], dtype=np.float32)[None] + np.float32(box[0] - fold.place[0])
+            y = np.arange(box[3], dtype=np.float32)[:, None] + np.float32(box[1] - fold.place[1])
+            along, aside = x * fold.way[0] + y * fold.way[1], y * fold.way[0] - x * fold.way[1]
+            outside = smoothstep(*fold.ends, np.hypot(np.maximum(along, 0), aside) / fold.half) * smoothstep(-fold.back - 0.5, -fold.back, along / fold.half)
+            pixels = cv2.convertScaleAbs(pixels * (1 - fold.weight * outside)[..., None].astype(np.float32))
+    return pixels
+
+
+def folds_of(layer: Layer, pose: Pose, own: np.ndarray, index: int) -> Iterator[Fold]:
+    """Where a layer ends round in a frame: at the elbow or knee, a thigh at the hip, and the trunk where both thighs turn to one side.
+
+    own: the reference's points (25, 3).
+    """
+    points, size = pose.points[index], pose.size[index]
+
+    def bent(*ends: int) -> float:
+        straight, now = (unit(xy[ends[1]] - xy[ends[0]]) @ unit(xy[ends[3]] - xy[ends[2]]) for xy in (own[:, :2], points))
+        return float(smoothstep(*BENT, straight - now))
+
+    if layer.kind == "trunk":
+        aside = 1 - max(values[index] for values in pose.toward.values())
+        yield Fold(points[PELVIS], unit(points[PELVIS] - points[NECK]), np.linalg.norm(layer.rest) * size,
+                   aside * bent(NECK, PELVIS, PELVIS, KNEES), SEAT_ENDS)
+    elif layer.kind in ("upper arm", "lower arm", "upper leg", "lower leg") and last_joint(layer.limb, own) == 2:
+        root, middle, end, _ = layer.limb.points
+        half, start = layer.joints[0].radius * size, root if layer.kind.startswith("upper") else end
+        yield Fold(points[middle], unit(points[middle] - points[start]), half, bent(root, middle, middle, end),
+                   KNEE_ENDS if layer.kind.endswith("leg") else ELBOW_ROUND)
+        if layer.kind == "upper leg":
+            aside = 1 - pose.toward[layer.limb.name][index]
+            yield Fold(points[root], unit(points[root] - points[middle]), half, aside * bent(NECK, PELVIS, root, middle), HIP_ENDS, HIP_BACK)
 
 
 def in_lap(layer: Layer, pixels: np.ndarray, pose: Pose, index: int, box: tuple[int, int, int, int]) -> np.ndarray:

@@ -18,11 +18,12 @@ from motionbench.picture import psnr
 from renderers import MimicMotionConfig, Scene, VideoModelConfig
 from renderers.mimicmotion import MimicMotion
 from puppet.cutout import filled
+from puppet.layers import cut_layers
 from puppet.parts import distance_to
 from puppet.limbs import posed
 from puppet.points import body_points, followed, HEAD, KNEES, NECK, PELVIS, person_size, whole_reference
 from puppet.unseen import back_of_head
-from renderers.puppet import Puppet, PuppetConfig
+from renderers.puppet import at_bends, Puppet, PuppetConfig
 from synthetic.clips import sample_clip
 
 SIZE = (320, 200)
@@ -289,7 +290,7 @@ def test_of_half_a_body_a_pocket_is_no_hand_and_a_hand_is(hand):
     away = lambda box, colour: np.abs(frame[box].reshape(-1, 3) - np.array(colour)).max(axis=1)
     lifted, pocket = (slice(10, 48), slice(0, 60)), (slice(178, 196), slice(66, 84))
     assert (away(lifted, LEG) < 60).sum() < 150 and (away(lifted, np.array(SKIN) * 0.9) < 45).sum() > 60
-    assert ((away(pocket, LEG) < 40).mean() > 0.95) == (hand is None)
+    assert ((away(pocket, LEG) < 40).mean() > 0.8) == (hand is None)
 
 
 def test_the_shadow_at_the_feet_goes_with_the_person():
@@ -464,6 +465,35 @@ def test_a_glow_about_the_outline_goes_with_the_person_and_leaves_no_ghost():
     assert np.abs(frames[0].astype(int) - image).mean() < 0.1
     ghost = np.abs(cv2.blur(frames[1][left].astype(np.float32), (3, 3)) - WALL).max(axis=2)
     assert ghost.mean() < 1 and np.percentile(ghost, 99) < 9
+
+
+@pytest.mark.parametrize("moved, ends", [
+    (dict(left_knee=(170, 172), right_knee=(144, 172), left_ankle=(170, 230), right_ankle=(144, 230)), True),       # sits, seen from the side
+    (dict(left_knee=(160, 206), right_knee=(40, 206), left_ankle=(190, 250), right_ankle=(10, 250)), False)])     # legs wide apart
+def test_of_who_sits_sideways_neither_seat_nor_thigh_sticks_out_below_the_hip(moved, ends):
+    reference = whole_reference(body_points(keypoints()[None])[0])
+    motion = skeleton(keypoints(), keypoints(**moved))
+    pose = posed(followed(motion, reference), motion, skeleton(keypoints()), None)
+    layers = {layer.piece: layer for layer in cut_layers(figure(), keypoints(), reference, mask_of(figure()), np.random.default_rng(0)).layers}
+    cover = lambda piece, index, x, y: at_bends(layers[piece], np.full((*SIZE, 4), 255, np.uint8), pose, reference, index, (0, 0, *SIZE[::-1]))[y, x, 3]
+    pelvis, hip = ((int(value) for value in pose.points[1, point]) for point in (PELVIS, coco.LEFT_HIP))
+    (x, y), (hip_x, hip_y), half = pelvis, hip, layers["left leg upper"].joints[0].radius
+    assert cover("chest", 1, x, y + 8) == 255 and cover("chest", 1, x, y + 20) == (0 if ends else 255)
+    assert cover("left leg upper", 1, hip_x + 5, hip_y + int(0.8 * half)) == 255
+    assert (cover("left leg upper", 1, hip_x + 5, hip_y + int(2.2 * half)) == 0) >= ends
+    assert cover("chest", 0, x, y + 20) == cover("left leg upper", 0, hip_x + 25, hip_y) == 255                     # as in the picture
+
+
+def test_a_knee_that_is_bent_more_than_in_the_picture_is_round():
+    reference = whole_reference(body_points(keypoints()[None])[0])
+    motion = skeleton(keypoints(), keypoints(left_knee=(160, 190), left_ankle=(110, 215)))
+    pose = posed(followed(motion, reference), motion, skeleton(keypoints()), None)
+    layers = {layer.piece: layer for layer in cut_layers(figure(), keypoints(), reference, mask_of(figure()), np.random.default_rng(0)).layers}
+    for piece in ("left leg upper", "left leg lower"):
+        full, half = np.full((*SIZE, 4), 255, np.uint8), layers[piece].joints[0].radius
+        now, before = (at_bends(layers[piece], full, pose, reference, index, (0, 0, *SIZE[::-1]))[..., 3] for index in (1, 0))
+        assert now[190, 160] == now[190, 160 + int(0.5 * half)] == 255 and now[190, 160 + int(1.4 * half)] == 0
+        assert (before == 255).all()
 
 
 def test_trousers_whose_thighs_touch_show_no_hole_at_the_crotch_of_a_wide_stance():
