@@ -72,6 +72,11 @@ class Cut:
     shadows: list[Shadow]
     skirt: bool
 
+    @property
+    def has_seat(self) -> bool:
+        """Whether the trunk ends at the hips: both thighs are layers of their own, and no skirt hangs over them."""
+        return not self.skirt and sum(layer.kind == "upper leg" for layer in self.layers) == 2
+
 
 @dataclass
 class Sheet:

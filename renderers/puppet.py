@@ -109,7 +109,7 @@ class Puppet(Renderer):
         return told
 
     def hidden_hands(self, scene: Scene) -> list[str]:
-        """left hand, right hand: those whose fingers are unseen and that the picture's person does not show either."""
+        """Left hand, right hand: those whose fingers are unseen and that the picture's person does not show either."""
         points = whole_reference(body_points(scene.reference.keypoints)[0])
         person = found_person(scene.image, points, None if self.mask is None else self.mask(scene.image, scene.reference))
         return [limb.name.replace("arm", "hand") for limb in hidden_hands(scene.image, scene.reference.keypoints[0], points, person)]
@@ -216,7 +216,9 @@ def drawn(cut: Cut, pose: Pose, own: np.ndarray, index: int, ranks: np.ndarray, 
         pixels = layer.pixels if layer.back is None else cv2.addWeighted(layer.pixels, 1 - turned, layer.back, turned, 0)
         pixels = cv2.remap(pixels, *sources_of(layer, pose, index, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         x, y, width, height = box
-        pixels = in_lap(layer, at_bends(layer, pixels, pose, own, index, box), pose, index, box)
+        if layer.kind != "trunk" or cut.has_seat:
+            pixels = at_bends(layer, pixels, pose, own, index, box)
+        pixels = in_lap(layer, pixels, pose, index, box)
         pasted(canvas[y:y + height, x:x + width], pixels, share)
     return cv2.convertScaleAbs(canvas)
 

@@ -484,6 +484,13 @@ def test_of_who_sits_sideways_neither_seat_nor_thigh_sticks_out_below_the_hip(mo
     assert cover("chest", 0, x, y + 20) == cover("left leg upper", 0, hip_x + 25, hip_y) == 255                     # as in the picture
 
 
+def test_half_a_body_that_sits_sideways_keeps_its_hips():
+    image, reference = half_with_pockets(SKIN)
+    sits = keypoints(left_knee=(170, 172), right_knee=(144, 172), left_ankle=(170, 230), right_ankle=(144, 230))
+    frame = rendered(skeleton(sits, size=reference.size), image, reference)[0]
+    assert is_colour(image, (100, 195), LEG) and is_colour(frame, (100, 195), LEG)
+
+
 def test_a_knee_that_is_bent_more_than_in_the_picture_is_round():
     reference = whole_reference(body_points(keypoints()[None])[0])
     motion = skeleton(keypoints(), keypoints(left_knee=(160, 190), left_ankle=(110, 215)))
