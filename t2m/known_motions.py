@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from t2m.motion import (across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, HEAD, LEFT_ANKLE, MOTION_FPS, PELVIS,
-                        RIGHT_ANKLE, unit)
+from t2m.motion import (across_hips, across_shoulders, bone_directions, bone_lengths, forward_vector, HEAD, LEFT_ANKLE, LEFT_KNEE,
+                        LEFT_SHOULDER, LEFT_WRIST, MOTION_FPS, PELVIS, RIGHT_ANKLE, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST, unit)
 
 # -------------------------------------------------------------------------------------------- words of what is asked for
 
@@ -18,9 +18,11 @@ WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
 SUFFIXES = ("ing", "ed", "es", "s")
 SHORTEST_STEM = 3                         # letters
 ADVERBS = ("back", "down", "side")        # 'comes back up', 'from side to side'; 'backs away' is a verb
-COUNTS = {"once": 1, "twice": 2, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
+COUNTS = {"once": 1, "twice": 2, "thrice": 3, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
           "nine": 9, "ten": 10}
-UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes")     # kinds a head's height counts
+UP_AND_DOWN = ("squat", "jump", "bow", "lunge", "crouch", "touch_toes", "hop")              # kinds a head's height counts
+COUNTED = (*UP_AND_DOWN, "jumping_jack", "kick", "knee_raise", "punch", "clap", "raise_arm")
+FEWEST = {"clap": 2}                      # times, where a text says no number; 1 of other kinds
 GOES_ON = ("walk", "walk_backwards", "run", "side_step", "jog_in_place", "march")           # kinds that may end in a stride
 LEADS_AWAY = ("walk", "run", "side_step")                                                    # kinds that can go to a side
 COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack")            # kinds that end as they begin
@@ -42,9 +44,9 @@ LOOKS = re.compile(r"""                   # 'while looking angry', 'and smiles':
               (?!(?:around|left|right|up|down|at|to|towards?|into|back|away|ahead|over|from|out|behind|for|sideways|straight|like|in)\b)
               (?:very\s+|so\s+)? \w+)""", re.IGNORECASE | re.VERBOSE)
 NUMBER = rf"({'|'.join(COUNTS)}|\d+)"
-SAID = "|".join(kind.replace("touch_toes", "toe touche?").replace("_", "[ -]?") for kind in (*UP_AND_DOWN, "jumping_jack"))
+SAID = "|".join(kind.replace("touch_toes", "toe touche?").replace("_", "[ -]?") for kind in COUNTED)
 TIMES = re.compile(                       # 'three times', 'two deep squats', 'twice'
-    rf"\b{NUMBER}\s+times?\b|\b{NUMBER}\s+(?:\w+\s+)?(?:{SAID})(?:s|es)?\b|\b(once|twice)\b", re.IGNORECASE)
+    rf"\b{NUMBER}\s+times?\b|\b{NUMBER}\s+(?:\w+\s+)?(?:{SAID})(?:s|es)?\b|\b(once|twice|thrice)\b", re.IGNORECASE)
 ONE = re.compile(rf"\b(?:a|an|single)\s+(?:\w+\s+)?(?:{SAID})\b", re.IGNORECASE)       # 'a deep squat'
 TURNING = re.compile(r"""                 # of the body: 'turns around', 'a full turn'; not 'turns the head' or 'rotates both arms'
     \b (?:(?P<whole>spin|spun|twirl|whirl|pirouett) | turn|rotat|pivot|swivel|revol|wheel|about-face) \w* \b
@@ -59,7 +61,7 @@ SHARES = (                                # (pattern, the share of a whole turn 
     (re.compile(r"\b(?:full|fully|whole|complete|completely|all the way)\b", re.IGNORECASE), 1.0),
     (re.compile(r"\b(?:around|round|about|about-face)\b", re.IGNORECASE), 0.5))
 OFTEN = re.compile(rf"""                  # 'two times', 'three quick spins', 'once'
-    \b {NUMBER} \s+ (?:times? | (?:\w+\s+)? (?:turns|spins|twirls|pirouettes|rotations|revolutions)) \b | \b(once|twice)\b
+    \b {NUMBER} \s+ (?:times? | (?:\w+\s+)? (?:turns|spins|twirls|pirouettes|rotations|revolutions)) \b | \b(once|twice|thrice)\b
     """, re.IGNORECASE | re.VERBOSE)
 
 # ----------------------------------------------------------------------- movements of words that are known, which no kind is
@@ -280,6 +282,8 @@ DIRECTION_SPEED = 0.2             # weight of a bone's turning, in seconds: radi
 ROOT_WEIGHTS = np.array([1.0, 1.0, 0.6, 1.0, 3.0])    # of velocity right, ahead, yaw speed, rise and height
 SIDEWAYS = 0.4                    # metres to a side, from which on somebody has gone there
 RISE = 0.08                       # metres the head rises in a jump
+GUARD_REACH = 0.3                 # metres that a boxer's resting fists are ahead of the pelvis
+HANDS_APART = 0.4                 # metres between wrists: further apart is no nearer to a clap
 AWAY, BACK = 0.5, 0.3             # shares of the head's longest way: beyond the one it is out, within the other it is back
 TURNED_NEARLY = 1 / 8             # of a turn: so far off is near enough
 FIRST_FRAMES, LAST_FRAMES = 4, 6
@@ -310,30 +314,52 @@ def miscount(text: str, kind: str, joints: np.ndarray) -> str | None:
         turned = turns_done(joints)
         return None if abs(turned - asked) <= max(TURNED_NEARLY, asked / 6) else f"turns {in_turns(turned)}, not {in_turns(asked)}"
     done, count = times_done(kind, joints), asked_count(text)
-    if done == 0 or count is not None and done not in (None, count):
-        return f"does this {done} time{'s' * (done != 1)}, not {count or 1}"
-    return None
+    wrong = done is not None and (done < FEWEST.get(kind, 1) if count is None else done != count)
+    return f"does this {done} time{'s' * (done != 1)}, not {count or FEWEST.get(kind, 1)}" if wrong else None
 
 
 def times_done(kind: str, joints: np.ndarray) -> int | None:
-    """How often a motion (T, 22, 3) of this kind does it: whole turns of a spin, how often the feet of a jumping jack go apart,
-    else how often the head goes down and comes up again, or up and down where it rises; None for kinds that this does not count.
+    """How often a motion (T, 22, 3) of this kind does it: whole turns of a spin, else how often what it moves goes out and comes
+    back; None for kinds that this does not count.
     """
     if kind == "spin":
         return round(turns_done(joints))
-    if kind not in (*UP_AND_DOWN, "jumping_jack"):
+    if kind not in COUNTED:
         return None
-    gone = np.linalg.norm(joints[:, LEFT_ANKLE] - joints[:, RIGHT_ANKLE], axis=-1) if kind == "jumping_jack" else joints[:, HEAD, 1]
-    gone = gone - np.median(gone[:FIRST_FRAMES])                                         # (T,)
-    away = gone if gone.max() > RISE else -gone
-    longest = max(away.max(), RISE)
-    count, is_out = 0, False
-    for metres in away:
-        if not is_out and metres > AWAY * longest:
-            count, is_out = count + 1, True
-        elif metres <= BACK * longest:
-            is_out = False
+    gone = ways_out(kind, joints)                                                        # (S, T)
+    gone = gone - np.median(gone[:, :FIRST_FRAMES], axis=1, keepdims=True)
+    if kind in UP_AND_DOWN and gone.max() <= RISE:
+        gone = -gone
+    longest = max(gone.max(), RISE)
+    count = 0
+    for track in gone:
+        is_out = False
+        for metres in track:
+            if not is_out and metres > AWAY * longest:
+                count, is_out = count + 1, True
+            elif metres <= BACK * longest:
+                is_out = False
     return count
+
+
+def ways_out(kind: str, joints: np.ndarray) -> np.ndarray:
+    """Metres that what a kind moves is out, (S, T), a row for each limb that does it by itself.
+
+    Of COUNTED kinds: feet from each other, an ankle, a knee or the higher wrist up, a fist ahead of a boxer's guard, hands to each other.
+    """
+    wrists, shoulders = joints[:, [LEFT_WRIST, RIGHT_WRIST]], joints[:, [LEFT_SHOULDER, RIGHT_SHOULDER]]             # (T, 2, 3)
+    if kind == "jumping_jack":
+        return np.linalg.norm(joints[:, LEFT_ANKLE] - joints[:, RIGHT_ANKLE], axis=-1)[None]
+    if kind in ("kick", "knee_raise"):
+        return joints[:, [LEFT_ANKLE, RIGHT_ANKLE] if kind == "kick" else [LEFT_KNEE, RIGHT_KNEE], 1].T
+    if kind == "punch":
+        ahead = np.einsum("tsc,tc->st", wrists - joints[:, None, PELVIS], forward_vector(across_hips(joints)))      # (2, T)
+        return np.maximum(ahead, GUARD_REACH)
+    if kind == "clap":
+        return -np.minimum(np.linalg.norm(wrists[:, 0] - wrists[:, 1], axis=-1), HANDS_APART)[None]
+    if kind == "raise_arm":
+        return (wrists - shoulders)[..., 1].max(axis=1)[None]
+    return joints[:, HEAD, 1][None]
 
 
 def unrest(kind: str, joints: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 from synthetic.motions import sample_motion
 from t2m.features import NUM_FEATURES
 from t2m.generate import TextToMotion
-from t2m.known_motions import (asked_count, asked_side, asked_turns, Example, KnownMotions, miscount, motion_costs, MotionBank, stem,
+from t2m.known_motions import (asked_count, COUNTED, asked_side, asked_turns, Example, KnownMotions, miscount, motion_costs, MotionBank, stem,
                                times_done, unrest)
 from t2m.motion import PELVIS
 from t2m.networks import delayed, GPT, undelayed, VQVAE
@@ -443,11 +443,19 @@ def test_a_side_is_asked_for_only_where_one_is_named():
     assert [asked_side(text) for text in ("the Left hand", "left and right", "a hand")] == ["left", None, None]
 
 
-@pytest.mark.parametrize("kind", ["squat", "jump", "bow", "lunge", "spin", "jumping_jack"])
+@pytest.mark.parametrize("kind", sorted({"spin", *COUNTED} - {"crouch"}))
 def test_repetitions_are_counted(kind):
     rng = np.random.default_rng(3)
     for count in (1, 2, 3):
         assert times_done(kind, sample_motion(kind, 4.5, rng, repetitions=count).motion.joints) == count
+
+
+def test_a_number_of_times_is_asked_for_and_told():
+    clap = sample_motion("clap", 3.0, np.random.default_rng(0), repetitions=1).motion.joints
+    assert [asked_count(text) for text in ("throws three punches", "a high kick", "claps twice", "claps")] == [3, 1, 2, None]
+    assert miscount("claps once", "clap", clap) is None
+    assert miscount("claps", "clap", clap) == "does this 1 time, not 2" and miscount("claps thrice", "clap", clap) is not None
+    assert miscount("punches", "punch", np.repeat(clap[:1], 40, axis=0)) == "does this 0 times, not 1"
 
 
 def test_a_motion_cut_in_the_air_or_crouched_does_not_end_at_rest_and_a_walk_may_go_on():

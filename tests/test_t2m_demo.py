@@ -118,7 +118,8 @@ def test_what_was_never_trained_is_called_unknown(t2m):
     assert [text for _, _, text in unseen_prompts() if t2m.unknown_motion(text)] == []
 
 
-@pytest.mark.parametrize("text, count", [("a person does a squat", 1), ("she squats twice", 2), ("he bows once", 1)])
+@pytest.mark.parametrize("text, count", [("a person does a squat", 1), ("she squats twice", 2), ("he bows once", 1), ("throws three punches", 3),
+                                         ("she claps twice", 2), ("he hops four times on the left leg", 4), ("a person kicks twice", 2)])
 def test_as_many_are_done_as_asked_for_and_the_end_is_at_rest(t2m, text, count):
     joints = t2m(text, plan(text)[0].seconds, torch.Generator().manual_seed(0)).joints
     kind, _ = motion_kind(joints, t2m.examples)
