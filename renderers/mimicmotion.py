@@ -280,7 +280,8 @@ class VideoModels:
     def _model(self, settings: VideoModelConfig, plan: Plan) -> PoseToVideo:
         files, wanted = (settings.svd, settings.checkpoint), (plan.dtype, plan.offload, settings.compile)
         if files not in self._loaded or self._loaded[files][0] != wanted:
-            self._release(settings)
+            if self._loaded:
+                self._release(settings)
             kind = OffloadedPoseToVideo if plan.offload else PoseToVideo
             model = kind.load(*files, self.device, plan.dtype)
             if settings.compile and plan.offload:
