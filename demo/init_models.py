@@ -23,7 +23,7 @@ from mimicmotion.savings import zero_temporal_branches
 
 EMBEDDING = 128                     # width of the picture token the UNet attends to
 VAE = dict(in_channels=3, out_channels=3, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=16,
-           block_out_channels=(64, 64, 96, 128), layers_per_block=1, sample_size=192, force_upcast=False,
+           block_out_channels=(32, 64, 96, 128), layers_per_block=1, sample_size=192, force_upcast=False,
            scaling_factor=0.3043)
 IMAGE_ENCODER = dict(image_size=64, patch_size=8, hidden_size=128, intermediate_size=384, num_hidden_layers=3,
                      num_attention_heads=4, projection_dim=EMBEDDING, hidden_act="gelu")
