@@ -186,7 +186,10 @@ def leaving(plan: Movement) -> Iterator[str]:
     for name, points in PARTS.items():
         planned = skeleton.seen[:, list(points)].any(axis=1)
         if on_canvas(plan.reference, points)[0]:
-            yield from plan.told(planned & ~on_canvas(skeleton, points), f"the {name} leaves the frame")
+            out, x = planned & ~on_canvas(skeleton, points), skeleton.xy[:, list(points), 0]                 # (F,), (F, P)
+            beside = (out & ((x < 0) | (x >= skeleton.size[1])).any(axis=1)).any()
+            remedy = "; a larger width= leaves room" if beside else ""
+            yield from (line + remedy for line in plan.told(out, f"the {name} leaves the frame"))
 
 
 def nobody(plan: Movement) -> Iterator[str]:

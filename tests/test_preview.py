@@ -46,7 +46,9 @@ def test_somebody_who_stands_gives_no_cause_for_words(standing):
 def test_a_limb_that_leaves_the_frame_is_named_with_its_seconds(standing):
     away = changed(standing, [LEFT_WRIST], slice(5, 15), lambda points: points + (150, 0, 0))
     (words,) = [words for words in told(away) if "leaves" in words]
-    assert words == "the left hand leaves the frame for 1.0 s (from 0.5 s)"
+    assert words == "the left hand leaves the frame for 1.0 s (from 0.5 s); a larger width= leaves room"
+    above = changed(standing, [LEFT_WRIST], slice(5, 15), lambda points: points * (1, 0, 1) - (0, 150, 0))
+    assert "the left hand leaves the frame for 1.0 s (from 0.5 s)" in told(above)
 
 
 def test_a_back_is_announced_only_where_the_picture_shows_a_face(standing):
