@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 UPRIGHT = 1.5                           # metres from the nose to the ankles of somebody whose legs the picture does not show
 ROOMS = 1.0, 0.6, 0.3, 0.1              # of the room around the person that is kept, to leave somebody else out
 CROWN = 0.06                            # above the highest seen point, of the body's extent
+SOLES = 0.04                            # below the lowest seen point, of the body's extent
 HAIR = 0.8                              # above the brows, of the distance from them to the chin
 ABOVE, BELOW, BESIDE = 0.27, 0.06, 0.47     # room for raised hands, for feet that step nearer, for arms held out; of the extent
 CARRIED_BLUR, CARRIED_REACH = 0.03, 0.15   # of the picture's width: blur of what is carried on beyond an edge, and where it is reached
@@ -120,7 +121,8 @@ def framed(picture: np.ndarray, window: Window, person: Skeleton, size: tuple[in
     limits = picture.shape[1::-1]
     beyond = [(max(-start, 0), max(start + length - limit, 0)) for start, length, limit in
               zip((window.left, window.top), (window.width, window.height), limits)]    # x, y: before, after
-    free = [(points[:, axis].min() - (hair_height(person) if axis else 0), limits[axis] - points[:, axis].max()) for axis in (0, 1)]
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    free = (x0, limits[0] - x1), (y0 - hair_height(person), limits[1] - y1 - SOLES * (y1 - y0))
     padded = picture
     for axis in (0, 1):
         for side in (0, 1):

@@ -62,6 +62,16 @@ def test_beyond_the_edge_no_second_person_appears():
     assert image[:first - 20].max() < 150                                       # mirrored, the nose's dot would be there
 
 
+def test_below_the_feet_no_soles_are_mirrored():
+    person = person_at((840, 500), 250, 30, 740)
+    lowest = int(person.xy[0, person.seen[0], 1].max())
+    picture = marked((840, 500), person)
+    picture[lowest + 5:lowest + 25] = 255                                       # shoes reach below the points of the feet
+    below = int(0.7 * (840 - lowest))
+    image, _ = framed(picture, Window(0, 0, 500, 840 + below), person, (840 + below, 500))
+    assert image[lowest + 5:lowest + 25].min() > 250 and image[842:].max() < 150
+
+
 def test_half_a_body_fills_the_frame_and_its_missing_points_stay_absent():
     person = person_at((800, 600), 300, 200, 2000)
     keypoints = person.keypoints.copy()
