@@ -19,7 +19,7 @@ from runtime.progress import Steps
 log = logging.getLogger(__name__)
 
 STILL = 2 / 127.5                                 # of pixels in [-1, 1]: two levels of 8 bits
-AROUND = 2                                        # latents around what moves
+AROUND = 1                                        # latent around what moves
 
 Box = tuple[slice, slice]                         # rows and columns
 

@@ -173,7 +173,8 @@ def test_where_the_moved_picture_stands_still_its_latents_are_the_vaes(guided, i
     near[:3, 1:4] = True                                                                    # it and its neighbours
     assert_close(latents[0], by_vae[0], rtol=0, atol=1e-4)
     assert_close(latents[1][:, ~near], by_vae[0][:, ~near], rtol=0, atol=1e-4)
-    assert_close(latents[1][:, near], by_tiny[1][:, near], rtol=0, atol=0.05)                # of a box, whose edge is near
+    off, apart = ((each - by_tiny[1])[:, near].abs().mean() for each in (latents[1], by_vae[1]))
+    assert off < 0.3 * apart                                                                # of a box, whose edge is near
     assert (by_vae - by_tiny).abs().min(dim=1).values.max() > 0.1                           # the two are not alike
 
 
@@ -189,15 +190,15 @@ def test_every_frame_is_told_of_its_own_moved_picture_in_every_tile(guided, imag
 
 def test_only_what_moves_is_decoded_and_the_rest_is_the_picture(guided, image):
     moved = np.stack([image] * 3)
-    moved[1:, 8:40, 8:40] ^= 128                                                            # something moves here, a head in the last frame
+    moved[1:, 8:44, 8:44] ^= 128                                                            # something moves here, a head in the last frame
     latents = guided.moved_latents(image, moved, None)
     heads = np.float32([[0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [8, 8, 23, 23, 1]])
     known = KnownDetail(guided.vae, image, MovedPicture(moved, latents, heads))
-    assert known.boxes == [(slice(0, 7), slice(0, 6))] * 3                                  # 2 latents around, in 8 x 6
+    assert known.boxes == [(slice(0, 7), slice(0, 6))] * 3                                  # 1 latent around, in 8 x 6
     parts = np.concatenate([decode(guided.vae, each[None]).numpy() for each in known.parts(latents)])       # this VAE mixes frames
     whole = known.completed(parts, 0)
     assert np.array_equal(whole, np.concatenate([known.completed(parts[part], part.start) for part in (slice(0, 1), slice(1, 3))]))
-    assert np.array_equal(whole[0], image) and np.array_equal(whole[1, 60:], image[60:]) and np.abs(parts[0].astype(int) - image[:56]).mean() > 20
+    assert np.array_equal(whole[0], image) and np.array_equal(whole[1, 61:], image[61:]) and np.abs(parts[0].astype(int) - image[:56]).mean() > 20
     moving = np.s_[12:20, 12:20]
     assert np.abs(whole[1][moving].astype(int) - parts[1][moving]).max() <= 3
     given, decoded = (np.abs(frame[moving].astype(int) - moved[2][moving]).mean() for frame in (whole[2], parts[2]))
@@ -208,9 +209,9 @@ def test_a_box_follows_what_moves_and_all_are_of_the_largest_ones_size():
     moves = np.zeros((3, 128, 96), bool)
     moves[0, 40:56, 40:48], moves[1, 127, 8] = True, True
     boxes = moving_boxes(moves, 8)                                                          # in 16 x 12 latents
-    assert boxes[0] == (slice(3, 9), slice(3, 8))
-    assert boxes[1] == (slice(10, 16), slice(0, 5))                                         # of the largest one's size, inside the frame
-    assert [part.stop - part.start for part in boxes[2]] == [6, 5] and boxes[2][0].start >= 0         # where nothing moves
+    assert boxes[0] == (slice(4, 8), slice(4, 7))
+    assert boxes[1] == (slice(12, 16), slice(0, 3))                                         # of the largest one's size, inside the frame
+    assert [part.stop - part.start for part in boxes[2]] == [4, 3] and boxes[2][0].start >= 0         # where nothing moves
 
 
 def test_a_decoder_that_mixes_frames_gets_one_box_for_all(guided, image, monkeypatch):
