@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,25 +32,34 @@ STEPS = 5
 
 
 class ClipsThat(RandomClips):
-    """Clips whose sample `position` sends this process a signal, or is not finite."""
+    """Clips whose sample `position` sends this process a signal once `after` is there, or is not finite."""
 
-    def __init__(self, position: int, sends: int = 0):
-        self.position, self.sends = position, sends
+    def __init__(self, position: int, sends: int = 0, after: Path = Path()):
+        self.position, self.sends, self.after = position, sends, after
 
     def __getitem__(self, key):
         item = super().__getitem__(key)
         if key[1] == self.position:
             if self.sends:
+                assert appears(self.after)
                 os.kill(os.getpid(), self.sends)
             else:
                 item["latents"] = item["latents"] * float("nan")
         return item
 
 
+def appears(path: Path) -> bool:
+    """Whether something is there within a minute."""
+    ends = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < ends:
+        time.sleep(0.01)
+    return path.exists()
+
+
 def run(folders: tuple, output: Path, killed_at: int = -1, **changes) -> Path:
-    """Train the tiny model; kill -9 at the sample `killed_at`."""
+    """Train the tiny model; kill -9 at the sample `killed_at`, once the first checkpoint is there."""
     torch.set_num_threads(1)
-    clips = RandomClips() if killed_at < 0 else ClipsThat(killed_at, signal.SIGKILL)
+    clips = RandomClips() if killed_at < 0 else ClipsThat(killed_at, signal.SIGKILL, output / "latest")
     config = settings(output, max_steps=STEPS, conditioning_dropout=0.3, **changes)
     return train_video(PoseToVideo.load(*folders), clips, config)
 
