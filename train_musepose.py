@@ -91,6 +91,7 @@ def task_of(config: MusePoseTraining) -> MusePoseTask:
     from musepose.pipeline import MusePose
     from musepose.task import for_stage, initialise_from_controlnet, MusePoseTask
 
+    torch.manual_seed(config.train.seed)                                       # of a new pose guider and new motion modules
     files = WeightFiles(Path(config.base_model), Path(config.vae), Path(config.image_encoder), None, None, None, None)
     base, _ = base_config(files)
     networks = (load_saved_networks(config.stage1, torch.float32) if config.stage1 else load_networks(files, torch.float32))
@@ -98,7 +99,6 @@ def task_of(config: MusePoseTraining) -> MusePoseTask:
         initialise_from_controlnet(networks.pose_guider, Path(config.controlnet_openpose))
     model = MusePose.of(networks, load_vae(config.vae, torch.float32), load_image_encoder(config.image_encoder, torch.float32),
                         config.image_encoder)
-    torch.manual_seed(config.train.seed)                                       # new motion modules
     model = for_stage(model, base, config.train.stage, Path(config.motion_module) if config.motion_module else None)
     settings = {name: value for name, value in asdict(config).items() if name != "train"}
     return MusePoseTask(model, base, config.train, settings)

@@ -66,8 +66,11 @@ def training_clips(config: PoseToVideoConfig) -> Dataset:
         raise ValueError("cached_latents: expected a dataset (found none): name one, or leave cached_latents out")
     size, seed = (config.height, config.width), config.train.seed
     if config.cache:
-        from synthetic.clips import CachedClips                     # each source brings its own libraries
-        return CachedClips(config.cache, config.num_frames, adapter=config.adapter, moved=wants_moved(config), seed=seed)
+        from mimicmotion.checkpoint import encoder_key              # each source brings its own libraries
+        from synthetic.clips import CachedClips, claim
+        clips = CachedClips(config.cache, config.num_frames, adapter=config.adapter, moved=wants_moved(config), seed=seed)
+        claim(Path(config.cache), clips.name, vae=encoder_key(Path(config.svd) / "vae"))
+        return clips
     from training_data.clips import PairedClips, PreparedClips
     if config.dataset:
         return PreparedClips(config.dataset, config.num_frames, size, adapter=config.adapter, style=config.style,
@@ -95,7 +98,9 @@ def train_pose_to_video(config: PoseToVideoConfig) -> None:
     """Train from the weights and on the clips a config names; checkpoints remember all its settings."""
     if Path(config.train.output).resolve() in [Path(start).resolve() for start in (config.svd, config.checkpoint) if start]:
         raise ValueError(f"train.output={config.train.output}: expected a folder of its own (found the weights it starts from): name another")
-    from mimicmotion.pipeline import PoseToVideo                    # ten seconds of imports, for settings that are right
+    import torch                                                    # ten seconds of imports, for settings that are right
+
+    from mimicmotion.pipeline import PoseToVideo
     from mimicmotion.task import VideoTask
     from training.loop import train
 
@@ -103,6 +108,7 @@ def train_pose_to_video(config: PoseToVideoConfig) -> None:
     if config.cached_latents:
         check_cached_noise(config, clips.noise_aug_strength)
     settings = {name: value for name, value in asdict(config).items() if name != "train"}
+    torch.manual_seed(config.train.seed)                            # of a new PoseNet
     model = PoseToVideo.load(config.svd, config.checkpoint)
     if wants_moved(config) and not model.unet.takes_moved_picture:
         model = replace(model, unet=model.unet.with_moved_picture())

@@ -83,6 +83,17 @@ def whole_number(least: int, step: int = 1, most: int | None = None) -> Callable
     return read
 
 
+def positive_number(text: str) -> float:
+    """An option's type for argparse: a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 (found '{text}')")
+    return number
+
+
 def joined() -> bool:
     """Have the launched processes met? Before, all of a machine read the same and fail alike."""
     distributed = sys.modules.get("torch.distributed")

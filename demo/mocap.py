@@ -57,15 +57,21 @@ class RealClip:
         return replace(self, motion=Motion(joints, self.motion.fps))
 
 
+def clip_files(folder: str | Path) -> tuple[Path, Path]:
+    """A folder's motions and captions."""
+    files = Path(folder) / "mocap.npz", Path(folder) / "clips.jsonl"
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: expected motions of real people there (found none): "
+                                    "leave out --mocap, or name their folder")
+    return files
+
+
 def read_clips(folder: str | Path) -> list[RealClip]:
     """All clips of a folder, in its order."""
-    folder = Path(folder)
-    for name in ("mocap.npz", "clips.jsonl"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: expected motions of real people there (found none): "
-                                    "leave out --mocap, or name their folder")
-    lines = (folder / "clips.jsonl").read_text(encoding="utf-8").splitlines()
-    with np.load(folder / "mocap.npz", allow_pickle=False) as arrays:
+    motions, captions = clip_files(folder)
+    lines = captions.read_text(encoding="utf-8").splitlines()
+    with np.load(motions, allow_pickle=False) as arrays:
         joints, offsets, fps = arrays["joints"], arrays["offsets"], float(arrays["fps"])
     if len(offsets) != len(lines) + 1 or fps != MOTION_FPS:
         raise ValueError(f"{folder}: expected {len(lines)} clips, one a line of clips.jsonl, at {MOTION_FPS:g} fps "

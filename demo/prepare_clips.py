@@ -24,37 +24,42 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from configs import run_main
+from configs import positive_number, run_main, show_log, whole_number
 from dwpose.skeleton import Skeleton
 from media.images import as_tensor
-from mimicmotion.checkpoint import load_tiny_vae, load_vae
+from mimicmotion import checkpoint_file, image_encoder_folder
+from mimicmotion.checkpoint import encoder_key, load_tiny_vae, load_vae
 from mimicmotion.latents import image_latents, moved_latents
 from mimicmotion.pipeline import PoseToVideo
 from renderers import PuppetConfig, Scene
 from renderers.puppet import Puppet
 from runtime.cpu_layers import faster_on_cpu
 from runtime.device import chosen_dtype
-from synthetic.clips import draw_cache, encode_cache, move_cache, render_cache
+from runtime.weights import tensors_key, weights_file
+from synthetic.clips import draw_cache, encode_cache, LATENT_SHRINK, move_cache, render_cache
+
+MOST_FRAMES, MOST_PIXELS = 1000, 4096           # of a clip, of a side
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the clip cache to make or complete")
-    parser.add_argument("--clips", type=int, default=3000, help="number of clips, one person each")
-    parser.add_argument("--frames", type=int, default=3, help="frames per clip beside the reference picture")
-    parser.add_argument("--fps", type=float, default=10.0, help="frames per second of the clips")
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--size", type=int, nargs=2, default=(320, 192), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--workers", type=int, default=2, help="rendering processes")
+    parser.add_argument("--clips", type=whole_number(1), default=3000, help="number of clips, one person each")
+    parser.add_argument("--frames", type=whole_number(1, most=MOST_FRAMES), default=3, help="frames per clip beside the reference picture")
+    parser.add_argument("--fps", type=positive_number, default=10.0, help="frames per second of the clips")
+    parser.add_argument("--first-seed", type=whole_number(0), default=0, help="of the first clip; the next ones have the next")
+    parser.add_argument("--size", type=whole_number(64, LATENT_SHRINK, MOST_PIXELS), nargs=2, default=(320, 192), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--workers", type=whole_number(1), default=2, help="rendering processes")
     parser.add_argument("--move", action="store_true", help="move the reference pictures by renderer=puppet instead of rendering")
     parser.add_argument("--encode", type=Path, help="encode with this VAE instead of rendering")
     parser.add_argument("--tiny", type=Path, help="the tiny VAE for the moved pictures, as a run uses it")
     parser.add_argument("--what", choices=("frames", "poses", "moved"), default="frames",
                         help="encode the frames, the drawn poses (the adapter's targets), or the moved pictures")
     parser.add_argument("--draw", type=Path, nargs=2, metavar=("SVD", "CHECKPOINT"), help="cache what this video model draws, in latents")
-    parser.add_argument("--limit", type=int, help="move, encode or draw only the first clips")
+    parser.add_argument("--limit", type=whole_number(1), help="move, encode or draw only the first clips")
     arguments = parser.parse_args()
+    show_log()
     if not (arguments.encode or arguments.draw or arguments.move):
         render_cache(arguments.folder, first_seed=arguments.first_seed, num_clips=arguments.clips,
                      num_frames=arguments.frames, fps=arguments.fps, size=tuple(arguments.size),
@@ -66,9 +71,10 @@ def main() -> None:
         move_cache(arguments.folder, moved_by(Puppet(PuppetConfig(mask="colour"))), **some)
         return
     if arguments.draw:
-        draw_cache(arguments.folder, drawn_by(*arguments.draw, state.device), **some)
+        draw_cache(arguments.folder, drawn_by(*arguments.draw, state.device), weights_drawn_with(*arguments.draw), **some)
         return
-    encode_cache(arguments.folder, encoder_of(arguments.encode, arguments.tiny, state.device, arguments.what), what=arguments.what, **some)
+    made_with = {name: encoder_key(folder) for name, folder in (("vae", arguments.encode), ("tiny_vae", arguments.tiny)) if folder}
+    encode_cache(arguments.folder, encoder_of(arguments.encode, arguments.tiny, state.device, arguments.what), made_with, what=arguments.what, **some)
 
 
 def moved_by(puppet: Puppet) -> Callable[[np.ndarray, Skeleton, Skeleton], np.ndarray]:
@@ -77,6 +83,11 @@ def moved_by(puppet: Puppet) -> Callable[[np.ndarray, Skeleton, Skeleton], np.nd
         return puppet(Scene(picture, reference, skeleton, "", None), torch.Generator().manual_seed(0), progress=False)
 
     return move
+
+
+def weights_drawn_with(svd: Path, checkpoint: Path) -> dict[str, str]:
+    """What decides the latents that a video model draws, by name."""
+    return {"video": tensors_key(checkpoint_file(checkpoint)), "image_encoder": tensors_key(weights_file(image_encoder_folder(svd, checkpoint), "model", torch.float32))}
 
 
 def drawn_by(svd: Path, checkpoint: Path, device: torch.device) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:

@@ -142,7 +142,8 @@ def fit(task: Task, draw: Callable, folder: Path, *, rounds: Sequence[int], batc
             output=str(folder / f"round_{number + 1}"), max_steps=steps, batch_size=batch, optimizer="muon",
             learning_rate=rate, adam_learning_rate=rate / 10, warmup_steps=30, schedule="linear",
             final_learning_rate=0.01, max_grad_norm=0.0, ema_decay=0.0, mixed_precision="no", num_workers=0,
-            checkpoint_every=checkpoint_every, checkpoints_total_limit=1, report_to="none", seed=seed))
+            checkpoint_every=checkpoint_every, checkpoints_total_limit=1, report_to="none",
+            allow_changes=None, seed=seed))
 
 
 def main() -> None:

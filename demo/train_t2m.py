@@ -24,17 +24,20 @@ from torch import nn, Tensor
 from torch.utils.data import Dataset
 from transformers import CLIPTokenizer
 
-from configs import run_main
-from demo.mocap import read_clips, split
+from configs import run_main, whole_number
+from demo.mocap import clip_files, read_clips, split
 from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, HARD_TO_KEEP, MAX_STEPS, MotionCache, prepare, save_half,
                            statistics, text_encoder, tokens_for, train_tokenizer, training_prompt, varied, window_of)
 from media.files import copy_folder
+from runtime.weights import tensors_key
 from t2m.evaluation import round_trip_errors
 from t2m.generate import TextToMotion
 from t2m.task import gpt_loss, Normalisation, VQVAETask
 from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
 from training.loop import train
-from training.task import Batch, Task, TrainConfig
+from training.task import Batch, MAX_SEED, Task, TrainConfig
+from training_data.folder import require_equal
+from training_data.sources import content_key
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +219,7 @@ def stage(name: str, steps: int, batch: int, learning_rate: float, arguments: ar
     return TrainConfig(output=str(arguments.work / name), max_steps=steps, batch_size=batch, optimizer="muon",
                        learning_rate=learning_rate, adam_learning_rate=1e-3, warmup_steps=30, final_learning_rate=0.02,
                        ema_decay=0.0, mixed_precision=arguments.mixed_precision, num_workers=0, checkpoint_every=200,
-                       checkpoints_total_limit=1, report_to="none", seed=arguments.seed)
+                       checkpoints_total_limit=1, report_to="none", allow_changes=None, seed=arguments.seed)
 
 
 def vqvae_to_train(arguments: argparse.Namespace) -> VQVAE:
@@ -285,6 +288,13 @@ def train_stages(cache: MotionCache, mean: np.ndarray, std: np.ndarray,
     return vqvae, gpt.eval(), reader.eval()
 
 
+def made_with(arguments: argparse.Namespace) -> dict:
+    """What decides the motions and the weights that are started from; the steps' own settings are in the checkpoints."""
+    start, mocap = arguments.start_from, arguments.mocap
+    return {"motions": arguments.motions, "seed": arguments.seed, "mocap": [content_key(file) for file in clip_files(mocap)] if mocap else None,
+            "start_from": tensors_key(start / "vqvae.safetensors") if start else None}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("data/t2m"), help="folder for motions and checkpoints")
@@ -292,14 +302,15 @@ def main() -> None:
     parser.add_argument("--mocap", type=Path, help="folder of real motions with captions to train on as well")
     parser.add_argument("--start-from", type=Path, help="weights whose VQ-VAE and feature statistics to start from")
     parser.add_argument("--mixed-precision", choices=("auto", "no", "bf16"), default="auto", help="auto: bf16 on CPUs that have it")
-    parser.add_argument("--motions", type=int, default=18000, help="procedural motions to train on")
-    parser.add_argument("--vqvae-steps", type=int, default=9000, help="of the VQ-VAE")
-    parser.add_argument("--text-steps", type=int, default=6000, help="of the text encoder by itself")
-    parser.add_argument("--gpt-steps", type=int, default=3000, help="of the GPT and the text encoder")
-    parser.add_argument("--seed", type=int, default=1, help="of motions, weights and samples")
+    parser.add_argument("--motions", type=whole_number(HELD_OUT + VQVAE_BATCH), default=18000, help="procedural motions to train on")
+    parser.add_argument("--vqvae-steps", type=whole_number(1), default=9000, help="of the VQ-VAE")
+    parser.add_argument("--text-steps", type=whole_number(1), default=6000, help="of the text encoder by itself")
+    parser.add_argument("--gpt-steps", type=whole_number(1), default=3000, help="of the GPT and the text encoder")
+    parser.add_argument("--seed", type=whole_number(0, most=MAX_SEED), default=1, help="of motions, weights and samples")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
+    require_equal(arguments.work / "settings.json", made_with(arguments), arguments.work / "motions")
     cache = prepare(arguments.work / "motions", arguments.motions, arguments.seed, arguments.mocap)
     mean, std = statistics(cache, arguments.start_from or arguments.work / "motions")
     vqvae, gpt, reader = train_stages(cache, mean, std, arguments)

@@ -24,9 +24,10 @@ from diffusers import AutoencoderKL, UNet3DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from configs import run_main, show_log
+from configs import run_main, show_log, whole_number
 from media.files import read_json, save_text
 from media.video_writer import write_video
+from mimicmotion.checkpoint import encoder_key
 from newmove.clips import Clip, LatentCache, MotionClips
 from newmove.task import MotionTask
 from newmove.text_to_video import fingerprint, TextToVideo, write_component
@@ -37,6 +38,7 @@ from synthetic.render import render
 from t2m.camera import Camera
 from training.loop import train
 from training.task import TrainConfig
+from training_data.folder import require_equal
 
 # -------------------------------------------------------------------------------------------------- people in clips
 
@@ -193,11 +195,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the pipeline goes")
     parser.add_argument("--work", type=Path, required=True, help="folder for clips, latents and checkpoints")
     parser.add_argument("--vae", type=Path, required=True, help="the demo's VAE")
-    parser.add_argument("--clips", type=int, default=24, help="of each colour doing each thing")
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--clips", type=whole_number(1), default=24, help="of each colour doing each thing")
+    parser.add_argument("--steps", type=whole_number(1), default=1400)
     chosen = parser.parse_args()
     show_log()
     base = chosen.work / "base"
+    require_equal(chosen.work / "settings.json", {"vae": encoder_key(chosen.vae)}, base)
     if not (base / LAST_WRITTEN).is_file():
         write_base(base, chosen.vae)
     model = TextToVideo.load(base)
@@ -207,7 +210,7 @@ def main() -> None:
     config = TrainConfig(output=str(chosen.work / "run"), max_steps=chosen.steps, batch_size=4, optimizer="muon",
                          learning_rate=0.02, adam_learning_rate=2e-3, warmup_steps=20, schedule="linear",
                          final_learning_rate=0.05, ema_decay=0.99, mixed_precision="no", checkpoint_every=100, log_every=10,
-                         num_workers=0, report_to="none")
+                         num_workers=0, report_to="none", allow_changes=None)
     train(MotionTask(model, "all", sampling="high-level", seed=config.seed), clips, config)
     model.save(chosen.folder)
     shutil.rmtree(chosen.folder / "vae")                               # half precision, and the demo has it already

@@ -31,15 +31,16 @@ from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny
 from torch import nn, Tensor
 from torch.utils.data import Dataset
 
-from configs import run_main, show_log
+from configs import run_main, show_log, whole_number
 from dwpose.draw import draw
 from dwpose.skeleton import (hand_boxes, head_boxes, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST,
                              NOSE, RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER,
                              RIGHT_WRIST, Skeleton)
 from media.files import save_atomically
 from media.images import as_tensor
+from mimicmotion.checkpoint import encoder_key
 from mimicmotion.savings import is_temporal, spatial_only
-from synthetic.clips import LATENT_SHRINK, open_array
+from synthetic.clips import claim, LATENT_SHRINK, open_array
 from training.loop import train
 from training.task import Batch, Task, TrainConfig
 
@@ -66,6 +67,7 @@ class Crops(Dataset):
         self.drawn_clips = np.flatnonzero(open_array(folder, "drawn_latents_done")) if drawn_share else None
         self.side, self.detail_weight, self.seed = side, detail_weight, seed
         self.pose_share, self.drawn_share = pose_share, drawn_share
+        self.settings = dict(crop=side, pose_share=pose_share, detail_weight=detail_weight, drawn_share=drawn_share)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -158,7 +160,7 @@ class VAETask(Task):
                  latent_noise: float, seed: int):
         self.vae, self.crops, self.decoder_only, self.seed = vae, crops, decoder_only, seed
         self.channels = vae.config.latent_channels
-        self.settings = dict(decoder_only=decoder_only, kl_weight=kl_weight, latent_noise=latent_noise)
+        self.settings = dict(decoder_only=decoder_only, kl_weight=kl_weight, latent_noise=latent_noise, **crops.settings)
         for name, parameter in vae.named_parameters():
             learns = name.startswith("decoder.") or not decoder_only
             unused = name.startswith("decoder.mid_block.attentions.")       # one-layer decoders skip their attention
@@ -210,7 +212,7 @@ class TinyVAETask(VAETask):
     def __init__(self, tiny: AutoencoderTiny, scaling_factor: float, crops: Crops, *, latent_noise: float, seed: int):
         self.tiny, self.crops, self.seed = tiny, crops, seed
         self.channels = tiny.config.latent_channels
-        self.settings = dict(scaling_factor=scaling_factor, latent_noise=latent_noise, **TINY_VAE)
+        self.settings = dict(scaling_factor=scaling_factor, latent_noise=latent_noise, **TINY_VAE, **crops.settings)
         self.edges = tuple(f"{name}.layers.{layer}." for name in ("encoder", "decoder")
                            for layer in (0, len(getattr(tiny, name).layers) - 1))
         self.objective = TinyObjective(tiny, scaling_factor, latent_noise)
@@ -227,9 +229,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cache", type=Path, help="a folder rendered by demo/prepare_clips.py")
     parser.add_argument("vae", type=Path, help="the VAE to start from and to write")
-    parser.add_argument("--steps", type=int, default=6000, help="optimizer steps")
-    parser.add_argument("--batch-size", type=int, default=14, help="crops per process")
-    parser.add_argument("--crop", type=int, default=64, help="pixels")
+    parser.add_argument("--steps", type=whole_number(1), default=6000, help="optimizer steps")
+    parser.add_argument("--batch-size", type=whole_number(1), default=14, help="crops per process")
+    parser.add_argument("--crop", type=whole_number(LATENT_SHRINK, LATENT_SHRINK), default=64, help="pixels")
     parser.add_argument("--learning-rate", type=float, default=0.015, help="Muon's; AdamW takes a twentieth")
     parser.add_argument("--pose-share", type=float, default=0.2, help="share of crops from drawn poses")
     parser.add_argument("--detail-weight", type=float, default=2.5, help="loss weight over heads and hands")
@@ -239,7 +241,7 @@ def main() -> None:
     parser.add_argument("--decoder-only", action="store_true", help="train on the cache's latents, the encoder rests")
     parser.add_argument("--drawn-share", type=float, default=0.0, help="share of crops decoded from what the video model drew")
     parser.add_argument("--tiny", type=Path, help="folder for a tiny VAE of the same latents, trained in the VAE's place")
-    parser.add_argument("--checkpoint-every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument("--checkpoint-every", type=whole_number(1), default=200, help="steps between checkpoints")
     parser.add_argument("--work", type=Path, help="folder for checkpoints (default: in what is made, deleted at the end)")
     parser.add_argument("--seed", type=int, default=0, help="of crops and noise")
     arguments = parser.parse_args()
@@ -250,8 +252,10 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train from the last checkpoint to `steps`, then put the VAE, or the tiny one, in its folder."""
     vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.vae, torch_dtype=torch.float32)
-    crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight, arguments.seed,
-                  encoded=arguments.decoder_only or arguments.tiny is not None, drawn_share=arguments.drawn_share)
+    encoded = arguments.decoder_only or arguments.tiny is not None
+    crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight, arguments.seed, encoded, arguments.drawn_share)
+    for name in ("latents", "pose_latents") if encoded else ():
+        claim(arguments.cache, name, vae=encoder_key(arguments.vae))
     learns = dict(latent_noise=arguments.latent_noise, seed=arguments.seed)
     if arguments.tiny:
         torch.manual_seed(arguments.seed)
@@ -264,7 +268,7 @@ def run(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size, optimizer="muon", learning_rate=arguments.learning_rate,
         adam_learning_rate=arguments.learning_rate / 20, warmup_steps=40, final_learning_rate=0.02, max_grad_norm=0.0,
         ema_decay=0.99, mixed_precision="auto", num_workers=0, checkpoint_every=arguments.checkpoint_every,
-        checkpoints_total_limit=1, report_to="none", seed=arguments.seed))
+        checkpoints_total_limit=1, report_to="none", allow_changes=None, seed=arguments.seed))
     if int(os.environ.get("RANK", 0)) == 0:
         for file in ("config.json", "diffusion_pytorch_model.safetensors"):
             save_atomically(folder / file, partial(shutil.copy, made / file))

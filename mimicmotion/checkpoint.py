@@ -17,7 +17,7 @@ from media.files import read_json
 from mimicmotion import check_model_files, checkpoint_file, image_encoder_folder, networks, REMEDY, unet_folder, WANTED
 from mimicmotion.networks import PoseNet, PoseUNet
 from mimicmotion.savings import is_temporal, is_zero_initialised, zero_temporal_branches
-from runtime.weights import check_safetensors, empty, empty_from, fill, kind_of, metadata, read_tensors, save_with_config, weights_file
+from runtime.weights import check_safetensors, empty, empty_from, fill, kind_of, metadata, read_tensors, save_with_config, tensors_key, weights_file
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,11 @@ SILENT = {"temporal_branches": "silent"}                      # how a file says 
 def load_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> AutoencoderKLTemporalDecoder:
     """The SVD autoencoder from its component folder."""
     return loaded(AutoencoderKLTemporalDecoder.from_config, folder, "diffusion_pytorch_model", dtype, device)
+
+
+def encoder_key(folder: str | Path) -> str:
+    """Sixteen hex digits of what decides a VAE's latents: its encoder. A decoder that learns on keeps them."""
+    return tensors_key(weights_file(Path(folder), "diffusion_pytorch_model", torch.float32), ("encoder.", "quant_conv."))
 
 
 def load_tiny_vae(folder: str | Path, dtype: torch.dtype, device: str = "cpu") -> AutoencoderTiny:

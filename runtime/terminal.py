@@ -36,6 +36,8 @@ def interruptible() -> None:
 
 
 def terminate(number: int, frame: FrameType | None) -> None:
+    """End the program, once: a second signal would end its ending."""
+    signal.signal(number, signal.SIG_IGN)
     raise Terminated
 
 

@@ -1,4 +1,5 @@
 """Tensors on disk: strict reading without executing anything, errors that name file and tensor, and atomic saving."""
+import hashlib
 import json
 import os
 import pickle
@@ -70,6 +71,16 @@ def mapped(path: Path) -> Iterator[tuple[str, Tensor]]:
                     yield names.pop(0), tensor
     except SafetensorError as error:
         raise ValueError(f"{path}: expected whole safetensors ({error}): fetch the file again") from None
+
+
+def tensors_key(path: Path, prefixes: tuple[str, ...] = ("",)) -> str:
+    """Sixteen hex digits of the tensors of a .safetensors whose names begin with one of `prefixes`."""
+    digest = hashlib.sha256()
+    for name, tensor in mapped(path):
+        if name.startswith(prefixes):
+            digest.update(name.encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def read_pickled(path: Path, mapped: bool):

@@ -1,6 +1,7 @@
 """`sample_clip`: a reference picture, a caption, and the frames and skeletons of one character doing one motion."""
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, FACE, hand_boxes, HANDS, head_boxes, is_present, LEFT_HAND, RIGHT_HAND, Skeleton
+from media.files import one_line
 from media.images import as_tensor
 from synthetic.character import Character
 from synthetic.gaits import GAITS
@@ -26,6 +28,9 @@ from synthetic.render import render
 from t2m import motion as smpl
 from t2m.camera import Camera
 from t2m.motion import Motion, MOTION_FPS
+from training_data.folder import require_equal
+
+log = logging.getLogger(__name__)
 
 HELD_OUT_SEED = 10**6           # seeds from here on are never trained on: other characters, other motions
 MOTION_SECONDS = (2.5, 5.0)     # motions last at least so long, and clips are cut out of them
@@ -154,10 +159,30 @@ def open_array(folder: Path, name: str, shape: tuple[int, ...] | None = None, dt
         with suppress(FileExistsError):
             os.link(empty, path)
         empty.unlink()
-    array = np.load(path, mmap_mode="r+" if shape or writable else "r")
+    try:
+        array = np.load(path, mmap_mode="r+" if shape or writable else "r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected a whole array (found {one_line(error)}): prepare the clips in another folder") from None
     if shape and array.shape != shape:
         raise ValueError(f"{path}: expected shape {shape} (found {array.shape}): use another folder for other settings")
     return array
+
+
+def claim(folder: Path, name: str, **made_with) -> None:
+    """Record what an array of the cache is made with; what was made with something else is refused, and the difference named."""
+    require_equal(folder / f"{name}.json", made_with, folder / f"{name}.npy", "use another folder" if name == "frames" else
+                  f"use the same, another folder, or delete {name}*, and it is made anew")
+
+
+def clips_to_do(folder: Path, done: np.ndarray, share: slice, limit: int | None, *ready: str) -> np.ndarray:
+    """Numbers of a share of the first `limit` clips, those that are `ready` and not `done`; how many are not ready is told.
+
+    done: (C,) bool; ready: names of such arrays.
+    """
+    able = np.logical_and.reduce([open_array(folder, name) for name in ready])[:limit]
+    if not able.all():
+        log.warning("%s: %d of %d clips are left out: not yet %s", folder, (~able).sum(), len(able), " and ".join(ready))
+    return np.arange(len(able))[share][able[share] & ~done[:limit][share]]
 
 
 def _render_one(job: tuple) -> int:
@@ -173,7 +198,11 @@ def _render_one(job: tuple) -> int:
 def render_cache(folder: Path, *, first_seed: int, num_clips: int, num_frames: int, fps: float,
                  size: tuple[int, int], workers: int = 2) -> None:
     """Render clips of seeds first_seed ... into `folder`: per clip the reference picture, then `num_frames` frames."""
+    if first_seed < HELD_OUT_SEED < first_seed + num_clips:
+        raise ValueError(f"first seed {first_seed}, {num_clips} clips: expected seeds below {HELD_OUT_SEED} or from there on, which are held out "
+                         "(found both): take fewer clips, or other seeds")
     height, width = size
+    claim(folder, "frames", first_seed=first_seed, num_clips=num_clips, num_frames=num_frames, fps=fps, size=list(size))
     open_array(folder, "frames", (num_clips, 1 + num_frames, height, width, 3), np.uint8)
     open_array(folder, "keypoints", (num_clips, 1 + num_frames, 133, 3), np.float32)
     rendered = open_array(folder, "rendered", (num_clips,), np.bool_)
@@ -189,46 +218,46 @@ def move_cache(folder: Path, move: Callable[[np.ndarray, Skeleton, Skeleton], np
 
     share, limit: as `encode_cache`.
     """
-    frames, keypoints, rendered = (open_array(folder, name) for name in ("frames", "keypoints", "rendered"))
+    frames, keypoints = (open_array(folder, name) for name in ("frames", "keypoints"))
     size = frames.shape[2:4]
-    moved, done = open_array(folder, "moved", frames.shape, np.uint8), open_array(folder, "moved_done", rendered.shape, np.bool_)
-    todo = [index for index in range(len(frames))[:limit][share] if rendered[index] and not done[index]]
-    for index in tqdm(todo, desc="moving the pictures", unit="clip"):
+    moved, done = open_array(folder, "moved", frames.shape, np.uint8), open_array(folder, "moved_done", (len(frames),), np.bool_)
+    for index in tqdm(clips_to_do(folder, done, share, limit, "rendered"), desc="moving the pictures", unit="clip"):
         reference, skeleton = (Skeleton(np.array(points), size, fps=1) for points in (keypoints[index, :1], keypoints[index, 1:]))
         moved[index, 0] = frames[index, 0]
         moved[index, 1:] = move(np.array(frames[index, 0]), reference, skeleton)
         done[index] = True
 
 
-def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], *, what: str = "frames",
+def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], made_with: dict[str, str], *, what: str = "frames",
                  share: slice = slice(None), limit: int | None = None) -> None:
     """Cache what `encode` ((n, H, W, 3) uint8 to (n, C, h, w)) makes of the frames, of the poses drawn for them, or of the moved pictures.
 
-    what: frames, poses or moved; share: the clips this process takes, e.g. slice(rank, None, world size); limit: only the first clips.
+    made_with: the weights of `encode`, by name; what: frames, poses or moved; share: of the clips, this process's, e.g. slice(rank, None,
+    world size); limit: only the first clips.
     """
-    frames, keypoints, rendered = (open_array(folder, name) for name in ("frames", "keypoints", "moved_done" if what == "moved" else "rendered"))
+    frames, keypoints = (open_array(folder, name) for name in ("frames", "keypoints"))
     num_clips, _, height, width, _ = frames.shape
     pictures = open_array(folder, "moved") if what == "moved" else frames
     name = {"frames": "latents", "poses": "pose_latents", "moved": "moved_latents"}[what]
+    claim(folder, name, **made_with)
     done = open_array(folder, f"{name}_done", (num_clips,), np.bool_)
-    todo = [index for index in range(num_clips)[:limit][share] if rendered[index] and not done[index]]
-    for index in tqdm(todo, desc=f"encoding {name}", unit="clip"):
+    for index in tqdm(clips_to_do(folder, done, share, limit, "moved_done" if what == "moved" else "rendered"), desc=f"encoding {name}", unit="clip"):
         drawn = draw(Skeleton(keypoints[index], (height, width), fps=1)) if what == "poses" else np.array(pictures[index])
         encoded = encode(drawn)                                                         # (F, C, h, w)
         open_array(folder, name, (num_clips, *encoded.shape), np.float16)[index] = encoded
         done[index] = True
 
 
-def draw_cache(folder: Path, draw_latents: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], *, share: slice = slice(None),
-               limit: int | None = None) -> None:
+def draw_cache(folder: Path, draw_latents: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], made_with: dict[str, str], *,
+               share: slice = slice(None), limit: int | None = None) -> None:
     """Cache the latents that `draw_latents` makes of each reference picture (H, W, 3) uint8, drawn poses (F, H, W, 3) uint8 and the moved
-    pictures' latents (F, C, h, w); the reference picture's own come first, as they are. share, limit: as `encode_cache`.
+    pictures' latents (F, C, h, w); the reference picture's own come first, as they are. made_with, share, limit: as `encode_cache`.
     """
-    frames, keypoints, latents, moved, ready = (open_array(folder, name) for name in
-                                                ("frames", "keypoints", "latents", "moved_latents", "moved_latents_done"))
-    drawn, done = open_array(folder, "drawn_latents", latents.shape, np.float16), open_array(folder, "drawn_latents_done", ready.shape, np.bool_)
-    todo = [index for index in range(len(frames))[:limit][share] if ready[index] and not done[index]]
-    for index in tqdm(todo, desc="drawing latents", unit="clip"):
+    frames, keypoints, latents, moved = (open_array(folder, name) for name in ("frames", "keypoints", "latents", "moved_latents"))
+    claim(folder, "drawn_latents", **made_with)
+    drawn = open_array(folder, "drawn_latents", latents.shape, np.float16)
+    done = open_array(folder, "drawn_latents_done", (len(frames),), np.bool_)
+    for index in tqdm(clips_to_do(folder, done, share, limit, "latents_done", "moved_latents_done"), desc="drawing latents", unit="clip"):
         poses = draw(Skeleton(keypoints[index, 1:], frames.shape[2:4], fps=1))
         drawn[index, 0] = latents[index, 0]
         drawn[index, 1:] = draw_latents(np.array(frames[index, 0]), poses, moved[index, 1:].astype(np.float32))
@@ -246,9 +275,9 @@ class CachedClips(Dataset):
     """
 
     def __init__(self, folder: str | Path, num_frames: int, *, adapter: bool = False, moved: bool = False, seed: int = 0):
-        folder, name = Path(folder), "pose_latents" if adapter else "latents"
+        folder, self.name = Path(folder), "pose_latents" if adapter else "latents"
         self.frames, self.keypoints = open_array(folder, "frames"), open_array(folder, "keypoints")
-        self.latents, done = open_array(folder, name), open_array(folder, f"{name}_done")
+        self.latents, done = open_array(folder, self.name), open_array(folder, f"{self.name}_done")
         self.moved = open_array(folder, "moved_latents") if moved else None
         if moved:
             done = done & open_array(folder, "moved_latents_done")

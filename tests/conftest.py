@@ -78,7 +78,7 @@ def clip_cache(tmp_path_factory) -> Path:
     render_cache(folder, first_seed=40, num_clips=3, num_frames=4, fps=5, size=(64, 64), workers=1)
     move_cache(folder, lambda picture, reference, skeleton: np.stack([picture // (2 + frame) for frame in range(len(skeleton))]))
     for what in ("frames", "poses", "moved"):
-        encode_cache(folder, mean_colour, what=what)
+        encode_cache(folder, mean_colour, {"vae": "mean"}, what=what)
     return folder
 
 

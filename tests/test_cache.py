@@ -1,4 +1,6 @@
 """The cache of rendered clips: resumable, and what training reads from it."""
+import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -6,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import mean_colour
 from dwpose.skeleton import HANDS
-from synthetic.clips import CachedClips, open_array, reach, render_cache, sample_clip
+from synthetic.clips import CachedClips, encode_cache, HELD_OUT_SEED, open_array, reach, render_cache, sample_clip
 
 SIZE = (64, 64)
 
@@ -29,9 +32,47 @@ def test_an_interrupted_preparation_does_only_what_is_missing(clip_cache):
     frames[0] = kept
 
 
-def test_another_shape_is_refused(clip_cache):
-    with pytest.raises(ValueError, match="use another folder"):
-        render_cache(clip_cache, first_seed=40, num_clips=3, num_frames=5, fps=5, size=SIZE, workers=1)
+@pytest.mark.parametrize("changed, said", [
+    (dict(num_frames=5), "num_frames: 4 there, 5 now"), (dict(fps=6), "fps: 5 there, 6 now"), (dict(num_clips=4), "num_clips: 3 there, 4 now"),
+    (dict(first_seed=HELD_OUT_SEED), "first_seed: 40 there, 1000000 now")])
+def test_other_clips_are_refused_in_a_cache_and_the_difference_is_named(clip_cache, changed, said):
+    before = open_array(clip_cache, "rendered").tolist()
+    with pytest.raises(ValueError, match=f"frames.json: made with other settings .{said}.: use another folder"):
+        render_cache(clip_cache, **dict(first_seed=40, num_clips=3, num_frames=4, fps=5, size=SIZE, workers=1) | changed)
+    assert open_array(clip_cache, "rendered").tolist() == before
+
+
+def test_seeds_that_are_held_out_and_others_do_not_share_a_cache(tmp_path):
+    with pytest.raises(ValueError, match="expected seeds below 1000000 or from there on"):
+        render_cache(tmp_path / "mixed", first_seed=HELD_OUT_SEED - 1, num_clips=2, num_frames=1, fps=5, size=SIZE, workers=1)
+    assert not (tmp_path / "mixed").exists()
+
+
+@pytest.mark.parametrize("what, name", [("frames", "latents"), ("poses", "pose_latents"), ("moved", "moved_latents")])
+def test_latents_of_other_weights_are_refused_and_so_are_those_of_unknown_ones(clip_cache, tmp_path, what, name):
+    with pytest.raises(ValueError, match=f"{name}.json: made with other settings .vae: mean there, another now.: .*or delete {name}.*made anew"):
+        encode_cache(clip_cache, None, {"vae": "another"}, what=what)
+    cache = shutil.copytree(clip_cache, tmp_path / "cache")
+    (cache / f"{name}.json").unlink()
+    with pytest.raises(ValueError, match=f"{name}.npy: expected {name}.json beside it"):
+        encode_cache(cache, None, {"vae": "mean"}, what=what)
+
+
+def test_clips_that_are_not_ready_are_told(clip_cache, tmp_path, caplog):
+    cache = shutil.copytree(clip_cache, tmp_path / "cache")
+    open_array(cache, "rendered", writable=True)[1:] = False
+    for path in cache.glob("latents*"):
+        path.unlink()
+    encode_cache(cache, mean_colour, {"vae": "mean"})
+    assert "2 of 3 clips are left out: not yet rendered" in caplog.text
+    assert open_array(cache, "latents_done").tolist() == [True, False, False]
+
+
+def test_an_array_that_was_cut_short_is_named(clip_cache, tmp_path):
+    cache = shutil.copytree(clip_cache, tmp_path / "cache")
+    os.truncate(cache / "frames.npy", 1000)
+    with pytest.raises(ValueError, match="frames.npy: expected a whole array .*prepare the clips in another folder"):
+        CachedClips(cache, 1)
 
 
 def write_own_row(job: tuple[Path, int]) -> None:

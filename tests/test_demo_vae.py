@@ -1,4 +1,5 @@
 """Training the demo's VAE: where crops come from, and what --decoder-only leaves alone."""
+import json
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch.utils.data import default_collate
 
 from demo import train_vae as train_demo_vae
 from demo.train_vae import Crops, VAETask
-from mimicmotion.checkpoint import load_tiny_vae
+from mimicmotion.checkpoint import encoder_key, load_tiny_vae
 from synthetic.clips import draw_cache, open_array, render_cache
 
 SIDE = 32
@@ -73,18 +74,20 @@ def test_a_share_of_the_crops_has_the_latents_the_video_model_drew(cache):
 
     open_array(cache, "moved_latents", (2, 2, 4, 12, 8), np.float16)
     open_array(cache, "moved_latents_done", (2,), np.bool_)[:] = True
-    draw_cache(cache, draw_latents)
+    draw_cache(cache, draw_latents, {})
     drawn = [[bool((Crops(cache, SIDE, 0.0, 2.0, seed=0, encoded=True, drawn_share=share)[(0, position)]["latents"] == 7).all())
               for position in range(6)] for share in (0.0, 1.0)]
     assert drawn == [[False] * 6, [True] * 6]
 
 
-def saved_vae(folder: Path, scaling_factor: float) -> Path:
-    """A small VAE in half precision; its weights file."""
+def saved_vae(folder: Path, scaling_factor: float, cache: Path) -> Path:
+    """A small VAE in half precision, which the cache says its latents are of; its weights file."""
     vae = AutoencoderKLTemporalDecoder(
         block_out_channels=(32, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, layers_per_block=1,
         latent_channels=4, sample_size=64, scaling_factor=scaling_factor)
     vae.half().save_pretrained(folder)
+    for name in ("latents", "pose_latents"):
+        (cache / f"{name}.json").write_text(json.dumps({"vae": encoder_key(folder)}))
     return folder / "diffusion_pytorch_model.safetensors"
 
 
@@ -105,7 +108,7 @@ def trained(cache, tmp_path, monkeypatch):
 
 
 def test_a_tiny_vae_learns_both_ways_from_the_latents_and_leaves_the_vae_alone(cache, trained, tmp_path):
-    weights = saved_vae(tmp_path / "vae", scaling_factor=0.1)
+    weights = saved_vae(tmp_path / "vae", 0.1, cache)
     before, made = weights.read_bytes(), {}
     for steps in (1, 60):
         trained("--steps", steps, "--tiny", tmp_path / f"tiny_{steps}")
@@ -119,11 +122,29 @@ def test_a_tiny_vae_learns_both_ways_from_the_latents_and_leaves_the_vae_alone(c
     assert weights.read_bytes() == before and not (tmp_path / "tiny_60" / "training").exists()
 
 
-def test_decoder_only_trains_the_decoder_and_nothing_else(trained, tmp_path):
-    weights = saved_vae(tmp_path / "vae", scaling_factor=0.5)
+def test_decoder_only_trains_the_decoder_and_nothing_else(cache, trained, tmp_path):
+    weights = saved_vae(tmp_path / "vae", 0.5, cache)
     before = load_file(weights)
     trained("--steps", 2, "--decoder-only")
     changed = {name for name, tensor in load_file(weights).items() if not torch.equal(tensor, before[name])}
     assert changed and all(name.startswith("decoder.") for name in changed)
     assert AutoencoderKLTemporalDecoder.load_config(tmp_path / "vae")["scaling_factor"] == 0.5
     assert not (tmp_path / "vae" / "training").exists()
+
+
+def test_the_latents_of_another_vae_are_refused_and_a_decoder_that_learnt_on_keeps_them(cache, trained, tmp_path):
+    saved_vae(tmp_path / "vae", 0.5, cache)
+    for _ in range(2):
+        trained("--steps", 1, "--decoder-only")
+    (cache / "latents.json").write_text(json.dumps({"vae": "0123"}))
+    with pytest.raises(ValueError, match="latents.json: made with other settings .vae: 0123 there, .* delete latents"):
+        trained("--steps", 1, "--decoder-only")
+
+
+@pytest.mark.parametrize("option", ["--crop 40", "--pose-share 0.5", "--detail-weight 1", "--kl-weight 0.5"])
+def test_going_on_with_other_crops_is_refused_and_nothing_is_advised_that_the_script_lacks(cache, trained, tmp_path, option):
+    saved_vae(tmp_path / "vae", 0.5, cache)
+    trained("--steps", 1, "--work", tmp_path / "work")
+    name = option.split()[0].removeprefix("--").replace("-", "_")
+    with pytest.raises(ValueError, match=f"written with other settings .{name}: .*: restore them, or choose another output$"):
+        trained("--steps", 2, "--work", tmp_path / "work", *option.split())

@@ -319,6 +319,8 @@ def test_data_and_start_are_settings_too_and_a_difference_is_allowed_by_its_name
     data = "other"
     with pytest.raises(ValueError, match="dataset: one -> other.*allow_changes=dataset"):
         run_with()
+    with pytest.raises(ValueError, match="dataset: one -> other.: restore them, or choose another output$"):
+        run_with(allow_changes=None)
     run_with(allow_changes="dataset")
 
 
@@ -366,6 +368,17 @@ def test_a_file_that_is_damaged_without_a_change_of_its_size_is_named(never_stop
             (checkpoint / file).write_bytes(b"")
         with pytest.raises(ValueError, match="no checkpoint beside it is whole"):
             chosen_checkpoint(output, True, "latest")
+
+
+@pytest.mark.parametrize("file", ["loop.pt", "trained.safetensors", "averaged.safetensors"])
+def test_one_wrong_byte_among_the_numbers_is_found(never_stopped, tmp_path, file):
+    output = shutil.copytree(never_stopped, tmp_path / "run", symlinks=True)
+    path = latest_checkpoint(output) / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{file}: expected the bytes that were written .*: choose another checkpoint"):
+        chosen_checkpoint(output, True, path.parent.name)
 
 
 def test_going_on_after_a_damaged_checkpoint_equals_never_stopping(folders, never_stopped, tmp_path):

@@ -8,6 +8,7 @@ are cut up over processes are in sharded/ instead, and give a model at the end o
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "unexpected pos", "file write failed", "iostream error")
 STATE_KEYS = {"step": int, "position": int, "num_processes": int, "sharded": str | None, "config": dict, "settings": dict,
-              "files": dict}
+              "files": dict, "hashes": dict}
 LOOP_KEYS = {"schedule", "randomness"}
 LONGEST_SAVE = timedelta(hours=3)               # the processes that do not write wait so long for the one that does
 FORMAT = 2                                               # of what a checkpoint's folder holds
@@ -117,6 +118,9 @@ def damage(checkpoint: Path) -> str:
             found = path.stat().st_size if path.is_file() else "none"
             if found != size:
                 raise ValueError(f"{path}: expected a file of {size} bytes (found {found})")
+        for name, written in state["hashes"].items():
+            if hash_of(checkpoint / name) != written:
+                raise ValueError(f"{checkpoint / name}: expected the bytes that were written (found others): the disk, or a copy, is at fault")
         read_loop(checkpoint)
         for path in checkpoint.glob("*.safetensors"):
             read_weights(path, only_names=True)
@@ -129,7 +133,7 @@ def read_state(checkpoint: Path) -> dict:
     """What state.json holds."""
     path = checkpoint / "state.json"
     try:
-        state = {"settings": {}, "files": {}} | json.loads(path.read_text(encoding="utf-8"))
+        state = {"settings": {}, "files": {}, "hashes": {}} | json.loads(path.read_text(encoding="utf-8"))
         odd = sorted(key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind))
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: expected what a run goes on from (found {one_line(error)})") from None
@@ -361,12 +365,20 @@ class CheckpointWriter:
 
 
 def write_files(folder: Path, tensors: dict[str, dict], loop: dict, state: dict) -> None:
-    """A checkpoint's files beside the exported model; state.json comes last and lists all of them."""
+    """A checkpoint's files beside the exported model; state.json comes last and lists all of them, with the hashes of these."""
+    written = [f"{name}.safetensors" for name in tensors] + ["loop.pt"]
     for name, named in tensors.items():
         save_tensors(named, folder / f"{name}.safetensors")
     torch.save(loop, folder / "loop.pt")
     files = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-    (folder / "state.json").write_text(json.dumps(state | {"files": files}, indent=1))
+    hashes = {name: hash_of(folder / name) for name in written}
+    (folder / "state.json").write_text(json.dumps(state | {"files": files, "hashes": hashes}, indent=1))
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def restore(checkpoint: Path, learner: Learner) -> tuple[int, int]:
@@ -425,11 +437,12 @@ def refuse_other_settings(path: Path, state: dict, config: TrainConfig, settings
     samples_then = then["batch_size"] * then["gradient_accumulation"] * state["num_processes"]
     if samples_then == config.batch_size * config.gradient_accumulation * processes:
         changed -= SAME_DATA
-    changed -= set(config.allow_changes.replace(" ", "").split(","))
+    changed -= set((config.allow_changes or "").replace(" ", "").split(","))
     if changed:
+        ways = "restore them, or choose another output" if config.allow_changes is None else (
+            f"restore them, choose another output, or allow_changes={','.join(sorted(changed))}")
         listed = "; ".join(f"{key}: {then.get(key)} -> {now[key]}" for key in sorted(changed))
-        raise AgreedError(f"{path}: written with other settings ({listed}): restore them, choose another output, or "
-                         f"allow_changes={','.join(sorted(changed))}")
+        raise AgreedError(f"{path}: written with other settings ({listed}): {ways}")
     if then["max_steps"] != config.max_steps and config.final_learning_rate != 1:
         log.warning("max_steps: %d -> %d: the learning rate follows the new schedule from here on", then["max_steps"],
                     config.max_steps)

@@ -124,7 +124,7 @@ class TrainConfig:
     checkpoints_total_limit: int = setting(2, "older checkpoints are deleted; 0 = none is", free=True)
     resume: bool = setting(True, "go on from a checkpoint in output, if there is one", free=True)
     resume_from: str = setting("latest", "latest, or the folder of a checkpoint", free=True)
-    allow_changes: str = setting("", "settings (comma-separated) that may differ from the checkpoint's", free=True)
+    allow_changes: str | None = setting("", "settings (comma-separated) that may differ from the checkpoint's; null: it cannot be asked for", free=True)
     report_to: str = setting("tensorboard", "where curves go", TRACKERS, free=True)
     log_every: int = setting(20, "steps between log lines", free=True)
     seed: int = setting(0, "seed of samples and noise")
