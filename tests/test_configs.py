@@ -258,6 +258,14 @@ def test_a_signal_while_a_script_imports_ends_it_in_one_word(tmp_path, script, n
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"{word}\n")
 
 
+def test_a_second_signal_does_not_end_the_ending():
+    code = ("import signal; from runtime.terminal import interruptible; interruptible()\n"
+            "try: signal.raise_signal(signal.SIGTERM)\n"
+            "finally: signal.raise_signal(signal.SIGTERM); print('done')")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "done\n", "terminated\n")
+
+
 def test_a_forked_process_ends_by_sigterm_as_ever():
     code = ("import multiprocessing, time; from runtime.terminal import interruptible; interruptible(); "
             "child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,)); child.start(); time.sleep(0.5); child.terminate(); child.join(); print(child.exitcode)")

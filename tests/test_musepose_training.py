@@ -5,7 +5,8 @@ import signal
 
 import pytest
 import torch
-from musepose_tiny import CONFIG, tiny_model
+from diffusers import AutoencoderKL
+from musepose_tiny import CONFIG, tiny_files, tiny_model
 from safetensors.torch import load_file
 from tiny_training import launched
 from torch.utils.data import Dataset
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 from musepose import MusePoseTrainConfig
 from musepose.checkpoint import load_saved_networks
 from musepose.task import for_stage, MusePoseTask
+from train_musepose import MusePoseTraining, task_of
 from training.loop import train
 
 STEPS = 4
@@ -46,6 +48,18 @@ def train_tiny(stage: int, output: str, killed_at: int = -1, max_steps: int = ST
     torch.manual_seed(0)
     model = for_stage(tiny_model(), CONFIG, stage)
     train(MusePoseTask(model, CONFIG, config), Pictures(1 if stage == 1 else 2, killed_at), config)
+
+
+def test_a_new_pose_guider_is_the_seeds(tmp_path):
+    files, guiders = tiny_files(tmp_path), []
+    eighths = dict(block_out_channels=(32,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
+    AutoencoderKL(**eighths).save_pretrained(files.pretrained_vae)
+    for seed in (3, 3, 4):
+        config = MusePoseTraining(base_model=str(files.pretrained_base_model), vae=str(files.pretrained_vae), image_encoder=str(files.image_encoder),
+                                  train=MusePoseTrainConfig(stage=1, seed=seed))
+        guiders.append(torch.cat([p.flatten() for p in task_of(config).model.pose_guider.parameters()]))
+        torch.rand(5)                                                           # whatever else a program draws
+    assert torch.equal(guiders[0], guiders[1]) and not torch.equal(guiders[0], guiders[2])
 
 
 @pytest.mark.parametrize(("stage", "kills"), [(2, 1), *(pytest.param(stage, 3, marks=pytest.mark.slow) for stage in (1, 2))])

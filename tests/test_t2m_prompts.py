@@ -1,6 +1,7 @@
 """The prompts that train text to motion still say what is done, whatever is written around it."""
 import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from demo import t2m_data as text, train_t2m
+from media.files import save_text
 from unseen_prompts import unseen_prompts
 from synthetic.captions import caption
 
@@ -73,3 +75,23 @@ def test_a_tokenizer_whose_writing_was_interrupted_is_made_again(tmp_path, monke
         train_t2m.reader_to_train(SimpleNamespace(facts=[FACT]), arguments)
     monkeypatch.setattr(train_t2m, "train_tokenizer", whole)
     assert train_t2m.reader_to_train(SimpleNamespace(facts=[FACT]), arguments).tokens(["a man waves"]).shape == (1, 5)
+
+
+@pytest.mark.parametrize("changed, said", [(["--motions", "300"], "motions: 18000 there, 300 now"), (["--seed", "2"], "seed: 1 there, 2 now"),
+                                           (["--mocap", "people"], "mocap: None there, ")])
+def test_motions_that_were_made_otherwise_are_refused_and_the_difference_is_named(tmp_path, monkeypatch, changed, said):
+    monkeypatch.chdir(tmp_path)
+    for name in ("people/mocap.npz", "people/clips.jsonl"):
+        save_text(tmp_path / name, "")
+    monkeypatch.setattr(train_t2m, "prepare", lambda folder, *_: folder.mkdir() or sys.exit())
+    for arguments, ends in (([], pytest.raises(SystemExit)), (changed, pytest.raises(ValueError, match=f"settings.json: made with other settings .{said}"))):
+        monkeypatch.setattr(sys, "argv", ["train_t2m.py", "--work", "work", *arguments])
+        with ends:
+            train_t2m.main()
+
+
+def test_too_few_motions_are_refused_before_any_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_t2m.py", "--work", str(tmp_path / "work"), "--motions", "100"])
+    with pytest.raises(SystemExit):
+        train_t2m.main()
+    assert "--motions: expected a whole number, 228 or more (found '100')" in capsys.readouterr().err and not (tmp_path / "work").exists()

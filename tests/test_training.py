@@ -203,6 +203,17 @@ def test_a_training_does_not_write_over_the_weights_it_starts_from(tmp_path):
         train_pose_to_video(config)
 
 
+def test_a_new_pose_net_is_the_seeds(tiny_svd_folder, tmp_path, monkeypatch):
+    tasks = []
+    monkeypatch.setattr("training.loop.train", lambda task, *_: tasks.append(task))
+    monkeypatch.setattr("train_video_generation.training_clips", lambda config: None)
+    for seed in (3, 3, 4):
+        train_pose_to_video(VideoGenerationConfig(svd=str(tiny_svd_folder), train=VideoTrainConfig(output=str(tmp_path), seed=seed)))
+        torch.rand(5)                                                           # whatever else a program draws
+    one, same, other = (torch.cat([p.flatten() for p in task.model.pose_net.parameters()]) for task in tasks)
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
 @torch.no_grad()
 def test_noise_that_cached_latents_cannot_follow_is_refused_or_warned_of(caplog):
     config = VideoGenerationConfig(dataset="data/set", cached_latents=True)
