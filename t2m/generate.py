@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from t2m.features import features, FORWARD_SMOOTHING, joints_from_features
-from t2m.known_motions import asked_side, KnownMotions, LOOKS, miscount, motion_costs, MotionBank, unrest
+from t2m.known_motions import asked_side, KnownMotions, LOOKS, miscount, motion_costs, MotionBank, turned_away, unrest
 from t2m.motion import Motion, MOTION_FPS
 from t2m.networks import FRAMES_PER_STEP, GPT, VQVAE
 from t2m.text_encoder import TextEncoder
@@ -112,7 +112,7 @@ class TextToMotion:
 
         First how wrong it is: in kind, unless it is much like real people's examples of what is meant; then in side, then in
         number. Then how unlike the examples of what is meant, real people's where there are any; how easily it is taken for
-        something else; and how far from rest it ends.
+        something else; how far it turns away, unasked; and how far from rest it ends.
         """
         side, (costs, peoples) = asked_side(text), self.costs(text, motion)
         kind, done_with = min(costs, key=costs.get)
@@ -125,7 +125,8 @@ class TextToMotion:
         other_number = miscount(text, kind, motion.joints) is not None
         unlike = max(of_people, ALIKE) if of_people < math.inf else of_procedure
         mistakable = 0 if is_peoples else MISTAKABLE * of_procedure / of_others
-        return 4 * other_kind + 2 * other_side + other_number, unlike + mistakable + unrest(kind, motion.joints)
+        unasked = turned_away(text, kind, motion.joints) + unrest(kind, motion.joints)
+        return 4 * other_kind + 2 * other_side + other_number, unlike + mistakable + unasked
 
     @torch.no_grad()
     def decoded(self, codes: Tensor, num_frames: int) -> list[Motion]:

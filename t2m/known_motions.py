@@ -286,14 +286,28 @@ GUARD_REACH = 0.3                 # metres that a boxer's resting fists are ahea
 HANDS_APART = 0.4                 # metres between wrists: further apart is no nearer to a clap
 AWAY, BACK = 0.5, 0.3             # shares of the head's longest way: beyond the one it is out, within the other it is back
 TURNED_NEARLY = 1 / 8             # of a turn: so far off is near enough
+IN_VIEW = np.pi / 3               # so far somebody turns aside, and the face is still seen
 FIRST_FRAMES, LAST_FRAMES = 4, 6
 STANDING = 0.06                   # metres the lowest joint may be above the floor
 
 
+def headings(joints: np.ndarray) -> np.ndarray:
+    """Where the hips of a motion (T, 22, 3) face, (T,) radians, without jumps."""
+    forward = forward_vector(across_hips(joints))                                     # (T, 3)
+    return np.unwrap(np.arctan2(forward[:, 0], forward[:, 2]))
+
+
 def turns_done(joints: np.ndarray) -> float:
     """How far the body of a motion (T, 22, 3) turns, in whole turns."""
-    forward = forward_vector(across_hips(joints))                                     # (T, 3)
-    return float(np.ptp(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2])))) / (2 * np.pi)
+    return float(np.ptp(headings(joints))) / (2 * np.pi)
+
+
+def turned_away(text: str, kind: str, joints: np.ndarray) -> float:
+    """How far beyond IN_VIEW a motion (T, 22, 3) of this kind turns from where it began, radians; 0 where the text or the kind turns."""
+    if kind in ("turn", "spin", *LEADS_AWAY) or TURNING.search(text):
+        return 0.0
+    turned = headings(joints)
+    return max(0.0, float(np.abs(turned - turned[0]).max()) - IN_VIEW)
 
 
 def in_turns(turns: float) -> str:

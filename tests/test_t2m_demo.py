@@ -17,7 +17,7 @@ from t2m.generate import TextToMotion
 from t2m.joining import join_motions
 from t2m.motion import LEFT_ANKLE, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST, PELVIS, RIGHT_ANKLE, RIGHT_KNEE, RIGHT_SHOULDER, RIGHT_WRIST
 from t2m.evaluation import round_trip_errors
-from t2m.known_motions import motion_costs, MotionBank, times_done, unrest
+from t2m.known_motions import motion_costs, MotionBank, times_done, turns_done, unrest
 from t2m.task import Normalisation
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "demo" / "t2m"
@@ -215,3 +215,9 @@ def test_a_motion_that_two_kinds_fit_alike_is_told_of(t2m):
     assert t2m.hardly_told_from({("dance", None): 4.0, ("clap", None): 4.2}, {}, meant) == "clap"
     assert t2m.hardly_told_from({("dance", None): 4.0, ("clap", None): 5.0}, {}, meant) is None
     assert t2m.hardly_told_from({("walk", None): 4.0, ("run", None): 4.1}, {("walk", None): 0.5}, frozenset({"walk"})) is None     # as real people walk
+
+
+def test_who_is_to_sit_keeps_facing_us_and_who_is_to_turn_does_not(t2m):
+    sits = [t2m("She sits down", 3.0, torch.Generator().manual_seed(seed)) for seed in (1, 5)]          # real people turn round to their chairs
+    assert max(turns_done(motion.joints) for motion in sits) < 0.2
+    assert turns_done(made(t2m, "A person turns around")) > 0.4
