@@ -279,7 +279,7 @@ def test_an_edited_result_that_cannot_be_is_refused(tmp_path):
             (still, replace(skeleton[0], keypoints=skeleton.keypoints[:1] * np.float32([1, 1, 0])), "expected a person in some frame"),
             (still, replace(skeleton[0], keypoints=skeleton.keypoints[:1] * np.float32([0, 0, 1])), "expected a person in some frame"),
             (still, replace(skeleton[0], keypoints=far[:1]), "expected pixels of the 96x64 canvas"),
-            (still, replace(skeleton[0], keypoints=sure[:1]), "expected a confidence of at most 1")):
+            (still, replace(skeleton[0], keypoints=sure[:1]), "expected a confidence of 0 to 1, found 5")):
         edited.save(tmp_path / "edited.npz")
         with pytest.raises(ValueError, match=says):
             load(tmp_path / "edited.npz")
