@@ -114,6 +114,8 @@ FRACTION = re.compile(rf"""                                # '1 1/2 s'
     (?P<of>\s* (?:of\s+)? (?:an?\s+)? (?:{UNIT}|times) \b)?""", re.VERBOSE)
 ROMAN_COUNT = re.compile(                                  # 'IV times', 'iv times', 'X times'; not 'x times'
     rf"\b(?:(?i:{'|'.join(name for name in ROMAN if len(name) > 1)})|V|X)(?=\s*(?i:times|x)\b)")
+CONTROLS = re.compile(                                     # a terminal's: colours, titles
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b(?:[ -/][0-~]|[78=>c])?")
 SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b(?=\s*([a-z]*))")        # 'jump jump jump', and the word behind it
 WITH_SLASHES = re.compile(r"\b[a-z]+(?:\s?/\s?[a-z]+)+\b")                 # 'wave/jump/clap'
 SIDES_LISTED = re.compile(                                 # 'left, right, left'

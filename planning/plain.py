@@ -7,7 +7,7 @@ import unicodedata
 
 from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, GERUND, gerund, MAX_COUNT, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS,
                               NUMBERS, PARTS, PAST, ROMAN, SHORTEST_SECONDS, THINGS, third_person, TIMES)
-from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, FROM_ZERO, HAVING_DONE,
+from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, CONTROLS, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, FROM_ZERO, HAVING_DONE,
                                LIMB_OF_A_SIDE, LIST_BEGINS, LIST_NUMBER, NO_COUNT, NOT_BUT, NOT_WHOLE, ONE_OF_TWO_COUNTS, PICTURE_LABEL, PICTURE_WORDS, RANGE,
                                REPEATED_LIST, ROMAN_COUNT, SAID_AGAIN, SETS, SIDES_LISTED, SPELLINGS, TIMED, WITH_SLASHES)
 from planning.words import amount, find_count, is_one_of, LARGEST_AMOUNT, meant_verb, verb_form
@@ -63,6 +63,11 @@ def normal(prompt: str) -> str:
     small = ("<fraction>", "<super>")                                          # '1½' is '1 ½'
     apart = "".join(f" {letter}" if unicodedata.decomposition(letter).startswith(small) else letter for letter in prompt)
     return "".join(letter for letter in unicodedata.normalize("NFKC", apart) if unicodedata.category(letter) != "Cf")
+
+
+def without_controls(prompt: str) -> str:
+    """The prompt without a terminal's control sequences, as text copied from one has them; a control character is a space."""
+    return "".join(" " if unicodedata.category(letter) == "Cc" and letter not in "\t\r\n" else letter for letter in CONTROLS.sub("", prompt))
 
 
 def timed(match: re.Match) -> str:

@@ -751,6 +751,7 @@ def test_an_action_begins_when_the_prompt_says_so(prompt, expected):
     ("jumps thirteen times", "jumps thirteen times"), ("jump*3", "jumps 3 times"), ("jump × 3", "jumps 3 times"), ("3*jump", "jumps 3 times"),
     ("claps #3 times", "claps 3 times"), ("jumps IV times", "jumps 4 times"), ("jumps Ⅻ times", "jumps 12 times"), ("jumps X times", "jumps 10 times"),
     ("claps a score of times", "claps 20 times"), ("claps a baker’s dozen times", "claps 13 times"), ("does a baker's dozen squats", "does 13 squats"),
+    ("\x1b[1;31mwaves\x1b[0m twice\x07", "waves twice"), ("\x1b]0;title\x07waves \x9b4mtwice", "waves twice"),
     ("jump ² times", "jumps 2 times"), ("kick 3", "kicks 3 times"), ("w​aves", "waves"), ("w­ave tw‍ice", "waves twice"),
     ("ＷＡＶＥＳ ３ ｔｉｍｅｓ", "waves 3 times")])
 def test_numbers_and_letters_of_every_kind_are_read(prompt, expected):
