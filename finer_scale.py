@@ -28,8 +28,8 @@ from dwpose.musepose import aligned_as_musepose
 from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,
                                 LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
-from dwpose.skeleton import (ANKLES, BODY, check_somebody, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
-                             Skeleton)
+from dwpose.skeleton import (ANKLES, check_somebody, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
+                             shows_somebody, Skeleton)
 from media.files import check_outputs
 from media.images import read_image
 from media.video_writer import ANIMATIONS, CONTAINERS, write_video
@@ -63,8 +63,8 @@ def rescale(skeleton: Skeleton, reference: Skeleton, *, limbs: bool = True, publ
     """
     if not len(skeleton) or not len(reference):
         raise ValueError(f"rescale: expected frames (found {len(skeleton)} driving, {len(reference)} reference)")
-    if not reference.seen[0, BODY].any():
-        raise ValueError("reference: expected a person (found no body keypoint): use a picture of the whole body")
+    if not shows_somebody(reference)[0]:
+        raise ValueError("reference: expected a person (found no body keypoints that lie a pixel apart): use a picture of the whole body")
     if published:
         return _rescale_published(skeleton, reference)
     fallback_scale = reference.size[0] / skeleton.size[0]
@@ -234,22 +234,32 @@ def main(arguments: list[str] | None = None) -> None:
     check_outputs({"-o": (args.output, (".npz",)), "--preview": (args.preview, (*CONTAINERS, *ANIMATIONS))},
                   {"the driving skeleton": args.skeleton, "the reference": args.reference})
     check_detector(args.detector)
-    driving = Skeleton.load(args.skeleton)
-    try:
-        check_somebody(driving)
-    except ValueError as error:
-        raise ValueError(f"{args.skeleton}: {error}") from None
-    result = rescale(driving, _reference(args), published=args.published)
+    result = rescale(_with_somebody(args.skeleton), _reference(args), published=args.published)
     if args.preview:
-        write_video(args.preview, draw(result), result.fps)
+        write_video(args.preview, (draw(result[frame])[0] for frame in range(len(result))), result.fps)
     result.save(args.output)
     logging.info("wrote %s", ", ".join(map(str, filter(None, [args.output, args.preview]))))
 
 
+def _with_somebody(path: Path) -> Skeleton:
+    """The skeleton of an .npz, some frame of which shows a person."""
+    skeleton = Skeleton.load(path)
+    try:
+        check_somebody(skeleton)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return skeleton
+
+
 def _reference(args: argparse.Namespace) -> Skeleton:
-    """The reference skeleton: read from an .npz, or detected in a picture."""
+    """The reference skeleton: read from an .npz, where the first frame that shows a person counts, or detected in a picture."""
     if args.reference.suffix == ".npz":
-        return Skeleton.load(args.reference)
+        skeleton = _with_somebody(args.reference)
+        first = int(shows_somebody(skeleton).argmax())
+        if len(skeleton) > 1:
+            logging.info("%s: expected one frame (found %d): the proportions are those of frame %d, the first that shows a person; frames count from 0",
+                         args.reference, len(skeleton), first)
+        return skeleton[first]
     picture = read_image(args.reference)[None]
     return load_detector(args.detector, args.pose).detect(picture, source=str(args.reference))
 

@@ -284,8 +284,6 @@ def load_skeleton(path: Path, fps: float | None) -> Skeleton:
         raise ValueError(f"fps: expected {fps:g}, the run's (found {skeleton.fps:g}): resample it, or set fps={skeleton.fps:g}")
     if (far := float(np.abs(skeleton.xy[skeleton.present]).max(initial=0))) > FARTHEST_CANVASES * max(skeleton.size):
         raise ValueError(f"keypoints: expected pixels of the {skeleton.size[0]}x{skeleton.size[1]} canvas (found {far:g}): scale them")
-    if skeleton.confidence.max(initial=0) > 1.001:
-        raise ValueError(f"keypoints: expected a confidence of at most 1 (found {skeleton.confidence.max():g}): divide it")
     return skeleton
 
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, fields
 from configs import run_main
 from planning.actions import split_actions
 from planning.chat import ask_for_actions, ChatServer, check_chat_folder, local_chat, openai_chat, SCHEMA
-from planning.plain import check_total
+from planning.plain import check_total, without_controls
 from planning.lexicon import MAX_TOTAL_SECONDS, SHORTEST_SECONDS
 
 MAX_PROMPT_CHARACTERS = 2000
@@ -57,6 +57,7 @@ def plan(prompt: str, *, backend: str = "rules", max_seconds: float = 9.8, base_
     `base_url`, `api_key_env` and `timeout_seconds` belong to backend openai; `max_new_tokens` and `device` to local;
     `model` is the served model's name (openai) or a folder (local).
     """
+    prompt = without_controls(prompt)
     check_prompt(prompt)
     server = ChatServer(base_url, model, api_key_env, timeout_seconds)
     check_planner(backend, max_seconds, server, max_new_tokens)
@@ -87,7 +88,7 @@ def check_planner(backend: str, max_seconds: float, server: ChatServer, max_new_
 
 def check_prompt(prompt: str) -> None:
     """Raises ValueError for a prompt no backend could use."""
-    if not prompt.strip():
+    if not without_controls(prompt).strip():
         raise ValueError("prompt: is empty: say what the person does, as in prompt=\"A person waves.\"")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise ValueError(f"prompt: must have at most {MAX_PROMPT_CHARACTERS:,} characters (found {len(prompt):,}): "

@@ -26,6 +26,7 @@ FINGER_COLOURS = tuple(np.array(colorsys.hsv_to_rgb(bone / 20, 1, 1)) for bone i
 HAND_JOINT_COLOUR = np.array((0, 0, 255.0))
 FACE_COLOUR = np.array((255.0, 255, 255))
 LIMB_DIMMING = 0.6
+LARGEST_SIDE = 8192             # pixels of a frame, as of a run's
 WIDTH_BY_LENGTH = ((5, 1), (10, 2), (20, 3), (40, 4), (80, 5), (160, 6), (320, 7), (np.inf, 8))   # below px, width px
 
 
@@ -73,6 +74,8 @@ def draw(skeleton: Skeleton | Sequence[Skeleton], style: str = "bold") -> np.nda
                          f"(found {[(len(person), person.size) for person in people]})")
     keypoints = np.stack([person.keypoints for person in people], axis=1).astype(np.float64)  # (F, people, 133, 3)
     look, (height, width) = STYLES[style], people[0].size
+    if max(height, width) > LARGEST_SIDE:
+        raise ValueError(f"draw: expected a canvas of at most {LARGEST_SIDE} pixels a side (found {height}x{width}): scale the skeleton down, or do not draw it")
     factor = look.supersample if look.short_side is None else look.short_side / min(height, width)
     canvas = np.zeros((int(height * factor), int(width * factor), 3), np.uint8)
     keypoints[..., :2] = keypoints[..., :2] / (width, height) * (canvas.shape[1], canvas.shape[0])

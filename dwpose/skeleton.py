@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from media.files import save_arrays, stored_arrays
+from media.files import numbers, save_arrays, stored_arrays
 
 NUM_KEYPOINTS = 133
 (NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW,
@@ -29,6 +29,7 @@ LEFT_HAND = slice(91, 112)      # wrist, then four points per finger from the th
 RIGHT_HAND = slice(112, 133)
 HANDS = slice(91, 133)
 SEEN_CONFIDENCE = 0.3           # DWPose: a point below this is not part of the person
+HIGHEST_CONFIDENCE = 1.001      # of a file: 1 and what rounding adds
 FARTHEST, FASTEST = 1e9, 1e3         # pixels from the corner; frames per second
 NECK = 1                        # index in the OpenPose view only
 OPENPOSE_FROM_COCO = (NOSE, None, RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST, LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST,
@@ -55,8 +56,8 @@ class Skeleton:
             raise ValueError("keypoints: expected finite numbers (found NaN or infinity): "
                              "mark a missing point with confidence 0")
         height, width = (int(side) for side in self.size)
-        if height <= 0 or width <= 0:
-            raise ValueError(f"skeleton size: expected a positive height and width (found {self.size})")
+        if not (0 < height <= FARTHEST and 0 < width <= FARTHEST):
+            raise ValueError(f"skeleton size: expected a height and width of 1 to {FARTHEST:g} pixels (found {self.size})")
         if (far := float(np.abs(keypoints[..., :2]).max(initial=0))) > FARTHEST:
             raise ValueError(f"keypoints: expected pixels (found {far:g}): scale them")
         if not 0 < self.fps <= FASTEST:
@@ -114,18 +115,26 @@ class Skeleton:
     @classmethod
     def load(cls, path: str | os.PathLike) -> Skeleton:
         with stored_arrays(path, "a skeleton file with keypoints, size and fps") as file:
-            height, width = file["size"].tolist()
-            return cls(file["keypoints"], (height, width), float(file["fps"]))
+            height, width = numbers(file, "size", (2,)).tolist()
+            skeleton = cls(numbers(file, "keypoints"), (height, width), float(numbers(file, "fps", ())))
+            for found in (skeleton.confidence.min(initial=0), skeleton.confidence.max(initial=0)):
+                if not 0 <= found <= HIGHEST_CONFIDENCE:
+                    raise ValueError(f"keypoints: expected a confidence of 0 to 1, found {found:g}: scale it, and mark a missing point with 0")
+            return skeleton
+
+
+def shows_somebody(skeleton: Skeleton) -> np.ndarray:
+    """(F,) bool: body points are seen in the frame, and not all in one place."""
+    seen, body = skeleton.seen[:, BODY, None], skeleton.xy[:, BODY]                     # (F, 17, 1), (F, 17, 2)
+    low, high = body.min(1, initial=np.inf, where=seen), body.max(1, initial=-np.inf, where=seen)       # (F, 2)
+    return (high - low > 1).any(axis=1)
 
 
 def check_somebody(skeleton: Skeleton) -> None:
-    """ValueError where no frame shows anybody: no body point is there, or all lie in one place."""
-    there = is_present(skeleton.keypoints[:, BODY])[..., None]                          # (F, 17, 1)
-    body = skeleton.keypoints[:, BODY, :2]                                              # (F, 17, 2)
-    low, high = body.min(1, initial=np.inf, where=there), body.max(1, initial=-np.inf, where=there)     # (F, 2)
-    if not (high - low > 1).any():
-        raise ValueError(f"keypoints: expected a person in some frame (found {len(skeleton)} frames in which no body points lie a pixel apart): "
-                         "take another skeleton")
+    """ValueError where no frame shows anybody."""
+    if not shows_somebody(skeleton).any():
+        raise ValueError(f"keypoints: expected a person in some frame (found {len(skeleton)} frames in which no body points of confidence "
+                         f"{SEEN_CONFIDENCE:g} or more lie a pixel apart): take another skeleton")
 
 
 def is_present(keypoints: np.ndarray) -> np.ndarray:

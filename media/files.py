@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC, errorcode
@@ -105,13 +106,29 @@ def read_json(path: Path) -> dict:
 def stored_arrays(path: str | Path, expected: str) -> Iterator[Mapping[str, np.ndarray]]:
     """The arrays of an .npz. Whatever is wrong with it or, within the context, with what it holds is one ValueError."""
     try:
+        if Path(path).is_file() and not zipfile.is_zipfile(path):
+            raise ValueError(f"found no whole .npz archive in its {Path(path).stat().st_size:,} bytes")
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
     except FileNotFoundError:
         raise
     except Exception as error:                      # of zip, zlib, NumPy and the numbers themselves
-        found = (str(error) or type(error).__name__).split(". ")[0]          # without NumPy's advice to unpickle it
+        found = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ValueError(f"{path}: expected {expected} ({found}): make it anew") from error
+
+
+def numbers(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """The real numbers that an .npz has under a name; a ValueError says what is there instead. shape: theirs, None for any."""
+    if name not in arrays:
+        raise ValueError(f"found no {name}, but {', '.join(arrays) or 'no arrays'}")
+    try:
+        array = np.asarray(arrays[name])
+    except ValueError:                              # NumPy's, which advises to unpickle it
+        raise ValueError(f"{name}: expected real numbers, found Python objects or a damaged array") from None
+    if array.dtype.kind not in "iuf" or shape not in (None, array.shape):
+        raise ValueError(f"{name}: expected real numbers{f' of shape {shape}' if shape is not None else ''}, "
+                         f"found {array.dtype} of shape {array.shape}")
+    return array
 
 
 def existing_file(path: str | Path, kind: str) -> Path:

@@ -21,7 +21,7 @@ from planning.patterns import (AGAIN, APPOSED, BOTH_ALONE, BY_NO_LIMB, BY_SOMEBO
                                MORE, NEGATIVE_COUNT, NO_TIMES, NOBODY, NOT_DONE, OF_SOMEONE_ELSE, ONE_OF_A_SIDE, ONLY_COUNT, PART, PASSIVE, SIDE, SIDE_ALONE,
                                SOMEBODY_TO_THEM, THE_OTHER, THE_SAME, TO_EACH_OTHER, TOGETHER, TURNS, WITH_IT, WITH_LIMB)
 from planning.plain import check_total, normal, require_english, shown
-from planning.unread import goes_on, is_state, tell_unread
+from planning.unread import goes_on, is_state, without_unread
 from planning.words import (action_noun, base_form, find_count, goes_with, is_gerund, is_limb, is_name, is_one_of, is_person,
                             meant_verb, one_person, predicate_of, split_subject, thing_acts, verb_form)
 
@@ -46,10 +46,9 @@ def split_actions(prompt: str, max_seconds: float) -> list[tuple[str, float]]:
                          "say what the person does, as in 'A person waves.'")
     check_total(sum(seconds for _, _, seconds in actions))
     parts = []
-    for text in dict.fromkeys(text for _, text, _ in actions):
-        tell_unread(text)
+    read = {text: without_unread(text) for text in dict.fromkeys(text for _, text, _ in actions)}
     for who, text, seconds in actions:
-        turn, halves = half_turns(text)
+        turn, halves = half_turns(read[text])
         shortened = shorten(turn, seconds / halves, max_seconds)
         parts += [(f"{who} {part}".replace(" ,", ","), lasts) for part, lasts in shortened] * halves
     return parts

@@ -14,7 +14,7 @@ from planning.patterns import (ADJECTIVE, ADVERBIAL, ADVERBIALS, AT_TIME, BARE_C
                                LIMB_MOVES, LIMB_PLACED, LIST_COMMA, MEANTIME, NO_NUMBER, OF_SOMEONE_ELSE,
                                OPENING_WORDS, ORDER_WORDS, REQUESTS, SAME_TIME, SENTENCE_END, SUBORDINATE, SUBORDINATED, TIME_SPAN,
                                UNTIL_TIME, WHILE_DOING)
-from planning.plain import plain, repetitions, without_camera
+from planning.plain import check_count, plain, repetitions, with_whole_counts, without_camera
 from planning.unread import further_verbs
 from planning.words import (amount, find_count, goes_with, is_limb, is_one_of, is_person, is_unknown_verb, makes_noun, meant_verb,
                             predicate_of, skip_adverbs, split_subject, swapped_verb, thing_acts, verb_form)
@@ -28,7 +28,7 @@ def clauses(prompt: str) -> list[tuple[bool, str]]:
     """Lower-case pieces of the prompt, one action each, in time's order; True for one that opens a sentence."""
     pieces = []
     for sentence in SENTENCE_END.split(plain(prompt)):
-        sentence, opens = without_camera(sentence), True
+        sentence, opens = with_whole_counts(without_camera(sentence)), True
         for part in ORDER_WORDS.split(sentence):
             for turn, text in enumerate(BEFORE_THAT.split(part)):              # 'jumps , but before that he crouches'
                 found = [piece for item in listed(text) for piece in actions_in(item)]
@@ -344,9 +344,11 @@ class Piece:
         if wrong := NO_NUMBER.search(text):
             raise ValueError(f"prompt: '{wrong[0]}': expected a number (found none that can be read): "
                              "write it as in '3 times' or 'for 2.5 seconds'")
+        if count := find_count(text):
+            check_count(count.number, text[count.start:count.end])
         if end is not None and text:
             return cls(opens, written, text, end - begin, False, begin)
-        counted = find_count(text) if each or match and ADJECTIVE.search(match[0]) else None        # 'three 2-second squats'
+        counted = count if each or match and ADJECTIVE.search(match[0]) else None        # 'three 2-second squats'
         return cls(opens, written, text, seconds * counted.number if counted else seconds, each and counted is None, begin, end)
 
 

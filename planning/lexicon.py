@@ -79,6 +79,7 @@ NOUNS = {                                       # actions that are nouns only; e
 UNKNOWN_SECONDS = (3.0, 1.5)                    # an action in none of the tables
 SHORTEST_SECONDS = 1.0                          # below this a motion model has no room to move
 MAX_TOTAL_SECONDS = 180.0                       # of one run
+MAX_COUNT = 1000                                # of one action; far more than fit into a run
 NUMBERS = dict(zip("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
                    "eighteen nineteen".split(), range(1, 20)), couple=2, pair=2, few=3, several=3, many=5, multiple=3)
 NUMBER_WORDS = {number: word for word, number in list(NUMBERS.items())[:12]}
@@ -87,6 +88,7 @@ NUMBERS |= TENS
 PARTS = {(1, 2): "half", (1, 4): "quarter", (3, 4): "three quarter", (1, 3): "third"}
 MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 TIMES = {"once": 1, "twice": 2, "thrice": 3}
+ROMAN = dict(zip("II III IV V VI VII VIII IX X XI XII".split(), range(2, 13)))
 OPPOSITE = {"left": "right", "right": "left"}
 PRONOUNS = ("i", "you", "we", "he", "she", "they", "it")
 OBJECT_PRONOUNS = ("him", "her", "them")        # 'make him jump'

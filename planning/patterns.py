@@ -4,10 +4,11 @@ In those that are laid out over several lines (re.VERBOSE) spaces mean nothing: 
 """
 import re
 
-from planning.lexicon import BASE, BODY_PARTS, MORE_BODY_PARTS, MULTIPLES, NOUNS, NUMBERS, PEOPLE, PRONOUNS, PUNCHES, TENS, THINGS, third_person, THIRD, VERBS
+from planning.lexicon import (BASE, BODY_PARTS, MORE_BODY_PARTS, MULTIPLES, NOUNS, NUMBERS, PEOPLE, PRONOUNS, PUNCHES, ROMAN, TENS, THINGS,
+                              third_person, THIRD, TIMES, VERBS)
 
 NUMBER = r"\d+(?:\.\d+)?|" + "|".join(sorted(NUMBERS, key=len, reverse=True))
-ONES = "|".join(list(NUMBERS)[:9])
+ONES, OFTEN = "|".join(list(NUMBERS)[:9]), "|".join(TIMES)
 PERSON, PART, PRONOUN = "|".join(PEOPLE), "|".join(BODY_PARTS), "|".join(PRONOUNS)
 UNIT = r"(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|hours?|hrs?|days?|weeks?)"
 LIMBS = rf"(?:{PART})s?"
@@ -20,7 +21,8 @@ SPELLINGS = (                                              # (pattern, what it i
     (r"</?[a-z][^<>]*>", " "),                                                          # '<b>'
     (r"\(([^()]*?):\s*\d+(?:\.\d+)?\)", r"\1"),                                         # '(wave:1.3)'
     (r"\b(?:masterpiece|(?:best|high)\s+quality|(?:highly|ultra|extremely)[\s-]detailed|photorealistic|[48]k|u?hd)\b", " "),
-    (r"#\d+\b", " ; "),                                                                 # '#1'
+    (r"#(?=\d+\s*(?:times|x)\b)", ""), (r"#\d+\b", " ; "),                              # '#3 times', '#1'
+    (r"\b(?:an?\s+)?baker['’]?s\s+dozen\b(?:\s+of\b)?", "13"), (r"\b(?:an?\s+)?score\s+of\s+(?=times\b)", "20 "),
     (r"#(\w+)", r" ; \1 ; "),                                                           # '#jump #wave'
     (r"(?<=\d),(?=\d{3}\b)", ""),                                                       # '1,000'
     (rf"(?<=\d),(?=\d{{1,2}}\s*{UNIT}\b)", "."),                                        # '2,5 seconds'
@@ -110,6 +112,10 @@ FRACTION = re.compile(rf"""                                # '1 1/2 s'
     (?<![\d./]) (?:(?P<whole>\d+) (?:\s+and\s+|[\s-]+))?
     (?P<over>\d{{1,2}}) [/\u2044] (?P<under>[2-9]|10) (?![\d/])
     (?P<of>\s* (?:of\s+)? (?:an?\s+)? (?:{UNIT}|times) \b)?""", re.VERBOSE)
+ROMAN_COUNT = re.compile(                                  # 'IV times', 'iv times', 'X times'; not 'x times'
+    rf"\b(?:(?i:{'|'.join(name for name in ROMAN if len(name) > 1)})|V|X)(?=\s*(?i:times|x)\b)")
+CONTROLS = re.compile(                                     # a terminal's: colours, titles
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b(?:[ -/][0-~]|[78=>c])?")
 SAID_AGAIN = re.compile(r"\b([a-z]+)((?:\s+\1)+)\b(?=\s*([a-z]*))")        # 'jump jump jump', and the word behind it
 WITH_SLASHES = re.compile(r"\b[a-z]+(?:\s?/\s?[a-z]+)+\b")                 # 'wave/jump/clap'
 SIDES_LISTED = re.compile(                                 # 'left, right, left'
@@ -143,10 +149,23 @@ BARE_DURATION = re.compile(rf"""                           # 'walks five seconds
 ADJECTIVE = re.compile(rf"-{UNIT}$")
 NO_NUMBER = re.compile(rf"""
     \b (?:nan|inf(?:inity|inite)?|\d+(?:\.\d+){{2,}}|0x[\da-f]+) \s* (?:times|{UNIT}) \b |            # '1.2.3 times'
-    (?<![\d.]) (?:\d*\.\d*[1-9]|half) \s+ times \b |                                       # '2.5 times'
     \b \d+ (?:\s+\d+)+ \s* (?:times|{UNIT}) \b |                                           # '2 3 times'
     \b (?:for|lasting) \s+ (?:[\w.-]+\s+){{0,4}}? {UNIT.replace('|s|', '|')} (?!\w)        # 'for umpteen seconds'
     """, re.VERBOSE)
+NOT_WHOLE = re.compile(rf"""                               # '2.5 times', 'one and a quarter times', 'once and a half'; not 'once and a half turn'
+    (?<![\d.]) \d*\.\d*[1-9]\d* \s+ times \b |
+    \b (?:(?:{NUMBER}|{OFTEN}) \s+ and \s+)? (?:(?:an?|one|two|three) \s+)? (?:half|third|quarter)s? \s+ (?:of\s+)? times \b |
+    \b (?:{OFTEN}|times) \s+ and \s+ an? \s+ (?:half|third|quarter) \b
+        (?= \s* (?:[^\w\s]|$) | \s+ (?:and|then|before|after|while|when|with|in|on|to|for|{PRONOUN}) \b)""", re.VERBOSE)
+NO_COUNT = re.compile(r"""                                 # 'umpteen times', 'lots of times', 'n times'
+    \s* \b (?<!\bthe\s) (?: (?:an?\s+)? (?:(?:certain|good|great|huge|large|small|[b-z])\s+)?
+            (?:number|lots?|tons?|loads?|heaps?|bunch|handful|dozens|hundreds|thousands|millions|scores|[a-z]*zillions?) \s+ of |
+        (?:an?\s+)? [a-z]*zillion | umpteen | countless | numerous | innumerable | endless | some | enough | various | [b-z])
+    \s+ (?:more\s+)? times \b""", re.VERBOSE)
+ONE_OF_TWO_COUNTS = re.compile(rf"""                       # '3-4 times', 'once or twice', 'not once but twice'; not 'a one-two punch'
+    \b (?:from\s+ | (?P<not>not)\s+ | (?P<between>between)\s+)? (?P<first>{OFTEN}|{NUMBER}) (?:\s+times)?
+    (?(not) \s*,?\s+but\s+ | (?: (?<=\d)[ ]?[-–][ ]?(?=\d) | \s+(?:to|or|(?(between)and|or))\s+ ))
+    (?P<count>{OFTEN}|{NUMBER}) \b (?!\s*{UNIT}\b) (?P<counted>(?:\s+[a-z-]+){{0,4}})""", re.VERBOSE)
 TIME_SPAN = re.compile(rf"""                               # 'from 2 to 5 seconds'
     \s* ,? \s* \b (?:from | (?<!for\s) (?<!ing\s) (?P<between>between)) \s+
     (?:seconds?\s+)? (?P<begin>{NUMBER}) \s* (?P<unit>{UNIT})? \s*
@@ -272,7 +291,7 @@ CAMERA_MOVES = re.compile(r"""                             # 'the camera zooms i
                 (?:filmed|shot|seen|viewed) \s+ (?:from|in|by|with) \b [^,;]*?)
     \s* (?= , | ; | $ | \b(?:while|as|when)\b) (?:\b(?:while|as|when)\b)?""", re.VERBOSE)
 NO_TIMES = re.compile(rf"(?<![\w.])(?:0+(?:\.0+)?|zero|no)\s*(?:times?|{UNIT})\b")
-NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|{UNIT})\b", re.IGNORECASE)
+NEGATIVE_COUNT = re.compile(rf"(?<![\w–—-])(?<!\d\s)(?:[-–−]\s?|minus\s+)(?:{NUMBER})\s*(?:times?|{UNIT})\b", re.IGNORECASE)
 NOT_DONE = re.compile(r"""                                 # 'without ...', ', not her right'; not 'does not raise the arm'
     \s* ,? \s* (?: \b(?:without|instead\s+of|rather\s+than|but\s+(?:not|never)) \s+ [^,]+ | \bno\s+[a-z]+ing\b [^,]* |
         (?:\b(?:and|but)\s+)? (?<!does\s)(?<!do\s)(?<!did\s)(?<!is\s)(?<!are\s)(?<!was\s)(?<!can\s)(?<!will\s)(?<!would\s) \b(?:not|never) \s+
@@ -344,6 +363,7 @@ LIMB_OF_A_SIDE = re.compile(r"\b(?:left|right|both)\s+([a-z]+)")
 # ---------------------------------------------------------------- what an action has one of
 
 SUBORDINATED = re.compile(r"\b(?:while|when|until|because|since|so|if|that|who|which|like|(?<!\bhigh\s)as)\b")
+DANGLING = re.compile(r"(?:\s*[,–-]|\s+(?:and|or|but|to|of|for|with|by|an?|the|another))*\s*$")      # before words that are left out
 BOTH_SIDES = re.compile(r"\b(?:left|right)\s+(?:and|or|to|then)\s+(?:to\s+)?(?:(?:the|his|her|their)\s+)?(?:left|right)\b")
 DIRECTION = re.compile(rf"\b(left|right)\b(?!\s+(?:{LIMBS}|one)\b)")
 OTHER_LIMB = re.compile(rf"""                              # 'left arm and right leg', 'right leg left leg', 'left hand on hip , right hand up'

@@ -5,12 +5,12 @@ import logging
 import re
 import unicodedata
 
-from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, GERUND, gerund, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS,
-                              NUMBERS, PARTS, PAST, SHORTEST_SECONDS, THINGS, third_person, TIMES)
-from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, FROM_ZERO, HAVING_DONE,
-                               LIMB_OF_A_SIDE, LIST_BEGINS, LIST_NUMBER, NOT_BUT, PICTURE_LABEL, PICTURE_WORDS, RANGE, REPEATED_LIST, SAID_AGAIN, SETS, SIDES_LISTED,
-                               SPELLINGS, TIMED, WITH_SLASHES)
-from planning.words import amount, is_one_of, LARGEST_AMOUNT, meant_verb, verb_form
+from planning.lexicon import (FOREIGN_WORDS, FUNCTION_WORDS, GERUND, gerund, MAX_COUNT, MAX_TOTAL_SECONDS, MULTIPLES, NO_THINGS, NOUNS,
+                              NUMBERS, PARTS, PAST, ROMAN, SHORTEST_SECONDS, THINGS, third_person, TIMES)
+from planning.patterns import (BIG_NUMBER, CAMERA_MOVES, CLOCK, CONTROLS, DELAYED, EMOJI, EMOJI_ALONE, FRACTION, FROM_ZERO, HAVING_DONE,
+                               LIMB_OF_A_SIDE, LIST_BEGINS, LIST_NUMBER, NO_COUNT, NOT_BUT, NOT_WHOLE, ONE_OF_TWO_COUNTS, PICTURE_LABEL, PICTURE_WORDS, RANGE,
+                               REPEATED_LIST, ROMAN_COUNT, SAID_AGAIN, SETS, SIDES_LISTED, SPELLINGS, TIMED, WITH_SLASHES)
+from planning.words import amount, find_count, is_one_of, LARGEST_AMOUNT, meant_verb, verb_form
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ def plain(prompt: str) -> str:
     """Lower case, without quotes, brackets, contractions and symbols; commas stand alone; '3 sets of 5' is 15."""
     for match in EMOJI_ALONE.finditer(normal(prompt).lower()):
         log.warning("prompt: '%s' is left out: an emoji says no action: write it in words", match["emoji"])
-    text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", normal(prompt).lower())
+    text = ROMAN_COUNT.sub(lambda match: str(ROMAN[match[0].upper()]), normal(prompt)).lower()
+    text = EMOJI.sub(lambda match: f" {', ' * (verb_form(match[1]) is not None)}{match[1]}", text)
     text = WITH_SLASHES.sub(one_by_one, text)
     text = SIDES_LISTED.sub(lambda match: " ; ".join(re.findall("left|right", match[0])), text)
     text = FRACTION.sub(in_decimals, text)
@@ -48,7 +49,7 @@ def plain(prompt: str) -> str:
     for pattern, replacement in SPELLINGS:
         text = re.sub(pattern, replacement, text)
     text = re.sub(r"\b([a-z]{2,}?)(?:in|(?<!i)ng)\b'?", with_whole_ending, text)
-    text = BIG_NUMBER.sub(in_digits, text)
+    text = ONE_OF_TWO_COUNTS.sub(last_count, BIG_NUMBER.sub(in_digits, text))
     text = SAID_AGAIN.sub(counted_once, text)
     text = REPEATED_LIST.sub(written_out, text)
     text = HAVING_DONE.sub(lambda match: f" after {gerund(PAST[match[1]])}" if match[1] in PAST else match[0], text)
@@ -62,6 +63,11 @@ def normal(prompt: str) -> str:
     small = ("<fraction>", "<super>")                                          # '1½' is '1 ½'
     apart = "".join(f" {letter}" if unicodedata.decomposition(letter).startswith(small) else letter for letter in prompt)
     return "".join(letter for letter in unicodedata.normalize("NFKC", apart) if unicodedata.category(letter) != "Cf")
+
+
+def without_controls(prompt: str) -> str:
+    """The prompt without a terminal's control sequences, as text copied from one has them; a control character is a space."""
+    return "".join(" " if unicodedata.category(letter) == "Cc" and letter not in "\t\r\n" else letter for letter in CONTROLS.sub("", prompt))
 
 
 def timed(match: re.Match) -> str:
@@ -125,8 +131,34 @@ def written_out(match: re.Match) -> str:
 def repetitions(match: re.Match) -> int:
     """The count that a pattern found as a word ('twice') or a number."""
     count = TIMES[match["word"]] if match["word"] else int(amount(match["number"]))
+    check_count(count, match["word"] or f"{match['number']} times")
     check_total(count * SHORTEST_SECONDS)
     return count
+
+
+def check_count(count: int, words: str) -> None:
+    """Raises ValueError for a count beyond MAX_COUNT. words: those that say it."""
+    if count > MAX_COUNT:
+        raise ValueError(f"prompt: {shown(words)}: expected a count of at most {MAX_COUNT:,} (found more): say a smaller one")
+
+
+def with_whole_counts(sentence: str) -> str:
+    """'jumps umpteen times' -> 'jumps', with a line; ValueError for a count that is not whole."""
+    if wrong := NOT_WHOLE.search(sentence):
+        raise ValueError(f"prompt: '{wrong[0]}': expected a whole number (found a fraction): write it as in '3 times'")
+    for match in NO_COUNT.finditer(sentence):
+        log.warning("prompt: '%s' is left out: it is no number that the planner reads: write it as in '3 times'", match[0].strip())
+    return NO_COUNT.sub("", sentence)
+
+
+def last_count(match: re.Match) -> str:
+    """'once or twice' -> 'twice', '3-4 times' -> '4 times', with a line; numbers that count no action stay."""
+    last = f"{match['count']}{match['counted']}"
+    counted = find_count(last)
+    if counted is None or match["first"] in TIMES and not counted.is_of_times:             # 'jumps once or two squats'
+        return match[0]
+    log.warning("prompt: '%s' is read as '%s': an action has one count", match[0].removesuffix(match["counted"]).replace(" ,", ","), match["count"])
+    return last
 
 
 def check_total(seconds: float, source: str = "prompt") -> None:

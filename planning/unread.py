@@ -9,20 +9,25 @@ import re
 
 from planning.lexicon import (ADVERBS, BASE, BEHIND_VERB, DETERMINERS, FUNCTION_WORDS, LIGHT_VERBS, NOT_VERBS, NUMBERS, OPPOSITE,
                               POSSESSIVES, PREPOSITIONS, PRONOUNS, SPEECH, STATES, TAKES_NOTHING, THINGS, THIRD, TIMES, WAYS, WAYS_BEHIND)
-from planning.patterns import BOTH_SIDES, DIRECTION, LOOSE_NUMBER, OTHER_LIMB, SUBORDINATED, UNIT
+from planning.patterns import BOTH_SIDES, DANGLING, DIRECTION, LOOSE_NUMBER, OTHER_LIMB, SUBORDINATED, UNIT
 from planning.words import action_noun, find_count, is_gerund, is_limb, is_one_of, makes_noun, predicate_of, verb_form
 
 log = logging.getLogger(__name__)
 
 
-def tell_unread(text: str) -> None:
-    """Warns of the words of an action, 'walks forward stops', that are no part of its movement, count or side."""
+def without_unread(text: str) -> str:
+    """'claps twice 3 times' -> 'claps twice': an action without further numbers, with a line for them, or else for another verb or side in it."""
     main = SUBORDINATED.split(text)[0]
-    words = main.split()
-    found = [" ".join(words[i:]) for i in further_verbs(words)[:1]] or loose_numbers(main) or other_sides(main)
-    for each in found:
-        log.warning("prompt: '%s' is left out: '%s' is one action, with one movement, count and side: write each by itself, with 'then' between",
-                    each.replace(" ,", ",").strip(" ,"), text.replace(" ,", ","))
+    rest, words = text[len(main):], main.split()
+    further = [" ".join(words[i:]) for i in further_verbs(words)[:1]]
+    numbers = [] if further else loose_numbers(main)
+    for each in further or numbers or other_sides(main):
+        log.warning("prompt: '%s' %s: '%s' is one action, with one movement, count and side: write each by itself, with 'then' between",
+                    each.replace(" ,", ",").strip(" ,"), "is left out" if numbers else "may not be seen", text.replace(" ,", ","))
+    for number in numbers:
+        before, _, behind = main.rpartition(number)
+        main = DANGLING.sub("", before) + behind
+    return main + rest
 
 
 def further_verbs(words: list[str]) -> list[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import convolve1d, maximum_filter1d, uniform_filter1d
 
-from media.files import save_arrays, stored_arrays
+from media.files import numbers, save_arrays, stored_arrays
 
 # ---------------------------------------------------------------------------------------------------------- the motion
 
@@ -68,7 +68,7 @@ class Motion:
     @classmethod
     def load(cls, path: str | Path) -> Motion:
         with stored_arrays(path, "a motion file with joints and fps") as arrays:
-            return cls(joints=arrays["joints"], fps=float(arrays["fps"]))
+            return cls(joints=numbers(arrays, "joints"), fps=float(numbers(arrays, "fps", ())))
 
 
 # ------------------------------------------------------------------------------------------------- geometry of a body

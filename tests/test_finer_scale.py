@@ -271,6 +271,23 @@ def test_an_empty_reference_is_refused():
         rescale(waving_clip(), nobody)
 
 
+@pytest.mark.parametrize("scale", [0, 1e-6])
+def test_a_reference_without_extent_is_refused(scale):
+    speck = taller_person().with_xy(taller_person().xy * np.float32(scale) + 50)
+    with pytest.raises(ValueError, match="reference: expected a person .found no body keypoints that lie a pixel apart"):
+        rescale(waving_clip(), speck)
+
+
+def test_of_a_reference_with_many_frames_the_first_with_a_person_counts_and_is_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    clip, reference = waving_clip(), taller_person()
+    clip.save("clip.npz"), replace(reference, keypoints=np.repeat([[[0]], [[1]]], 2, axis=0) * reference.keypoints).save("reference.npz")
+    with caplog.at_level("INFO"):
+        main(["clip.npz", "reference.npz", "-o", "out.npz"])
+    np.testing.assert_array_equal(Skeleton.load("out.npz").keypoints, rescale(clip, reference).keypoints)
+    assert "reference.npz: expected one frame (found 4): the proportions are those of frame 2, the first that shows a person" in caplog.text
+
+
 def test_the_command_writes_what_the_function_returns(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     clip, reference = waving_clip(), taller_person()
@@ -291,12 +308,16 @@ def test_the_command_writes_what_the_function_returns(tmp_path, monkeypatch, cap
     (["clip.npz", "no.png", "-o", "out.npz"], "no.png: expected a picture"),
     (["clip.npz", "reference.npz", "-o", "out.npz", "--detector", "cat"],
      "pose detector: expected auto, dwpose, mediapipe, demo, or an ONNX person detector (found 'cat'): choose one"),
+    (["clip.npz", "empty.npz", "-o", "out.npz"], "empty.npz: keypoints: expected a person in some frame (found 0 frames"),
+    (["clip.npz", "huge.npz", "-o", "out.npz", "--preview", "x.mp4"], "a canvas of at most 8192 pixels a side (found 1000000x1000000)"),
 ])
 def test_a_mistake_on_the_command_line_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(tmp_path)
-    waving_clip().save("clip.npz"), taller_person().save("reference.npz")
+    waving_clip().save("clip.npz"), taller_person().save("reference.npz"), taller_person()[:0].save("empty.npz")
+    replace(taller_person(), size=(10**6, 10**6)).save("huge.npz")
+    files = sorted(tmp_path.iterdir())
     with pytest.raises(SystemExit) as stopped:
         run_main(lambda: main(arguments))
     said = capsys.readouterr().err
     assert stopped.value.code == 2 and said.startswith("error: ") and says in said and said.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.npz", "reference.npz"]
+    assert sorted(tmp_path.iterdir()) == files

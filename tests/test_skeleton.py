@@ -78,8 +78,22 @@ def test_a_foreign_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="other.npz"):
         Skeleton.load(path)
     path.write_text("not a zip")
-    with pytest.raises(ValueError, match="other.npz"):
+    with pytest.raises(ValueError, match="other.npz.*found no whole .npz archive in its 9 bytes"):
         Skeleton.load(path)
+
+
+@pytest.mark.parametrize("changed, said", [
+    (dict(keypoints=np.ones((1, 133, 3)) + 1j), "keypoints: expected real numbers, found complex128"),
+    (dict(keypoints=np.full((1, 133, 3), None)), "keypoints: expected real numbers, found Python objects"),
+    (dict(keypoints=np.full((1, 133, 3), 7.0)), "a confidence of 0 to 1, found 7"), (dict(keypoints=np.full((1, 133, 3), -1.0)), "0 to 1, found -1"),
+    (dict(size=np.array([4, 4, 3])), "size: expected real numbers of shape .2,., found int64 of shape .3,."),
+    (dict(size=np.array([1e30, 4])), "height and width of 1 to 1e.09 pixels"), (dict(fps=np.array("10")), "fps: expected real numbers"),
+    (dict(fps=None), "found no fps, but keypoints, size")])
+def test_what_is_wrong_in_a_file_is_named(tmp_path, changed, said):
+    arrays = dict(keypoints=np.ones((1, 133, 3)), size=np.array([4, 4]), fps=np.array(10.0)) | changed
+    np.savez(tmp_path / "odd.npz", **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(ValueError, match=f"odd.npz: .*{said}"):
+        Skeleton.load(tmp_path / "odd.npz")
 
 
 def test_the_skeleton_says_which_points_there_are_and_which_count():
