@@ -15,7 +15,7 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageSequence
 
-from media.files import existing_file
+from media.files import entries, existing_file
 from media.images import PICTURE_SUFFIXES, pictures_in, read_image, shrunk
 
 log = logging.getLogger(__name__)
@@ -348,8 +348,7 @@ def videos_in(folder: Path) -> dict[str, Path]:
     """Video files of a folder by stem; a clear error when there are none."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: expected a folder of videos (found nothing): check the path")
-    found = {path.stem: path for path in sorted(folder.iterdir())
-             if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")}
+    found = {path.stem: path for path in entries(folder) if path.suffix.lower() in VIDEO_SUFFIXES}
     if not found:
         raise ValueError(f"{folder}: expected videos {', '.join(VIDEO_SUFFIXES)} (found none): check the path")
     return found
