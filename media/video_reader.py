@@ -361,3 +361,11 @@ def announced_frames(path: Path) -> int:
             return video_stream(container, path).frames
     except av.FFmpegError as error:
         raise ValueError(f"{path}: expected a video ({error.strerror}): convert it to MP4 or leave it out") from None
+
+
+def is_whole(path: Path, num_frames: int) -> bool:
+    """Is there a video of so many frames? Nothing is decoded: an MP4 announces them at its end, which one that was cut short has lost."""
+    try:
+        return announced_frames(path) == num_frames
+    except ValueError:
+        return False
