@@ -118,6 +118,15 @@ def stored_arrays(path: str | Path, expected: str) -> Iterator[Mapping[str, np.n
         raise ValueError(f"{path}: expected {expected} ({found}): make it anew") from error
 
 
+def is_whole_npz(path: Path) -> bool:
+    """Is there an .npz with its list of arrays? That stands at its end, which a file that was cut short has lost; no array is read."""
+    try:
+        with stored_arrays(path, "arrays"):
+            return True
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def existing_file(path: str | Path, kind: str) -> Path:
     """The path, if a file is there. kind: what the error calls it."""
     if not Path(path).is_file():

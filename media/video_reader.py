@@ -90,7 +90,7 @@ def shown_frames(path: str | Path, fps: float | None = None, stride: int | None 
                 yield frame, layout
             announced = length_of(container, stream)
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: expected a whole video ({error.strerror}): convert it to MP4") from None
+        raise ValueError(f"{path}: expected a whole video ({error.strerror}): copy it again, or convert it to MP4") from None
     if not read:
         raise ValueError(f"{path}: expected a video with frames (found none): convert it to MP4")
     if end < WHOLE * announced - (stride or 1) / float(fps or own_rate):
@@ -181,7 +181,7 @@ def probe(path: str | Path) -> VideoInfo:
             seconds = length_of(container, stream) or float(container.duration or 0) / av.time_base
             return VideoInfo((stream.height, stream.width), stream_rate(stream), seconds)
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: expected a video ({error.strerror}): convert it to MP4") from None
+        raise ValueError(f"{path}: expected a video ({error.strerror}): copy it again, or convert it to MP4") from None
 
 
 def length_of(container, stream) -> float:
@@ -301,7 +301,7 @@ def stored_frames(path: str | Path) -> list[Stored]:
             frames = (Stored(pts, pts * unit.numerator / unit.denominator) for pts in stamps)
             return [frame for frame, _ in evenly_spaced(frames, rate, rate)]
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: expected a whole video ({error.strerror}): convert it to MP4") from None
+        raise ValueError(f"{path}: expected a whole video ({error.strerror}): copy it again, or convert it to MP4") from None
 
 
 def frames_at(path: str | Path, wanted: Sequence[int], stored: list[Stored] | None = None) -> np.ndarray:
@@ -363,9 +363,9 @@ def announced_frames(path: Path) -> int:
         raise ValueError(f"{path}: expected a video ({error.strerror}): convert it to MP4 or leave it out") from None
 
 
-def is_whole(path: Path, num_frames: int) -> bool:
-    """Is there a video of so many frames? Nothing is decoded: an MP4 announces them at its end, which one that was cut short has lost."""
+def is_whole_mp4(path: Path, num_frames: int | None = None) -> bool:
+    """Is there an MP4 of ours, of so many frames (None: any)? It announces them at its end, which one that was cut short has lost; nothing is decoded."""
     try:
-        return announced_frames(path) == num_frames
+        return num_frames in (announced_frames(path), None)
     except ValueError:
         return False

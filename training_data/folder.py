@@ -26,9 +26,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
-from media.files import render_page, save_atomically, save_text, stored_arrays
+from media.files import is_whole_npz, render_page, save_atomically, save_text
 from media.images import jpeg_link
-from media.video_reader import frames_at, is_whole
+from media.video_reader import frames_at, is_whole_mp4
 
 log = logging.getLogger(__name__)
 
@@ -85,12 +85,9 @@ class DataFolder:
         """Is a finished piece there: its record, and a clip's video and poses, whole as far as their ends say?"""
         try:
             record = read_json(self.piece(name))
-            if "skip" in record:
-                return True
-            with stored_arrays(self.skeleton(name), "poses"):
-                return is_whole(self.clip(name), record["num_frames"])
         except (FileNotFoundError, ValueError):
             return False
+        return "skip" in record or is_whole_npz(self.skeleton(name)) and is_whole_mp4(self.clip(name), record["num_frames"])
 
     def claim(self, settings: dict) -> None:
         """Make the folder, or check that it was made with the same settings."""

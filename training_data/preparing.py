@@ -20,7 +20,7 @@ from dwpose.detector import Detector
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, FACE, LEFT_EAR, LEFT_EYE, LEFT_HAND, NOSE, RIGHT_EAR, RIGHT_EYE, RIGHT_HAND, Skeleton
 from media.files import is_full_disk
-from media.video_reader import is_whole, probe, VIDEO_SUFFIXES
+from media.video_reader import is_whole_mp4, probe, VIDEO_SUFFIXES
 from media.video_writer import write_video
 from training_data.folder import DataFolder, write_json
 from training_data.sources import caption_of, content_key, DeadLink, fetched, frames_of, said_of, Source, stamp
@@ -235,7 +235,7 @@ def write_pose_videos(folder: DataFolder, clips: Iterable[dict], style: str) -> 
     for clip in clips:
         for kind in POSE_KINDS:
             path = folder.pose_video(kind, clip["clip"])
-            if not is_whole(path, clip["num_frames"]):
+            if not is_whole_mp4(path, clip["num_frames"]):
                 if path.exists():
                     log.warning("%s: is cut short: made anew", path)
                 skeleton = Skeleton.load(folder.skeleton(clip["clip"]))
