@@ -364,7 +364,10 @@ def announced_frames(path: Path) -> int:
 
 
 def is_whole_mp4(path: Path, num_frames: int | None = None) -> bool:
-    """Is there an MP4 of ours, of so many frames (None: any)? It announces them at its end, which one that was cut short has lost; nothing is decoded."""
+    """Is there an MP4 of ours, of so many frames (None: any)? Nothing is decoded.
+
+    It announces them at its end, which a file that was cut short has lost.
+    """
     try:
         return num_frames in (announced_frames(path), None)
     except ValueError:

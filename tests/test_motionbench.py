@@ -92,7 +92,8 @@ def test_killed_in_the_middle_a_run_goes_on_and_repeats_nothing(run_motionbench,
 def test_files_of_a_run_that_were_lost_or_cut_short_are_made_anew_with_a_line(run_motionbench, caplog, damage):
     _, _, whole, folder = run_motionbench()
     figures = {name: row["figures"] for name, row in whole["rows"].items()}
-    for file, made in (("clips/given_motion/{}.mp4", 1), ("clips/given_motion/{}.npz", 1), ("clips/truth/{}.mp4", 0), ("scores/truth/{}.features.npz", 0)):
+    for file, made in (("clips/given_motion/{}.mp4", 1), ("clips/given_motion/{}.npz", 1), ("clips/truth/{}.mp4", 0),
+                       ("scores/truth/{}.features.npz", 0)):
         caplog.clear()
         damage(path := folder / file.format(CELLS[0]))
         maker, _, results, _ = run_motionbench()
