@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -11,11 +12,14 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC, errorcode
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import psutil
 from filelock import FileLock, Timeout                    # torch itself needs it
+
+log = logging.getLogger(__name__)
 
 PARTIAL = ".partial"                # ends the name of a file that is still being written
 
@@ -131,12 +135,40 @@ def numbers(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...] 
     return array
 
 
+def is_whole_npz(path: Path) -> bool:
+    """Is there an .npz with its list of arrays? That stands at its end, which a file that was cut short has lost; no array is read."""
+    try:
+        with stored_arrays(path, "arrays"):
+            return True
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def existing_file(path: str | Path, kind: str) -> Path:
     """The path, if a file is there. kind: what the error calls it."""
     if not Path(path).is_file():
         found = "a folder" if Path(path).is_dir() else "no file"
         raise FileNotFoundError(f"{str(path) or 'no name'}: expected a {kind} (found {found}): check the path")
     return Path(path)
+
+
+def entries(folder: Path) -> list[Path]:
+    """A folder's files and folders by name, without hidden ones; what else lies there is left out, and the log says so."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if os.path.isfile(path) or os.path.isdir(path):
+            found.append(path)
+        else:
+            say_left_out(path)
+    return found
+
+
+@cache                              # once, however often a folder is listed
+def say_left_out(path: Path) -> None:
+    """Whoever reads a pipe may wait for ever."""
+    log.warning("%s: left out: expected a regular file (found a pipe, a socket, a device, or a link that leads nowhere)", path)
 
 
 def nearest_existing(path: Path) -> Path:

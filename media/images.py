@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-from media.files import existing_file, one_line
+from media.files import entries, existing_file, one_line
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def pictures_in(folder: Path) -> list[Path]:
     def number(path: Path) -> list:
         return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
-    return sorted((path for path in folder.iterdir() if is_picture(path.name)), key=number)
+    return sorted((path for path in entries(folder) if is_picture(path.name)), key=number)
 
 
 def shrunk(picture: np.ndarray, short_side: int | None) -> np.ndarray:

@@ -15,7 +15,7 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageSequence
 
-from media.files import existing_file
+from media.files import entries, existing_file
 from media.images import PICTURE_SUFFIXES, pictures_in, read_image, shrunk
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def shown_frames(path: str | Path, fps: float | None = None, stride: int | None 
                 yield frame, layout
             announced = length_of(container, stream)
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: expected a whole video ({error.strerror}): convert it to MP4") from None
+        raise ValueError(f"{path}: expected a whole video ({error.strerror}): copy it again, or convert it to MP4") from None
     if not read:
         raise ValueError(f"{path}: expected a video with frames (found none): convert it to MP4")
     if end < WHOLE * announced - (stride or 1) / float(fps or own_rate):
@@ -181,7 +181,7 @@ def probe(path: str | Path) -> VideoInfo:
             seconds = length_of(container, stream) or float(container.duration or 0) / av.time_base
             return VideoInfo((stream.height, stream.width), stream_rate(stream), seconds)
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: expected a video ({error.strerror}): convert it to MP4") from None
+        raise ValueError(f"{path}: expected a video ({error.strerror}): copy it again, or convert it to MP4") from None
 
 
 def length_of(container, stream) -> float:
@@ -301,7 +301,7 @@ def stored_frames(path: str | Path) -> list[Stored]:
             frames = (Stored(pts, pts * unit.numerator / unit.denominator) for pts in stamps)
             return [frame for frame, _ in evenly_spaced(frames, rate, rate)]
     except av.FFmpegError as error:
-        raise ValueError(f"{path}: expected a whole video ({error.strerror}): convert it to MP4") from None
+        raise ValueError(f"{path}: expected a whole video ({error.strerror}): copy it again, or convert it to MP4") from None
 
 
 def frames_at(path: str | Path, wanted: Sequence[int], stored: list[Stored] | None = None) -> np.ndarray:
@@ -348,8 +348,7 @@ def videos_in(folder: Path) -> dict[str, Path]:
     """Video files of a folder by stem; a clear error when there are none."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: expected a folder of videos (found nothing): check the path")
-    found = {path.stem: path for path in sorted(folder.iterdir())
-             if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")}
+    found = {path.stem: path for path in entries(folder) if path.suffix.lower() in VIDEO_SUFFIXES}
     if not found:
         raise ValueError(f"{folder}: expected videos {', '.join(VIDEO_SUFFIXES)} (found none): check the path")
     return found
@@ -362,3 +361,14 @@ def announced_frames(path: Path) -> int:
             return video_stream(container, path).frames
     except av.FFmpegError as error:
         raise ValueError(f"{path}: expected a video ({error.strerror}): convert it to MP4 or leave it out") from None
+
+
+def is_whole_mp4(path: Path, num_frames: int | None = None) -> bool:
+    """Is there an MP4 of ours, of so many frames (None: any)? Nothing is decoded.
+
+    It announces them at its end, which a file that was cut short has lost.
+    """
+    try:
+        return num_frames in (announced_frames(path), None)
+    except ValueError:
+        return False

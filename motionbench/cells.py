@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from media.files import entries
 from synthetic.body import Body
 from synthetic.character import Character
 from synthetic.clips import following, HELD_OUT_SEED, reference_pose, sample_camera, SyntheticClip
@@ -194,8 +195,8 @@ def pictures_in(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ValueError(f"identities={folder}: expected a folder of pictures (found none): check the path")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in PICTURES or path.name.startswith("."):
+    for path in entries(folder):
+        if path.suffix.lower() not in PICTURES:
             continue
         if path.stem in found:
             raise ValueError(f"{path}: expected one picture for each name (found {found[path.stem].name} too): "

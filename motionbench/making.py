@@ -6,6 +6,7 @@ recompute only what differs: no refinement is the first pass of the full pipelin
 from __future__ import annotations
 
 import json
+import logging
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ import numpy as np
 
 from dwpose.skeleton import Skeleton
 from inference import animate
-from media.files import one_line, save_atomically, save_text
+from media.files import is_whole_npz, one_line, save_atomically, save_text
+from media.video_reader import is_whole_mp4
 from media.video_writer import write_video
 from motionbench.cells import BenchMotion, Cell, driving_motion, OPPOSITE, Person, true_clip
 from motionbench.metrics import Metric
@@ -31,6 +33,8 @@ from run.settings import InferenceConfig
 from runtime.processes import ALONE
 from synthetic.clips import SyntheticClip
 from t2m.motion import Motion
+
+log = logging.getLogger(__name__)
 
 Exchange = tuple[str, Callable[[], Any]]        # what names the work in the stage's key, and the work
 CRF = 10                                # of the stored clips: hardly a loss, and the same one for every row
@@ -85,13 +89,20 @@ class ClipStages(RunFolder):
         whole = Path(artefact.name)
         path = self.path / whole.with_stem(f"{whole.stem}-{content_hash([name, *inputs])[:16]}")
         cost = path.with_name(f"{path.name}.json")
+        if path.is_file() and read_entry(cost).get("content") != content_hash(path):
+            log.warning("%s: is not the file that was written: made anew", path)
+            path.unlink()
         if not path.is_file():
             with self.report.stage(name, path.name) as entry:
                 result = work()
             spent = {"seconds": entry.seconds, "peak_memory": entry.peak_gpu_memory or entry.peak_memory}
-            save_text(cost, json.dumps(spent))
-            save_atomically(path, lambda partial: artefact.save(result, partial))
-        self.costs.append(json.loads(cost.read_text()))
+
+            def write(partial: Path) -> None:
+                artefact.save(result, partial)
+                write_entry(cost, spent | {"content": content_hash(partial)})
+
+            save_atomically(path, write)
+        self.costs.append(read_entry(cost))
         self.results[name] = artefact.load(path)
         return self.results[name]
 
@@ -219,8 +230,10 @@ class Clip:
         if self.is_external:
             return {"failure": ""}
         entry = read_entry(self.file("clips", ".json"))
-        if entry.get("key") == self.key and not entry["failure"] and self.video_file.is_file():
-            return entry
+        if entry.get("key") == self.key and not entry["failure"]:
+            if is_whole_mp4(self.video_file) and (self.variant.bound or is_whole_npz(self.file("clips", ".npz"))):
+                return entry
+            log.warning("%s: it or its skeleton is lost or cut short: made anew", self.video_file)
         entry = {"key": self.key, "failure": "", "seconds": None, "peak_memory": None, "borders": []}
         try:
             made = self.bound() if self.variant.bound else self.generated()

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from dwpose.skeleton import HANDS, Skeleton
-from media.files import save_arrays, save_text
+from media.files import is_whole_npz, save_arrays, save_text, stored_arrays
 from media.images import fit_to_canvas, read_image
 from media.video_reader import read_video
 from motionbench import picture, pose
@@ -50,6 +50,7 @@ def measure_clip(clip: Clip, made: dict) -> dict:
         entry = {"scores": {}}
         for ending in (".seen.npz", ".features.npz"):
             clip.file("scores", ending).unlink(missing_ok=True)
+    entry["scores"] = without_lost(clip, entry["scores"])
     keys = {metric.name: metric_key(metric, clip.bench.networks_key) for metric in clip.bench.metrics}
     missing = [metric for metric in clip.bench.metrics
                if not metric.absent and entry["scores"].get(metric.name, {}).get("key") != keys[metric.name]]
@@ -59,6 +60,16 @@ def measure_clip(clip: Clip, made: dict) -> dict:
                  "peak_memory": case.peak_memory, "scores": entry["scores"] | scores_of(clip, case, missing)}
         write_entry(clip.file("scores", ".json"), entry)
     return entry
+
+
+def without_lost(clip: Clip, scores: dict[str, dict]) -> dict[str, dict]:
+    """The scores, without those of sets where the features they stand for are lost or cut short."""
+    path, sets = clip.file("scores", ".features.npz"), {metric.name for metric in clip.bench.metrics if metric.of_a_set}
+    if all(score["note"] for name, score in scores.items() if name in sets) or is_whole_npz(path):
+        return scores
+    log.warning("%s: is lost or cut short: made anew", path)
+    path.unlink(missing_ok=True)
+    return {name: score for name, score in scores.items() if name not in sets}
 
 
 def measuring_key(clip: Clip, made: dict) -> str:
@@ -148,7 +159,11 @@ def check(clip: Clip, video: np.ndarray) -> None:
 def seen(clip: Clip, video: np.ndarray) -> Skeleton:
     """Re-detected keypoints; kept, because looking is slow. All unseen where there is nobody."""
     path = clip.file("scores", ".seen.npz")
-    return Skeleton.load(path if path.is_file() else detected(clip, video).save(path))
+    if is_whole_npz(path):
+        return Skeleton.load(path)
+    if path.is_file():
+        log.warning("%s: is cut short: made anew", path)
+    return Skeleton.load(detected(clip, video).save(path))
 
 
 def detected(clip: Clip, frames: np.ndarray) -> Skeleton:
@@ -170,7 +185,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz by name; none where there is no file."""
     if not path.is_file():
         return {}
-    with np.load(path, allow_pickle=False) as file:
+    with stored_arrays(path, "arrays of a clip") as file:
         return dict(file)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from configs import yaml_mapping
-from media.files import locked, one_line
+from media.files import entries, locked, one_line
 from media.images import check_size, PIXELS_PER_LATENT, read_image
 from media.video_reader import frame_stream, probe
 from media.video_writer import write_video
@@ -74,7 +74,7 @@ def files_in(place: str, suffixes: tuple[str, ...], source: Path) -> list[Path]:
     """The file itself, or those of a folder, in order of their names."""
     found = Path(place)
     if found.is_dir():
-        return [file for file in sorted(found.iterdir()) if file.suffix.lower() in suffixes]
+        return [file for file in entries(found) if file.suffix.lower() in suffixes]
     if not found.is_file():
         raise ValueError(f"{source}: expected the file {place} (found none): make it with pose_align.py, or correct the path")
     return [found]

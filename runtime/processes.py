@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -9,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +173,18 @@ def ignore_stop_signals(worker: int = 0) -> None:
     """For data-loading processes: they end with the process that started them, not before it."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """A pool's initializer: its processes end at once when the one that started them is gone, also where that was killed.
+
+    Python's own ones would wait for work for ever. (torch's data-loading processes look after their parent themselves.)
+    """
+    def end() -> None:
+        wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def shut_down() -> None:

@@ -26,7 +26,7 @@ from google.protobuf.message import DecodeError
 
 from configs import run_main
 from dwpose.networks import PersonDetector, PoseHead
-from media.files import one_line, read_json
+from media.files import entries, one_line, read_json
 from mimicmotion import SVD_FILES
 from mimicmotion.checkpoint import (load_image_encoder, load_scheduler, load_tiny_vae, load_unet, load_vae,
                                     load_video_model, split_parts)
@@ -74,8 +74,8 @@ def checks(path: Path) -> Iterator[Check]:
         found = list(folder_checks(path, values))
         claimed = {config, *(check[0] for check in found)} if found else set()
         yield from found
-    for entry in sorted(path.iterdir()):
-        if not entry.name.startswith(".") and entry not in claimed:
+    for entry in entries(path):
+        if entry not in claimed:
             yield from checks(entry)
 
 

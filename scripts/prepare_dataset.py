@@ -6,8 +6,8 @@
 
 VIDEOS are folders (searched for videos, and for picture folders as TikTok's 00001/images), video files, and .txt lists
 of links as HumanVid and UBC publish them. Run it again at will: it goes on where it stopped, new videos are added, dead
-links are tried again, a video that is no longer there keeps its clips. See DATASET/summary.html and
-DATASET/manifest.jsonl for what was left out and why.
+links are tried again, a clip that was lost or cut short is made anew, a video that is no longer there keeps its clips.
+See DATASET/summary.html and DATASET/manifest.jsonl for what was left out and why.
 """
 from __future__ import annotations
 
@@ -143,6 +143,7 @@ def cache(arguments: argparse.Namespace, folder: DataFolder, clips: list[dict], 
     latents = LatentCache(folder, arguments.target)
     if state.is_main_process:
         latents.claim(settings)
+        latents.index(remove_damaged=True)
     state.wait_for_everyone()
     done = latents.index()
     left = [clip for clip in clips if clip["clip"] not in done]

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs import run_main, whole_number
-from media.files import locked, save_array, save_text
+from media.files import entries, locked, save_array, save_text
 from t2m.features import (canonical, CONTACTS, FEATURE_BLOCKS, features, NUM_FEATURES, ROOT_HEIGHT, ROOT_VELOCITY,
                           YAW_VELOCITY)
 from t2m.motion import HEAD, JOINT_NAMES, LEFT_ANKLE, LEFT_KNEE, Motion, NUM_JOINTS, PARENTS, retargeted, RIGHT_ANKLE, RIGHT_KNEE
@@ -133,7 +133,8 @@ def prepare(source: Path, target: Path, offsets: np.ndarray | None, mirror: bool
 
     What an earlier run left is kept where it is usable, and made again, or taken away, where not.
     """
-    files, names, skipped = sorted(path for path in source.glob("*.npy") if path.is_file()), [], []
+    listed, names, skipped = entries(source) if source.is_dir() else [], [], []
+    files = [path for path in listed if path.suffix == ".npy" and path.is_file()]
     if not files:
         raise ValueError(f"{source}: expected NAME.npy files of joints (found none): check the path")
     for part in ("new_joints", "new_joint_vecs"):

@@ -21,6 +21,7 @@ from dwpose.draw import draw
 from dwpose.skeleton import BODY, FACE, hand_boxes, HANDS, head_boxes, is_present, LEFT_HAND, RIGHT_HAND, Skeleton
 from media.files import one_line
 from media.images import as_tensor
+from runtime.processes import end_with_parent
 from synthetic.character import Character
 from synthetic.gaits import GAITS
 from synthetic.motions import KINDS, MotionSample, sample_motion
@@ -207,7 +208,7 @@ def render_cache(folder: Path, *, first_seed: int, num_clips: int, num_frames: i
     open_array(folder, "keypoints", (num_clips, 1 + num_frames, 133, 3), np.float32)
     rendered = open_array(folder, "rendered", (num_clips,), np.bool_)
     jobs = [(folder, index, first_seed + index, num_frames, fps, size) for index in np.flatnonzero(~rendered).tolist()]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
         for _ in tqdm(pool.map(_render_one, jobs, chunksize=4), total=len(jobs), desc="rendering", unit="clip"):
             pass
 

@@ -1,10 +1,13 @@
 """The cache of rendered clips: resumable, and what training reads from it."""
 import os
 import shutil
+import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -87,6 +90,21 @@ def test_processes_that_make_the_same_array_at_once_lose_nothing(tmp_path):
             list(pool.map(write_own_row, [(folder, row) for row in range(16)]))
             assert open_array(folder, "shared").tolist() == list(range(16))
             assert [file.name for file in folder.iterdir()] == ["shared.npy"]
+
+
+def test_no_process_is_left_that_renders_for_one_that_was_killed(tmp_path):
+    render = f"render_cache(Path({str(tmp_path)!r}), first_seed=40, num_clips=900, num_frames=3, fps=5, size={SIZE}, workers=2)"
+    parent = psutil.Popen([sys.executable, "-c", f"from pathlib import Path; from synthetic.clips import render_cache; {render}"])
+    while not ((tmp_path / "rendered.npy").is_file() and np.load(tmp_path / "rendered.npy").any()):
+        assert parent.poll() is None
+        time.sleep(0.05)
+    workers = parent.children()
+    parent.kill()
+    parent.wait()
+    left = psutil.wait_procs(workers, timeout=20)[1]
+    for worker in left:
+        worker.kill()
+    assert len(workers) == 2 and not left
 
 
 def test_a_moved_picture_comes_with_its_own_frame_and_the_reference_picture(clip_cache):

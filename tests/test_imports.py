@@ -22,7 +22,7 @@ MAY_IMPORT = {                                       # room -> other local rooms
     "puppet": {"dwpose.skeleton", "media"},
     "newmove": {"media", "runtime", "training", "configs"},
     "training_data": {"dwpose", "media", "runtime", "configs", "mimicmotion.latents"},
-    "synthetic": {"t2m", "dwpose", "media", "training_data.folder"},
+    "synthetic": {"t2m", "dwpose", "media", "runtime", "training_data.folder"},
     "renderers": {"mimicmotion", "musepose", "puppet", "dwpose", "media", "runtime", "configs", "run.settings"},
     "run": {"renderers", "t2m", "dwpose", "mimicmotion", "media", "runtime", "configs", "llm_planner", "planning"},
     "motionbench": {"run", "planning.chat", "inference", "synthetic", "t2m", "dwpose", "mimicmotion.latents", "mimicmotion.diffusion", "media", "runtime", "configs", "renderers"},

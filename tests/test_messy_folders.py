@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from media.images import pictures_in
+from media.video_reader import videos_in
 from media.video_writer import write_video
+from motionbench.cells import pictures_in as identities_in
+from musepose.published_yaml import files_in
 from rectangles import FPS, person, prepared
 from training_data.folder import DataFolder, write_summary
 from training_data.latents import LatentSettings
@@ -54,6 +58,21 @@ def test_every_kind_of_video_is_tried_and_what_is_none_is_in_the_manifest(tmp_pa
     assert sorted(Path(line["source"]).name for line in lines if "clip" in line) == ["a.mp4", "b.m4v", "c.odd", "without"]
     skipped, = (line for line in lines if "skip" in line)
     assert Path(skipped["source"]).name == "d.dat" and skipped["skip"] == "cannot be read"
+
+
+def test_what_is_no_regular_file_is_left_out_by_name_wherever_a_folder_is_listed(tmp_path, caplog):
+    odd = ("pipe.mp4", "pipe", "9.png", "gone.mp4")
+    for name in odd[:3]:
+        os.mkfifo(tmp_path / name)
+    (tmp_path / odd[3]).symlink_to(tmp_path / "nowhere")
+    (tmp_path / ".#lock").symlink_to("me@here")
+    write_video(tmp_path / "a.mp4", person(), FPS)
+    Image.fromarray(person()[0]).save(tmp_path / "1.png")
+    assert [Path(source.name).name for source in discover([str(tmp_path)], tmp_path / "data")] == ["a.mp4"]
+    assert list(videos_in(tmp_path)) == ["a"] and files_in(str(tmp_path), (".mp4",), tmp_path) == [tmp_path / "a.mp4"]
+    assert [path.name for path in pictures_in(tmp_path)] == ["1.png"] == [path.name for path in identities_in(tmp_path).values()]
+    assert sorted(caplog.messages) == sorted(f"{tmp_path / name}: left out: expected a regular file (found a pipe, a socket, a device, or a "
+                                             "link that leads nowhere)" for name in odd)       # once
 
 
 def test_a_linked_folder_is_entered_once_and_a_loop_ends(tmp_path):

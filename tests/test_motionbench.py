@@ -88,6 +88,24 @@ def test_killed_in_the_middle_a_run_goes_on_and_repeats_nothing(run_motionbench,
     assert len(fourth.made) == 1
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])], ids=["lost", "cut"])
+def test_files_of_a_run_that_were_lost_or_cut_short_are_made_anew_with_a_line(run_motionbench, caplog, damage):
+    _, _, whole, folder = run_motionbench()
+    figures = {name: row["figures"] for name, row in whole["rows"].items()}
+    for file, made in (("clips/given_motion/{}.mp4", 1), ("clips/given_motion/{}.npz", 1), ("clips/truth/{}.mp4", 0),
+                       ("scores/truth/{}.features.npz", 0)):
+        caplog.clear()
+        damage(path := folder / file.format(CELLS[0]))
+        maker, _, results, _ = run_motionbench()
+        assert len(maker.made) == made and {name: row["figures"]["spread"] for name, row in results["rows"].items()} == {
+            name: row["spread"] for name, row in figures.items()}
+        assert results["summary"] == whole["summary"] and any(
+            str(path.with_suffix("")) in line and line.endswith("made anew") for line in caplog.messages)
+    damage(folder / f"scores/truth/{CELLS[0]}.seen.npz")
+    (folder / f"scores/truth/{CELLS[0]}.json").write_text("")
+    assert run_motionbench()[2]["summary"] == whole["summary"]
+
+
 def test_a_changed_setting_remakes_only_what_depends_on_it(run_motionbench):
     run_motionbench()
     more_steps = f"{INFERENCE_KEYS} generator.num_inference_steps=3"

@@ -105,6 +105,17 @@ def test_variants_share_every_stage_that_is_the_same(bench):
     assert bench("given_motion", seed=8)[1] == ["poses", "video", "refined_1"]
 
 
+def test_a_stage_that_was_cut_short_or_has_lost_its_cost_is_made_anew(bench, tmp_path, caplog):
+    whole, _ = bench("given_motion")
+    video, = (tmp_path / "stages" / "frames").glob("refined_1-*.mkv")
+    video.write_bytes(video.read_bytes()[:video.stat().st_size // 2])
+    again, ran = bench("given_motion")
+    assert ran == ["refined_1"] and np.array_equal(again.frames, whole.frames)
+    assert caplog.messages[-1] == f"{video}: is not the file that was written: made anew"
+    video.with_name(f"{video.name}.json").unlink()
+    assert bench("given_motion")[1] == ["refined_1"] and bench("given_motion")[1] == []
+
+
 def test_each_alignment_commands_its_own_skeleton(bench):
     config, given, reference = bench.config, bench.given, bench.clip.reference_skeleton
     projected = project(given.motion, config.size, config.fps, "static")

@@ -24,6 +24,7 @@ from synthetic.clips import sample_clip
 from training_data import preparing
 from training_data.sources import discover, PERSON_COLUMNS, read_table
 from training_data.folder import DataFolder, write_summary
+from training_data.latents import LatentCache
 from training_data.preparing import pieces, POSE_KINDS, Preparation, PrepareSettings, write_pose_videos
 from train_video_generation import training_clips, VideoGenerationConfig
 
@@ -69,6 +70,35 @@ def test_a_second_run_writes_no_clip_and_detects_nothing(twenty, tmp_path):
     first = prepared(tmp_path, [twenty])
     unused = replace(WhiteRectangles(), people=lambda frames: pytest.fail("a pose was detected again"))
     assert prepared(tmp_path, [twenty], detector=unused) == first
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+def test_what_was_lost_or_cut_short_is_made_anew_with_a_line_and_the_rest_is_kept(twenty, tmp_path, caplog):
+    lines, data, whole, seen = prepared(tmp_path, [twenty]), DataFolder(tmp_path), exact(tmp_path), []
+    names, sources = ([line[key] for line in lines[:6]] for key in ("clip", "source"))
+    data.clip(names[0]).unlink()
+    data.skeleton(names[1]).unlink()
+    data.piece(names[2]).unlink()
+    for path in (data.clip(names[3]), data.skeleton(names[4]), data.piece(names[5]), data.source(lines[6]["source"])):
+        cut_short(path)
+    detector = WhiteRectangles(people=lambda frames: seen.append(1) or WhiteRectangles().people(frames))
+    assert prepared(tmp_path, [twenty], detector=detector) == lines and exact(tmp_path) == whole and len(seen) == 6
+    assert caplog.messages[:6] == [f"{source}: 1 of its 1 clips are lost or cut short, first {name}: made anew"
+                                   for source, name in zip(sources, names)]
+    assert len(caplog.messages) == 7 and f"the record of {lines[6]['source']} is cut short: made anew" in caplog.messages[6]
+
+
+def test_a_lost_clip_whose_video_is_not_given_is_listed_as_lost_and_comes_back_with_it(twenty, tmp_path):
+    lines, data = prepared(tmp_path, [twenty], captions={twenty.joinpath("00.mp4").name: "he walks"}), DataFolder(tmp_path)
+    data.clip(lines[0]["clip"]).unlink()
+    data.piece(lines[1]["clip"]).unlink()
+    fewer = prepared(tmp_path, [twenty / "09.mp4"])
+    assert reasons(fewer) == {"kept": 18, "lost": 2}
+    assert fewer[0]["detail"] == f"clips/{lines[0]['clip']}.mp4 is gone: give its video again" and len(data.clips()) == 18
+    assert prepared(tmp_path, [twenty]) == lines                                    # with its caption
 
 
 def test_processes_that_share_the_work_make_what_one_makes(twenty, tmp_path):
@@ -243,6 +273,9 @@ def test_pose_videos_show_less_and_less(tmp_path):
     lit = {kind: int((read_video(data.pose_video(kind, lines[0]["clip"]))[0].max(axis=-1) > 60).sum())
            for kind in POSE_KINDS}
     assert lit["with_hands"] > lit["without_hands"] > 0 and lit["with_hands"] > lit["three_point_face"] > 0
+    cut_short(data.pose_video("with_hands", lines[0]["clip"]))
+    write_pose_videos(data, lines, "bold")
+    assert len(read_video(data.pose_video("with_hands", lines[0]["clip"]))[0]) == lines[0]["num_frames"]
 
 
 def command(*arguments) -> int:
@@ -269,6 +302,10 @@ def test_the_command_makes_a_folder_that_trains_and_adds_to_it(tmp_path, tiny_sv
         f"dataset={tmp_path / name}", "cached_latents=true", "num_frames=3", "height=64", "width=64"]))[(0, 0)]
         for name in ("data", "shards"))
     assert here["latents"].shape[:2] == (3, 4) and torch.equal(here["latents"], there["latents"])
+    shard, = (tmp_path / "data" / "latents" / "video").glob("shard-*")
+    cut_short(shard)
+    assert command("-o", tmp_path / "data", "--cache-latents", tiny_svd_folder, "--size", 64, 64) == 0
+    assert list(LatentCache(DataFolder(tmp_path / "data"), "video").index()) == [line["clip"]]
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "again.mp4").write_bytes((tmp_path / "videos" / "jumps.mp4").read_bytes())
     assert command(tmp_path / "more", *options) == 0

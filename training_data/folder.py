@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,9 +26,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dwpose.draw import draw
 from dwpose.skeleton import Skeleton
-from media.files import render_page, save_atomically, save_text
+from media.files import is_whole_npz, render_page, save_atomically, save_text
 from media.images import jpeg_link
-from media.video_reader import frames_at
+from media.video_reader import frames_at, is_whole_mp4
+
+log = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).with_name("summary.html.j2")
 ODD_BYTES = "backslashreplace"      # bytes of a file name that are no UTF-8 become \udc.., which JSON reads back
@@ -69,6 +72,23 @@ class DataFolder:
         """A video's record."""
         return self.path / "sources" / f"{hashlib.sha256(name.encode(errors=ODD_BYTES)).hexdigest()[:16]}.json"
 
+    def record_of(self, name: str) -> dict | None:
+        """What an earlier run recorded of a video, if anything; of a record that is cut short the log says so."""
+        path = self.source(name)
+        try:
+            return read_json(path) if path.is_file() else None
+        except ValueError:
+            log.warning("%s: the record of %s is cut short: made anew", path, name)
+            return None
+
+    def holds(self, name: str) -> bool:
+        """Is a finished piece there: its record, and a clip's video and poses, whole as far as their ends say?"""
+        try:
+            record = read_json(self.piece(name))
+        except (FileNotFoundError, ValueError):
+            return False
+        return "skip" in record or is_whole_npz(self.skeleton(name)) and is_whole_mp4(self.clip(name), record["num_frames"])
+
     def claim(self, settings: dict) -> None:
         """Make the folder, or check that it was made with the same settings."""
         try:
@@ -100,10 +120,17 @@ class DataFolder:
             for name in record["pieces"]:
                 if name not in owner:
                     owner[name] = record["source"]
-                    lines.append(about | read_json(self.piece(name)))
+                    lines.append(about | self._listed(name))
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
         save_text(self.manifest, text, ODD_BYTES)
         return lines
+
+    def _listed(self, name: str) -> dict:
+        """What the manifest says of a piece. One that is lost is still so where its video was not there to make it anew."""
+        record = read_json(self.piece(name)) if self.piece(name).is_file() else {}
+        files = [] if "skip" in record else [self.piece(name), self.skeleton(name), self.clip(name)]
+        gone = next((path.relative_to(self.path) for path in files if not path.is_file()), None)
+        return {"skip": "lost", "detail": f"{gone} is gone: give its video again"} if gone else record
 
     def read_manifest(self) -> list[dict]:
         """All lines of the manifest."""

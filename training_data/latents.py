@@ -7,6 +7,7 @@ alone, so sample number p is the same however one gets there, and nothing is cop
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ from media.video_reader import read_video
 from mimicmotion.latents import image_embeddings, image_latents
 from runtime.weights import save_tensors
 from training_data.folder import DataFolder, read_json, require_equal
+
+log = logging.getLogger(__name__)
 
 CLIPS_PER_SHARD = 32
 PICTURES_PER_RUN = 8
@@ -81,15 +84,22 @@ class LatentCache:
         self.path.mkdir(parents=True, exist_ok=True)
         require_equal(self.path / "settings.json", asdict(settings))
 
-    def index(self) -> dict[str, Path]:
-        """The shard of every cached clip, from the shards' own headers: there is no index to disagree with them."""
+    def index(self, *, remove_damaged: bool = False) -> dict[str, Path]:
+        """The shard of every cached clip, from the shards' own headers: there is no index to disagree with them.
+
+        remove_damaged: for who makes their clips anew; a shard that is cut short is else a ValueError.
+        """
         found = {}
         for path in sorted(self.path.glob("shard-*.safetensors")):
             try:
                 with safe_open(path, "pt") as shard:
                     found |= {name.removesuffix(".latents"): path for name in shard.keys() if name.endswith(".latents")}
             except SafetensorError as error:
-                raise ValueError(f"{path}: expected a whole shard ({error}): delete it and cache again") from None
+                if not remove_damaged:
+                    raise ValueError(f"{path}: expected a whole shard ({error}): run scripts/prepare_dataset.py --cache-latents "
+                                     "again, which makes it anew") from None
+                log.warning("%s: is cut short: its clips are encoded anew", path)
+                path.unlink()
         return found
 
     def write(self, tensors: dict[str, Tensor]) -> None:

@@ -20,9 +20,9 @@ from dwpose.detector import Detector
 from dwpose.draw import draw
 from dwpose.skeleton import BODY, FACE, LEFT_EAR, LEFT_EYE, LEFT_HAND, NOSE, RIGHT_EAR, RIGHT_EYE, RIGHT_HAND, Skeleton
 from media.files import is_full_disk
-from media.video_reader import probe, VIDEO_SUFFIXES
+from media.video_reader import is_whole_mp4, probe, VIDEO_SUFFIXES
 from media.video_writer import write_video
-from training_data.folder import DataFolder, read_json, write_json
+from training_data.folder import DataFolder, write_json
 from training_data.sources import caption_of, content_key, DeadLink, fetched, frames_of, said_of, Source, stamp
 
 log = logging.getLogger(__name__)
@@ -143,13 +143,12 @@ class Preparation:
 
     def __call__(self, source: Source) -> None:
         """Do what is left to do for one video, and record it."""
-        path, caption = self.folder.source(source.name), caption_of(source, self.captions)
-        record = read_json(path) if path.is_file() else None
-        about = {"caption": caption, "person": said_of(source, self.persons)}
+        path, record = self.folder.source(source.name), self.folder.record_of(source.name)
+        said = {"caption": caption_of(source, self.captions), "person": said_of(source, self.persons)}
+        about = {name: text or (record or {}).get(name) for name, text in said.items()}
         if record and self._holds(record, source):
-            news = {name: text for name, text in about.items() if text and text != record.get(name)}
-            if news:
-                write_json(path, record | news)
+            if record | about != record:
+                write_json(path, record | about)
             return
         record = {"source": source.name, "stamp": None, "pieces": [], "skips": []} | about
         try:
@@ -168,8 +167,13 @@ class Preparation:
         if record.get("again"):
             return False
         if source.kind == "link":
-            return not any(skip["reason"] == "dead link" for skip in record["skips"])
-        return Path(source.name).exists() and record["stamp"] == stamp(Path(source.name))
+            same = not any(skip["reason"] == "dead link" for skip in record["skips"])
+        else:
+            same = Path(source.name).exists() and record["stamp"] == stamp(Path(source.name))
+        lost = [name for name in record["pieces"] if not self.folder.holds(name)] if same else []
+        if lost:
+            log.warning("%s: %d of its %d clips are lost or cut short, first %s: made anew", source.name, len(lost), len(record["pieces"]), lost[0])
+        return same and not lost
 
     def _cut(self, source: Source, record: dict) -> None:
         """Fill the record, piece by piece; what is on disk when an error comes stays in the record."""
@@ -183,7 +187,7 @@ class Preparation:
         longest, shortest = (max(1, round(seconds * fps)) for seconds in (settings.max_seconds, settings.min_seconds))
         for first, part in pieces(frames, longest, shortest):
             name = f"{key}-{first:06d}"
-            if not self.folder.piece(name).is_file():
+            if not self.folder.holds(name):
                 write_json(self.folder.piece(name), self._piece(name, part, first, fps, source.name))
             record["pieces"].append(name)
         if source.kind == "link" and not self.keep_downloads:
@@ -227,11 +231,13 @@ def as_kind(skeleton: Skeleton, kind: str) -> Skeleton:
 
 
 def write_pose_videos(folder: DataFolder, clips: Iterable[dict], style: str) -> None:
-    """A video of the drawn poses per clip and kind, named as the clip; what is there is kept."""
+    """A video of the drawn poses per clip and kind, named as the clip; what is there is kept where it is whole."""
     for clip in clips:
         for kind in POSE_KINDS:
             path = folder.pose_video(kind, clip["clip"])
-            if not path.is_file():
+            if not is_whole_mp4(path, clip["num_frames"]):
+                if path.exists():
+                    log.warning("%s: is cut short: made anew", path)
                 skeleton = Skeleton.load(folder.skeleton(clip["clip"]))
                 write_video(path, draw(as_kind(skeleton, kind), style), skeleton.fps, crf=CLIP_CRF)
 

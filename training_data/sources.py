@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from media.files import one_line, utf8_text
+from media.files import entries, one_line, utf8_text
 from media.images import is_picture, PICTURE_SUFFIXES, pictures_in, read_image, shrunk
 from media.video_reader import frame_stream, probe, VIDEO_SUFFIXES
 
@@ -89,18 +89,18 @@ def searched(root: Path, output: Path) -> Iterator[Source]:
     Linked folders are entered, each once. Files of a kind nobody knows here are tried, so that the manifest names them.
     """
     entered = {output}
-    for folder, subfolders, files in os.walk(root, onerror=refuse, followlinks=True):
+    for folder, subfolders, _ in os.walk(root, onerror=refuse, followlinks=True):
         here = Path(folder)
         if here.resolve() in entered:
             subfolders.clear()
             continue
         entered.add(here.resolve())
-        videos = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES and not file.startswith(".")]
+        files = [path.name for path in entries(here) if path.is_file()]
+        videos = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES]
         named = here.name in PICTURE_FOLDERS or (here == root and not videos)           # beside videos: thumbnails
         if named and sum(is_picture(file) for file in files) > 1:
             yield Source(str(here), "pictures")
-        yield from (Source(str(here / file), "file") for file in files
-                    if Path(file).suffix.lower() not in NO_VIDEOS and not file.startswith("."))
+        yield from (Source(str(here / file), "file") for file in files if Path(file).suffix.lower() not in NO_VIDEOS)
 
 
 def refuse(error: OSError) -> None:
