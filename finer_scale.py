@@ -28,7 +28,7 @@ from dwpose.musepose import aligned_as_musepose
 from dwpose.proportions import (bone_factors, BONES, CHILDREN, cluster_factor, CLUSTERS, distances, full_lengths,
                                 LEG_ROWS, likeness, lowest_ankle, middle_factor, PARENTS, PELVIS_POINT,
                                 pixels_per_metre, seen_quantile, trunk_position, unshortened, with_middles)
-from dwpose.skeleton import (ANKLES, check_somebody, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
+from dwpose.skeleton import (ANKLES, BODY, check_somebody, is_present, is_seen, NOSE, NUM_KEYPOINTS, openpose18, OPENPOSE_FROM_COCO,
                              shows_somebody, Skeleton)
 from media.files import check_outputs
 from media.images import read_image
@@ -63,8 +63,8 @@ def rescale(skeleton: Skeleton, reference: Skeleton, *, limbs: bool = True, publ
     """
     if not len(skeleton) or not len(reference):
         raise ValueError(f"rescale: expected frames (found {len(skeleton)} driving, {len(reference)} reference)")
-    if not shows_somebody(reference)[0]:
-        raise ValueError("reference: expected a person (found no body keypoints that lie a pixel apart): use a picture of the whole body")
+    if not reference.seen[0, BODY].any():
+        raise ValueError("reference: expected a person (found no body keypoint): use a picture of the whole body")
     if published:
         return _rescale_published(skeleton, reference)
     fallback_scale = reference.size[0] / skeleton.size[0]

@@ -272,10 +272,11 @@ def test_an_empty_reference_is_refused():
 
 
 @pytest.mark.parametrize("scale", [0, 1e-6])
-def test_a_reference_without_extent_is_refused(scale):
-    speck = taller_person().with_xy(taller_person().xy * np.float32(scale) + 50)
-    with pytest.raises(ValueError, match="reference: expected a person .found no body keypoints that lie a pixel apart"):
-        rescale(waving_clip(), speck)
+def test_a_reference_without_extent_is_refused(scale, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    waving_clip().save("clip.npz"), taller_person().with_xy(taller_person().xy * np.float32(scale) + 50).save("speck.npz")
+    with pytest.raises(ValueError, match="speck.npz: keypoints: expected a person .*no body points of confidence 0.3 or more lie a pixel apart"):
+        main(["clip.npz", "speck.npz", "-o", "out.npz"])
 
 
 def test_of_a_reference_with_many_frames_the_first_with_a_person_counts_and_is_named(tmp_path, monkeypatch, caplog):
