@@ -117,7 +117,8 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
                     quiet=True, prevent_thread_lock=True,
                     app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None})
     except (OSError, gradio.exceptions.ServerFailedToStartError) as error:
-        raise ValueError(f"--port {port}: cannot be used ({error}): another server may have it, take another one") from None
+        found = getattr(error, "strerror", None) or "another server has it, or this machine has no such address"     # Gradio names its own settings
+        raise ValueError(f"--host {host}, --port {port}: cannot be used ({found.lower()}): take another one") from None
     return page, desk.jobs
 
 

@@ -145,11 +145,23 @@ def only_run_in(folder: Path, processes: Processes = ALONE) -> Iterator[None]:
 
 
 class StopRequest:
-    """Within the context a signal only sets `signal`; another one later ends the program at once, unsaved."""
+    """Within the context a signal only sets `signal`; another one later ends the program at once, unsaved.
+
+    Of several processes that were launched, each also stops when its launcher is gone, as if that had passed on a SIGTERM.
+    """
 
     def __init__(self):
-        self.signal, self._when = 0, 0.0    # 0 = none came
+        self._signal, self._when = 0, 0.0   # 0 = none came
         self._before = {}
+        self._launcher = os.getppid() if os.environ.get("WORLD_SIZE", "1") != "1" else None
+
+    @property
+    def signal(self) -> int:
+        """The signal that came, or 0."""
+        if not self._signal and self._launcher and os.getppid() != self._launcher:
+            self._signal, self._when = signal.SIGTERM, time.monotonic()
+            log.warning("what launched this process is gone: finishing the step and saving it")
+        return self._signal
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
@@ -161,11 +173,11 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame) -> None:
-        if self.signal:
+        if self._signal:
             if time.monotonic() - self._when > ONE_REQUEST_SECONDS:
                 raise SystemExit(128 + number)
             return
-        self.signal, self._when = number, time.monotonic()
+        self._signal, self._when = number, time.monotonic()
         log.info("%s: finishing the step and saving it; once more to stop at once", signal.Signals(number).name)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -700,6 +701,14 @@ def test_importing_app_is_quick_and_brings_neither_gradio_nor_torch():
     code = "import sys, app; print({'gradio', 'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_port_that_another_server_has_is_named_in_our_words(tmp_path):
+    pytest.importorskip("gradio")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"^--host 127.0.0.1, --port {port}: cannot be used .another server has it, or .*: take another one$"):
+            app.main(["--outputs", str(tmp_path / "runs"), f"--port={port}"])
 
 
 @pytest.mark.parametrize("port", ["99999", "0", "-1", "x"])

@@ -6,6 +6,8 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -202,6 +204,17 @@ def test_a_signal_saves_and_ends_and_going_on_is_exact(folders, never_stopped, t
     run(folders, tmp_path)
     assert_same(never_stopped, tmp_path)
     assert signal.getsignal(number) is before
+
+
+def test_a_launched_process_saves_and_ends_when_its_launcher_was_killed():
+    works = ("import time; from runtime.processes import StopRequest\n"
+             "with StopRequest() as stop:\n    print(stop.signal, flush=True)\n"
+             "    while not stop.signal: time.sleep(0.05)\n    print(stop.signal, flush=True)")
+    launches = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {works!r}], env=os.environ | {{'WORLD_SIZE': '2'}})"
+    with subprocess.Popen([sys.executable, "-c", launches], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout.readline() == "0\n"
+        launcher.kill()
+        assert launcher.stdout.read() == f"{signal.SIGTERM:d}\n"
 
 
 def test_a_loss_that_is_no_number_names_the_clip_and_keeps_the_checkpoint(folders, tmp_path):
