@@ -7,7 +7,8 @@
     torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --encode weights/demo/svd/vae --tiny weights/demo/svd/tiny_vae --what moved
     torchrun --nproc_per_node 2 demo/prepare_clips.py data/pictures --draw weights/demo/svd weights/demo/video # by the video model
 
-Interrupt it at will: it goes on where it stopped. Seeds from 1,000,000 on are held out for evaluation.
+Interrupt it at will: it goes on where it stopped. What everything in the folder was made with is written beside it, and anything else is
+refused. Seeds from 1,000,000 on are held out for evaluation.
 """
 from __future__ import annotations
 
