@@ -171,8 +171,8 @@ def open_array(folder: Path, name: str, shape: tuple[int, ...] | None = None, dt
 
 def claim(folder: Path, name: str, **made_with) -> None:
     """Record what an array of the cache is made with; what was made with something else is refused, and the difference named."""
-    require_equal(folder / f"{name}.json", made_with, folder / f"{name}.npy", "use another folder" if name == "frames" else
-                  f"use the same, another folder, or delete {name}*, and it is made anew")
+    require_equal(folder / f"{name}.json", made_with, folder / f"{name}.npy", "another folder" if name == "frames" else
+                  f"another folder, or delete {name}* there, which are then made anew")
 
 
 def clips_to_do(folder: Path, done: np.ndarray, share: slice, limit: int | None, *ready: str) -> np.ndarray:

@@ -40,7 +40,7 @@ def test_an_interrupted_preparation_does_only_what_is_missing(clip_cache):
     (dict(first_seed=HELD_OUT_SEED), "first_seed: 40 there, 1000000 now")])
 def test_other_clips_are_refused_in_a_cache_and_the_difference_is_named(clip_cache, changed, said):
     before = open_array(clip_cache, "rendered").tolist()
-    with pytest.raises(ValueError, match=f"frames.json: made with other settings .{said}.: use another folder"):
+    with pytest.raises(ValueError, match=f"frames.json: made with other settings .{said}.: use the same ones, or another folder"):
         render_cache(clip_cache, **dict(first_seed=40, num_clips=3, num_frames=4, fps=5, size=SIZE, workers=1) | changed)
     assert open_array(clip_cache, "rendered").tolist() == before
 

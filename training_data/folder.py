@@ -166,19 +166,19 @@ def parsed_manifest(text: str, source: str | Path) -> list[dict]:
     return lines
 
 
-def require_equal(path: Path, settings: dict, made: Path | None = None, remedy: str = "use the same ones, or another folder") -> None:
+def require_equal(path: Path, settings: dict, made: Path | None = None, remedy: str = "another folder") -> None:
     """Write settings where there are none; otherwise they must be the same, and a ValueError says which are not.
 
-    made: what is made with them, which is not to be there without them.
+    made: what is made with them, which is not to be there without them. remedy: what to use else.
     """
     if made and made.exists() and not path.is_file():
-        raise ValueError(f"{made}: expected {path.name} beside it, which says what it was made with (found none): {remedy}")
+        raise ValueError(f"{made}: expected {path.name} beside it, which says what it was made with (found none): use {remedy}")
     if path.is_file():
         there = read_json(path)
         changed = [f"{key}: {there.get(key)} there, {settings.get(key)} now"
                    for key in sorted(there.keys() | settings.keys()) if there.get(key) != settings.get(key)]
         if changed:
-            raise ValueError(f"{path}: made with other settings ({'; '.join(changed)}): {remedy}")
+            raise ValueError(f"{path}: made with other settings ({'; '.join(changed)}): use the same ones, or {remedy}")
     else:
         write_json(path, settings)
 
