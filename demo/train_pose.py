@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from configs import run_main
+from demo import demo_config
 from demo.pose_samples import PoseSamples
 from dwpose.networks import BINS_PER_PIXEL, CROP_HEIGHT, CROP_WIDTH, INPUT_SIZE, STRIDES
 from dwpose.skeleton import NUM_KEYPOINTS
@@ -33,7 +34,7 @@ from media.files import save_atomically
 from runtime.device import cpu_has_bfloat16
 from synthetic.clips import render_cache
 from training.loop import train
-from training.task import Batch, Task, TrainConfig
+from training.task import Batch, Task
 
 log = logging.getLogger(__name__)
 
@@ -138,12 +139,10 @@ def fit(task: Task, draw: Callable, folder: Path, *, rounds: Sequence[int], batc
     """
     for number, steps in enumerate(rounds):
         rate = 0.01 if number else 0.02
-        train(task, Samples(draw, seed + number * 1_000_003), TrainConfig(
-            output=str(folder / f"round_{number + 1}"), max_steps=steps, batch_size=batch, optimizer="muon",
-            learning_rate=rate, adam_learning_rate=rate / 10, warmup_steps=30, schedule="linear",
-            final_learning_rate=0.01, max_grad_norm=0.0, ema_decay=0.0, mixed_precision="no", num_workers=0,
-            checkpoint_every=checkpoint_every, checkpoints_total_limit=1, report_to="none",
-            allow_changes=None, seed=seed))
+        train(task, Samples(draw, seed + number * 1_000_003), demo_config(
+            folder / f"round_{number + 1}", max_steps=steps, batch_size=batch, learning_rate=rate, adam_learning_rate=rate / 10,
+            warmup_steps=30, schedule="linear", final_learning_rate=0.01, max_grad_norm=0.0, ema_decay=0.0, mixed_precision="no",
+            checkpoint_every=checkpoint_every, seed=seed))
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 from transformers import CLIPTokenizer
 
 from configs import run_main, whole_number
+from demo import demo_config
 from demo.mocap import clip_files, read_clips, split
 from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, HARD_TO_KEEP, MAX_STEPS, MotionCache, prepare, save_half,
                            statistics, text_encoder, tokens_for, train_tokenizer, training_prompt, varied, window_of)
@@ -216,10 +217,9 @@ class PromptTask(TextTask):
 
 def stage(name: str, steps: int, batch: int, learning_rate: float, arguments: argparse.Namespace) -> TrainConfig:
     """Muon with a warm-up of 30 steps and a cosine to a fiftieth."""
-    return TrainConfig(output=str(arguments.work / name), max_steps=steps, batch_size=batch, optimizer="muon",
-                       learning_rate=learning_rate, adam_learning_rate=1e-3, warmup_steps=30, final_learning_rate=0.02,
-                       ema_decay=0.0, mixed_precision=arguments.mixed_precision, num_workers=0, checkpoint_every=200,
-                       checkpoints_total_limit=1, report_to="none", allow_changes=None, seed=arguments.seed)
+    return demo_config(arguments.work / name, max_steps=steps, batch_size=batch, learning_rate=learning_rate, adam_learning_rate=1e-3,
+                       warmup_steps=30, final_learning_rate=0.02, ema_decay=0.0, mixed_precision=arguments.mixed_precision,
+                       checkpoint_every=200, seed=arguments.seed)
 
 
 def vqvae_to_train(arguments: argparse.Namespace) -> VQVAE:

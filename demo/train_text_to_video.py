@@ -25,6 +25,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from configs import run_main, show_log, whole_number
+from demo import demo_config
 from media.files import read_json, save_text
 from media.video_writer import write_video
 from mimicmotion.checkpoint import encoder_key
@@ -37,7 +38,6 @@ from synthetic.motions import sample_motion
 from synthetic.render import render
 from t2m.camera import Camera
 from training.loop import train
-from training.task import TrainConfig
 from training_data.folder import require_equal
 
 # -------------------------------------------------------------------------------------------------- people in clips
@@ -207,10 +207,9 @@ def main() -> None:
     clips = MotionClips(write_clips(chosen.work / "clips", chosen.clips), [], FRAMES, SIZE, fps=FPS)
     clips.cache = LatentCache(chosen.work / "latents", clips.fps, fingerprint(base))
     clips.cache.fill(clips.all_clips(), model.encode_frames)
-    config = TrainConfig(output=str(chosen.work / "run"), max_steps=chosen.steps, batch_size=4, optimizer="muon",
-                         learning_rate=0.02, adam_learning_rate=2e-3, warmup_steps=20, schedule="linear",
-                         final_learning_rate=0.05, ema_decay=0.99, mixed_precision="no", checkpoint_every=100, log_every=10,
-                         num_workers=0, report_to="none", allow_changes=None)
+    config = demo_config(chosen.work / "run", max_steps=chosen.steps, batch_size=4, learning_rate=0.02, adam_learning_rate=2e-3,
+                         warmup_steps=20, schedule="linear", final_learning_rate=0.05, ema_decay=0.99, mixed_precision="no",
+                         checkpoint_every=100, log_every=10)
     train(MotionTask(model, "all", sampling="high-level", seed=config.seed), clips, config)
     model.save(chosen.folder)
     shutil.rmtree(chosen.folder / "vae")                               # half precision, and the demo has it already

@@ -32,6 +32,7 @@ from torch import nn, Tensor
 from torch.utils.data import Dataset
 
 from configs import run_main, show_log, whole_number
+from demo import demo_config
 from dwpose.draw import draw
 from dwpose.skeleton import (hand_boxes, head_boxes, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_WRIST,
                              NOSE, RIGHT_ANKLE, RIGHT_ELBOW, RIGHT_HAND, RIGHT_HIP, RIGHT_KNEE, RIGHT_SHOULDER,
@@ -42,7 +43,7 @@ from mimicmotion.checkpoint import encoder_key
 from mimicmotion.savings import is_temporal, spatial_only
 from synthetic.clips import claim, LATENT_SHRINK, open_array
 from training.loop import train
-from training.task import Batch, Task, TrainConfig
+from training.task import Batch, Task
 
 FACES = (NOSE,)                     # where crops are centred, and how often
 HAND_CENTRES = (LEFT_WRIST, RIGHT_WRIST, LEFT_HAND.start + 9, RIGHT_HAND.start + 9)
@@ -263,12 +264,10 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         task = VAETask(vae, crops, decoder_only=arguments.decoder_only, kl_weight=arguments.kl_weight, **learns)
     folder = arguments.tiny or arguments.vae
-    made = train(task, crops, TrainConfig(
-        output=str(arguments.work or folder / "training"), max_steps=arguments.steps,
-        batch_size=arguments.batch_size, optimizer="muon", learning_rate=arguments.learning_rate,
-        adam_learning_rate=arguments.learning_rate / 20, warmup_steps=40, final_learning_rate=0.02, max_grad_norm=0.0,
-        ema_decay=0.99, mixed_precision="auto", num_workers=0, checkpoint_every=arguments.checkpoint_every,
-        checkpoints_total_limit=1, report_to="none", allow_changes=None, seed=arguments.seed))
+    made = train(task, crops, demo_config(
+        arguments.work or folder / "training", max_steps=arguments.steps, batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate, adam_learning_rate=arguments.learning_rate / 20, warmup_steps=40, final_learning_rate=0.02,
+        max_grad_norm=0.0, ema_decay=0.99, checkpoint_every=arguments.checkpoint_every, seed=arguments.seed))
     if int(os.environ.get("RANK", 0)) == 0:
         for file in ("config.json", "diffusion_pytorch_model.safetensors"):
             save_atomically(folder / file, partial(shutil.copy, made / file))
