@@ -25,7 +25,8 @@ TURNED = 0.25                       # of the shoulders' width: nearer to the sid
 SQUARENESS = 0.6                    # how much shoulders and hips are held square to the spine
 FACE_AXES = (1.0, 1.3)              # of half the ears' distance: from the middle of the face to where nothing turns with it
 HALF_HEAD = 0.29                    # of the neck's length, where an ear is unseen
-FACE_SHIFT = (0.35, 0.12)           # of them, at most: a face turned farther would be bent out of shape
+FACE_AT_REST = 0.2                  # seconds at the beginning, in which it looks ahead
+FACE_SHIFT = (0.28, 0.07)           # of them, at most: a face turned farther would be bent out of shape
 FACE_SMOOTHING = 0.05               # seconds, standard deviation
 HEAD_TILT = np.radians(40)          # against the chest, at most
 NECK_STRETCH = 1.15
@@ -208,7 +209,8 @@ def in_face(x: np.ndarray, y: np.ndarray, face: tuple[np.ndarray, np.ndarray]) -
 def shift_of_face(skeleton: Skeleton, reference: Skeleton, head: np.ndarray, face: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """(F, 2) pixels of the picture by which the middle of the face has left its place in the head, whose maps are (F, 2, 3).
 
-    It is told by nose and eyes, and 0 where they are unseen.
+    It is told by nose and eyes, and 0 where they are unseen. Up and down it is told from how the movement begins, as a face that is
+    drawn for a movement is not this one.
     """
     parts = [coco.NOSE, coco.LEFT_EYE, coco.RIGHT_EYE]
     own, frames = reference.keypoints[0, parts, :2], skeleton.keypoints[:, parts]
@@ -217,7 +219,7 @@ def shift_of_face(skeleton: Skeleton, reference: Skeleton, head: np.ndarray, fac
     told = share.any(axis=1)                                                                # (F,)
     shift = (away * share[..., None]).sum(axis=1) / np.maximum((share**2).sum(axis=1), 1e-6)[:, None]
     if told.any():
-        shift[told, 1] -= np.median(shift[told, 1])
+        shift[told, 1] -= np.median(shift[told, 1][:max(1, round(FACE_AT_REST * skeleton.fps))])
     shift /= np.maximum(np.linalg.norm(shift / (face[1] * FACE_SHIFT), axis=-1, keepdims=True), 1)
     return gaussian_filter1d(shift, FACE_SMOOTHING * skeleton.fps, axis=0, mode="nearest")
 
