@@ -67,9 +67,10 @@ def training_clips(config: PoseToVideoConfig) -> Dataset:
     size, seed = (config.height, config.width), config.train.seed
     if config.cache:
         from mimicmotion.checkpoint import encoder_key              # each source brings its own libraries
-        from synthetic.clips import CachedClips, claim
+        from synthetic.clips import CachedClips, require_vae
         clips = CachedClips(config.cache, config.num_frames, adapter=config.adapter, moved=wants_moved(config), seed=seed)
-        claim(Path(config.cache), clips.name, vae=encoder_key(Path(config.svd) / "vae"))
+        for name in (clips.name, *["moved_latents"] * wants_moved(config)):
+            require_vae(Path(config.cache), name, encoder_key(Path(config.svd) / "vae"))
         return clips
     from training_data.clips import PairedClips, PreparedClips
     if config.dataset:

@@ -36,6 +36,7 @@ from renderers import PuppetConfig, Scene
 from renderers.puppet import Puppet
 from runtime.cpu_layers import faster_on_cpu
 from runtime.device import chosen_dtype
+from runtime.processes import end_with_launcher
 from runtime.weights import tensors_key, weights_file
 from synthetic.clips import draw_cache, encode_cache, LATENT_SHRINK, move_cache, render_cache
 
@@ -66,6 +67,7 @@ def main() -> None:
                      num_frames=arguments.frames, fps=arguments.fps, size=tuple(arguments.size),
                      workers=arguments.workers)
         return
+    end_with_launcher()
     state = PartialState(cpu=not torch.cuda.is_available())          # else accelerate 1.15 sees one process only
     some = dict(limit=arguments.limit, share=slice(state.process_index, None, state.num_processes))
     if arguments.move:

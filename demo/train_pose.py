@@ -30,9 +30,9 @@ from demo import demo_config
 from demo.pose_samples import PoseSamples
 from dwpose.networks import BINS_PER_PIXEL, CROP_HEIGHT, CROP_WIDTH, INPUT_SIZE, STRIDES
 from dwpose.skeleton import NUM_KEYPOINTS
-from media.files import save_atomically
+from media.files import check_folder, read_json, save_atomically
 from runtime.device import cpu_has_bfloat16
-from synthetic.clips import render_cache
+from synthetic.clips import open_array, render_cache
 from training.loop import train
 from training.task import Batch, Task
 
@@ -112,8 +112,8 @@ class NetworkTask(Task):
     """One of the demo's two networks: its loss on a batch, and how it is written."""
 
     def __init__(self, network: nn.Module, loss_of: Callable[[nn.Module, Batch], Tensor],
-                 write: Callable[[nn.Module, Path], object]):
-        self.network, self.objective, self.write = network, BatchLoss(network, loss_of), write
+                 write: Callable[[nn.Module, Path], object], settings: dict):
+        self.network, self.objective, self.write, self.settings = network, BatchLoss(network, loss_of), write, settings
 
     def inputs(self, batch: Batch) -> tuple[Batch]:
         return (batch,)
@@ -161,14 +161,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    if not (args.clips / "frames.npy").exists():
+    check_folder(args.out, "name another --out")
+    if not (args.clips / "rendered.npy").exists() or not open_array(args.clips, "rendered").all():
         render_cache(args.clips, first_seed=500_000 + args.seed * args.num_clips, num_clips=args.num_clips,
                      num_frames=4, fps=2.5, size=(320, 192), workers=args.threads)
-    samples, work = PoseSamples(args.clips), args.work or args.clips
+    samples, clips, work = PoseSamples(args.clips), read_json(args.clips / "frames.json"), args.work or args.clips
     for name, network, loss_of, write, draw, rounds in (
             ("person", PersonNetwork(), person_loss, write_detector, samples.pictures, args.person_steps),
             ("pose", PoseNetwork(), pose_loss, write_pose, samples.crops, args.pose_steps)):
-        fit(NetworkTask(network, loss_of, write), draw, work / name, rounds=rounds, batch=args.batch, seed=args.seed)
+        fit(NetworkTask(network, loss_of, write, {"cache": clips}), draw, work / name, rounds=rounds, batch=args.batch, seed=args.seed)
         path = write(network, args.out)
         log.info("wrote %s, %.2f MB", path, path.stat().st_size / 1e6)
 

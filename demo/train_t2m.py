@@ -13,6 +13,7 @@ if __name__ == "__main__":
     interruptible()                     # also while the following is imported
 
 import argparse
+import hashlib
 import logging
 import os
 from collections import Counter
@@ -29,7 +30,7 @@ from demo import demo_config
 from demo.mocap import clip_files, read_clips, split
 from demo.t2m_data import (caption_corpus, CONTEXT_LENGTH, export, HARD_TO_KEEP, MAX_STEPS, MotionCache, prepare, save_half,
                            statistics, text_encoder, tokens_for, train_tokenizer, training_prompt, varied, window_of)
-from media.files import copy_folder
+from media.files import check_folder, copy_folder
 from runtime.weights import tensors_key
 from t2m.evaluation import round_trip_errors
 from t2m.generate import TextToMotion
@@ -202,6 +203,7 @@ class PromptTask(TextTask):
 
     def __init__(self, reader: TextReader, gpt: GPT, codes: Tensor, lengths: Tensor, seed: int):
         self.reader, self.gpt, self.codes, self.lengths, self.seed = reader, gpt, codes, lengths, seed
+        self.settings = {"codes": hashlib.sha256(codes.numpy().tobytes()).hexdigest()[:16]}       # those of another VQ-VAE mean other poses
         gpt.trans_base.pos_embedding.requires_grad_(False)                            # in every checkpoint, never used
         self.objective = PromptObjective(reader, gpt)
 
@@ -292,7 +294,7 @@ def made_with(arguments: argparse.Namespace) -> dict:
     """What decides the motions and the weights that are started from; the steps' own settings are in the checkpoints."""
     start, mocap = arguments.start_from, arguments.mocap
     return {"motions": arguments.motions, "seed": arguments.seed, "mocap": [content_key(file) for file in clip_files(mocap)] if mocap else None,
-            "start_from": tensors_key(start / "vqvae.safetensors") if start else None}
+            "start_from": [tensors_key(file) for file in sorted(start.rglob("*.safetensors"))] if start else None}
 
 
 def main() -> None:
@@ -310,6 +312,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
+    check_folder(arguments.out, "name another --out")
     require_equal(arguments.work / "settings.json", made_with(arguments), arguments.work / "motions")
     cache = prepare(arguments.work / "motions", arguments.motions, arguments.seed, arguments.mocap)
     mean, std = statistics(cache, arguments.start_from or arguments.work / "motions")

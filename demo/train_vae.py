@@ -39,9 +39,9 @@ from dwpose.skeleton import (hand_boxes, head_boxes, LEFT_ANKLE, LEFT_ELBOW, LEF
                              RIGHT_WRIST, Skeleton)
 from media.files import save_atomically
 from media.images import as_tensor
-from mimicmotion.checkpoint import encoder_key
+from mimicmotion.checkpoint import encoder_key, load_vae
 from mimicmotion.savings import is_temporal, spatial_only
-from synthetic.clips import claim, LATENT_SHRINK, open_array
+from synthetic.clips import LATENT_SHRINK, open_array, require_vae
 from training.loop import train
 from training.task import Batch, Task
 
@@ -66,6 +66,8 @@ class Crops(Dataset):
         self.posed = np.flatnonzero(open_array(folder, "pose_latents_done")) if encoded else self.clips
         self.drawn = open_array(folder, "drawn_latents") if drawn_share else None
         self.drawn_clips = np.flatnonzero(open_array(folder, "drawn_latents_done")) if drawn_share else None
+        if side > min(self.frames.shape[2:4]):
+            raise ValueError(f"--crop {side}: expected at most the pictures' shorter side, {min(self.frames.shape[2:4])}: take less")
         self.side, self.detail_weight, self.seed = side, detail_weight, seed
         self.pose_share, self.drawn_share = pose_share, drawn_share
         self.settings = dict(crop=side, pose_share=pose_share, detail_weight=detail_weight, drawn_share=drawn_share)
@@ -252,11 +254,11 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train from the last checkpoint to `steps`, then put the VAE, or the tiny one, in its folder."""
-    vae = AutoencoderKLTemporalDecoder.from_pretrained(arguments.vae, torch_dtype=torch.float32)
+    vae = load_vae(arguments.vae, torch.float32)
     encoded = arguments.decoder_only or arguments.tiny is not None
     crops = Crops(arguments.cache, arguments.crop, arguments.pose_share, arguments.detail_weight, arguments.seed, encoded, arguments.drawn_share)
     for name in ("latents", "pose_latents") if encoded else ():
-        claim(arguments.cache, name, vae=encoder_key(arguments.vae))
+        require_vae(arguments.cache, name, encoder_key(arguments.vae))
     learns = dict(latent_noise=arguments.latent_noise, seed=arguments.seed)
     if arguments.tiny:
         torch.manual_seed(arguments.seed)

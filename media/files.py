@@ -110,6 +110,8 @@ def read_json(path: Path) -> dict:
 def stored_arrays(path: str | Path, expected: str) -> Iterator[Mapping[str, np.ndarray]]:
     """The arrays of an .npz. Whatever is wrong with it or, within the context, with what it holds is one ValueError."""
     try:
+        if Path(path).exists() and not Path(path).is_file():                    # a pipe would be waited for
+            raise ValueError("found no regular file")
         if Path(path).is_file() and not zipfile.is_zipfile(path):
             raise ValueError(f"found no whole .npz archive in its {Path(path).stat().st_size:,} bytes")
         with np.load(path, allow_pickle=False) as arrays:

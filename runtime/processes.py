@@ -199,6 +199,19 @@ def end_with_parent() -> None:
     threading.Thread(target=end, daemon=True).start()
 
 
+def end_with_launcher() -> None:
+    """A launched process whose work can go on anywhere ends within a second when its launcher is gone, also while it waits for another."""
+    launcher = os.getppid()
+
+    def end() -> None:
+        while os.getppid() == launcher:
+            time.sleep(0.5)
+        os._exit(1)
+
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        threading.Thread(target=end, daemon=True).start()
+
+
 def shut_down() -> None:
     """Ends the process group, if there is one. Every process of a program calls it at its end.
 

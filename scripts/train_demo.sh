@@ -14,6 +14,11 @@ data="data/demo$suffix"
 runs="outputs/train_demo$suffix"
 export OMP_NUM_THREADS=1 ACCELERATE_USE_CPU="${ACCELERATE_USE_CPU:-true}"
 parallel() { python -m torch.distributed.run --standalone --nproc_per_node "${PROCESSES:-2}" "$@"; }
+if compgen -G "$runs/*.done" > /dev/null && [[ ! -d "$weights/svd" || "$(realpath "$weights")" != "$(cat "$runs/weights" 2> /dev/null)" ]]; then
+    echo "error: $weights: expected the folder of the training in $runs (found another, or it is gone): name that one, or delete $runs" >&2
+    exit 2
+fi
+mkdir -p "$weights" "$runs" && realpath "$weights" > "$runs/weights"
 done_once() { local mark="$runs/$1.done"; shift; [[ -e "$mark" ]] || { "$@"; mkdir -p "$runs"; touch "$mark"; }; }
 quick() { [[ -z "${QUICK:-}" ]] || echo "$@"; }          # the arguments of a quick run; a later one wins
 

@@ -29,12 +29,13 @@ from synthetic.render import render
 from t2m import motion as smpl
 from t2m.camera import Camera
 from t2m.motion import Motion, MOTION_FPS
-from training_data.folder import require_equal
+from training_data.folder import read_json, require_equal
 
 log = logging.getLogger(__name__)
 
 HELD_OUT_SEED = 10**6           # seeds from here on are never trained on: other characters, other motions
 MOTION_SECONDS = (2.5, 5.0)     # motions last at least so long, and clips are cut out of them
+LONGEST_SECONDS = 600           # of a clip
 FOLLOW_SECONDS = 0.5            # how lazily the camera follows somebody who walks
 LATENT_SHRINK = 8                   # pixels per latent, each way
 NEAR = 0.05                         # of the person's height; frames nearer to the reference than this count alike
@@ -156,12 +157,20 @@ def open_array(folder: Path, name: str, shape: tuple[int, ...] | None = None, dt
                                     "run demo/prepare_clips.py first")
         folder.mkdir(parents=True, exist_ok=True)
         empty = folder / f".{name}.{os.getpid()}"           # of several processes the first one's array stays
-        np.lib.format.open_memmap(empty, mode="w+", dtype=dtype, shape=shape).flush()
-        with suppress(FileExistsError):
-            os.link(empty, path)
-        empty.unlink()
+        try:
+            np.lib.format.open_memmap(empty, mode="w+", dtype=dtype, shape=shape).flush()
+            if hasattr(os, "posix_fallocate"):              # else a full disk is noticed when a page is written: by a bus error
+                with empty.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, empty.stat().st_size)
+            with suppress(FileExistsError):
+                os.link(empty, path)
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        finally:
+            empty.unlink(missing_ok=True)
     try:
-        array = np.load(path, mmap_mode="r+" if shape or writable else "r")
+        array = np.load(path, mmap_mode="r")                # to write to it, NumPy would fill up one that was cut short
+        array = np.load(path, mmap_mode="r+") if shape or writable else array
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: expected a whole array (found {one_line(error)}): prepare the clips in another folder") from None
     if shape and array.shape != shape:
@@ -171,8 +180,25 @@ def open_array(folder: Path, name: str, shape: tuple[int, ...] | None = None, dt
 
 def claim(folder: Path, name: str, **made_with) -> None:
     """Record what an array of the cache is made with; what was made with something else is refused, and the difference named."""
-    require_equal(folder / f"{name}.json", made_with, folder / f"{name}.npy", "another folder" if name == "frames" else
-                  f"another folder, or delete {name}* there, which are then made anew")
+    remedy = "another folder" if name == "frames" else f"another folder, or delete {name}* there, which are then made anew"
+    require_equal(folder / f"{name}.json", made_with, folder / f"{name}.npy", remedy)
+
+
+def require_whole(folder: Path, done: str, *arrays: str) -> None:
+    """Arrays are there where some of their clips are marked as `done`: lost ones would be made anew as zeros, and pass for finished."""
+    mark = folder / f"{done}.npy"
+    for path in (folder / f"{name}.npy" for name in arrays):
+        if mark.exists() and not path.exists() and open_array(folder, done).any():
+            raise FileNotFoundError(f"{path}: expected the array of the clips that {mark.name} calls done (found none): bring it back, or delete {mark.name}, and they are made anew")
+
+
+def require_vae(folder: Path, name: str, vae: str) -> None:
+    """Latents of a cache are to be those of this VAE (its `encoder_key`), as what is trained on them takes them for its own."""
+    record = folder / f"{name}.json"
+    made_with = read_json(record) if record.is_file() else {}
+    if made_with.get("vae") != vae:
+        raise ValueError(f"{record}: expected latents of this training's VAE, {vae} (found {made_with.get('vae', 'no record')}): "
+                         f"delete {name}* there and encode again, or use another folder")
 
 
 def clips_to_do(folder: Path, done: np.ndarray, share: slice, limit: int | None, *ready: str) -> np.ndarray:
@@ -203,7 +229,11 @@ def render_cache(folder: Path, *, first_seed: int, num_clips: int, num_frames: i
         raise ValueError(f"first seed {first_seed}, {num_clips} clips: expected seeds below {HELD_OUT_SEED} or from there on, which are held out "
                          "(found both): take fewer clips, or other seeds")
     height, width = size
+    if num_frames / fps > LONGEST_SECONDS:
+        raise ValueError(f"{num_frames} frames at {fps:g} fps: expected a clip of at most {LONGEST_SECONDS} s (found {num_frames / fps:.3g}): "
+                         "take fewer frames, or more a second")
     claim(folder, "frames", first_seed=first_seed, num_clips=num_clips, num_frames=num_frames, fps=fps, size=list(size))
+    require_whole(folder, "rendered", "frames", "keypoints")
     open_array(folder, "frames", (num_clips, 1 + num_frames, height, width, 3), np.uint8)
     open_array(folder, "keypoints", (num_clips, 1 + num_frames, 133, 3), np.float32)
     rendered = open_array(folder, "rendered", (num_clips,), np.bool_)
@@ -221,6 +251,7 @@ def move_cache(folder: Path, move: Callable[[np.ndarray, Skeleton, Skeleton], np
     """
     frames, keypoints = (open_array(folder, name) for name in ("frames", "keypoints"))
     size = frames.shape[2:4]
+    require_whole(folder, "moved_done", "moved")
     moved, done = open_array(folder, "moved", frames.shape, np.uint8), open_array(folder, "moved_done", (len(frames),), np.bool_)
     for index in tqdm(clips_to_do(folder, done, share, limit, "rendered"), desc="moving the pictures", unit="clip"):
         reference, skeleton = (Skeleton(np.array(points), size, fps=1) for points in (keypoints[index, :1], keypoints[index, 1:]))
@@ -241,6 +272,7 @@ def encode_cache(folder: Path, encode: Callable[[np.ndarray], np.ndarray], made_
     pictures = open_array(folder, "moved") if what == "moved" else frames
     name = {"frames": "latents", "poses": "pose_latents", "moved": "moved_latents"}[what]
     claim(folder, name, **made_with)
+    require_whole(folder, f"{name}_done", name)
     done = open_array(folder, f"{name}_done", (num_clips,), np.bool_)
     for index in tqdm(clips_to_do(folder, done, share, limit, "moved_done" if what == "moved" else "rendered"), desc=f"encoding {name}", unit="clip"):
         drawn = draw(Skeleton(keypoints[index], (height, width), fps=1)) if what == "poses" else np.array(pictures[index])
@@ -255,7 +287,8 @@ def draw_cache(folder: Path, draw_latents: Callable[[np.ndarray, np.ndarray, np.
     pictures' latents (F, C, h, w); the reference picture's own come first, as they are. made_with, share, limit: as `encode_cache`.
     """
     frames, keypoints, latents, moved = (open_array(folder, name) for name in ("frames", "keypoints", "latents", "moved_latents"))
-    claim(folder, "drawn_latents", **made_with)
+    claim(folder, "drawn_latents", **made_with, **{name: read_json(folder / f"{name}.json") for name in ("latents", "moved_latents")})
+    require_whole(folder, "drawn_latents_done", "drawn_latents")
     drawn = open_array(folder, "drawn_latents", latents.shape, np.float16)
     done = open_array(folder, "drawn_latents_done", (len(frames),), np.bool_)
     for index in tqdm(clips_to_do(folder, done, share, limit, "latents_done", "moved_latents_done"), desc="drawing latents", unit="clip"):

@@ -1,5 +1,6 @@
 """The cache of rendered clips: resumable, and what training reads from it."""
 import os
+import resource
 import shutil
 import sys
 import time
@@ -13,7 +14,7 @@ import torch
 
 from conftest import mean_colour
 from dwpose.skeleton import HANDS
-from synthetic.clips import CachedClips, encode_cache, HELD_OUT_SEED, open_array, reach, render_cache, sample_clip
+from synthetic.clips import CachedClips, encode_cache, HELD_OUT_SEED, move_cache, open_array, reach, render_cache, sample_clip
 
 SIZE = (64, 64)
 
@@ -74,8 +75,36 @@ def test_clips_that_are_not_ready_are_told(clip_cache, tmp_path, caplog):
 def test_an_array_that_was_cut_short_is_named(clip_cache, tmp_path):
     cache = shutil.copytree(clip_cache, tmp_path / "cache")
     os.truncate(cache / "frames.npy", 1000)
-    with pytest.raises(ValueError, match="frames.npy: expected a whole array .*prepare the clips in another folder"):
-        CachedClips(cache, 1)
+    for opening in (lambda: CachedClips(cache, 1), lambda: open_array(cache, "frames", writable=True)):
+        with pytest.raises(ValueError, match="frames.npy: expected a whole array .*prepare the clips in another folder"):
+            opening()
+    assert (cache / "frames.npy").stat().st_size == 1000
+
+
+@pytest.mark.parametrize("lost, make", [
+    ("frames", lambda cache: render_cache(cache, first_seed=40, num_clips=3, num_frames=4, fps=5, size=SIZE, workers=1)),
+    ("moved", lambda cache: move_cache(cache, None)), ("latents", lambda cache: encode_cache(cache, mean_colour, {"vae": "mean"}))])
+def test_a_lost_array_whose_clips_are_marked_as_done_is_no_array_of_zeros(clip_cache, tmp_path, lost, make):
+    cache = shutil.copytree(clip_cache, tmp_path / "cache")
+    (cache / f"{lost}.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=f"{lost}.npy: expected the array of the clips that .* calls done .found none.: bring it back, or delete"):
+        make(cache)
+
+
+def test_a_disk_that_takes_no_more_is_told_with_the_arrays_name_and_nothing_is_left(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path}/frames.npy'"):
+            open_array(tmp_path, "frames", (1000, 1000), np.uint8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_clip_of_hours_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="2 frames at 0.001 fps: expected a clip of at most 600 s .found 2e.03."):
+        render_cache(tmp_path, first_seed=0, num_clips=1, num_frames=2, fps=0.001, size=SIZE, workers=1)
 
 
 def write_own_row(job: tuple[Path, int]) -> None:

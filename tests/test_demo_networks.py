@@ -119,7 +119,7 @@ def test_resume_equals_never_stopping(tmp_path):
         network = nn.Sequential(nn.Linear(20, 20), nn.BatchNorm1d(20), nn.Linear(20, 20))
         loss_of = lambda net, batch: (net(batch["pixels"]) - batch["pixels"].roll(1, 0)).square().mean()
         write = lambda net, into: torch.save(net.state_dict(), into / "net.pt")
-        fit(NetworkTask(network, loss_of, write), draw, folder, rounds=[12, 5], batch=8, seed=0, checkpoint_every=5)
+        fit(NetworkTask(network, loss_of, write, {}), draw, folder, rounds=[12, 5], batch=8, seed=0, checkpoint_every=5)
         return network
 
     whole = train(tmp_path / "whole")

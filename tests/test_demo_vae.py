@@ -45,6 +45,7 @@ def cache(tmp_path_factory):
         latents = open_array(folder, name, (2, 2, 4, 12, 8), np.float16)
         latents[:] = np.stack([rows, columns, rows * 0, rows * 0])
         open_array(folder, f"{name}_done", (2,), np.bool_)[:] = True
+        (folder / f"{name}.json").write_text('{"vae": "rows"}')
     return folder
 
 
@@ -74,7 +75,11 @@ def test_a_share_of_the_crops_has_the_latents_the_video_model_drew(cache):
 
     open_array(cache, "moved_latents", (2, 2, 4, 12, 8), np.float16)
     open_array(cache, "moved_latents_done", (2,), np.bool_)[:] = True
-    draw_cache(cache, draw_latents, {})
+    (cache / "moved_latents.json").write_text('{"vae": "rows"}')
+    draw_cache(cache, draw_latents, {"video": "7"})
+    (cache / "latents.json").write_text('{"vae": "anew"}')
+    with pytest.raises(ValueError, match="drawn_latents.json: made with other settings .latents: .*delete drawn_latents"):
+        draw_cache(cache, draw_latents, {"video": "7"})
     drawn = [[bool((Crops(cache, SIDE, 0.0, 2.0, seed=0, encoded=True, drawn_share=share)[(0, position)]["latents"] == 7).all())
               for position in range(6)] for share in (0.0, 1.0)]
     assert drawn == [[False] * 6, [True] * 6]
@@ -137,7 +142,7 @@ def test_the_latents_of_another_vae_are_refused_and_a_decoder_that_learnt_on_kee
     for _ in range(2):
         trained("--steps", 1, "--decoder-only")
     (cache / "latents.json").write_text(json.dumps({"vae": "0123"}))
-    with pytest.raises(ValueError, match="latents.json: made with other settings .vae: 0123 there, .* delete latents"):
+    with pytest.raises(ValueError, match="latents.json: expected latents of this training's VAE, .*found 0123.: delete latents"):
         trained("--steps", 1, "--decoder-only")
 
 
@@ -148,3 +153,13 @@ def test_going_on_with_other_crops_is_refused_and_nothing_is_advised_that_the_sc
     name = option.split()[0].removeprefix("--").replace("-", "_")
     with pytest.raises(ValueError, match=f"written with other settings .{name}: .*: restore them, or choose another output$"):
         trained("--steps", 2, "--work", tmp_path / "work", *option.split())
+
+
+def test_a_vae_that_is_not_there_is_named_and_nothing_is_fetched(trained, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/vae"):
+        trained("--steps", 1)
+
+
+def test_a_crop_larger_than_the_pictures_is_refused(cache):
+    with pytest.raises(ValueError, match="--crop 72: expected at most the pictures' shorter side, 64"):
+        Crops(cache, 72, 0.0, 2.0, seed=0, encoded=False)

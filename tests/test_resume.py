@@ -217,6 +217,15 @@ def test_a_launched_process_saves_and_ends_when_its_launcher_was_killed():
         assert launcher.stdout.read() == f"{signal.SIGTERM:d}\n"
 
 
+def test_a_launched_process_that_waits_ends_when_its_launcher_was_killed():
+    waits = "import time; from runtime.processes import end_with_launcher; end_with_launcher(); print('waits', flush=True); time.sleep(600)"
+    launches = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}], env=os.environ | {{'WORLD_SIZE': '2'}})"
+    with subprocess.Popen([sys.executable, "-c", launches], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout.readline() == "waits\n"
+        launcher.kill()
+        launcher.communicate(timeout=30)                    # until the other has closed its end, too
+
+
 def test_a_loss_that_is_no_number_names_the_clip_and_keeps_the_checkpoint(folders, tmp_path):
     clip = SampleStream(range(8), 1, seed=3).clip_at(3)
     with pytest.raises(ValueError, match=rf"step 4: .*nan from clip {clip} \(sample 3\).*look at that clip, .*checkpoint-2 is intact"):

@@ -1,4 +1,5 @@
 """Skeleton: order, views, round trip, and what it refuses."""
+import os
 import re
 from pathlib import Path
 
@@ -129,3 +130,9 @@ def product_files(root: Path) -> list[Path]:
     files = [path for path in root.rglob("*.py") if not any(part.startswith(".") or part in skipped
                                                             for part in path.relative_to(root).parts)]
     return [path for path in files if path != root / "dwpose" / "skeleton.py"]
+
+
+def test_a_pipe_is_no_skeleton_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(ValueError, match="pipe.npz: expected a skeleton file .*found no regular file"):
+        Skeleton.load(tmp_path / "pipe.npz")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from transformers import CLIPTokenizer
 
 from demo import t2m_data as text, train_t2m
@@ -95,3 +96,9 @@ def test_too_few_motions_are_refused_before_any_is_made(tmp_path, monkeypatch, c
     with pytest.raises(SystemExit):
         train_t2m.main()
     assert "--motions: expected a whole number, 228 or more (found '100')" in capsys.readouterr().err and not (tmp_path / "work").exists()
+
+
+def test_a_gpt_remembers_whose_codes_it_learnt():
+    gpt = train_t2m.GPT(**text.tokens_for(None).gpt)
+    one, same, other = (train_t2m.PromptTask(torch.nn.Identity(), gpt, torch.full((2, 50), code), torch.tensor([4, 4]), 0).settings for code in (3, 3, 5))
+    assert one == same != other

@@ -186,10 +186,12 @@ def require_equal(path: Path, settings: dict, made: Path | None = None, remedy: 
 def read_json(path: Path) -> dict:
     """A record of the folder."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError(f"a {type(record).__name__} in it")
+        return record
     except ValueError as error:
-        raise ValueError(f"{path}: expected JSON ({error}): "
-                         "delete it and run scripts/prepare_dataset.py again") from None
+        raise ValueError(f"{path}: expected JSON's names and values ({error}): delete it and run what made it again") from None
 
 
 def write_json(path: Path, content: dict) -> None:
