@@ -96,7 +96,7 @@ def launched(outputs: Path, host: str, port: int, share: bool = False, word: str
         from starlette.middleware import Middleware
         from starlette.requests import ClientDisconnect
     except ImportError as error:
-        raise ValueError(f"{error.name}: expected Gradio (found none): pip install -r requirements-app.txt") from None
+        raise ValueError(f"{error.name}: expected the packages of the page to be installed (found none): pip install -r requirements-app.txt") from None
     from webapp.desk import Desk
     from webapp.page import build_page, ROOM
     from webapp.runs import remove_deleted

@@ -42,6 +42,7 @@ from configs import CONFIG_FOLDER, HELP, load_config, run_main
 from configs.published import is_musepose, OPTION, read_cases, without_option
 from dwpose.alignment import in_view
 from dwpose.draw import draw
+from dwpose.choosing import detector_files
 from dwpose.plausibility import check_plausible
 from dwpose.skeleton import check_somebody, Skeleton
 from finer_scale import aligned
@@ -139,8 +140,10 @@ class Stages:
                 self.folder.report.facts["crop"] = asdict(window) | {"of": picture.shape[1::-1]}
                 found = self._skeleton("reference", lambda: found, found)
             check_whole_person(found, config.image, config.pose.allow_cut_off)
-        except (ValueError, FileNotFoundError):
+        except (ValueError, FileNotFoundError) as error:
             self.folder.remove_if_new()
+            if isinstance(error, ValueError) and detector_files(config.pose.detector, config.pose.keypoints) == detector_files("demo"):
+                raise ValueError(f"{error}; the demo's detector knows its clay figures only: for a photograph run scripts/photo.sh") from None
             raise
         return image, found
 

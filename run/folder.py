@@ -166,7 +166,7 @@ class RunFolder:
         if read_report(path, "stale", bool):                                  # the last run was killed before it removed them
             self._remove_shown(0)
         if not resume and any((path / name).exists() for name in WRITTEN):
-            log.info("%s: the run that is there will be overwritten: name= keeps it, resume=true goes on from it", path)
+            log.info("%s: the run that is there is made anew: name=another keeps it, resume=true goes on from it", path)
 
     def stage(self, name: str, artefact: Artefact, work: Callable[[], Any], *inputs: Any) -> Any:
         """The stage's result: loaded when unchanged, otherwise worked out, saved, and read back if it may be edited."""

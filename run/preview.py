@@ -17,8 +17,9 @@ import torch
 from dwpose.draw import draw
 from dwpose.plausibility import hides_too_much
 from dwpose.proportions import BONES, CHILDREN, distances, full_lengths, PARENTS, unshortened, with_middles
-from dwpose.skeleton import (ANKLES, BODY, HIPS, KNEES, LEFT_ANKLE, LEFT_EAR, LEFT_EYE, LEFT_HAND, LEFT_WRIST, NOSE,
-                             RIGHT_ANKLE, RIGHT_EAR, RIGHT_EYE, RIGHT_HAND, RIGHT_WRIST, SHOULDERS, Skeleton)
+from dwpose.skeleton import (ANKLES, BODY, HIPS, KNEES, LEFT_ANKLE, LEFT_EAR, LEFT_ELBOW, LEFT_EYE, LEFT_HAND, LEFT_WRIST, NOSE,
+                             RIGHT_ANKLE, RIGHT_EAR, RIGHT_ELBOW, RIGHT_EYE, RIGHT_HAND, RIGHT_WRIST,
+                             SHOULDERS, Skeleton)
 from media.video_writer import encode
 from planning.words import things_named
 from renderers import PuppetConfig, renderer_class, Scene
@@ -31,6 +32,7 @@ FRAMES_PER_SECOND = 8.0             # of a preview, at most
 DIMMED = 0.55                       # of the picture's light, below the drawn skeleton
 BRIEF = 0.2                         # seconds that are not worth a word
 FAST = 0.15                         # of the person's height, from one frame to the next: a lively wave is slower for most of the time
+PALM = 0.35                         # of the forearm, from the wrist to the middle of the hand
 SLIDING = 0.35                      # heights a second that a foot on the floor moves
 ON_THE_FLOOR = 0.02                 # of the height: so near its lowest place a foot stands
 SMALL = 0.35                        # of the canvas height: below, a hand is a few pixels
@@ -220,9 +222,10 @@ def too_fast(plan: Movement) -> Iterator[str]:
 def overlapping(plan: Movement) -> Iterator[str]:
     """Hands before the face, and legs that cross."""
     xy, seen = plan.skeleton.xy, plan.skeleton.seen
-    for name, wrist in (("left", LEFT_WRIST), ("right", RIGHT_WRIST)):
-        near = np.linalg.norm(xy[:, wrist] - xy[:, NOSE], axis=-1) < 0.08 * plan.height
-        yield from plan.told(near & seen[:, wrist] & seen[:, NOSE], f"the {name} hand is at the face")
+    for name, elbow, wrist in (("left", LEFT_ELBOW, LEFT_WRIST), ("right", RIGHT_ELBOW, RIGHT_WRIST)):
+        palm = xy[:, wrist] + PALM * (xy[:, wrist] - xy[:, elbow])                                          # (F, 2), in line with the forearm
+        near = np.minimum(*(np.linalg.norm(place - xy[:, NOSE], axis=-1) for place in (xy[:, wrist], palm))) < 0.08 * plan.height
+        yield from plan.told(near & seen[:, [elbow, wrist, NOSE]].all(axis=1), f"the {name} hand is at the face")
     legs, shoulders = list((*ANKLES, *KNEES)), list(SHOULDERS)
     order = np.sign(xy[:, shoulders[0], 0] - xy[:, shoulders[1], 0])                                        # (F,)
     gap = (xy[:, LEFT_ANKLE, 0] - xy[:, RIGHT_ANKLE, 0]) * order

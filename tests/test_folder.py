@@ -132,7 +132,7 @@ def test_what_shows_another_result_than_the_folder_holds_is_removed_and_nothing_
         (tmp_path / name).write_bytes(b"shown")
     caplog.set_level("INFO")
     go("old", resume)
-    assert shown(tmp_path) == set(WRITTEN) and any("name= keeps it" in message for message in caplog.messages) != resume
+    assert shown(tmp_path) == set(WRITTEN) and any("name=another keeps it" in message for message in caplog.messages) != resume
     go("new", resume)
     assert shown(tmp_path) == left
     assert sum("removed" in message for message in caplog.messages) == (left != set(WRITTEN))

@@ -235,7 +235,7 @@ def test_results_of_an_earlier_plan_go_and_come_back_with_it_and_a_refused_run_t
     monkeypatch.setattr(StandIns, "cut_off", True)
     with pytest.raises(ValueError, match="the person is cut off"):
         inference.main([*arguments, "seed=8"])
-    assert "out/run: the run that is there will be overwritten: name= keeps it" in caplog.text
+    assert "out/run: the run that is there is made anew: name=another keeps it" in caplog.text
     after = contents(folder)
     assert after.keys() == before.keys() and {name for name in before if after[name] != before[name]} <= {"reference.npz"}
     assert (folder / "run.yaml").read_bytes() == settings
@@ -510,6 +510,8 @@ def test_a_person_cut_off_is_refused_before_anything_slow_unless_allowed(models,
     with pytest.raises(ValueError, match=r"person.png: the person is cut off \(feet not in"):
         inference.main([*arguments, "refinements=0"])
     assert models.calls == ["detect"] and not (tmp_path / "out" / "run").exists()              # a refused picture leaves no folder
+    with pytest.raises(ValueError, match="; the demo's detector knows its clay figures only: for a photograph run scripts/photo.sh$"):
+        inference.main([*arguments, "refinements=0", "pose.detector=demo"])
     assert inference.main([*arguments, "refinements=0", "pose.allow_cut_off=true"]) == 0
     with pytest.raises(ValueError, match="the person is cut off"):
         inference.main([*arguments, "refinements=0", "resume=true"])

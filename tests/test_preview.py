@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwpose.skeleton import EYES, LEFT_ANKLE, LEFT_HAND, LEFT_WRIST, NOSE, NUM_KEYPOINTS, RIGHT_ANKLE, RIGHT_HAND, RIGHT_WRIST, Skeleton
+from dwpose.skeleton import EYES, LEFT_ANKLE, LEFT_ELBOW, LEFT_HAND, LEFT_WRIST, NOSE, NUM_KEYPOINTS, RIGHT_ANKLE, RIGHT_HAND, RIGHT_WRIST, Skeleton
 from media.images import fit_to_canvas, read_image
 from renderers import MimicMotionConfig, PuppetConfig, Scene, VideoModelConfig
 from renderers.mimicmotion import MimicMotion
@@ -49,6 +49,16 @@ def test_a_limb_that_leaves_the_frame_is_named_with_its_seconds(standing):
     assert words == "the left hand leaves the frame for 1.0 s (from 0.5 s); a larger width= leaves room"
     above = changed(standing, [LEFT_WRIST], slice(5, 15), lambda points: points * (1, 0, 1) - (0, 150, 0))
     assert "the left hand leaves the frame for 1.0 s (from 0.5 s)" in told(above)
+
+
+def test_a_palm_before_the_face_is_told_though_the_wrist_is_beside_it(standing):
+    keypoints, height = standing.keypoints.copy(), np.ptp(standing.keypoints[0, [NOSE, LEFT_ANKLE], 1])
+    nose = keypoints[:, NOSE, :2]
+    keypoints[:, LEFT_WRIST, :2] = nose + (0.1 * height, 0)                     # as one who talks on the phone
+    keypoints[:, LEFT_ELBOW, :2] = keypoints[:, LEFT_WRIST, :2] + (0.2 * height, 0)
+    assert "the left hand is at the face for 2.0 s (from 0.0 s)" in told(replace(standing, keypoints=keypoints))
+    keypoints[:, LEFT_ELBOW, :2] = keypoints[:, LEFT_WRIST, :2] - (0.2 * height, 0)         # pointing away from it
+    assert not any("at the face" in words for words in told(replace(standing, keypoints=keypoints)))
 
 
 def test_a_back_is_announced_only_where_the_picture_shows_a_face(standing):
