@@ -82,6 +82,9 @@ def test_a_linked_folder_is_entered_once_and_a_loop_ends(tmp_path):
         (tmp_path / "videos" / name).symlink_to(tmp_path / "far", target_is_directory=True)
     (tmp_path / "far" / "back").symlink_to(tmp_path / "videos", target_is_directory=True)
     assert len(discover([str(tmp_path / "videos")], tmp_path / "data")) == 1
+    (tmp_path / "videos" / "up").symlink_to("..", target_is_directory=True)              # and all that lies beside the videos
+    (tmp_path / "beside.mp4").write_bytes(b"")
+    assert len(discover([str(tmp_path / "videos")], tmp_path / "data")) == 1
 
 
 def test_a_copy_without_a_caption_does_not_hide_the_one_that_has_it(tmp_path):

@@ -86,12 +86,12 @@ def sources_of(argument: str, output: Path) -> Iterator[Source]:
 def searched(root: Path, output: Path) -> Iterator[Source]:
     """Every video and folder of pictures below `root`; a `root` without videos may be one, whatever its name.
 
-    Linked folders are entered, each once. Files of a kind nobody knows here are tried, so that the manifest names them.
+    Linked folders are entered, each once, unless `root` lies in them. Files of a kind nobody knows here are tried, so that the manifest names them.
     """
     entered = {output}
     for folder, subfolders, _ in os.walk(root, onerror=refuse, followlinks=True):
         here = Path(folder)
-        if here.resolve() in entered:
+        if here.resolve() in entered or here != root and here.resolve() in root.resolve().parents:
             subfolders.clear()
             continue
         entered.add(here.resolve())
