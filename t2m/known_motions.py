@@ -26,6 +26,7 @@ FEWEST = {"clap": 2}                      # times, where a text says no number; 
 GOES_ON = ("walk", "walk_backwards", "run", "side_step", "jog_in_place", "march")           # kinds that may end in a stride
 LEADS_AWAY = ("walk", "run", "side_step")                                                    # kinds that can go to a side
 COMES_UP = ("squat", "jump", "bow", "lunge", "touch_toes", "hop", "jumping_jack")            # kinds that end as they begin
+HANDS_COME_BACK = ("wave", "clap", "throw", "punch", "salute", "shrug", "drink", "kick", "nod", "shake_head")       # kinds that end with the hands as they began
 MOST, ENOUGH = 0.75, 4.0                  # of a phrase: share of its words, weighed by their rarity, and their sum
 NEARLY, UNSAID = 2.5, 0.4                 # of `likeliest`: in sums of words' rarity; weight of words that a text has not
 TURNED = {0.0: "not at all", 0.25: "a quarter round", 0.5: "half way round", 0.75: "three quarters round", 1.0: "once round"}
@@ -378,13 +379,16 @@ def ways_out(kind: str, joints: np.ndarray) -> np.ndarray:
 
 def unrest(kind: str, joints: np.ndarray) -> float:
     """How far from rest a motion (T, 22, 3) of this kind ends: metres per second of its joints, unless the kind goes on and on,
-    and tenths of metres that it is off the floor, or lower or higher than it began where the kind comes up again.
+    tenths of metres that it is off the floor, or lower or higher than it began where the kind comes up again, and half metres that a
+    hand is from where it began where the kind lets it down again.
     """
     end = joints[-LAST_FRAMES:]
     speed = 0.0 if kind in GOES_ON else np.linalg.norm(np.diff(end, axis=0), axis=-1).mean() * MOTION_FPS
     off_floor = max(0.0, end[-1, :, 1].min() - joints[..., 1].min() - STANDING)
     away = abs(end[-1, HEAD, 1] - joints[0, HEAD, 1]) if kind in COMES_UP else 0.0
-    return float(speed + 10 * (off_floor + away))
+    hands = joints[[0, -1]][:, [LEFT_WRIST, RIGHT_WRIST]] - joints[[0, -1]][:, [PELVIS]]                   # (2, 2, 3)
+    up = np.linalg.norm(hands[1] - hands[0], axis=-1).max() if kind in HANDS_COME_BACK else 0.0
+    return float(speed + 10 * (off_floor + away) + 2 * up)
 
 
 def by_stem(kinds: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:

@@ -221,3 +221,11 @@ def test_who_is_to_sit_keeps_facing_us_and_who_is_to_turn_does_not(t2m):
     sits = [t2m("She sits down", 3.0, torch.Generator().manual_seed(seed)) for seed in (1, 5)]          # real people turn round to their chairs
     assert max(turns_done(motion.joints) for motion in sits) < 0.2
     assert turns_done(made(t2m, "A person turns around")) > 0.4
+
+
+@pytest.mark.parametrize("text", ["She waves with one hand", "She salutes"])
+def test_hands_come_down_at_the_end(t2m, text):
+    for seed in range(3):
+        joints = made(t2m, text, 2.5, seed)
+        hands = joints[:, [LEFT_WRIST, RIGHT_WRIST]] - joints[:, [PELVIS]]
+        assert np.linalg.norm(hands - hands[0], axis=-1).max() > 0.4 and np.linalg.norm(hands[-1] - hands[0], axis=-1).max() < 0.1
