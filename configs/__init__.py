@@ -109,11 +109,13 @@ def show_log() -> None:
 def load_config(schema: type[Schema], argv: list[str] | None = None, description: str | None = None) -> Schema:
     """The settings of a script, from `--config file.yaml key=value ...`; a mistake is a ValueError with one line.
 
-    --help prints the description (by default the docstring of the schema's module) and the keys, and ends the program.
+    --help prints the description (by default the docstring of the schema's module) and the keys, with the values of a file or of
+    assignments beside it, and ends the program.
     """
     argv = sys.argv[1:] if argv is None else argv
     if set(HELP) & set(argv):
-        print(help_text(schema, description or sys.modules[schema.__module__].__doc__ or "", "--help-all" in argv))
+        others = [word for word in argv if word not in HELP]
+        print(help_text(load_config(schema, others) if others else schema, description or sys.modules[schema.__module__].__doc__ or "", "--help-all" in argv))
         sys.exit(0)
     config = OmegaConf.structured(schema)
     path, assignments = split_arguments(argv)
@@ -318,8 +320,8 @@ def rows(schema: object, prefix: str = "") -> list[tuple[str, object, str]]:
     return result
 
 
-def help_text(schema: type, description: str = "", everything: bool = False) -> str:
-    """The script's docstring, the keys with their defaults and meaning, the shipped configs.
+def help_text(schema: object, description: str = "", everything: bool = False) -> str:
+    """The script's docstring, the keys of a schema or its instance with their defaults and meaning, the shipped configs.
 
     Where a schema marks some keys as first, only those and the names of the groups are shown, unless `everything` is.
     """

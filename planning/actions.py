@@ -193,7 +193,7 @@ def finite(words: list[str], previous: str | None, somebody: bool) -> tuple[list
         if is_gerund(rest[0]) and (noun is None or words[0] in AUXILIARIES):
             return [*adverbs, "is", *rest], rest[0]                            # 'is juggling'
         if rest[0].endswith("s") and not rest[0].endswith("ss") and rest[0] not in (*NOT_VERBS, *NUMBERS):
-            for near in get_close_matches(rest[0], THIRD, 1, NEAR_ENOUGH):
+            for near in get_close_matches(rest[0], THIRD, 1, NEAR_ENOUGH) if rest[0] not in SPEECH else ():          # 'says no'
                 log.warning("prompt: '%s' is no verb of the planner's: did you mean '%s'?", rest[0], near)
             return [*adverbs, *rest], rest[0]                                  # a verb of no table: 'moonwalks'
     if noun is not None and not goes_with(previous, rest):

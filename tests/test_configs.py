@@ -207,6 +207,13 @@ def test_help_explains_keys_and_configs(script):
     assert max(map(len, done.stdout.splitlines())) <= 160
 
 
+def test_help_beside_a_file_shows_the_files_values(capsys):
+    with pytest.raises(SystemExit):
+        load_config(InferenceConfig, ["--config", "configs/photo.yaml", "--help", "seed=5"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "(default: puppet)" in words and "(default: photo)" in words and "(default: 5)" in words
+
+
 @pytest.mark.parametrize("raised, code", [(ValueError("x: is wrong\n  really"), 2), (FileNotFoundError("y: not there"), 2), (KeyboardInterrupt(), 130), (Terminated(), 143)])
 def test_main_turns_a_mistake_into_one_line_and_an_exit_code(raised, code, capsys):
     def main():

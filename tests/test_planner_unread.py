@@ -17,7 +17,7 @@ def done(prompt: str) -> list[str]:
     ("jump clap jump clap bow", ["jumps", "claps", "jumps", "claps", "bows"]),
     ("walk forward stop turn around", ["walks forward", "stops", "turns around"]),
     ("arms crossed, nod, bow", ["stands with arms crossed", "nods", "bows"]), ("boxing 3s, rest 2s", ["boxes", "rests"]),
-    ("The man to lift the left knee and to clap", ["lifts the left knee", "claps"])])
+    ("The man to lift the left knee and to clap", ["lifts the left knee", "claps"]), ("She says no", ["says no"])])
 def test_actions_without_a_comma_between_them_are_told_apart(prompt, expected, caplog):
     assert done(prompt) == expected and not caplog.messages
 
