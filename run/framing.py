@@ -46,6 +46,11 @@ class Window:
     def __str__(self) -> str:
         return f"{self.width}x{self.height} from ({self.left}, {self.top})"
 
+    def lies_in(self, picture: np.ndarray) -> bool:
+        """Does it stay within a picture (H, W, 3)?"""
+        height, width = picture.shape[:2]
+        return min(self.left, self.top) >= 0 and self.left + self.width <= width and self.top + self.height <= height
+
 
 def person_window(person: Skeleton, size: tuple[int, int], others: np.ndarray | None = None) -> Window:
     """The window of the shape of `size` (height, width) around the person (F = 1) of a picture.
@@ -177,7 +182,8 @@ def around_person(picture: np.ndarray, person: Skeleton, size: tuple[int, int], 
     """
     others = other_people(person, people)
     window = person_window(person, size, others)
-    log.info("%s: framed around the person, %s of %dx%d", source, window, *picture.shape[1::-1])
+    log.info("%s: framed around the person, %s of %dx%d%s", source, window, *picture.shape[1::-1],
+             "" if window.lies_in(picture) else "; what lies outside is carried on from the edges, blurred")
     if size[0] > SOFT * window.height:
         log.warning("%s: enlarged %.1f times and soft: take a larger picture, or a smaller height and width", source, size[0] / window.height)
     if len(others):

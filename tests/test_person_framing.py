@@ -177,3 +177,8 @@ def test_a_shape_that_leaves_less_than_half_of_the_person_is_refused():
     person = person_at((1920, 1080), 540, 60, 1880)
     with pytest.raises(ValueError, match=r"me.png: expected a video of a shape that the person fits .found 4096x64, in which \d of \d+ joints are left.: change"):
         around_person(marked((1920, 1080), person), person, (64, 4096), "me.png")
+
+
+@pytest.mark.parametrize("window, inside", [(Window(0, 0, 40, 30), True), (Window(-1, 0, 40, 30), False), (Window(0, 1, 40, 30), False)])
+def test_a_window_knows_whether_it_reaches_beyond_the_picture(window, inside):
+    assert window.lies_in(np.zeros((30, 40, 3), np.uint8)) == inside
