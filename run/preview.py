@@ -166,7 +166,7 @@ def hidden_hands(scene: Scene, settings: PuppetConfig) -> Iterator[str]:
     if unseen and any(scene.reference.seen[0, list(pair)].all() for pair in (SHOULDERS, HIPS)):
         hidden = renderer_class("puppet").load(settings).hidden_hands(small(scene))
         if hidden := [name for name in unseen if name in hidden]:
-            yield f"{' and '.join(hidden)} not seen: what they look like is invented"
+            yield f"{' and '.join(hidden)} not seen: what they look like is invented (a picture that shows them is better, puppet.hands=false draws none)"
 
 
 def needed(plan: Movement) -> Iterator[str]:
