@@ -260,8 +260,13 @@ class RunFolder:
             shutil.rmtree(self.path)
 
     def finish(self) -> None:
-        """Removes files of stages that an overwritten run had and this one did not; a resumed one may come back to them."""
+        """Removes files of stages that an overwritten run had and this one did not; a resumed one may come back to them.
+
+        What somebody else removed of this run's meanwhile is told.
+        """
         self._remove_stale()
+        if gone := sorted(name for name in self.made if not (self.path / name).exists()):
+            log.warning("%s: %s removed during the run, by something else: the same command makes them again", self.path, ", ".join(gone))
         if not self.resume:
             for name in self.files.keys() - self.made:
                 if (path := self.path / name).resolve().is_relative_to(self.path.resolve()):          # report.json may hold anything

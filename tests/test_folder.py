@@ -113,6 +113,16 @@ def test_another_file_in_place_of_one_that_nobody_edits_is_made_anew_and_that_is
     assert work.times == 3
 
 
+def test_files_that_somebody_removes_during_a_run_are_told(tmp_path, caplog):
+    folder = RunFolder(tmp_path, False, Report())
+    folder.stage("stage", TEXT, Counter("hello"))
+    folder.finish()
+    assert not caplog.messages
+    (tmp_path / "text.txt").unlink()
+    folder.finish()
+    assert caplog.messages == [f"{tmp_path}: text.txt removed during the run, by something else: the same command makes them again"]
+
+
 def shown(tmp_path: Path) -> set[str]:
     return {name for name in WRITTEN if (tmp_path / name).exists()}
 
